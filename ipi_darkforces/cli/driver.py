@@ -1,0 +1,162 @@
+"""The command ``i-pi-darkdriver``: serve a model to i-PI."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from dataclasses import fields
+
+from ipi.utils.io.inputs import read_args_kwargs
+
+from ..errors import DarkforcesError
+from ..forces.split import Split
+from ..forces.zoo import load_model
+from ..serve.address import DEFAULT_NAME, DEFAULT_PREFIX, Address, InetAddress, UnixAddress, UnixPattern
+from ..serve.driver import Driver
+from ..serve.settings import Settings
+from . import entry
+from .options import add_model_options
+
+log = logging.getLogger(__name__)
+
+DESCRIPTION = """\
+Serves the forces of one model to i-PI.
+
+Start it before or after i-PI; it waits until i-PI listens and leaves when i-PI does. What i-PI's <parameters> say about
+a forcefield is enough for every input in inputs/:
+
+    i-pi-darkdriver --model pet-m
+"""
+
+EPILOG = """\
+components
+  conservative  minus the gradient of the energy
+  direct        forces predicted as such: cheaper, but no gradient of anything
+  fast, slow    the two parts of multiple time stepping: fast = direct, slow = conservative - direct
+
+examples
+  i-pi-darkdriver --model pet-m
+      unix sockets of this user that are called darkforces..., as in inputs/
+  i-pi-darkdriver --model my.pt -u -a water --template water.xyz
+      the unix socket `water`; the elements are those in water.xyz
+  i-pi-darkdriver --model my.pt --device cuda -a login01 -p 31415 -o component=direct,template=water.xyz
+      i-PI on another machine
+  i-pi-darkdriver --model my.pt -u -a fast-part -a slow-part --template water.xyz
+      two sockets, one model; which is fast and which is slow stands in the <parameters> of the input:
+      <parameters> { component: fast } </parameters>
+"""
+
+
+def main() -> None:
+    """Entry point."""
+    args = build_parser().parse_args()
+    sys.exit(entry.run(lambda: serve(args), args.verbose))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="i-pi-darkdriver",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_model_options(parser)
+    _add_address_options(parser)
+    _add_client_options(parser)
+    parser.add_argument("--stay", action="store_true", help="when i-PI has gone, wait for the next one")
+    parser.add_argument(
+        "--wait", type=float, metavar="SECONDS", help="give up if i-PI does not listen after so long (default: never)"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="log every message")
+    return parser
+
+
+def _add_address_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("where i-PI listens, as in i-pi-driver-py")
+    group.add_argument("-u", "--unix", action="store_true", help="a unix socket, for i-PI on the same machine")
+    group.add_argument(
+        "-a",
+        "--address",
+        action="append",
+        metavar="ADDRESS",
+        help="host name, or with -u name of the unix socket; may be repeated "
+        f"(default: all unix sockets of this user whose names begin with {DEFAULT_NAME})",
+    )
+    group.add_argument("-p", "--port", type=int, help="TCP port, for host names (default: 12345)")
+    group.add_argument(
+        "-S",
+        "--sockets_prefix",
+        default=DEFAULT_PREFIX,
+        metavar="PREFIX",
+        help="of unix sockets (default: %(default)s)",
+    )
+    group.add_argument(
+        "--shm", action="store_true", help="unix sockets of i-PI's mode shm: numbers travel through shared memory"
+    )
+
+
+def _add_client_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what to serve; comes before what the <parameters> of i-PI's input say")
+    group.add_argument(
+        "--component", help="conservative, direct, fast or slow (default: conservative if the model can)"
+    )
+    group.add_argument("--species", metavar="FORMULA", help="the elements in the order of the atoms: O64H128, (OH2)64")
+    group.add_argument("--template", metavar="FILE", help="a structure file to take the elements from, instead")
+    group.add_argument(
+        "-o",
+        "--param",
+        default="",
+        metavar="KEY=VALUE,...",
+        help="the same three in the style of i-pi-driver-py: -o template=water.xyz,component=fast",
+    )
+    group.add_argument(
+        "--keep-net-force",
+        action="store_true",
+        help="do not subtract the net force of direct forces (then the whole system starts to move)",
+    )
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Do what the command line says."""
+    settings = _settings(args)
+    places = _places(args)
+    model = load_model(args.model, args.device, args.dtype, args.variant, not args.keep_net_force)
+    split = Split(model)
+    try:
+        Driver(split, places, settings, args.stay, args.wait).serve()
+    finally:
+        log.info(
+            "model '%s': %d requests answered with %d forward and %d backward passes",
+            args.model,
+            split.answered,
+            model.passes.forward,
+            model.passes.backward,
+        )
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    unnamed, named = read_args_kwargs(args.param)
+    if unnamed:
+        raise DarkforcesError(f"'{unnamed[0]}' in -o has no name: expected key=value")
+    long = {f.name: value for f in fields(Settings) if (value := getattr(args, f.name)) is not None}
+    return Settings.parsed(long, "the options").completed(Settings.parsed(named, "-o"))
+
+
+def _places(args: argparse.Namespace) -> list[Address | UnixPattern]:
+    unix = args.unix or args.shm
+    if args.port is not None and (unix or not 0 < args.port < 65536):
+        raise DarkforcesError(
+            f"port {args.port} is not used: " + ("unix sockets have none" if unix else "it must be 1 to 65535")
+        )
+    if not args.address and (unix or args.port is None):
+        return [UnixPattern(args.sockets_prefix + DEFAULT_NAME, args.shm)]
+    names = args.address or ["localhost"]
+    if unix:
+        return [UnixAddress(args.sockets_prefix + name, args.shm) for name in names]
+    return [InetAddress(name, args.port or 12345) for name in names]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_model_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Which model, where, and in which precision."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "-m",
+        "--model",
+        metavar="MODEL",
+        required=required,
+        help="a name from `darkforces models` (pet-m, pet-c, pet-nc), or the path of an exported metatomic model (.pt)",
+    )
+    group.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (default: %(default)s)")
+    group.add_argument(
+        "--dtype",
+        choices=["float32", "float64"],
+        help="precision of the network (default: that of the model); float64 is slower and conserves energy to more digits",
+    )
+    group.add_argument(
+        "--variant", metavar="NAME", help="which head to use of a model that has several: pbe for energy/pbe"
+    )

@@ -1,0 +1,10 @@
+"""The one kind of error that a user is meant to read.
+
+Whatever is wrong with what a user gave (a name, a file, an option, a structure) is raised as a
+`DarkforcesError` where it is noticed, with a message that says what was given and what was expected, in one line.
+The commands print that line and exit with code 1; anything else that is raised is a bug and keeps its traceback.
+"""
+
+
+class DarkforcesError(Exception):
+    """Something the user gave cannot be used; the message is one line that they can act on."""

@@ -1,0 +1,81 @@
+"""From the bundled checkpoints to models that run, on the user's machine and once.
+
+An exported model carries the source code and the paths of the packages that exported it, so the package ships metatrain
+checkpoints, which are weights alone, and exports them on first use into a cache. The name of the cached file is made
+from everything that goes into it; a new version of any of these packages makes a new file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from ..errors import DarkforcesError
+
+_EXPORTERS = ("metatrain", "metatomic-torch", "metatensor-torch", "torch")
+log = logging.getLogger(__name__)
+
+
+def cache_directory() -> Path:
+    """Where exported models are kept: ``$XDG_CACHE_HOME/ipi-darkforces``, by default in ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ipi-darkforces"
+
+
+def exported(checkpoint: Path) -> Path:
+    """The exported form of a metatrain checkpoint, made now if it is not in the cache.
+
+    Several processes may ask for the same model at the same time: each writes a file of its own and puts it in place in
+    one step, so that nobody ever reads half a model.
+
+    :raises DarkforcesError: if the cache cannot be written or the checkpoint cannot be exported
+    """
+    target = cache_directory() / f"{checkpoint.stem}-{_key(checkpoint)}.pt"
+    if target.is_file():
+        return target
+    log.info("exporting %s for this machine (once) to %s", checkpoint.stem, target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            fresh = Path(scratch) / target.name
+            _export(checkpoint, fresh)
+            os.replace(fresh, target)
+    except OSError as error:
+        raise DarkforcesError(
+            f"cannot write the model cache {target.parent} ({error.strerror}); set XDG_CACHE_HOME to a folder that can "
+            "be written"
+        ) from error
+    return target
+
+
+def _key(checkpoint: Path) -> str:
+    digest = hashlib.sha256(checkpoint.read_bytes())
+    for package in _EXPORTERS:
+        digest.update(f"{package} {version(package)}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _export(checkpoint: Path, target: Path) -> None:
+    from metatrain.cli.export import export_model  # takes seconds to import and is needed once
+
+    with _quiet():
+        export_model(checkpoint, target, extensions=target.parent / "extensions")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep metatrain's and torch's remarks about the export from the user, who can do nothing about them."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,217 @@
+"""Any exported metatomic model (.pt) as a `ForceModel`.
+
+A metatomic model declares its outputs by name. Energies are ``energy``; directly predicted forces are
+``non_conservative_force`` (older models: ``non_conservative_forces``), directly predicted stresses
+``non_conservative_stress``; a model with several heads calls them ``energy/pbe`` and so on, its variants.
+Conservative forces and virials are derivatives of the energy.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import metatomic.torch as mta
+import numpy as np
+import torch
+
+from ..errors import DarkforcesError
+from .model import ForceModel, Need
+from .neighbors import NeighborList, wrap
+from .result import Forces
+from .structure import Structure
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_FORCE_OUTPUTS = ("non_conservative_force", "non_conservative_forces")
+_STRESS_OUTPUT = "non_conservative_stress"
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    """Names of the outputs that are used; None for those that the model does not have."""
+
+    energy: str
+    direct: str | None
+    stress: str | None
+
+
+class MetatomicModel(ForceModel):
+    """An exported metatomic model.
+
+    :param path: the exported model, a ``.pt`` file
+    :param name: what the user calls it; default: its path
+    :param device: ``cpu``, ``cuda`` or ``cuda:1``
+    :param dtype: ``float32`` or ``float64``; default: the precision in which the model was exported
+    :param variant: which of the model's variants to use, ``pbe`` for ``energy/pbe``; default: the one without a
+        suffix, or the only one there is
+    :param withhold: what the model shall not provide although it could
+    :param remove_net_force: see `ForceModel`
+    :raises DarkforcesError: if the file is no metatomic model, has no energy, the variant does not exist, or the device
+        is absent
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        name: str | None = None,
+        device: str = "cpu",
+        dtype: str | None = None,
+        variant: str | None = None,
+        withhold: Need = Need(0),
+        remove_net_force: bool = True,
+    ):
+        name = name or str(path)
+        model = _read(path)
+        available = _declared_outputs(model)
+        self._outputs = _pick_outputs(name, available, variant)
+        self._device = _pick_device(name, device, model.capabilities().supported_devices)
+        dtype = dtype or model.capabilities().dtype
+        self._dtype = DTYPES[dtype]
+        if dtype != model.capabilities().dtype:
+            model = _in_precision(model, available, dtype)
+        self._model = model.to(self._device)
+        self._neighbor_lists = [NeighborList(o, self._device) for o in self._model.requested_neighbor_lists()]
+
+        provides = Need.ENERGY | Need.CONSERVATIVE | Need.VIRIAL
+        if self._outputs.direct is not None:
+            provides |= Need.DIRECT
+        species = frozenset(self._model.capabilities().atomic_types)
+        super().__init__(name, provides & ~withhold, species, remove_net_force)
+
+    def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
+        systems, leaves = zip(*(self._system(s, Need.CONSERVATIVE in need) for s in structures), strict=True)
+        options = mta.ModelEvaluationOptions(length_unit="angstrom", outputs=self._requested(need))
+        with torch.set_grad_enabled(Need.CONSERVATIVE in need), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # output names: both spellings are fine with us
+            outputs = self._model(list(systems), options, check_consistency=False)
+        energies = outputs[self._outputs.energy].block().values
+
+        n = len(structures)
+        conservative = virials = direct = direct_virials = [None] * n
+        if Need.CONSERVATIVE in need:
+            # One backward pass for all: the energies of a batch are independent, so their sum has their gradients.
+            positions, strains = zip(*leaves, strict=True)
+            gradients = torch.autograd.grad(
+                -energies.sum(), [*positions, *strains], allow_unused=True, materialize_grads=True
+            )
+            conservative = [_numpy(g) for g in gradients[:n]]
+            virials = [_symmetric(_numpy(g)) for g in gradients[n:]]
+        if Need.DIRECT in need:
+            assert self._outputs.direct is not None
+            values = _numpy(outputs[self._outputs.direct].block().values).reshape(-1, 3)
+            ends = np.cumsum([len(s.positions) for s in structures])
+            direct = np.split(values, ends[:-1])
+            if self._outputs.stress is not None and Need.VIRIAL in need:
+                stresses = _numpy(outputs[self._outputs.stress].block().values).reshape(n, 3, 3)
+                direct_virials = [-s.volume * _symmetric(t) for s, t in zip(structures, stresses, strict=True)]
+
+        energies = _numpy(energies).reshape(n)
+        return [Forces(float(energies[i]), conservative[i], direct[i], virials[i], direct_virials[i]) for i in range(n)]
+
+    def _requested(self, need: Need) -> dict[str, mta.ModelOutput]:
+        outputs = {self._outputs.energy: mta.ModelOutput(unit="eV", sample_kind="system")}
+        if Need.DIRECT in need:
+            outputs[self._outputs.direct] = mta.ModelOutput(unit="eV/Angstrom", sample_kind="atom")
+            if self._outputs.stress is not None and Need.VIRIAL in need:
+                outputs[self._outputs.stress] = mta.ModelOutput(unit="eV/Angstrom^3", sample_kind="system")
+        return outputs
+
+    def _system(
+        self, structure: Structure, differentiable: bool
+    ) -> tuple[mta.System, tuple[torch.Tensor, torch.Tensor]]:
+        """The model's view of a structure, and what its energy is differentiated by: positions and strain."""
+        periodic = torch.from_numpy(structure.periodic).to(self._device)
+        exact_cell = torch.from_numpy(structure.cell).to(self._device)
+        exact = wrap(torch.from_numpy(structure.positions).to(self._device), exact_cell, periodic)
+
+        leaf = exact.to(self._dtype, copy=True).requires_grad_(differentiable)
+        strain = torch.eye(3, dtype=self._dtype, device=self._device, requires_grad=differentiable)
+        cell = exact_cell.to(self._dtype)
+        positions = leaf
+        if differentiable:
+            positions, cell = leaf @ strain, cell @ strain
+        types = torch.from_numpy(structure.species).to(self._device)
+        system = mta.System(types, positions, cell, periodic)
+        for neighbor_list in self._neighbor_lists:
+            neighbor_list.attach(system, exact, exact_cell)
+        return system, (leaf, strain)
+
+
+def _read(path: str | Path) -> mta.AtomisticModel:
+    if not Path(path).is_file():
+        raise DarkforcesError(f"model file '{path}' does not exist")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return mta.load_atomistic_model(str(path))
+    except Exception as error:  # torch raises many kinds, with many lines
+        hint = "; export a metatrain checkpoint first: mtt export" if Path(path).suffix == ".ckpt" else ""
+        raise DarkforcesError(f"'{path}' is not an exported metatomic model (.pt){hint}") from error
+
+
+def _declared_outputs(model: mta.AtomisticModel) -> dict[str, mta.ModelOutput]:
+    """The outputs that the model itself declares.
+
+    metatomic lists renamed outputs under their old and their new name in `capabilities()`; only the declared ones may
+    be passed on when the model is wrapped again.
+    """
+    outputs = model.capabilities().outputs
+    return {name: outputs[name] for name in model._model_capabilities_outputs_names}
+
+
+def _pick_outputs(name: str, available: dict[str, mta.ModelOutput], variant: str | None) -> _Outputs:
+    variants = {key.partition("/")[2] for key in available if key.partition("/")[0] == "energy"}
+    if not variants:
+        raise DarkforcesError(f"model '{name}' has no energy output; it has: {', '.join(sorted(available))}")
+    if variant is None:
+        variant = "" if "" in variants else next(iter(variants)) if len(variants) == 1 else None
+    if variant not in variants:
+        named = ", ".join(sorted(v or "the one without a name" for v in variants))
+        given = "several energy variants" if variant is None else f"no energy variant '{variant}'"
+        raise DarkforcesError(f"model '{name}' has {given}; choose one with --variant: {named}")
+    suffix = f"/{variant}" if variant else ""
+    direct = next((key + suffix for key in _FORCE_OUTPUTS if key + suffix in available), None)
+    stress = _STRESS_OUTPUT + suffix
+    return _Outputs("energy" + suffix, direct, stress if stress in available else None)
+
+
+def _pick_device(name: str, device: str, supported: Sequence[str]) -> torch.device:
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise DarkforcesError(f"device '{device}' is not a device: expected cpu, cuda or cuda:1") from error
+    if chosen.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise DarkforcesError(f"device '{device}' was asked for but PyTorch finds no CUDA device; use --device cpu")
+        if (chosen.index or 0) >= count:
+            raise DarkforcesError(f"device '{device}' was asked for but PyTorch finds only {count} CUDA device(s)")
+    if chosen.type not in supported:
+        raise DarkforcesError(f"model '{name}' does not run on '{chosen.type}'; it runs on {', '.join(supported)}")
+    return chosen
+
+
+def _in_precision(model: mta.AtomisticModel, outputs: dict[str, mta.ModelOutput], dtype: str) -> mta.AtomisticModel:
+    """The same model with its weights cast to another precision."""
+    known = model.capabilities()
+    capabilities = mta.ModelCapabilities(
+        outputs=outputs,
+        atomic_types=known.atomic_types,
+        interaction_range=known.interaction_range,
+        length_unit=known.length_unit,
+        supported_devices=known.supported_devices,
+        dtype=dtype,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return mta.AtomisticModel(model.module.to(DTYPES[dtype]).eval(), model.metadata(), capabilities)
+
+
+def _numpy(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().to(device="cpu", dtype=torch.float64).numpy()
+
+
+def _symmetric(matrix: np.ndarray) -> np.ndarray:
+    return 0.5 * (matrix + matrix.T)

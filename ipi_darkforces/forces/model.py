@@ -1,0 +1,146 @@
+"""The one interface that every model implements, and what all models share: checks, counters, net force removal."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Flag, auto
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from ..errors import DarkforcesError
+from .result import Forces
+from .structure import Structure, name_atoms
+
+
+class Need(Flag):
+    """What an evaluation is asked for; also what a model can do."""
+
+    ENERGY = auto()
+    CONSERVATIVE = auto()
+    DIRECT = auto()
+    VIRIAL = auto()
+
+    def __str__(self) -> str:
+        return ", ".join(_NAMES[need] for need in Need if need in self) or "nothing"
+
+
+_NAMES = {
+    Need.ENERGY: "energy",
+    Need.CONSERVATIVE: "conservative forces",
+    Need.DIRECT: "direct forces",
+    Need.VIRIAL: "virial",
+}
+
+
+@dataclass
+class Passes:
+    """How often the network ran, counted in structures: a batch of four is four passes."""
+
+    forward: int = 0
+    backward: int = 0
+
+
+class ForceModel(ABC):
+    """A model that turns structures into energies and forces.
+
+    Subclasses implement `_evaluate`; everybody else calls `evaluate`.
+
+    :param name: what the user calls the model
+    :param provides: what the model can be asked for
+    :param species: atomic numbers that the model knows; None if it takes any
+    :param remove_net_force: whether the mean of the direct forces is subtracted, and for structures that are not
+        periodic their net torque too, as the paper does (section 3.2)
+    """
+
+    def __init__(self, name: str, provides: Need, species: frozenset[int] | None, remove_net_force: bool = True):
+        self.name = name
+        self.provides = provides
+        self.species = species
+        self.remove_net_force = remove_net_force
+        self.passes = Passes()
+
+    @abstractmethod
+    def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
+        """Compute; `need` is within `provides`, structures are finite and of known species."""
+
+    def evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
+        """Energies and forces of several structures at once.
+
+        CONSERVATIVE and DIRECT asked for together cost one forward and one backward pass.
+
+        :param structures: one or several; a batch may mix sizes and compositions
+        :param need: what to compute; VIRIAL goes with the kind of force that is asked for
+        :return: one `Forces` per structure, in the same order
+        :raises DarkforcesError: if the model cannot do it, does not know an element, or if positions or results are
+            NaN or infinite; the message says which atoms
+        """
+        self.check_need(need)
+        for structure in structures:
+            structure.check()
+            self.check_species(structure.species)
+        results = self._evaluate(structures, need)
+        self.passes.forward += len(structures)
+        if Need.CONSERVATIVE in need:
+            self.passes.backward += len(structures)
+        if self.remove_net_force and Need.DIRECT in need:
+            results = [_without_net_force(forces, s) for forces, s in zip(results, structures, strict=True)]
+        for forces, structure in zip(results, structures, strict=True):
+            self._check_finite(forces, structure)
+        return results
+
+    def check_need(self, need: Need) -> None:
+        """Raise a DarkforcesError, naming what the model has, if it lacks something of `need`."""
+        missing = need & ~self.provides
+        if missing:
+            raise DarkforcesError(f"model '{self.name}' does not provide {missing}; it provides {self.provides}")
+
+    def check_species(self, species: np.ndarray) -> None:
+        """Raise a DarkforcesError, naming the elements, if the model does not know some of `species` (n_atoms,)."""
+        if self.species is None:
+            return
+        unknown = set(np.unique(species).tolist()) - self.species
+        if unknown:
+            raise DarkforcesError(
+                f"model '{self.name}' does not know {_elements(unknown)}; it knows {_elements(self.species)}"
+            )
+
+    def _check_finite(self, forces: Forces, structure: Structure) -> None:
+        if not np.isfinite(forces.energy):
+            raise DarkforcesError(f"model '{self.name}' predicts an energy that is NaN or infinite: {forces.energy}")
+        for kind in ("conservative", "direct"):
+            values = getattr(forces, kind)
+            if values is None:
+                continue
+            bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+            if len(bad):
+                atoms = name_atoms(bad, structure.species)
+                raise DarkforcesError(
+                    f"model '{self.name}' predicts {kind} forces that are NaN or infinite for {atoms}"
+                )
+        for virial in (forces.virial, forces.direct_virial):
+            if virial is not None and not np.isfinite(virial).all():
+                raise DarkforcesError(f"model '{self.name}' predicts a virial that is NaN or infinite")
+
+
+def _elements(numbers: set[int] | frozenset[int]) -> str:
+    return ", ".join(chemical_symbols[number] for number in sorted(numbers))
+
+
+def _without_net_force(forces: Forces, structure: Structure) -> Forces:
+    assert forces.direct is not None
+    direct = forces.direct - forces.direct.mean(axis=0)
+    if not structure.periodic.any():
+        direct = _without_net_torque(direct, structure.positions)
+    return replace(forces, direct=direct)
+
+
+def _without_net_torque(forces: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Subtract the smallest forces (n, 3) that carry the torque: f_i = a × r_i, a = I⁻¹ τ, I the unit-mass inertia."""
+    r = positions - positions.mean(axis=0)
+    torque = np.cross(r, forces).sum(axis=0)
+    inertia = np.eye(3) * (r**2).sum() - r.T @ r
+    # A linear molecule has no inertia about its axis, nor a torque: the pseudo-inverse leaves that direction alone.
+    return forces - np.cross(np.linalg.pinv(inertia, hermitian=True) @ torque, r)

@@ -1,0 +1,35 @@
+"""The value that travels: what a model says about one structure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Forces:
+    """What was computed for one structure; what was not asked for is None. All in double precision.
+
+    :param energy: eV
+    :param conservative: eV/Å, minus the gradient of the energy, shape (n_atoms, 3)
+    :param direct: eV/Å, predicted as such, shape (n_atoms, 3)
+    :param virial: eV, minus the derivative of the energy with respect to a strain, symmetric, shape (3, 3);
+        the sign of i-PI: positive when the system pushes outwards
+    :param direct_virial: eV, minus the volume times the directly predicted stress, symmetric, shape (3, 3); None for
+        models without direct stress
+    """
+
+    energy: float
+    conservative: np.ndarray | None = None
+    direct: np.ndarray | None = None
+    virial: np.ndarray | None = None
+    direct_virial: np.ndarray | None = None
+
+    def merged(self, newer: Forces) -> Forces:
+        """Both results for the same structure in one: what `newer` has, completed by what only `self` has."""
+        values = {}
+        for field in fields(self):
+            value = getattr(newer, field.name)
+            values[field.name] = getattr(self, field.name) if value is None else value
+        return Forces(**values)

@@ -1,0 +1,273 @@
+"""Which forces a component gets, at the cost of one evaluation per geometry however many components ask.
+
+Multiple time stepping integrates fast forces at every step and slow ones at every M-th (paper, appendix H)::
+
+    direct        f_NC                      conservative   f_C = -dV/dr
+    fast          f_NC                      slow           f_C - f_NC
+
+i-PI asks for the components one after the other, each through a socket or a plugin of its own: M times the fast one,
+then, at the geometry of the last, the slow one. Evaluating that last geometry for both at once makes an outer step cost
+M - 1 direct evaluations and one combined one, so it pays to know which geometry will be the last: `Stream` learns it
+from what was asked before.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from ..errors import DarkforcesError
+from .model import ForceModel, Need
+from .result import Forces
+from .structure import Structure
+
+
+class Component(Enum):
+    """What one force component of an i-PI simulation stands for."""
+
+    CONSERVATIVE = "conservative"
+    DIRECT = "direct"
+    FAST = "fast"
+    SLOW = "slow"
+
+    @property
+    def need(self) -> Need:
+        """What has to be known of a geometry to answer for this component, besides energy and virial."""
+        return {
+            Component.CONSERVATIVE: Need.CONSERVATIVE,
+            Component.DIRECT: Need.DIRECT,
+            Component.FAST: Need.DIRECT,
+            Component.SLOW: Need.CONSERVATIVE | Need.DIRECT,
+        }[self]
+
+    @classmethod
+    def named(cls, name: str) -> Component:
+        """The component of that name.
+
+        :raises DarkforcesError: if there is none
+        """
+        try:
+            return cls(name)
+        except ValueError as error:
+            known = ", ".join(component.value for component in cls)
+            raise DarkforcesError(f"component '{name}' is not known: expected one of {known}") from error
+
+    @classmethod
+    def default_for(cls, model: ForceModel) -> Component:
+        """What a model is asked for if nobody says: its conservative forces if it has them."""
+        return cls.CONSERVATIVE if Need.CONSERVATIVE in model.provides else cls.DIRECT
+
+    def check(self, model: ForceModel) -> None:
+        """Raise a DarkforcesError, before the simulation starts, if the model cannot serve this component."""
+        try:
+            model.check_need(self.need)
+        except DarkforcesError as error:
+            raise DarkforcesError(f"component '{self.value}' cannot be served: {error}") from error
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What i-PI gets to know about one geometry: energy (eV), forces (eV/Å, (n_atoms, 3)) and virial (eV, (3, 3))."""
+
+    energy: float
+    forces: np.ndarray
+    virial: np.ndarray
+
+
+def answer(forces: Forces, component: Component) -> Answer:
+    """The share of `component` in what is known about a geometry.
+
+    The energy belongs to the fast component, and the virials of fast and slow add up to the conservative one; a model
+    without direct stress gives the fast component none.
+    """
+    nothing = np.zeros((3, 3))
+    direct_virial = nothing if forces.direct_virial is None else forces.direct_virial
+    if component in (Component.DIRECT, Component.FAST):
+        assert forces.direct is not None
+        return Answer(forces.energy, forces.direct, direct_virial)
+    assert forces.conservative is not None and forces.virial is not None
+    if component is Component.CONSERVATIVE:
+        return Answer(forces.energy, forces.conservative, forces.virial)
+    assert forces.direct is not None
+    return Answer(0.0, forces.conservative - forces.direct, forces.virial - direct_virial)
+
+
+class _Mark:
+    """Whether the conservative forces of one geometry were ever asked for, and whose geometry it is.
+
+    Apart from the results, which are let go of much earlier than the marks.
+    """
+
+    def __init__(self) -> None:
+        self.corrected = False
+        self._visits: list[tuple[Stream, int]] = []
+
+    def visited(self, stream: Stream, index: int) -> None:
+        self._visits.append((stream, index))
+
+    def correct(self) -> None:
+        if not self.corrected:
+            self.corrected = True
+            for stream, index in self._visits:
+                stream._note_correction(index)
+
+
+@dataclass
+class _Geometry:
+    """What is known about one geometry."""
+
+    mark: _Mark = field(default_factory=_Mark)
+    known: Need = Need(0)
+    forces: Forces | None = None
+
+
+class Stream:
+    """The geometries for which one client asked direct forces, in order, and which of them were then corrected.
+
+    With stride M and P beads (or P structures to a batch) the corrections come in runs of P, one run every M P
+    geometries. The distance between the starts of the last two runs is the period; a geometry is expected to be
+    corrected if the one a period earlier was. A wrong guess costs time, never correctness.
+    """
+
+    def __init__(self) -> None:
+        self._recent: deque[_Mark] = deque(maxlen=8192)  # as many as M P may be for the period to be found
+        self._count = 0
+        self._last_start: int | None = None
+        self._period: int | None = None
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing has been asked yet."""
+        return self._count == 0
+
+    def expects_correction(self) -> bool:
+        """Whether the next geometry is likely to be asked for its conservative forces too."""
+        if self._period is not None and self._period <= len(self._recent):
+            return self._recent[-self._period].corrected
+        return len(self._recent) > 1 and self._recent[-1].corrected and self._recent[-2].corrected
+
+    def visit(self, mark: _Mark) -> None:
+        """Note that direct forces were asked for at the geometry with this mark."""
+        index = self._count
+        mark.visited(self, index)
+        self._recent.append(mark)
+        self._count += 1
+        if mark.corrected:
+            self._note_correction(index)
+
+    def _note_correction(self, index: int) -> None:
+        place = index - self._count  # negative: from the end
+        continues_run = len(self._recent) > -place and self._recent[place - 1].corrected
+        if not continues_run:
+            if self._last_start is not None:
+                self._period = index - self._last_start
+            self._last_start = index
+
+
+@dataclass(frozen=True)
+class Request:
+    """One geometry that one client wants one component of."""
+
+    structure: Structure
+    component: Component
+    stream: Stream
+
+
+class Split:
+    """One model, shared by all who want a component of its forces.
+
+    :param model: the model
+    :param capacity: memory for results that may be asked for again, in bytes
+
+    `answered` counts the requests; the passes that they cost are counted by the model.
+    """
+
+    def __init__(self, model: ForceModel, capacity: int = 2**28):
+        self.model = model
+        self.answered = 0
+        self._capacity = capacity
+        self._held = 0
+        self._geometries: OrderedDict[bytes, _Geometry] = OrderedDict()
+        self._streams: list[Stream] = []
+
+    def open_stream(self) -> Stream:
+        """A new client's history; to be given with each of its requests."""
+        stream = Stream()
+        self._streams.append(stream)
+        return stream
+
+    def close_stream(self, stream: Stream) -> None:
+        """Forget a client that has left."""
+        self._streams.remove(stream)
+
+    def serve(self, requests: Sequence[Request]) -> list[Answer]:
+        """Answer requests that are ready together, each geometry evaluated once and all in as few batches as possible.
+
+        :raises DarkforcesError: see `ForceModel.evaluate`
+        """
+        geometries: dict[bytes, _Geometry] = {}
+        structures: dict[bytes, Structure] = {}
+        needs: dict[bytes, Need] = {}
+        for request in requests:
+            key = request.structure.key
+            geometry = geometries.setdefault(key, self._geometries.get(key) or _Geometry())
+            structures[key] = request.structure
+            needs[key] = needs.get(key, Need(0)) | self._need(request, geometry)
+        self._evaluate(geometries, structures, needs)
+        for key, geometry in geometries.items():
+            self._remember(key, geometry)
+        answers = []
+        for request in requests:
+            forces = geometries[request.structure.key].forces
+            assert forces is not None
+            answers.append(answer(forces, request.component))
+        self.answered += len(answers)
+        return answers
+
+    def _need(self, request: Request, geometry: _Geometry) -> Need:
+        """What this request needs to be known, now or, by all experience, at once after it; and keep the books."""
+        need = request.component.need
+        if Need.CONSERVATIVE in need:
+            geometry.mark.correct()
+            return need
+        stream = request.stream
+        # A first geometry is asked for everything by all components of a simulation.
+        foreseen = stream.expects_correction() or (stream.fresh and len(self._streams) > 1)
+        stream.visit(geometry.mark)
+        if foreseen and Need.CONSERVATIVE in self.model.provides:
+            need |= Need.CONSERVATIVE
+        return need
+
+    def _evaluate(
+        self, geometries: dict[bytes, _Geometry], structures: dict[bytes, Structure], needs: dict[bytes, Need]
+    ) -> None:
+        batches: dict[Need, list[bytes]] = {}
+        for key, geometry in geometries.items():
+            missing = needs[key] & ~geometry.known
+            if missing:
+                batches.setdefault(missing, []).append(key)
+        for need, keys in batches.items():
+            results = self.model.evaluate([structures[key] for key in keys], need | Need.ENERGY | Need.VIRIAL)
+            for key, forces in zip(keys, results, strict=True):
+                geometry = geometries[key]
+                geometry.forces = forces if geometry.forces is None else geometry.forces.merged(forces)
+                geometry.known |= need
+
+    def _remember(self, key: bytes, geometry: _Geometry) -> None:
+        """Keep the result, and let go of the oldest ones when there is no more room."""
+        if key not in self._geometries:
+            self._geometries[key] = geometry
+            self._held += _size(key)
+        self._geometries.move_to_end(key)
+        while self._held > self._capacity and len(self._geometries) > 1:
+            oldest, _ = self._geometries.popitem(last=False)
+            self._held -= _size(oldest)
+
+
+def _size(key: bytes) -> int:
+    """Bytes that a geometry holds: its key and two sets of forces of the same size, within a few percent."""
+    return 3 * len(key)

@@ -1,0 +1,118 @@
+"""What goes into a model: which elements, where, in which cell. Units: Å."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase.data import chemical_symbols
+from ase.symbols import Symbols, string2symbols
+
+from ..errors import DarkforcesError
+
+# Two nuclei are never this close, and neither are an atom and its own periodic image.
+SMALLEST_WIDTH = 1.0
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Atoms in a cell.
+
+    :param species: atomic numbers, shape (n_atoms,)
+    :param positions: Å, double precision, need not be wrapped into the cell, shape (n_atoms, 3)
+    :param cell: Å, one cell vector per row, shape (3, 3). A vector of zeros means that the structure is not periodic
+        along it (the convention of i-PI's own metatomic driver).
+    """
+
+    species: np.ndarray
+    positions: np.ndarray
+    cell: np.ndarray
+
+    @cached_property
+    def periodic(self) -> np.ndarray:
+        """Whether the structure repeats along each cell vector, shape (3,)."""
+        return np.any(self.cell != 0.0, axis=1)
+
+    @cached_property
+    def key(self) -> bytes:
+        """What two structures share exactly if they are the same to the last bit."""
+        return self.positions.tobytes() + self.cell.tobytes() + self.species.tobytes()
+
+    @cached_property
+    def volume(self) -> float:
+        """Volume of the cell in Å³; zero unless all three directions are periodic."""
+        return float(abs(np.linalg.det(self.cell)))
+
+    def check(self) -> None:
+        """Say which atoms or cell vectors cannot be used.
+
+        :raises DarkforcesError: for NaN or infinite positions or cell, or a cell that is (nearly) flat
+        """
+        bad = np.flatnonzero(~np.isfinite(self.positions).all(axis=1))
+        if len(bad):
+            raise DarkforcesError(f"positions are NaN or infinite for {name_atoms(bad, self.species)}")
+        if not np.isfinite(self.cell).all():
+            raise DarkforcesError(f"the cell is NaN or infinite: {self.cell.tolist()} Å")
+        vectors = self.cell[self.periodic]
+        if len(vectors):
+            # The width along a vector is what it has beyond the plane of the others: 1/norm of the reciprocal vector.
+            widths = 1.0 / np.linalg.norm(np.linalg.pinv(vectors), axis=0) if _independent(vectors) else np.zeros(1)
+            if widths.min() < SMALLEST_WIDTH:
+                raise DarkforcesError(
+                    f"the cell is too small: {widths.min():.3g} Å wide, expected at least {SMALLEST_WIDTH} Å "
+                    f"(cell vectors, Å: {np.round(vectors, 4).tolist()})"
+                )
+
+
+def _independent(vectors: np.ndarray) -> bool:
+    return bool(np.linalg.matrix_rank(vectors) == len(vectors))
+
+
+def name_atoms(indices: np.ndarray, species: np.ndarray) -> str:
+    """Atoms in words: "atom 3 (O), atom 17 (H) and 4 more", counted from zero as ase and i-PI do."""
+    named = ", ".join(f"atom {i} ({chemical_symbols[species[i]]})" for i in indices[:5])
+    return named if len(indices) <= 5 else f"{named} and {len(indices) - 5} more"
+
+
+def species_from_formula(formula: str) -> np.ndarray:
+    """Atomic numbers in order, from a formula such as ``O64H128`` or ``(OH2)64``.
+
+    :raises DarkforcesError: if the formula cannot be read
+    """
+    try:
+        return Symbols.fromsymbols(string2symbols(formula)).numbers.astype(np.int32)
+    except (KeyError, ValueError, IndexError) as error:
+        raise DarkforcesError(
+            f"species '{formula}' is not a formula: expected the elements in the order of the atoms, "
+            "such as O64H128 or (OH2)64"
+        ) from error
+
+
+def formula_from_species(species: np.ndarray) -> str:
+    """The shortest formula that lists the atoms in order: a repeated unit where there is one, ``(OH2)64``."""
+    n = len(species)
+    for length in range(1, n + 1):
+        if n % length == 0 and np.array_equal(np.tile(species[:length], n // length), species):
+            break
+    unit = str(Symbols(species[:length]))
+    repeats = n // length
+    if repeats == 1:
+        return unit
+    return f"({unit}){repeats}" if length > 1 else f"{unit}{repeats}"
+
+
+def species_from_template(path: str | Path) -> np.ndarray:
+    """Atomic numbers in order, from any structure file that ase reads.
+
+    :raises DarkforcesError: if the file does not exist or cannot be read
+    """
+    try:
+        atoms = ase.io.read(path)
+    except FileNotFoundError as error:
+        raise DarkforcesError(f"template '{path}' does not exist (looked in {Path.cwd()})") from error
+    except Exception as error:  # ase's readers raise anything on a file they cannot read
+        raise DarkforcesError(f"template '{path}' is not a structure file that ase can read: {error}") from error
+    return atoms.numbers.astype(np.int32)

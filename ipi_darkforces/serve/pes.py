@@ -1,0 +1,86 @@
+"""The plugin that runs inside i-PI: `<ffdirect><pes>custom</pes>`, or `i-pi-driver-py -m custom -P`.
+
+All blocks of one simulation that name the same model share one copy of it and one evaluation per geometry. This file is
+loaded by i-PI once per block, under a name of i-PI's choosing, so what is shared lives in the module it imports.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ipi.pes.dummy import Dummy_driver
+from ipi.utils.softexit import softexit
+
+from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.forces.split import Request
+from ipi_darkforces.forces.zoo import shared_split
+from ipi_darkforces.serve.settings import Settings
+from ipi_darkforces.serve.units import reply_to_ipi, structure_from_ipi
+
+__DRIVER_NAME__ = "darkforces"
+__DRIVER_CLASS__ = "DarkforcesDriver"
+
+
+class DarkforcesDriver(Dummy_driver):
+    """Conservative, direct, fast or slow forces of one model.
+
+    Command line:
+        i-pi-driver-py -m custom -P drivers/darkforces.py -o model=pet-m,template=water.xyz,component=fast
+
+    Parameters:
+        :param model: string, a name (pet-m, pet-c, pet-nc) or the path of an exported metatomic model (.pt)
+        :param component: string, conservative, direct, fast or slow; default: conservative if the model can
+        :param species: string, the elements in the order of the atoms: O64H128 or (OH2)64
+        :param template: string, a structure file to take the elements from, instead of species
+        :param device: string, cpu, cuda or cuda:1
+        :param dtype: string, float32 or float64; default: that of the model
+        :param variant: string, which head to use of a model that has several
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *args: Any,
+        device: str = "cpu",
+        dtype: str | None = None,
+        variant: str | None = None,
+        verbosity: Any = None,  # given by i-PI
+        verbose: bool = False,
+        **settings: str,
+    ):
+        if args:
+            raise SystemExit(f"darkforces: '{args[0]}' has no name: expected key=value")
+        try:
+            self._split = shared_split(model, device, dtype, variant)
+            self._role = Settings.parsed(settings, "the parameters of the forcefield").resolved(self._split.model)
+        except DarkforcesError as error:
+            raise SystemExit(f"darkforces: {error}") from error
+        self._stream = self._split.open_stream()
+        super().__init__(verbose)
+
+    def compute(self, cell: Any, pos: Any) -> Any:
+        """Evaluate one structure, or a list of them as one batch.
+
+        :param cell: bohr, cell vectors as columns, shape (3, 3); or a list of them
+        :param pos: bohr, shape (n_atoms, 3); or a list of them
+        :return: energy, forces (n_atoms, 3), virial (3, 3), extras, in atomic units; or a list of these
+        """
+        batched = isinstance(cell, list)
+        try:
+            results = self._compute(cell if batched else [cell], pos if batched else [pos])
+        except DarkforcesError as error:
+            # No answer: i-PI goes back to its last good state, writes its RESTART and leaves.
+            print(f"darkforces: {error}", flush=True)
+            softexit.trigger(status="bad", message=f"darkforces: {error}")
+            raise SystemExit(1) from error
+        return results if batched else results[0]
+
+    def _compute(self, cells: list[np.ndarray], positions: list[np.ndarray]) -> list[tuple]:
+        self._role.check_size(len(positions[0]))
+        structures = [
+            structure_from_ipi(c, p.reshape(-1, 3), self._role.species) for c, p in zip(cells, positions, strict=True)
+        ]
+        requests = [Request(s, self._role.component, self._stream) for s in structures]
+        replies = [reply_to_ipi(answer) for answer in self._split.serve(requests)]
+        return [(r.energy, r.forces, r.virial, r.extras) for r in replies]

@@ -1,0 +1,256 @@
+"""i-PI's wire format alone: bytes in, messages out, and back. No socket, no clock.
+
+Everything starts with a header of twelve characters; numbers are native-endian int32 and float64, in atomic units::
+
+    i-PI sends                                                we answer
+    STATUS                                                    NEEDINIT, READY or HAVEDATA
+    INIT      bead (int), length (int), parameters
+    POSDATA   cell (9), inverse cell (9), n (int),
+              positions (3n)
+    GETFORCE                                                  FORCEREADY energy, n (int), forces (3n), virial (9),
+                                                                         length (int), extras
+    EXIT
+
+With ``batch_size:b`` among the parameters of INIT, POSDATA is n, b times (cell, inverse cell), b times positions, and
+FORCEREADY is b energies, n, forces, virials, and b extras. With shared memory, POSDATA is n and, the first time, the
+names of six segments (length (int), name), and FORCEREADY is followed by the extras alone.
+
+Cells travel as the matrix whose columns are the cell vectors.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import DarkforcesError
+
+HEADER_LENGTH = 12
+# Far more than i-PI will ever be used for; a larger number means that the two sides are out of step.
+MOST_ATOMS = 50_000_000
+LONGEST_TEXT = 100_000_000
+SHARED_SEGMENTS = ("pos", "h", "ih", "pot", "force", "vir")
+
+_INT = struct.Struct("=i")
+# Yields how many bytes it wants next, or a message; is sent the bytes.
+_Parser = Generator[Any, bytes, Any]
+
+
+class ProtocolError(DarkforcesError):
+    """What arrived is not what i-PI sends."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """i-PI asks what we are doing."""
+
+
+@dataclass(frozen=True)
+class Init:
+    """i-PI tells which replica this is for, and the `<parameters>` of the forcefield."""
+
+    bead: int
+    parameters: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Structures to evaluate, in bohr.
+
+    :param cells: cell vectors as columns, shape (batch, 3, 3)
+    :param positions: shape (batch, n_atoms, 3)
+    """
+
+    cells: np.ndarray
+    positions: np.ndarray
+
+
+@dataclass(frozen=True)
+class SharedPositions:
+    """Structures to evaluate lie in shared memory; the names of the segments come with the first of these messages."""
+
+    n_atoms: int
+    segments: dict[str, str] | None
+
+
+@dataclass(frozen=True)
+class GetForce:
+    """i-PI asks for the results."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """i-PI says goodbye."""
+
+
+Message = Status | Init | Positions | SharedPositions | GetForce | Exit
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What i-PI wants to know about one structure, in atomic units: energy, forces (n_atoms, 3), virial (3, 3)."""
+
+    energy: float
+    forces: np.ndarray
+    virial: np.ndarray
+    extras: str = ""
+
+
+class Decoder:
+    """Cuts the bytes that i-PI sends into messages, however they arrive.
+
+    :param shared_memory: whether positions come through shared memory
+    """
+
+    def __init__(self, shared_memory: bool = False):
+        self._shared_memory = shared_memory
+        self._names_known = False
+        self._buffer = bytearray()
+        self._parser = self._parse()
+        self._wanted = next(self._parser)
+        self._between_messages = True
+        self.batch_size: int | None = None
+
+    def feed(self, data: bytes) -> list[Message]:
+        """Take the next bytes, in pieces of any size; return the messages that are now complete.
+
+        :raises ProtocolError: if this is not what i-PI sends
+        """
+        self._buffer += data
+        messages = []
+        while len(self._buffer) >= self._wanted:
+            piece = bytes(self._buffer[: self._wanted])
+            del self._buffer[: self._wanted]
+            self._between_messages = False
+            step = self._parser.send(piece)
+            if not isinstance(step, int):
+                messages.append(step)
+                self._between_messages = True
+                step = next(self._parser)
+            self._wanted = step
+        return messages
+
+    def finish(self) -> None:
+        """The other side has closed the connection.
+
+        :raises ProtocolError: if it did so in the middle of a message
+        """
+        if self._buffer or not self._between_messages:
+            raise ProtocolError(
+                f"the connection ended in the middle of a message: expected {self._wanted} more bytes, "
+                f"got {len(self._buffer)}"
+            )
+
+    def _parse(self) -> _Parser:
+        while True:
+            header = (yield HEADER_LENGTH).rstrip()
+            if header == b"STATUS":
+                yield Status()
+            elif header == b"GETFORCE":
+                yield GetForce()
+            elif header == b"EXIT":
+                yield Exit()
+            elif header == b"INIT":
+                bead = _int((yield 4), "replica", lowest=-(2**31), highest=2**31 - 1)
+                text = yield from _text("parameters")
+                parameters = parse_parameters(text)
+                self.batch_size = _batch_size(parameters)
+                yield Init(bead, parameters)
+            elif header == b"POSDATA":
+                yield (yield from self._parse_positions())
+            else:
+                raise ProtocolError(
+                    f"i-PI sent {header!r}; expected STATUS, INIT, POSDATA, GETFORCE or EXIT "
+                    f"(is this an i-PI {'shared-memory ' if self._shared_memory else ''}socket?)"
+                )
+
+    def _parse_positions(self) -> _Parser:
+        if self._shared_memory:
+            return (yield from self._parse_shared_positions())
+        if self.batch_size is None:
+            cells = np.frombuffer((yield 144))
+            n = _int((yield 4), "number of atoms", 1, MOST_ATOMS)
+            batch = 1
+        else:
+            batch = self.batch_size
+            n = _int((yield 4), "number of atoms", 1, MOST_ATOMS // batch)
+            cells = np.frombuffer((yield 144 * batch))
+        positions = np.frombuffer((yield 24 * n * batch))
+        return Positions(cells.reshape(batch, 2, 3, 3)[:, 0], positions.reshape(batch, n, 3))
+
+    def _parse_shared_positions(self) -> _Parser:
+        n = _int((yield 4), "number of atoms", 1, MOST_ATOMS)
+        segments = None
+        if not self._names_known:
+            segments = {}
+            for kind in SHARED_SEGMENTS:
+                segments[kind] = yield from _text(f"name of the shared-memory segment '{kind}'")
+            self._names_known = True
+        return SharedPositions(n, segments)
+
+
+def _int(data: bytes, what: str, lowest: int, highest: int) -> int:
+    (value,) = _INT.unpack(data)
+    if not lowest <= value <= highest:
+        raise ProtocolError(f"i-PI sent {value} as the {what}; expected {lowest} to {highest}")
+    return value
+
+
+def _text(what: str) -> _Parser:
+    length = _int((yield 4), f"length of the {what}", 0, LONGEST_TEXT)
+    data = (yield length) if length else b""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ProtocolError(f"i-PI sent {what} that are not text: {data[:40]!r}") from error
+
+
+def parse_parameters(text: str) -> dict[str, str]:
+    """The `<parameters>` of a forcefield as i-PI writes them: ``key : value , key : value ,``."""
+    pairs = (item.partition(":") for item in text.split(","))
+    return {key.strip(): value.strip() for key, colon, value in pairs if colon}
+
+
+def _batch_size(parameters: dict[str, str]) -> int | None:
+    """The number of structures to a message; None for the unbatched format."""
+    text = parameters.pop("batch_size", "1")
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_000_000:
+        raise ProtocolError(f"i-PI sent '{text}' as the batch size; expected a whole number from 1")
+    return int(text) if int(text) > 1 else None
+
+
+def encode_status(initialized: bool, has_data: bool) -> bytes:
+    """The answer to STATUS."""
+    return _header("NEEDINIT" if not initialized else "HAVEDATA" if has_data else "READY")
+
+
+def encode_forces(replies: Sequence[Reply]) -> bytes:
+    """The answer to GETFORCE, of one structure or of a batch, in one piece."""
+    return b"".join(
+        [
+            _header("FORCEREADY"),
+            np.array([reply.energy for reply in replies], np.float64).tobytes(),
+            _INT.pack(len(replies[0].forces)),
+            *(np.ascontiguousarray(reply.forces, np.float64).tobytes() for reply in replies),
+            *(np.ascontiguousarray(reply.virial, np.float64).tobytes() for reply in replies),
+            *(_extras(reply) for reply in replies),
+        ]
+    )
+
+
+def encode_shared_forces(replies: Sequence[Reply]) -> bytes:
+    """The answer to GETFORCE when the numbers have been put into shared memory."""
+    return b"".join([_header("FORCEREADY"), *(_extras(reply) for reply in replies)])
+
+
+def _extras(reply: Reply) -> bytes:
+    extras = reply.extras.encode("utf-8")
+    return _INT.pack(len(extras)) + extras
+
+
+def _header(text: str) -> bytes:
+    return text.ljust(HEADER_LENGTH).encode("ascii")

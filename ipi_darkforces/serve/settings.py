@@ -1,0 +1,82 @@
+"""What a client of i-PI must know besides positions: which atoms these are, and which component of the forces to send.
+
+The same keys can stand on the command line (``-o component=fast,species=(OH2)64``) and in the `<parameters>` of an i-PI
+input, where i-PI hands them on to its drivers. The command line comes first, then the input, then the defaults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from ..errors import DarkforcesError
+from ..forces.model import ForceModel
+from ..forces.split import Component
+from ..forces.structure import species_from_formula, species_from_template
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was said about a client; None where nothing was.
+
+    :param component: ``conservative``, ``direct``, ``fast`` or ``slow``
+    :param species: the elements in the order of the atoms, as a formula: ``O64H128``, ``(OH2)64``
+    :param template: a structure file that ase reads, from which the elements are taken, instead of `species`
+    """
+
+    component: str | None = None
+    species: str | None = None
+    template: str | None = None
+
+    @classmethod
+    def parsed(cls, given: dict[str, str], where: str) -> Settings:
+        """From keys and values.
+
+        :raises DarkforcesError: for a key that is not known; `where` says where it stood
+        """
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(given) - known)
+        if unknown:
+            raise DarkforcesError(f"'{unknown[0]}' in {where} is not known: expected {', '.join(sorted(known))}")
+        return cls(**{key: str(value) for key, value in given.items()})
+
+    def completed(self, fallback: Settings) -> Settings:
+        """What is said here, completed by what is only said in `fallback`."""
+        said = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        if "template" in said or "species" in said:  # they say the same thing: the first to say it is heard
+            fallback = replace(fallback, species=None, template=None)
+        return replace(fallback, **said)
+
+    def resolved(self, model: ForceModel) -> Role:
+        """What the client is to do, checked against the model.
+
+        :raises DarkforcesError: if the elements are not known to us or to the model, or the model cannot serve the
+            component
+        """
+        component = Component.default_for(model) if self.component is None else Component.named(self.component)
+        component.check(model)
+        if self.template is not None:
+            species = species_from_template(self.template)
+        elif self.species is not None:
+            species = species_from_formula(self.species)
+        else:
+            raise DarkforcesError(
+                "which elements are these? i-PI sends positions only: give --template FILE, or "
+                "{species: O64H128} in the <parameters> of the forcefield"
+            )
+        model.check_species(species)
+        return Role(component, species)
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a client does: which component it serves, for which atoms (atomic numbers, shape (n_atoms,))."""
+
+    component: Component
+    species: np.ndarray
+
+    def check_size(self, n_atoms: int) -> None:
+        """Raise a DarkforcesError if i-PI has another number of atoms than the template."""
+        if n_atoms != len(self.species):
+            raise DarkforcesError(f"i-PI sends {n_atoms} atoms but the template (or species) has {len(self.species)}")

@@ -1,0 +1,37 @@
+"""The edge between i-PI's atomic units and our eV and Å, with i-PI's own constants.
+
+The same conversions, in the same order, as in i-PI's own drivers, so that results agree to the last digits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from ipi.utils.units import unit_to_internal, unit_to_user
+
+from ..forces.split import Answer
+from ..forces.structure import Structure
+from .protocol import Reply
+
+
+def structure_from_ipi(cell: np.ndarray, positions: np.ndarray, species: np.ndarray) -> Structure:
+    """A structure from what i-PI sends.
+
+    :param cell: bohr, cell vectors as columns, shape (3, 3)
+    :param positions: bohr, shape (n_atoms, 3)
+    :param species: atomic numbers, shape (n_atoms,)
+    """
+    return Structure(
+        species,
+        np.ascontiguousarray(unit_to_user("length", "angstrom", positions)),
+        np.ascontiguousarray(unit_to_user("length", "angstrom", cell.T)),
+    )
+
+
+def reply_to_ipi(answer: Answer, extras: str = "") -> Reply:
+    """What i-PI gets to know about a structure."""
+    return Reply(
+        unit_to_internal("energy", "electronvolt", answer.energy),
+        unit_to_internal("force", "ev/ang", answer.forces),
+        unit_to_internal("energy", "electronvolt", answer.virial),
+        extras,
+    )

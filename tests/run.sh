@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# The README's test command: installs the package and what its tests need into .venv, then lint, types and tests.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python3 -m venv .venv
+. .venv/bin/activate
+pip install --quiet -c constraints.txt -e '.[test]'
+ruff check .
+ruff format --check .
+mypy
+pytest "$@"
