@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 
 from ipi.utils.io.inputs import read_args_kwargs
 
@@ -14,6 +16,7 @@ from ..forces.split import Split
 from ..forces.zoo import load_model
 from ..serve.address import DEFAULT_NAME, DEFAULT_PREFIX, Address, InetAddress, UnixAddress, UnixPattern
 from ..serve.driver import Driver
+from ..serve.inputs import SimulationInput, SocketForcefield
 from ..serve.settings import Settings
 from . import entry
 from .options import add_model_options
@@ -93,6 +96,9 @@ def _add_address_options(parser: argparse.ArgumentParser) -> None:
         help="of unix sockets (default: %(default)s)",
     )
     group.add_argument(
+        "--input", type=Path, metavar="XML", help="the sockets of this i-PI input, whatever their kind and names"
+    )
+    group.add_argument(
         "--shm", action="store_true", help="unix sockets of i-PI's mode shm: numbers travel through shared memory"
     )
 
@@ -121,8 +127,11 @@ def _add_client_options(parser: argparse.ArgumentParser) -> None:
 def serve(args: argparse.Namespace) -> None:
     """Do what the command line says."""
     settings = _settings(args)
-    places = _places(args)
+    forcefields = SimulationInput.read(args.input).socket_forcefields() if args.input else []
+    places = _places(args, forcefields)
     model = load_model(args.model, args.device, args.dtype, args.variant, not args.keep_net_force)
+    for forcefield in forcefields:  # what cannot work shall fail before the simulation starts
+        settings.completed(forcefield.settings).resolved(model)
     split = Split(model)
     try:
         Driver(split, places, settings, args.stay, args.wait).serve()
@@ -144,7 +153,11 @@ def _settings(args: argparse.Namespace) -> Settings:
     return Settings.parsed(long, "the options").completed(Settings.parsed(named, "-o"))
 
 
-def _places(args: argparse.Namespace) -> list[Address | UnixPattern]:
+def _places(args: argparse.Namespace, forcefields: Sequence[SocketForcefield]) -> list[Address | UnixPattern]:
+    if forcefields:
+        if args.unix or args.shm or args.address or args.port:
+            raise DarkforcesError("--input says where i-PI listens; expected none of -u, -a, -p and --shm beside it")
+        return [f.place(args.sockets_prefix) for f in forcefields]
     unix = args.unix or args.shm
     if args.port is not None and (unix or not 0 < args.port < 65536):
         raise DarkforcesError(
