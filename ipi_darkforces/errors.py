@@ -8,3 +8,7 @@ The commands print that line and exit with code 1; anything else that is raised 
 
 class DarkforcesError(Exception):
     """Something the user gave cannot be used; the message is one line that they can act on."""
+
+
+# What an error line begins with, wherever it is printed; whoever watches a log looks for it.
+ERROR = "darkforces: error: "

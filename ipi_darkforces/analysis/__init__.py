@@ -1,0 +1,1 @@
+"""What a trajectory says, with error bars that account for time correlation."""

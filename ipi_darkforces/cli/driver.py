@@ -21,7 +21,7 @@ from ..serve.settings import Settings
 from . import entry
 from .options import add_model_options
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ipi_darkforces")  # not __name__, which is "__main__" under python -m
 
 DESCRIPTION = """\
 Serves the forces of one model to i-PI.

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from ..errors import DarkforcesError
+from ..errors import ERROR, DarkforcesError
 
 INTERRUPTED = 130
 
@@ -24,7 +24,7 @@ def run(command: Callable[[], int | None], verbose: bool = False) -> int:
     try:
         return command() or 0
     except DarkforcesError as error:
-        print(f"darkforces: error: {error}", file=sys.stderr)
+        print(f"{ERROR}{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED

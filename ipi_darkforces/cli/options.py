@@ -19,7 +19,7 @@ def add_model_options(parser: argparse.ArgumentParser, required: bool = True) ->
     group.add_argument(
         "--dtype",
         choices=["float32", "float64"],
-        help="precision of the network (default: that of the model); float64 is slower and conserves energy to more digits",
+        help="precision of the network (default: that of the model); float64 is slower and has more digits",
     )
     group.add_argument(
         "--variant", metavar="NAME", help="which head to use of a model that has several: pbe for energy/pbe"

@@ -12,7 +12,7 @@ import numpy as np
 from ipi.pes.dummy import Dummy_driver
 from ipi.utils.softexit import softexit
 
-from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.errors import ERROR, DarkforcesError
 from ipi_darkforces.forces.split import Request
 from ipi_darkforces.forces.zoo import shared_split
 from ipi_darkforces.serve.settings import Settings
@@ -50,12 +50,12 @@ class DarkforcesDriver(Dummy_driver):
         **settings: str,
     ):
         if args:
-            raise SystemExit(f"darkforces: '{args[0]}' has no name: expected key=value")
+            raise SystemExit(f"{ERROR}'{args[0]}' has no name: expected key=value")
         try:
             self._split = shared_split(model, device, dtype, variant)
             self._role = Settings.parsed(settings, "the parameters of the forcefield").resolved(self._split.model)
         except DarkforcesError as error:
-            raise SystemExit(f"darkforces: {error}") from error
+            raise SystemExit(f"{ERROR}{error}") from error
         self._stream = self._split.open_stream()
         super().__init__(verbose)
 
@@ -71,7 +71,7 @@ class DarkforcesDriver(Dummy_driver):
             results = self._compute(cell if batched else [cell], pos if batched else [pos])
         except DarkforcesError as error:
             # No answer: i-PI goes back to its last good state, writes its RESTART and leaves.
-            print(f"darkforces: {error}", flush=True)
+            print(f"{ERROR}{error}", flush=True)
             softexit.trigger(status="bad", message=f"darkforces: {error}")
             raise SystemExit(1) from error
         return results if batched else results[0]

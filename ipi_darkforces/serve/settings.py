@@ -7,6 +7,7 @@ input, where i-PI hands them on to its drivers. The command line comes first, th
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -48,6 +49,15 @@ class Settings:
             fallback = replace(fallback, species=None, template=None)
         return replace(fallback, **said)
 
+    def elements(self, folder: Path = Path()) -> np.ndarray | None:
+        """Atomic numbers (n_atoms,), as far as anything was said; a template is looked for in `folder`.
+
+        :raises DarkforcesError: if the formula or the template cannot be read
+        """
+        if self.template is not None:
+            return species_from_template(folder / self.template)
+        return None if self.species is None else species_from_formula(self.species)
+
     def resolved(self, model: ForceModel) -> Role:
         """What the client is to do, checked against the model.
 
@@ -56,11 +66,8 @@ class Settings:
         """
         component = Component.default_for(model) if self.component is None else Component.named(self.component)
         component.check(model)
-        if self.template is not None:
-            species = species_from_template(self.template)
-        elif self.species is not None:
-            species = species_from_formula(self.species)
-        else:
+        species = self.elements()
+        if species is None:
             raise DarkforcesError(
                 "which elements are these? i-PI sends positions only: give --template FILE, or "
                 "{species: O64H128} in the <parameters> of the forcefield"

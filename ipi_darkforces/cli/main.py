@@ -1,0 +1,34 @@
+"""The command ``darkforces``: its subcommands, each in a file of its own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from .. import __version__
+from . import entry, models, run
+
+DESCRIPTION = """\
+Direct machine-learned forces for i-PI, without paying for them with wrong physics.
+
+    darkforces run inputs/nve-mts4.xml --model pet-m
+    darkforces run --structure my.xyz --model my-model.pt --ensemble nve --mts 4
+    darkforces models
+"""
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        prog="darkforces", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    run.add_parser(commands)
+    models.add_parser(commands)
+    args = parser.parse_args()
+    sys.exit(entry.run(lambda: args.command(args)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""``darkforces run``: the main job. i-PI and the driver from one command, watched and summed up."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..analysis.overview import Overview, draw
+from ..errors import DarkforcesError
+from ..forces.split import Component
+from ..forces.structure import formula_from_species
+from ..serve.compose import ENSEMBLES, Recipe, compose, read_structure, write_start
+from ..serve.folder import RunFolder
+from ..serve.inputs import SimulationInput
+from ..serve.run import ModelChoice, Outcome, Progress
+from ..serve.run import run as run_simulation
+from .entry import INTERRUPTED
+from .options import add_model_options
+
+DESCRIPTION = """\
+Runs i-PI with the forces of one model: starts i-PI and the driver, shows progress, stops both cleanly on Ctrl-C, and
+ends with a summary and a picture. The same command goes on with a run that was stopped; a finished one is not
+overwritten.
+"""
+
+EPILOG = """\
+examples
+  darkforces run inputs/nve-mts4.xml --model pet-m
+      one of the inputs that come with the package; everything goes to the folder nve-mts4
+  darkforces run inputs/nve-*.xml --model pet-m --time 0.5 --output nve
+      several, one after another, 0.5 ps each; and one picture that compares them
+  darkforces run --structure my.xyz --model my-model.pt --ensemble nve --mts 4
+      your own system: writes an input like those in inputs/ for it, and runs it
+  darkforces run --structure my.xyz --model my-model.pt --ensemble svr --tau 10 --forces direct --time 20
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "run",
+        help="run a simulation: i-PI and the driver from one command",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("input", nargs="*", type=Path, help="i-PI inputs")
+    add_model_options(parser)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, metavar="N", help="i-PI steps in all (default: what the input says)")
+    length.add_argument("--time", type=float, metavar="PS", help="simulated time in all, in ps, instead")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder for everything (default: named for the input)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="start anew even if the folder holds a run")
+    parser.add_argument(
+        "--in-process", action="store_true", help="the model inside i-PI's process instead of one of its own"
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary for machines")
+    _add_structure_options(parser)
+    parser.set_defaults(command=run)
+
+
+def _add_structure_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("your own system, instead of an input")
+    group.add_argument(
+        "--structure",
+        type=Path,
+        metavar="FILE",
+        help="a structure with a cell that ase reads; with its momenta if it has any, else with random ones",
+    )
+    group.add_argument("--ensemble", choices=ENSEMBLES, default="nve", help="(default: %(default)s)")
+    group.add_argument(
+        "--mts", type=int, metavar="M", help="multiple time stepping: correct direct forces every M steps"
+    )
+    group.add_argument(
+        "--forces",
+        choices=["conservative", "direct"],
+        default="conservative",
+        help="without --mts (default: %(default)s)",
+    )
+    group.add_argument("--tau", type=float, metavar="FS", help="time constant of the thermostat, in fs")
+    group.add_argument("--temperature", type=float, default=300.0, metavar="K", help="(default: %(default)s)")
+    group.add_argument(
+        "--timestep", type=float, default=0.5, metavar="FS", help="of the fast forces, in fs (default: %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what the command line asks for."""
+    _check(args)
+    if args.structure is None:
+        return _run_all(args.input, args)
+    with tempfile.TemporaryDirectory() as scratch:  # the run's folder gets its own copy
+        return _run_all([_write_input(args, Path(scratch))], args)
+
+
+def _run_all(inputs: list[Path], args: argparse.Namespace) -> int:
+    several = len(inputs) > 1
+    overviews = []
+    for path in inputs:
+        output = (args.output or Path()) / path.stem if several or args.output is None else args.output
+        outcome, overview = _run_one(path, output, args)
+        overviews.append(overview)
+        if outcome.interrupted:
+            print(f"stopped after step {outcome.steps}; the same command goes on from there", file=sys.stderr)
+            return INTERRUPTED
+    if several:
+        picture = (args.output or Path()) / "comparison.png"
+        draw(overviews, picture)
+        if not args.json:
+            print(f"all in one picture: {picture}")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if bool(args.input) == (args.structure is not None):
+        raise DarkforcesError("what shall be run? expected i-PI inputs, or --structure FILE")
+    if args.steps is not None and args.steps < 1:
+        raise DarkforcesError(f"--steps {args.steps} is not a number of steps: expected at least 1")
+    if args.time is not None and not args.time > 0:
+        raise DarkforcesError(f"--time {args.time:g} is not a time: expected more than 0 ps")
+    if args.mts is not None and args.mts < 1:
+        raise DarkforcesError(f"--mts {args.mts} is not a stride: expected at least 1")
+    stems = [path.stem for path in args.input]
+    if len(set(stems)) < len(stems):
+        raise DarkforcesError("two of the inputs have the same name, and so would their folders")
+
+
+def _write_input(args: argparse.Namespace, folder: Path) -> Path:
+    """Write an i-PI input, and the checkpoint that it starts from, for the user's structure."""
+    atoms = read_structure(args.structure)
+    forces = f"mts{args.mts}" if args.mts else args.forces
+    thermostat = "" if args.tau is None else f"{args.tau:g}"
+    # The name becomes part of file names and of lists in i-PI's XML.
+    name = re.sub(r"[^\w.-]", "_", f"{args.structure.stem}-{args.ensemble}{thermostat}-{forces}")
+    recipe = Recipe(
+        name=name,
+        ensemble=args.ensemble,
+        species=formula_from_species(atoms.numbers),
+        start=f"{name}.start.chk",
+        component=Component.named(args.forces),
+        stride=args.mts,
+        tau=args.tau,
+        temperature=args.temperature,
+        timestep=args.timestep,
+        comment=f"  Written by darkforces run for {args.structure.name}.",
+        thermalize=not atoms.has("momenta"),
+    )
+    write_start(atoms, folder / recipe.start)
+    path = folder / f"{name}.xml"
+    path.write_text(compose(recipe))
+    return path
+
+
+def _run_one(path: Path, output: Path, args: argparse.Namespace) -> tuple[Outcome, Overview]:
+    simulation = SimulationInput.read(path)
+    n_atoms = _number_of_atoms(simulation, path)
+    model = ModelChoice(args.model, args.device, args.dtype, args.variant)
+    if Path(args.model).exists():
+        model = ModelChoice(str(Path(args.model).resolve()), args.device, args.dtype, args.variant)
+    with _Bar(path.stem, n_atoms) as bar:
+        outcome = run_simulation(
+            simulation, model, output, _steps(simulation, args), args.in_process, args.overwrite, bar.show
+        )
+    overview = Overview.read(RunFolder(output).progress(outcome.prefix), path.stem, n_atoms)
+    summary = {
+        **overview.as_json(),
+        "steps": outcome.steps,
+        "total_steps": outcome.total_steps,
+        "milliseconds_per_step": None if outcome.seconds_per_step is None else 1000.0 * outcome.seconds_per_step,
+        "folder": str(output),
+        "picture": str(output / "summary.png"),
+    }
+    (output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    draw([overview], output / "summary.png")
+    print(json.dumps(summary, indent=2) if args.json else _in_words(overview, outcome))
+    return outcome, overview
+
+
+def _steps(simulation: SimulationInput, args: argparse.Namespace) -> int | None:
+    if args.time is None:
+        return args.steps
+    timestep = simulation.timestep
+    if timestep is None:
+        raise DarkforcesError(f"'{simulation.source}' has no time step, so --time means nothing; give --steps")
+    return max(1, round(1000.0 * args.time / timestep))
+
+
+def _number_of_atoms(simulation: SimulationInput, path: Path) -> int | None:
+    """As far as the input says."""
+    for forcefield in simulation.socket_forcefields():
+        species = forcefield.settings.elements(path.parent)
+        if species is not None:
+            return len(species)
+    return None
+
+
+def _in_words(overview: Overview, outcome: Outcome) -> str:
+    pace = "" if outcome.seconds_per_step is None else f", {1000.0 * outcome.seconds_per_step:.1f} ms per step"
+    return "\n".join(
+        [
+            f"{overview.name}: {outcome.steps} of {outcome.total_steps} steps, {overview.time[-1]:.3g} ps{pace}",
+            f"  temperature          {overview.mean_temperature} K, drift {overview.temperature_drift} K/ps",
+            f"  conserved quantity   drift {overview.energy_drift} {overview.energy_unit}/ps",
+            f"  picture              {outcome.folder / 'summary.png'}",
+        ]
+    )
+
+
+class _Bar:
+    """The progress bar of one run."""
+
+    def __init__(self, name: str, n_atoms: int | None):
+        self._name = name
+        self._n_atoms = n_atoms
+        self._bar: tqdm | None = None
+        self._first: Progress | None = None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, progress: Progress, total: int) -> None:
+        """Show how far it is."""
+        if self._bar is None or self._first is None:
+            self._first = progress
+            self._started = time.monotonic()
+            # In a log file, a line every half minute is enough.
+            interval = 0.1 if sys.stderr.isatty() else 30.0
+            self._bar = tqdm(
+                total=total, initial=progress.step, desc=self._name, unit="step", mininterval=interval, leave=True,
+                bar_format="{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}",
+            )  # fmt: skip
+        drift = 1000.0 * progress.drift / (self._n_atoms or 1)
+        unit = "meV/atom" if self._n_atoms else "meV"
+        done = progress.step - self._first.step
+        pace = f", {1000.0 * (time.monotonic() - self._started) / done:.1f} ms/step" if done else ""
+        self._bar.set_postfix_str(f"{progress.temperature:.0f} K, drift {drift:+.2f} {unit}{pace}", refresh=False)
+        self._bar.update(progress.step - self._bar.n)

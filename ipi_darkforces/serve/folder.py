@@ -1,0 +1,141 @@
+"""The folder of a run: what is in it, how far the run got, and what may be overwritten.
+
+A folder belongs to one simulation. It holds everything needed to start or continue it:
+
+    input.xml               the simulation, with the files that it starts from beside it
+    i-pi.xml                what i-PI was started with last: input.xml or RESTART, adapted to how it is served
+    RESTART                 i-PI's state after the last step
+    PREFIX.out, ...         i-PI's outputs; PREFIX.progress is for those who watch
+    i-pi.log, driver.log    what the programs said
+    summary.png, .json      what came out
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import DarkforcesError
+from .inputs import PROGRESS, SimulationInput
+
+_OURS = ("input.xml", "i-pi.xml", "RESTART", "i-pi.log", "driver.log", "summary.png", "summary.json", "EXIT")
+
+
+class RunFolder:
+    """The folder of one simulation.
+
+    :param path: where it is; made if it does not exist
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @property
+    def input(self) -> Path:
+        """The simulation as it was asked for."""
+        return self.path / "input.xml"
+
+    @property
+    def launched(self) -> Path:
+        """What i-PI is started with."""
+        return self.path / "i-pi.xml"
+
+    @property
+    def restart(self) -> Path:
+        """i-PI's state after the last step."""
+        return self.path / "RESTART"
+
+    def progress(self, prefix: str) -> Path:
+        """Where i-PI writes step, time, temperature and conserved quantity."""
+        return self.path / f"{prefix}.{PROGRESS}"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep others out while the simulation runs.
+
+        :raises DarkforcesError: if somebody else is running a simulation here
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise DarkforcesError(f"another simulation is running in '{self.path}'") from error
+            yield
+
+    def begin(self, simulation: SimulationInput, steps: int | None, overwrite: bool) -> SimulationInput:
+        """Prepare the folder, for a new simulation or for going on with one that was stopped.
+
+        :param simulation: what was asked for; its files are copied into the folder
+        :param steps: when it shall be finished; None for what the input says
+        :param overwrite: start anew even if the folder holds a run
+        :return: what to give to i-PI: `simulation`, or its RESTART
+        :raises DarkforcesError: if the folder holds something else, or the run is finished
+        """
+        if overwrite:
+            self._clear()
+        files = simulation.make_files_local()
+        total = simulation.total_steps if steps is None else steps
+        if not self.input.exists():
+            self._check_empty()
+        elif self._holds_another(simulation):
+            raise DarkforcesError(
+                f"'{self.path}' holds a run of another input; choose another --output, or --overwrite it"
+            )
+        state = self._last_state()
+        if state is not None:
+            if state.step >= total:
+                raise DarkforcesError(
+                    f"'{self.path}' holds a finished run of {state.step} steps; to go on, give --steps or --time beyond"
+                    " that; to keep it, choose another --output; to start anew, --overwrite"
+                )
+            state.set_total_steps(total)
+            state.adopt_forcefields(simulation)
+            return state
+        self._clear()  # what is left of a run that did not get anywhere
+        for file in files:
+            if file.resolve() != (self.path / file.name).resolve():
+                shutil.copyfile(file, self.path / file.name)
+        simulation.set_total_steps(total)
+        self.input.write_text(simulation.text())
+        return simulation
+
+    def _last_state(self) -> SimulationInput | None:
+        """Where i-PI got to: its RESTART, or its last checkpoint if it had no time to write one."""
+        if not self.input.exists():
+            return None
+        prefix = SimulationInput.read(self.input).prefix
+        for file in (self.restart, self.path / f"{prefix}.chk"):
+            if file.exists():
+                return SimulationInput.read(file)
+        return None
+
+    def _holds_another(self, simulation: SimulationInput) -> bool:
+        """Whether the run in the folder is of another input, but for its length."""
+        held = SimulationInput.read(self.input)
+        steps = simulation.total_steps
+        simulation.set_total_steps(held.total_steps)
+        different = held.text() != simulation.text()
+        simulation.set_total_steps(steps)
+        return different
+
+    def _check_empty(self) -> None:
+        strangers = sorted(p.name for p in self.path.iterdir() if p.name != ".lock")
+        if strangers:
+            raise DarkforcesError(
+                f"'{self.path}' is no folder of a run and not empty ({', '.join(strangers[:3])}...); "
+                "choose another --output"
+            )
+
+    def _clear(self) -> None:
+        """Remove a run; nothing else."""
+        if not self.input.exists():
+            return
+        prefix = SimulationInput.read(self.input).prefix
+        for name in _OURS:
+            (self.path / name).unlink(missing_ok=True)
+        for file in self.path.glob(f"{prefix}.*"):
+            file.unlink()

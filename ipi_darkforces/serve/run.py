@@ -1,0 +1,270 @@
+"""Starting i-PI and the driver, watching them, and stopping both cleanly.
+
+i-PI and the driver are processes of their own (or one, with the model as a plugin inside i-PI). We watch by reading an
+output that i-PI writes for us, and stop i-PI with the signal on which it writes its RESTART.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ERROR, DarkforcesError
+from .folder import RunFolder
+from .inputs import SimulationInput
+
+POLL = 0.1  # seconds between looks at what i-PI has written
+PROGRESS_EVERY = 2.0  # fs
+# Seconds: i-PI looks for signals once a second, and finishes the step it is in.
+PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model serves the forces, as on the command line; see `load_model`."""
+
+    model: str
+    device: str = "cpu"
+    dtype: str | None = None
+    variant: str | None = None
+
+    def said(self) -> dict[str, str]:
+        """What was said, by name."""
+        return {key: value for key, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a simulation is.
+
+    :param step: i-PI steps
+    :param time: fs
+    :param temperature: K
+    :param drift: eV, by how much i-PI's conserved quantity has changed since the beginning of the run
+    """
+
+    step: int
+    time: float
+    temperature: float
+    drift: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    :param folder: where everything is
+    :param prefix: what the names of i-PI's outputs begin with
+    :param steps: steps done in all
+    :param total_steps: steps that were asked for
+    :param seconds_per_step: wall time, over what was done now; None if too little was
+    :param interrupted: whether the user stopped it
+    """
+
+    folder: Path
+    prefix: str
+    steps: int
+    total_steps: int
+    seconds_per_step: float | None
+    interrupted: bool
+
+
+def run(
+    simulation: SimulationInput,
+    model: ModelChoice,
+    output: Path,
+    steps: int | None = None,
+    in_process: bool = False,
+    overwrite: bool = False,
+    watch: Callable[[Progress, int], None] = lambda progress, total: None,
+) -> Outcome:
+    """Run a simulation, or go on with it, until it is finished or interrupted.
+
+    :param simulation: the i-PI input
+    :param model: which model serves the forces
+    :param output: folder for everything; see `RunFolder`
+    :param steps: i-PI steps in all; None for what the input says
+    :param in_process: the model as a plugin inside i-PI, instead of a process of its own
+    :param overwrite: start anew even if the folder holds a run
+    :param watch: called with the progress and the number of steps in all
+    :return: how it ended; also when it was interrupted (SIGINT or SIGTERM), with i-PI's RESTART written
+    :raises DarkforcesError: if the folder holds something else, i-PI or the driver fails; RESTART is written if any
+        step was done
+    """
+    folder = RunFolder(output)
+    with folder.locked():
+        prepared = folder.begin(simulation, steps, overwrite)
+        prepared.add_progress(max(1, round(PROGRESS_EVERY / (prepared.timestep or PROGRESS_EVERY))))
+        if in_process:
+            prepared.serve_in_process(model.said())
+        else:
+            _check_ports(prepared)
+        folder.launched.write_text(prepared.text())
+        with _scratch() as prefix, _interruptible():
+            return _Run(folder, prepared, model, prefix, in_process).watch(watch)
+
+
+class _Run:
+    """The processes of one run."""
+
+    def __init__(self, folder: RunFolder, prepared: SimulationInput, model: ModelChoice, prefix: str, in_process: bool):
+        self._folder = folder
+        self._prepared = prepared
+        self._tail = _Tail(folder.progress(prepared.prefix))  # before i-PI adds to it
+        self._ipi = _start([_ipi_script(), "-S", prefix, folder.launched.name], folder.path, "i-pi.log")
+        self._driver = None
+        if not in_process:
+            options = [f"--{key}={value}" for key, value in model.said().items()]
+            options += [f"--input={folder.launched.name}", f"--sockets_prefix={prefix}"]
+            command = [sys.executable, "-m", "ipi_darkforces.cli.driver", *options]
+            self._driver = _start(command, folder.path, "driver.log")
+
+    def watch(self, report: Callable[[Progress, int], None]) -> Outcome:
+        """Report progress until i-PI has left."""
+        total = self._prepared.total_steps
+        first = last = None
+        interrupted = False
+        try:
+            while self._ipi.poll() is None:
+                if self._driver is not None and self._driver.poll():
+                    break  # with an error; without one, i-PI is leaving too
+                time.sleep(POLL)
+                for progress in self._tail.read():
+                    report(progress, total)
+                    last = (progress.step, time.monotonic())
+                    first = first or last
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            self._stop()
+        steps = self._steps_done()
+        if steps < total and not interrupted:
+            raise DarkforcesError(self._what_went_wrong(steps))
+        for progress in self._tail.read():
+            report(progress, total)
+        pace = (last[1] - first[1]) / (last[0] - first[0]) if first and last and last[0] > first[0] else None
+        return Outcome(self._folder.path, self._prepared.prefix, steps, total, pace, interrupted)
+
+    def _stop(self) -> None:
+        """Let i-PI write its RESTART and leave; the driver follows."""
+        if self._ipi.poll() is None:
+            self._ipi.send_signal(signal.SIGINT)
+        _wait(self._ipi)
+        if self._driver is not None:
+            _wait(self._driver, patience=5.0)
+
+    def _steps_done(self) -> int:
+        restart = self._folder.restart
+        return SimulationInput.read(restart).step if restart.exists() else 0
+
+    def _what_went_wrong(self, steps: int) -> str:
+        saved = f"; i-PI's state after step {steps} is in {self._folder.restart}" if steps else ""
+        for log in ("driver.log", "i-pi.log"):
+            path = self._folder.path / log
+            lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+            for line in reversed(lines):
+                if line.startswith(ERROR):
+                    return line.removeprefix(ERROR) + saved
+        reason = lines[-1] if lines else "it said nothing"
+        return f"i-PI stopped at step {steps}: {reason} (see {path}){saved}"
+
+
+class _Tail:
+    """Reads what is added to a file of i-PI's properties, whole lines only."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._position = 0
+        self._origin: float | None = None  # the conserved quantity at the beginning
+        for _ in self.read():  # a run that is continued: only what is added is news
+            pass
+
+    def read(self) -> Iterator[Progress]:
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as stream:
+            stream.seek(self._position)
+            text = stream.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._position += len(whole)
+        for line in whole.decode().splitlines():
+            if not line.startswith("#"):
+                step, now, temperature, conserved = map(float, line.split())
+                if self._origin is None:
+                    self._origin = conserved
+                yield Progress(int(step), now, temperature, conserved - self._origin)
+
+
+def _start(command: list[str], folder: Path, log: str) -> subprocess.Popen:
+    """Start a process in a session of its own, so that Ctrl-C in the terminal reaches us alone."""
+    with (folder / log).open("a") as stream:
+        return subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+        )
+
+
+def _wait(process: subprocess.Popen, patience: float = PATIENCE) -> None:
+    """Wait for a process to leave; make it, if it does not or the user has no more patience."""
+    try:
+        process.wait(patience)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        process.kill()
+        process.wait()
+
+
+def _ipi_script() -> str:
+    """The program ``i-pi`` that belongs to this Python."""
+    beside = Path(sys.executable).with_name("i-pi")
+    found = str(beside) if beside.exists() else shutil.which("i-pi")
+    if found is None:
+        raise DarkforcesError("the program 'i-pi' is not there: pip install ipi")
+    return found
+
+
+def _check_ports(simulation: SimulationInput) -> None:
+    for forcefield in simulation.socket_forcefields():
+        if forcefield.mode != "inet":
+            continue
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as i-PI does
+            try:
+                probe.bind((forcefield.address, forcefield.port))
+            except OSError as error:
+                raise DarkforcesError(
+                    f"i-PI cannot listen at {forcefield.address}:{forcefield.port} for forcefield "
+                    f"'{forcefield.name}': {error.strerror}; choose another <port>"
+                ) from error
+
+
+@contextmanager
+def _scratch() -> Iterator[str]:
+    """A prefix for unix sockets that nobody else uses: several runs can go on at the same time.
+
+    Not in the run's folder: the path of a unix socket must be shorter than about 100 characters.
+    """
+    with tempfile.TemporaryDirectory(prefix="darkforces-", dir="/tmp" if os.path.isdir("/tmp") else None) as folder:
+        yield f"{folder}/"
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Take SIGTERM, which batch systems send, for Ctrl-C."""
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
