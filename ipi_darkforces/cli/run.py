@@ -170,6 +170,7 @@ def _run_one(path: Path, output: Path, args: argparse.Namespace) -> tuple[Outcom
         outcome = run_simulation(
             simulation, model, output, _steps(simulation, args), args.in_process, args.overwrite, bar.show
         )
+        bar.finish(outcome.steps)
     overview = Overview.read(RunFolder(output).progress(outcome.prefix), path.stem, n_atoms)
     summary = {
         **overview.as_json(),
@@ -248,3 +249,8 @@ class _Bar:
         pace = f", {1000.0 * (time.monotonic() - self._started) / done:.1f} ms/step" if done else ""
         self._bar.set_postfix_str(f"{progress.temperature:.0f} K, drift {drift:+.2f} {unit}{pace}", refresh=False)
         self._bar.update(progress.step - self._bar.n)
+
+    def finish(self, steps: int) -> None:
+        """Show where it ended, which may be between two reports."""
+        if self._bar is not None:
+            self._bar.update(steps - self._bar.n)

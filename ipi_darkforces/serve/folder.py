@@ -3,6 +3,7 @@
 A folder belongs to one simulation. It holds everything needed to start or continue it:
 
     input.xml               the simulation, with the files that it starts from beside it
+    model.json              the model that it was begun with
     i-pi.xml                what i-PI was started with last: input.xml or RESTART, adapted to how it is served
     RESTART                 i-PI's state after the last step
     PREFIX.out, ...         i-PI's outputs; PREFIX.progress is for those who watch
@@ -13,6 +14,7 @@ A folder belongs to one simulation. It holds everything needed to start or conti
 from __future__ import annotations
 
 import fcntl
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +23,17 @@ from pathlib import Path
 from ..errors import DarkforcesError
 from .inputs import PROGRESS, SimulationInput
 
-_OURS = ("input.xml", "i-pi.xml", "RESTART", "i-pi.log", "driver.log", "summary.png", "summary.json", "EXIT")
+_OURS = (
+    "input.xml",
+    "model.json",
+    "i-pi.xml",
+    "RESTART",
+    "i-pi.log",
+    "driver.log",
+    "summary.png",
+    "summary.json",
+    "EXIT",
+)
 
 
 class RunFolder:
@@ -37,6 +49,10 @@ class RunFolder:
     def input(self) -> Path:
         """The simulation as it was asked for."""
         return self.path / "input.xml"
+
+    @property
+    def _model(self) -> Path:
+        return self.path / "model.json"
 
     @property
     def launched(self) -> Path:
@@ -66,10 +82,13 @@ class RunFolder:
                 raise DarkforcesError(f"another simulation is running in '{self.path}'") from error
             yield
 
-    def begin(self, simulation: SimulationInput, steps: int | None, overwrite: bool) -> SimulationInput:
+    def begin(
+        self, simulation: SimulationInput, model: dict[str, str], steps: int | None, overwrite: bool
+    ) -> SimulationInput:
         """Prepare the folder, for a new simulation or for going on with one that was stopped.
 
         :param simulation: what was asked for; its files are copied into the folder
+        :param model: what decides the forces, by name; a run goes on with what it was begun with
         :param steps: when it shall be finished; None for what the input says
         :param overwrite: start anew even if the folder holds a run
         :return: what to give to i-PI: `simulation`, or its RESTART
@@ -77,31 +96,44 @@ class RunFolder:
         """
         if overwrite:
             self._clear()
-        files = simulation.make_files_local()
-        total = simulation.total_steps if steps is None else steps
-        if not self.input.exists():
+        elif not self.input.exists():
             self._check_empty()
-        elif self._holds_another(simulation):
-            raise DarkforcesError(
-                f"'{self.path}' holds a run of another input; choose another --output, or --overwrite it"
-            )
+        files = simulation.make_files_local()
+        simulation.set_total_steps(simulation.total_steps if steps is None else steps)
         state = self._last_state()
-        if state is not None:
-            if state.step >= total:
-                raise DarkforcesError(
-                    f"'{self.path}' holds a finished run of {state.step} steps; to go on, give --steps or --time beyond"
-                    " that; to keep it, choose another --output; to start anew, --overwrite"
-                )
-            state.set_total_steps(total)
-            state.adopt_forcefields(simulation)
-            return state
+        if state is not None and state.step > 0:
+            self._check_same(simulation, model)
+            return self._continued(state, simulation)
         self._clear()  # what is left of a run that did not get anywhere
         for file in files:
-            if file.resolve() != (self.path / file.name).resolve():
-                shutil.copyfile(file, self.path / file.name)
-        simulation.set_total_steps(total)
+            shutil.copyfile(file, self.path / file.name)
         self.input.write_text(simulation.text())
+        self._model.write_text(json.dumps(model, indent=2) + "\n")
         return simulation
+
+    def _continued(self, state: SimulationInput, simulation: SimulationInput) -> SimulationInput:
+        total = simulation.total_steps
+        if state.step >= total:
+            raise DarkforcesError(
+                f"'{self.path}' holds a finished run of {state.step} steps; to go on, give --steps or --time beyond"
+                " that; to keep it, choose another --output; to start anew, --overwrite"
+            )
+        state.set_total_steps(total)
+        state.adopt_forcefields(simulation)
+        return state
+
+    def _check_same(self, simulation: SimulationInput, model: dict[str, str]) -> None:
+        """Raise a DarkforcesError if the run in the folder is another one, but for its length."""
+        otherwise = "choose another --output, or --overwrite it"
+        held = SimulationInput.read(self.input)
+        held.set_total_steps(simulation.total_steps)
+        if held.text() != simulation.text():
+            raise DarkforcesError(f"'{self.path}' holds a run of another input; {otherwise}")
+        begun_with = json.loads(self._model.read_text())
+        if begun_with != model:
+            raise DarkforcesError(
+                f"'{self.path}' holds a run begun with {_listed(begun_with)}, not {_listed(model)}; {otherwise}"
+            )
 
     def _last_state(self) -> SimulationInput | None:
         """Where i-PI got to: its RESTART, or its last checkpoint if it had no time to write one."""
@@ -112,15 +144,6 @@ class RunFolder:
             if file.exists():
                 return SimulationInput.read(file)
         return None
-
-    def _holds_another(self, simulation: SimulationInput) -> bool:
-        """Whether the run in the folder is of another input, but for its length."""
-        held = SimulationInput.read(self.input)
-        steps = simulation.total_steps
-        simulation.set_total_steps(held.total_steps)
-        different = held.text() != simulation.text()
-        simulation.set_total_steps(steps)
-        return different
 
     def _check_empty(self) -> None:
         strangers = sorted(p.name for p in self.path.iterdir() if p.name != ".lock")
@@ -139,3 +162,7 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
         for file in self.path.glob(f"{prefix}.*"):
             file.unlink()
+
+
+def _listed(model: dict[str, str]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in model.items())

@@ -164,6 +164,7 @@ class SimulationInput:
     def set_total_steps(self, steps: int) -> None:
         """Say when the simulation shall be finished."""
         _replace(self.root, "total_steps", f"<total_steps> {steps} </total_steps>")
+        self._parsed = self._check()
 
     def add_progress(self, stride: int) -> None:
         """Add an output of step, temperature and conserved quantity for those who watch, unless it is there."""

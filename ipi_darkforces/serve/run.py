@@ -42,6 +42,10 @@ class ModelChoice:
         """What was said, by name."""
         return {key: value for key, value in vars(self).items() if value is not None}
 
+    def deciding(self) -> dict[str, str]:
+        """What of it decides the forces."""
+        return {key: value for key, value in self.said().items() if key != "device"}
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -103,7 +107,7 @@ def run(
     """
     folder = RunFolder(output)
     with folder.locked():
-        prepared = folder.begin(simulation, steps, overwrite)
+        prepared = folder.begin(simulation, model.deciding(), steps, overwrite)
         prepared.add_progress(max(1, round(PROGRESS_EVERY / (prepared.timestep or PROGRESS_EVERY))))
         if in_process:
             prepared.serve_in_process(model.said())
@@ -121,13 +125,13 @@ class _Run:
         self._folder = folder
         self._prepared = prepared
         self._tail = _Tail(folder.progress(prepared.prefix))  # before i-PI adds to it
-        self._ipi = _start([_ipi_script(), "-S", prefix, folder.launched.name], folder.path, "i-pi.log")
-        self._driver = None
+        self._ipi = _Process([_ipi_script(), "-S", prefix, folder.launched.name], folder.path, "i-pi.log")
+        self._driver: _Process | None = None
         if not in_process:
             options = [f"--{key}={value}" for key, value in model.said().items()]
             options += [f"--input={folder.launched.name}", f"--sockets_prefix={prefix}"]
             command = [sys.executable, "-m", "ipi_darkforces.cli.driver", *options]
-            self._driver = _start(command, folder.path, "driver.log")
+            self._driver = _Process(command, folder.path, "driver.log")
 
     def watch(self, report: Callable[[Progress, int], None]) -> Outcome:
         """Report progress until i-PI has left."""
@@ -135,9 +139,7 @@ class _Run:
         first = last = None
         interrupted = False
         try:
-            while self._ipi.poll() is None:
-                if self._driver is not None and self._driver.poll():
-                    break  # with an error; without one, i-PI is leaving too
+            while self._ipi.running and not (self._driver and self._driver.failed):
                 time.sleep(POLL)
                 for progress in self._tail.read():
                     report(progress, total)
@@ -157,11 +159,10 @@ class _Run:
 
     def _stop(self) -> None:
         """Let i-PI write its RESTART and leave; the driver follows."""
-        if self._ipi.poll() is None:
-            self._ipi.send_signal(signal.SIGINT)
-        _wait(self._ipi)
+        self._ipi.interrupt()
+        self._ipi.wait(PATIENCE)
         if self._driver is not None:
-            _wait(self._driver, patience=5.0)
+            self._driver.wait(5.0)
 
     def _steps_done(self) -> int:
         restart = self._folder.restart
@@ -169,14 +170,12 @@ class _Run:
 
     def _what_went_wrong(self, steps: int) -> str:
         saved = f"; i-PI's state after step {steps} is in {self._folder.restart}" if steps else ""
-        for log in ("driver.log", "i-pi.log"):
-            path = self._folder.path / log
-            lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-            for line in reversed(lines):
+        for process in (self._driver, self._ipi):
+            for line in reversed(process.said() if process else []):
                 if line.startswith(ERROR):
                     return line.removeprefix(ERROR) + saved
-        reason = lines[-1] if lines else "it said nothing"
-        return f"i-PI stopped at step {steps}: {reason} (see {path}){saved}"
+        reason = (self._ipi.said() or ["it said nothing"])[-1]
+        return f"i-PI stopped at step {steps}: {reason} (see {self._ipi.log}){saved}"
 
 
 class _Tail:
@@ -205,21 +204,43 @@ class _Tail:
                 yield Progress(int(step), now, temperature, conserved - self._origin)
 
 
-def _start(command: list[str], folder: Path, log: str) -> subprocess.Popen:
-    """Start a process in a session of its own, so that Ctrl-C in the terminal reaches us alone."""
-    with (folder / log).open("a") as stream:
-        return subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
-        )
+class _Process:
+    """A program that works for us, in a session of its own, so that Ctrl-C in the terminal reaches us alone."""
 
+    def __init__(self, command: list[str], folder: Path, log: str):
+        self.log = folder / log
+        with self.log.open("ab") as stream:
+            self._start = stream.tell()  # what an earlier run said is kept, but is not news
+            self._process = subprocess.Popen(
+                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+            )
 
-def _wait(process: subprocess.Popen, patience: float = PATIENCE) -> None:
-    """Wait for a process to leave; make it, if it does not or the user has no more patience."""
-    try:
-        process.wait(patience)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        process.kill()
-        process.wait()
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def failed(self) -> bool:
+        return bool(self._process.poll())
+
+    def interrupt(self) -> None:
+        """Ask it to stop, as Ctrl-C does."""
+        if self.running:
+            self._process.send_signal(signal.SIGINT)
+
+    def wait(self, patience: float) -> None:
+        """Wait for it to leave; make it, if it does not or the user has no more patience."""
+        try:
+            self._process.wait(patience)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            self._process.kill()
+            self._process.wait()
+
+    def said(self) -> list[str]:
+        """The lines that it has written."""
+        with self.log.open("rb") as stream:
+            stream.seek(self._start)
+            return stream.read().decode(errors="replace").splitlines()
 
 
 def _ipi_script() -> str:
