@@ -17,9 +17,9 @@ from ..errors import DarkforcesError
 from ..forces.split import Component
 from ..forces.structure import formula_from_species
 from ..serve.compose import ENSEMBLES, Recipe, compose, read_structure, write_start
-from ..serve.folder import RunFolder
+from ..serve.folder import FinishedError, RunFolder
 from ..serve.inputs import SimulationInput
-from ..serve.run import ModelChoice, Outcome, Progress
+from ..serve.run import ModelChoice, Outcome, Progress, last_outcome
 from ..serve.run import run as run_simulation
 from .entry import INTERRUPTED
 from .options import add_model_options
@@ -104,11 +104,20 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_all(inputs: list[Path], args: argparse.Namespace) -> int:
     several = len(inputs) > 1
-    overviews = []
+    overviews, summaries = [], []
     for path in inputs:
         output = (args.output or Path()) / path.stem if several or args.output is None else args.output
-        outcome, overview = _run_one(path, output, args)
-        overviews.append(overview)
+        try:
+            outcome = _run_one(path, output, args)
+        except FinishedError:
+            if not several:
+                raise
+            outcome = last_outcome(output)  # of a series that was stopped later
+        if outcome.steps > 0:
+            overviews.append(_overview(path, outcome))
+            summaries.append(_summarize(overviews[-1], outcome))
+            if not args.json:
+                print(_in_words(overviews[-1], outcome))
         if outcome.interrupted:
             print(f"stopped after step {outcome.steps}; the same command goes on from there", file=sys.stderr)
             return INTERRUPTED
@@ -117,6 +126,8 @@ def _run_all(inputs: list[Path], args: argparse.Namespace) -> int:
         draw(overviews, picture)
         if not args.json:
             print(f"all in one picture: {picture}")
+    if args.json:
+        print(json.dumps(summaries if several else summaries[0], indent=2))
     return 0
 
 
@@ -160,30 +171,43 @@ def _write_input(args: argparse.Namespace, folder: Path) -> Path:
     return path
 
 
-def _run_one(path: Path, output: Path, args: argparse.Namespace) -> tuple[Outcome, Overview]:
+def _run_one(path: Path, output: Path, args: argparse.Namespace) -> Outcome:
     simulation = SimulationInput.read(path)
-    n_atoms = _number_of_atoms(simulation, path)
-    model = ModelChoice(args.model, args.device, args.dtype, args.variant)
-    if Path(args.model).exists():
-        model = ModelChoice(str(Path(args.model).resolve()), args.device, args.dtype, args.variant)
-    with _Bar(path.stem, n_atoms) as bar:
+    # The driver and i-PI work in the run's folder, from where a relative path would mean something else.
+    model = str(Path(args.model).resolve()) if Path(args.model).is_file() else args.model
+    with _Bar(path.stem, _number_of_atoms(path)) as bar:
         outcome = run_simulation(
-            simulation, model, output, _steps(simulation, args), args.in_process, args.overwrite, bar.show
+            simulation,
+            ModelChoice(model, args.device, args.dtype, args.variant),
+            output,
+            _steps(simulation, args),
+            args.in_process,
+            args.overwrite,
+            bar.show,
         )
         bar.finish(outcome.steps)
-    overview = Overview.read(RunFolder(output).progress(outcome.prefix), path.stem, n_atoms)
+    return outcome
+
+
+def _overview(path: Path, outcome: Outcome) -> Overview:
+    return Overview.read(RunFolder(outcome.folder).progress(outcome.prefix), path.stem, _number_of_atoms(path))
+
+
+def _summarize(overview: Overview, outcome: Outcome) -> dict[str, object]:
+    """Leave a summary for machines and a picture in the run's folder."""
+    picture = outcome.folder / "summary.png"
+    pace = outcome.seconds_per_step
     summary = {
         **overview.as_json(),
         "steps": outcome.steps,
         "total_steps": outcome.total_steps,
-        "milliseconds_per_step": None if outcome.seconds_per_step is None else 1000.0 * outcome.seconds_per_step,
-        "folder": str(output),
-        "picture": str(output / "summary.png"),
+        "milliseconds_per_step": None if pace is None else 1000.0 * pace,
+        "folder": str(outcome.folder),
+        "picture": str(picture),
     }
-    (output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    draw([overview], output / "summary.png")
-    print(json.dumps(summary, indent=2) if args.json else _in_words(overview, outcome))
-    return outcome, overview
+    (outcome.folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    draw([overview], picture)
+    return summary
 
 
 def _steps(simulation: SimulationInput, args: argparse.Namespace) -> int | None:
@@ -195,9 +219,9 @@ def _steps(simulation: SimulationInput, args: argparse.Namespace) -> int | None:
     return max(1, round(1000.0 * args.time / timestep))
 
 
-def _number_of_atoms(simulation: SimulationInput, path: Path) -> int | None:
+def _number_of_atoms(path: Path) -> int | None:
     """As far as the input says."""
-    for forcefield in simulation.socket_forcefields():
+    for forcefield in SimulationInput.read(path).socket_forcefields():
         species = forcefield.settings.elements(path.parent)
         if species is not None:
             return len(species)

@@ -36,6 +36,10 @@ _OURS = (
 )
 
 
+class FinishedError(DarkforcesError):
+    """There is nothing left to do in this folder."""
+
+
 class RunFolder:
     """The folder of one simulation.
 
@@ -92,7 +96,8 @@ class RunFolder:
         :param steps: when it shall be finished; None for what the input says
         :param overwrite: start anew even if the folder holds a run
         :return: what to give to i-PI: `simulation`, or its RESTART
-        :raises DarkforcesError: if the folder holds something else, or the run is finished
+        :raises FinishedError: if the run is finished
+        :raises DarkforcesError: if the folder holds something else
         """
         if overwrite:
             self._clear()
@@ -114,7 +119,7 @@ class RunFolder:
     def _continued(self, state: SimulationInput, simulation: SimulationInput) -> SimulationInput:
         total = simulation.total_steps
         if state.step >= total:
-            raise DarkforcesError(
+            raise FinishedError(
                 f"'{self.path}' holds a finished run of {state.step} steps; to go on, give --steps or --time beyond"
                 " that; to keep it, choose another --output; to start anew, --overwrite"
             )

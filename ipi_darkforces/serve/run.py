@@ -102,6 +102,7 @@ def run(
     :param overwrite: start anew even if the folder holds a run
     :param watch: called with the progress and the number of steps in all
     :return: how it ended; also when it was interrupted (SIGINT or SIGTERM), with i-PI's RESTART written
+    :raises FinishedError: if the folder holds this run and it is finished
     :raises DarkforcesError: if the folder holds something else, i-PI or the driver fails; RESTART is written if any
         step was done
     """
@@ -116,6 +117,13 @@ def run(
         folder.launched.write_text(prepared.text())
         with _scratch() as prefix, _interruptible():
             return _Run(folder, prepared, model, prefix, in_process).watch(watch)
+
+
+def last_outcome(output: Path) -> Outcome:
+    """How the run in a folder ended, when it ended."""
+    folder = RunFolder(output)
+    state = SimulationInput.read(folder.restart)
+    return Outcome(output, state.prefix, state.step, state.total_steps, None, False)
 
 
 class _Run:
