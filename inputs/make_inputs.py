@@ -50,9 +50,11 @@ def nve() -> list[Recipe]:
         recipes.append(
             recipe(
                 f"nve-mts{stride}",
-                f"NVE with multiple time stepping, M = {stride}: direct forces every 0.5 fs, and every {0.5 * stride:g} fs their\n"
-                "difference to the conservative ones (paper, section 4.8 and figure 11). Energy is conserved as long as\n"
-                "the two kinds of force agree well enough for the stride: with the bundled model up to M = 4, not beyond.",
+                f"NVE with multiple time stepping, M = {stride}: direct forces every 0.5 fs, and every "
+                f"{0.5 * stride:g} fs\n"
+                "their difference to the conservative ones (paper, section 4.8 and figure 11). Energy is conserved\n"
+                "as long as the two kinds of force agree well enough for the stride: with the bundled model up to\n"
+                "M = 4, not beyond.",
                 ensemble="nve",
                 stride=stride,
             )
@@ -64,9 +66,9 @@ def langevin() -> list[Recipe]:
     return [
         recipe(
             f"langevin{tau}-{component.value}",
-            f"NVT with a white-noise Langevin thermostat, τ = {tau} fs, and {component.value} forces. A strong thermostat (10 fs)\n"
-            "takes out the heat that direct forces bring in, but slows down diffusion; a weak one (1000 fs) lets the\n"
-            "water run too hot (paper, tables 2 and 7, figure 3).",
+            f"NVT with a white-noise Langevin thermostat, τ = {tau} fs, and {component.value} forces. A strong\n"
+            "thermostat (10 fs) takes out the heat that direct forces bring in, but slows down diffusion; a weak one\n"
+            "(1000 fs) lets the water run too hot (paper, tables 2 and 7, figure 3).",
             ensemble="langevin",
             component=component,
             tau=float(tau),
@@ -79,8 +81,9 @@ def langevin() -> list[Recipe]:
 def svr() -> list[Recipe]:
     shows = (
         "NVT with stochastic velocity rescaling, τ = 10 fs, and {} forces. It holds the total temperature,\n"
-        "but with direct forces oxygen and hydrogen settle at different ones, against equipartition; with conservative\n"
-        "forces or multiple time stepping they do not (paper, table 2): see temperature(O) and temperature(H)."
+        "but with direct forces oxygen and hydrogen settle at different ones, against equipartition;\n"
+        "with conservative forces or multiple time stepping they do not (paper, table 2): see temperature(O) and\n"
+        "temperature(H)."
     )
     common = {"ensemble": "svr", "tau": 10.0}
     return [
@@ -94,9 +97,9 @@ def gle() -> list[Recipe]:
     return [
         recipe(
             f"gle-{component.value}",
-            f"NVT with a generalized Langevin (coloured noise) thermostat and {component.value} forces. Its friction, 1/(10 fs),\n"
-            "acts on vibrations and librations but spares motions slower than about 50 fs, and so diffusion. No cure: what\n"
-            "direct forces feed into the slow motions stays there (paper, section 4.5).",
+            f"NVT with a generalized Langevin (coloured noise) thermostat and {component.value} forces. Its friction,\n"
+            "1/(10 fs), acts on vibrations and librations but spares motions slower than about 50 fs, and so\n"
+            "diffusion. No cure: what direct forces feed into the slow motions stays there (paper, section 4.5).",
             ensemble="gle",
             component=component,
             tau=10.0,
