@@ -128,6 +128,8 @@ def serve(args: argparse.Namespace) -> None:
     """Do what the command line says."""
     settings = _settings(args)
     forcefields = SimulationInput.read(args.input).socket_forcefields() if args.input else []
+    if args.input and not forcefields:
+        raise DarkforcesError(f"'{args.input}' has no <ffsocket>: there is nothing to serve")
     places = _places(args, forcefields)
     model = load_model(args.model, args.device, args.dtype, args.variant, not args.keep_net_force)
     for forcefield in forcefields:  # what cannot work shall fail before the simulation starts

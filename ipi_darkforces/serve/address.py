@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import socket
 import stat
 import struct
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +16,12 @@ from ..errors import DarkforcesError
 
 DEFAULT_PREFIX = "/tmp/ipi_"
 DEFAULT_NAME = "darkforces"
+# Bytes that the path of a unix socket may have.
+LONGEST_PATH = 107 if sys.platform == "linux" else 103
 _NOBODY_THERE = {errno.ENOENT, errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
 
 
-class NobodyListening(Exception):
+class NobodyListeningError(Exception):
     """There is no i-PI at this address, or not yet."""
 
 
@@ -38,9 +42,14 @@ class UnixAddress:
     def connect(self) -> socket.socket:
         """Connect, to nobody but a process of the same user.
 
-        :raises NobodyListening: if nobody listens there (yet)
+        :raises NobodyListeningError: if nobody listens there (yet)
         :raises DarkforcesError: if the socket is somebody else's
         """
+        if len(os.fsencode(self.path)) > LONGEST_PATH:  # nobody will ever listen there
+            raise DarkforcesError(
+                f"the path of the socket {self.path} is too long: expected at most {LONGEST_PATH} bytes; choose a "
+                "shorter prefix with -S, for i-PI too"
+            )
         self._check_owner()
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -57,8 +66,8 @@ class UnixAddress:
     def _check_owner(self) -> None:
         try:
             found = os.stat(self.path)
-        except FileNotFoundError as error:
-            raise NobodyListening from error
+        except OSError as error:
+            raise _translated(error, str(self)) from error
         if not stat.S_ISSOCK(found.st_mode):
             raise DarkforcesError(f"{self.path} is not a socket")
         if found.st_uid != os.getuid():
@@ -87,14 +96,21 @@ class InetAddress:
     def connect(self) -> socket.socket:
         """Connect.
 
-        :raises NobodyListening: if nobody listens there (yet)
+        :raises NobodyListeningError: if nobody listens there (yet)
         :raises DarkforcesError: if there is no such host
         """
         try:
             connection = socket.create_connection((self.host, self.port), timeout=10.0)
         except OSError as error:
             raise _translated(error, str(self)) from error
+        if connection.getsockname() == connection.getpeername():
+            # Where nobody listens, the system may give us the very port that we try to reach, and connect us to
+            # ourselves; we would then keep i-PI from listening there.
+            connection.close()
+            raise NobodyListeningError
         connection.settimeout(None)
+        # So that we notice, in the end, if the other machine has gone without a word.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         # i-PI's messages are short and waited for: sending them at once is worth more than sending fewer packets.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
@@ -105,7 +121,7 @@ Address = UnixAddress | InetAddress
 
 def _translated(error: OSError, address: str) -> Exception:
     if error.errno in _NOBODY_THERE or isinstance(error, TimeoutError):
-        return NobodyListening()
+        return NobodyListeningError()
     if isinstance(error, socket.gaierror):
         return DarkforcesError(f"there is no host for {address}: {error.strerror}")
     return DarkforcesError(f"cannot connect to {address}: {error.strerror or error}")
@@ -131,7 +147,7 @@ class UnixPattern:
         """The sockets of this user that are there now."""
         start = Path(self.start)
         sockets = []
-        for path in sorted(start.parent.glob(start.name + "*")):
+        for path in sorted(start.parent.glob(glob.escape(start.name) + "*")):
             try:
                 info = path.stat()
             except OSError:  # gone already

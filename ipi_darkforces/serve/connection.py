@@ -67,7 +67,7 @@ class Connection:
         """
         try:
             data = self._socket.recv(_CHUNK)
-        except ConnectionError:
+        except OSError:  # closed by force, or the other machine is gone
             data = b""
         if not data:
             self._decoder.finish()
@@ -93,6 +93,8 @@ class Connection:
 
     def _act(self, messages: Sequence[Message]) -> None:
         for message in messages:
+            if not self.open:  # whatever else has come in, nobody waits for the answer
+                return
             if self.pending and not isinstance(message, Exit):
                 self._postponed.append(message)
             else:
@@ -148,7 +150,7 @@ class Connection:
     def _send(self, data: bytes) -> None:
         try:
             self._socket.sendall(data)
-        except ConnectionError:
+        except OSError:
             self._leave("closed the connection")
 
     def _leave(self, why: str) -> None:
@@ -159,7 +161,7 @@ class Connection:
 def connect(address: Address, split: Split, settings: Settings) -> Connection:
     """Connect to i-PI.
 
-    :raises NobodyListening: if nobody listens there (yet)
+    :raises NobodyListeningError: if nobody listens there (yet)
     :raises DarkforcesError: if there is no such host, or the socket is somebody else's
     """
     connection = Connection(address, address.connect(), split, settings)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from ..errors import DarkforcesError
 from ..forces.split import Split
-from .address import Address, NobodyListening, UnixPattern
+from .address import Address, NobodyListeningError, UnixPattern
 from .connection import Connection, connect
 from .settings import Settings
 
@@ -101,7 +101,7 @@ class Driver:
     def _connect(self, address: Address) -> bool:
         try:
             connection = connect(address, self._split, self._settings)
-        except NobodyListening:
+        except NobodyListeningError:
             return False
         self._connections[address] = connection
         self._selector.register(connection, selectors.EVENT_READ)

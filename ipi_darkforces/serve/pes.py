@@ -6,6 +6,7 @@ loaded by i-PI once per block, under a name of i-PI's choosing, so what is share
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -28,14 +29,13 @@ class DarkforcesDriver(Dummy_driver):
     Command line:
         i-pi-driver-py -m custom -P drivers/darkforces.py -o model=pet-m,template=water.xyz,component=fast
 
-    Parameters:
-        :param model: string, a name (pet-m, pet-c, pet-nc) or the path of an exported metatomic model (.pt)
-        :param component: string, conservative, direct, fast or slow; default: conservative if the model can
-        :param species: string, the elements in the order of the atoms: O64H128 or (OH2)64
-        :param template: string, a structure file to take the elements from, instead of species
-        :param device: string, cpu, cuda or cuda:1
-        :param dtype: string, float32 or float64; default: that of the model
-        :param variant: string, which head to use of a model that has several
+    :param model: a name (pet-m, pet-c, pet-nc) or the path of an exported metatomic model (.pt)
+    :param component: conservative, direct, fast or slow; default: conservative if the model can
+    :param species: the elements in the order of the atoms: O64H128 or (OH2)64
+    :param template: a structure file to take the elements from, instead of species
+    :param device: cpu, cuda or cuda:1
+    :param dtype: float32 or float64; default: that of the model
+    :param variant: which head to use of a model that has several
     """
 
     def __init__(
@@ -70,10 +70,11 @@ class DarkforcesDriver(Dummy_driver):
         try:
             results = self._compute(cell if batched else [cell], pos if batched else [pos])
         except DarkforcesError as error:
-            # No answer: i-PI goes back to its last good state, writes its RESTART and leaves.
-            print(f"{ERROR}{error}", flush=True)
-            softexit.trigger(status="bad", message=f"darkforces: {error}")
-            raise SystemExit(1) from error
+            # No answer is sent.
+            print(f"{ERROR}{error}", file=sys.stderr, flush=True)
+            if softexit.flist:  # inside i-PI: it goes back to its last good state, writes its RESTART and leaves
+                softexit.trigger(status="bad", message=f"darkforces: {error}")
+            raise SystemExit(1) from error  # inside i-pi-driver-py
         return results if batched else results[0]
 
     def _compute(self, cells: list[np.ndarray], positions: list[np.ndarray]) -> list[tuple]:
