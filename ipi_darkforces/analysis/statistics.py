@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 # Fewer independent values than this say nothing about their own spread.
-ENOUGH = 8.0
+ENOUGH = 20.0
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Estimate:
     def __str__(self) -> str:
         if self.error is None:
             return f"{self.value:.3g} (too short for an error bar)"
-        return f"{self.value:.3g} ± {self.error:.1g}"
+        decimals = max(0, 1 - int(np.floor(np.log10(self.error)))) if self.error > 0 else 3
+        return f"{self.value:.{decimals}f} ± {self.error:.{decimals}f}"
 
 
 def autocorrelation_time(series: np.ndarray) -> float:

@@ -99,10 +99,10 @@ class RunFolder:
         :raises FinishedError: if the run is finished
         :raises DarkforcesError: if the folder holds something else
         """
-        if overwrite:
-            self._clear()
-        elif not self.input.exists():
+        if not self.input.exists():
             self._check_empty()
+        elif overwrite:
+            self._clear()
         files = simulation.make_files_local()
         simulation.set_total_steps(simulation.total_steps if steps is None else steps)
         state = self._last_state()

@@ -153,6 +153,8 @@ class _Run:
                     report(progress, total)
                     last = (progress.step, time.monotonic())
                     first = first or last
+            for progress in self._tail.read():  # what was written since the last look
+                report(progress, total)
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -160,8 +162,6 @@ class _Run:
         steps = self._steps_done()
         if steps < total and not interrupted:
             raise DarkforcesError(self._what_went_wrong(steps))
-        for progress in self._tail.read():
-            report(progress, total)
         pace = (last[1] - first[1]) / (last[0] - first[0]) if first and last and last[0] > first[0] else None
         return Outcome(self._folder.path, self._prepared.prefix, steps, total, pace, interrupted)
 

@@ -1,0 +1,142 @@
+"""Reading i-PI inputs and preparing them for a run."""
+
+from pathlib import Path
+
+import pytest
+
+from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.serve.address import InetAddress, UnixAddress
+from ipi_darkforces.serve.inputs import SimulationInput
+
+INPUTS = Path(__file__).parents[2] / "inputs"
+
+
+def edited(tmp_path, *replacements, name="nve-mts4"):
+    """A shipped input with some of its text replaced."""
+    text = (INPUTS / f"{name}.xml").read_text()
+    for old, new in replacements:
+        assert old in text
+        text = text.replace(old, new)
+    path = tmp_path / "edited.xml"
+    path.write_text(text)
+    return SimulationInput.read(path)
+
+
+def test_what_an_input_says():
+    simulation = SimulationInput.read(INPUTS / "nve-mts4.xml")
+    assert (simulation.step, simulation.total_steps, simulation.prefix) == (0, 1000, "nve-mts4")
+    assert simulation.timestep == pytest.approx(2.0)
+    slow, fast = simulation.socket_forcefields()
+    assert (slow.name, slow.settings.component, fast.settings.component) == ("slow", "slow", "fast")
+    assert fast.place("/tmp/prefix_") == UnixAddress("/tmp/prefix_darkforces-fast")
+
+
+@pytest.mark.parametrize(
+    ("mode", "place"),
+    [
+        ("shm", UnixAddress("/tmp/ipi_localhost", shared_memory=True)),
+        ("inet", InetAddress("localhost", 31415)),
+    ],
+)
+def test_every_kind_of_socket_is_found(tmp_path, mode, place):
+    simulation = edited(
+        tmp_path,
+        ("mode='unix'", f"mode='{mode}'"),
+        ("<address> darkforces </address>", "<address> localhost </address> <port> 31415 </port>"),
+        name="nve-direct",
+    )
+    assert [f.place("/tmp/ipi_") for f in simulation.socket_forcefields()] == [place]
+
+
+def test_the_number_of_steps_can_be_changed():
+    simulation = SimulationInput.read(INPUTS / "nve-mts4.xml")
+    simulation.set_total_steps(7)
+    assert simulation.total_steps == 7
+    assert simulation.text().count("<total_steps>") == 1
+
+
+def test_progress_is_added_once():
+    simulation = SimulationInput.read(INPUTS / "nve-mts4.xml")
+    simulation.add_progress(3)
+    simulation.add_progress(5)
+    assert simulation.text().count("filename='progress' stride='3'") == 1
+    assert "stride='5'> [ step" not in simulation.text()
+
+
+def test_what_is_written_reads_back_the_same(tmp_path):
+    simulation = SimulationInput.read(INPUTS / "gle-direct.xml")
+    (tmp_path / "again.xml").write_text(simulation.text())
+    assert SimulationInput.read(tmp_path / "again.xml").text() == simulation.text()
+
+
+def test_files_are_referred_to_by_their_names(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "start.chk").write_text("")
+    (tmp_path / "data" / "atoms.xyz").write_text("")
+    simulation = edited(
+        tmp_path, ("water.chk", "data/start.chk"), ("species: O64H128", "template: data/atoms.xyz"), name="nve-direct"
+    )
+    assert simulation.make_files_local() == [tmp_path / "data" / "start.chk", tmp_path / "data" / "atoms.xyz"]
+    assert "<file mode='chk'>start.chk</file>" in simulation.text()
+    assert simulation.socket_forcefields()[0].settings.template == "atoms.xyz"
+
+
+def test_sockets_become_plugins():
+    simulation = SimulationInput.read(INPUTS / "nve-mts4.xml")
+    simulation.serve_in_process({"model": "pet-m", "dtype": "float64"})
+    text = simulation.text()
+    assert "ffsocket" not in text
+    assert "{model: pet-m, dtype: float64, component: fast, species: O64H128}" in text
+    assert simulation.socket_forcefields() == []
+
+
+def test_a_restart_takes_over_forcefields():
+    restart = SimulationInput.read(INPUTS / "nve-mts4.xml")
+    restart.serve_in_process({"model": "pet-m"})
+    restart.adopt_forcefields(SimulationInput.read(INPUTS / "nve-mts4.xml"))
+    restart.text()
+    assert [f.name for f in restart.socket_forcefields()] == ["slow", "fast"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("component: fast", "component: swift", "component 'swift' is not known: expected one of conservative"),
+        ("component: fast", "compnent: fast", "'compnent' in the <parameters> of forcefield 'fast'.* is not known"),
+        ("<force forcefield='fast'>", "<force forcefield='quick'>", "forcefield 'quick', which is not defined; .*fast"),
+        ("<nmts>", "<mnts>", "not XML"),
+        ("<ensemble> <temperature", "<ensemble> <heat/> <temperature", "not an input that i-PI accepts"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, old, new, message):
+    with pytest.raises(DarkforcesError, match=message) as caught:
+        edited(tmp_path, (old, new)).socket_forcefields()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_forcefield_that_cannot_be_served_is_named(tmp_path):
+    simulation = edited(
+        tmp_path,
+        ("<ffsocket name='conservative' mode='unix' pbc='False'>", "<ffmpi name='conservative'>"),
+        ("</ffsocket>", "</ffmpi>"),
+        ("<address> darkforces </address>", ""),
+        name="nve-conservative",
+    )
+    with pytest.raises(DarkforcesError, match="'conservative' .* is an <ffmpi>, which this driver cannot serve"):
+        simulation.socket_forcefields()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "does not exist"), ("64\nwater", "not XML"), ("<a/>", "begins with <a>")]
+)
+def test_what_is_no_input_is_named(tmp_path, content, message):
+    path = tmp_path / "x.xml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(DarkforcesError, match=message):
+        SimulationInput.read(path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DarkforcesError, match="water.chk', which does not exist"):
+        edited(tmp_path).make_files_local()
