@@ -1,0 +1,261 @@
+"""Real i-PI and driver processes for the tests: to start them, wait for them, and read what they wrote.
+
+Nothing here waits for ever, and nothing outlives its `Workplace`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from ipi.scripting import read_output
+
+ROOT = Path(__file__).parents[1]
+INPUTS = ROOT / "inputs"
+PATIENCE = 90.0  # seconds; far more than anything here takes
+SPECIES = "O64H128"  # of the structure that all of inputs/ start from
+N_ATOMS = 192
+_PROGRAMS = Path(sys.executable).parent
+
+Edit = Callable[[ET.Element], None]
+
+
+class Process:
+    """A program that runs in a folder and writes what it says to a log there."""
+
+    def __init__(self, name: str, command: list[str], folder: Path):
+        self.log = folder / f"{name}.log"
+        with self.log.open("wb") as stream:
+            self._process = subprocess.Popen(
+                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT
+            )
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait(self, patience: float = PATIENCE) -> int:
+        """Wait for its end; return its exit code."""
+        try:
+            return self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.log.name} still runs after {patience:g} s; it said:\n{self.said()}") from None
+
+    def wait_for(self, pattern: str, times: int = 1) -> None:
+        """Wait until it has said something that matches, so many times."""
+        self._wait_until(lambda: len(re.findall(pattern, self.said())) >= times, f"'{pattern}', {times} times")
+
+    def wait_for_file(self, path: Path) -> None:
+        """Wait until it has made a file (or socket)."""
+        self._wait_until(path.exists, str(path))
+
+    def _wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert self.running, f"{self.log.name} has ended without {what}; it said:\n{self.said()}"
+            assert time.monotonic() < deadline, f"{self.log.name}: no {what} in time; it said:\n{self.said()}"
+            time.sleep(0.05)
+
+    def interrupt(self) -> int:
+        """Ask it to stop, as Ctrl-C does; return its exit code."""
+        self._process.send_signal(signal.SIGINT)
+        return self.wait()
+
+    def kill(self) -> None:
+        if self.running:
+            self._process.kill()
+        self._process.wait()
+
+
+class Workplace:
+    """A place for processes, with a prefix for unix sockets that nobody else uses; all of it ends together."""
+
+    def __init__(self) -> None:
+        # Not in pytest's folders: the path of a unix socket must be shorter than about 100 characters.
+        self._scratch = tempfile.TemporaryDirectory(prefix="darkforces-test-")
+        self.folder = Path(self._scratch.name)
+        self.prefix = f"{self.folder}/"
+        self._processes: list[Process] = []
+
+    def __enter__(self) -> Workplace:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for process in self._processes:
+            process.kill()
+        self._scratch.cleanup()
+
+    def ipi(self, path: Path) -> Process:
+        """Start i-PI with an input, in the folder of the input."""
+        return self._start("ipi", [str(_PROGRAMS / "i-pi"), "-S", self.prefix, path.name], path.parent)
+
+    def driver(self, *options: str, folder: Path | None = None) -> Process:
+        """Start our driver."""
+        command = [sys.executable, "-m", "ipi_darkforces.cli.driver", "-S", self.prefix, *options]
+        return self._start("driver", command, folder or self.folder)
+
+    def ipi_driver(self, *options: str) -> Process:
+        """Start i-PI's own driver."""
+        command = [sys.executable, str(_PROGRAMS / "i-pi-driver-py"), "-S", self.prefix, *options]
+        return self._start("ipi-driver", command, self.folder)
+
+    def _start(self, name: str, command: list[str], folder: Path) -> Process:
+        process = Process(f"{name}-{len(self._processes)}", command, folder)
+        self._processes.append(process)
+        return process
+
+
+def prepare(name: str, folder: Path, steps: int, *edits: Edit) -> Path:
+    """Make a short version of one of inputs/ that writes everything at every step, to the last digit."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(INPUTS / "water.chk", folder)
+    root = ET.parse(INPUTS / f"{name}.xml").getroot()
+    root.set("floatformat", "%24.16e")
+    root.find("total_steps").text = str(steps)
+    output = root.find("output")
+    output.set("prefix", "run")
+    output.find("properties").set("stride", "1")
+    for written in output.findall("trajectory") + output.findall("checkpoint"):
+        output.remove(written)
+    ET.SubElement(output, "checkpoint", filename="state", stride="1", overwrite="False")
+    for edit in edits:
+        edit(root)
+    path = folder / "input.xml"
+    ET.ElementTree(root).write(path)
+    return path
+
+
+def with_sockets(mode: str = "unix", port: int | None = None, **settings: str) -> Edit:
+    """Say how the forcefields of an input are reached; `settings` are child elements of `<ffsocket>`."""
+
+    def edit(root: ET.Element) -> None:
+        for forcefield in root.findall("ffsocket"):
+            forcefield.set("mode", mode)
+            if port is not None:
+                forcefield.find("address").text = "localhost"
+                ET.SubElement(forcefield, "port").text = str(port)
+            for name, value in settings.items():
+                ET.SubElement(forcefield, name).text = value
+
+    return edit
+
+
+def with_address(address: str) -> Edit:
+    """Give the only forcefield another address."""
+
+    def edit(root: ET.Element) -> None:
+        root.find("ffsocket/address").text = address
+
+    return edit
+
+
+def with_parameters(text: str) -> Edit:
+    """Replace what i-PI tells the driver."""
+
+    def edit(root: ET.Element) -> None:
+        for parameters in root.findall("ffsocket/parameters"):
+            parameters.text = text
+
+    return edit
+
+
+def with_beads(n: int) -> Edit:
+    """Make it a path integral of n beads, all of them starting from the same structure, with their own momenta."""
+
+    def edit(root: ET.Element) -> None:
+        initialize = root.find("system/initialize")
+        initialize.set("nbeads", str(n))
+        ET.SubElement(initialize, "velocities", mode="thermal", units="kelvin").text = str(300 * n)
+
+    return edit
+
+
+def in_process(pes: str, parameters: Callable[[str], str], path: Path | None = None) -> Edit:
+    """Turn the sockets into plugins that run inside i-PI; `parameters` makes theirs from the forcefield's name."""
+
+    def edit(root: ET.Element) -> None:
+        for forcefield in root.findall("ffsocket"):
+            name = forcefield.get("name")
+            forcefield.clear()
+            forcefield.tag = "ffdirect"
+            forcefield.set("name", name)
+            ET.SubElement(forcefield, "pes").text = pes
+            if path is not None:
+                ET.SubElement(forcefield, "pes_path").text = str(path)
+            ET.SubElement(forcefield, "parameters").text = parameters(name)
+
+    return edit
+
+
+def free_port() -> int:
+    """A TCP port where nobody listens, outside the range from which the system gives ports to clients."""
+    for port in range(20000 + time.time_ns() // 1000 % 10000, 32000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("localhost", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("all ports are in use")
+
+
+def read_run(folder: Path) -> dict[str, np.ndarray]:
+    """What i-PI wrote for an input of `prepare`.
+
+    `conserved`, `potential`, `kinetic_md` (eV) and so on, one value per step; `positions` and `momenta` (atomic units),
+    shape (n_steps, n_beads, 3 n_atoms).
+    """
+    result, _ = read_output(str(folder / "run.out"))
+    states = sorted(folder.glob("run.state_*"), key=lambda path: int(path.name.rpartition("_")[2]))
+    for name, tag in (("positions", "q"), ("momenta", "p")):
+        result[name] = np.array([read_beads(path, tag) for path in states])
+    return result
+
+
+def read_beads(path: Path, tag: str) -> np.ndarray:
+    """Positions (tag ``q``) or momenta (``p``) in a checkpoint or RESTART, atomic units, shape (n_beads, 3 n_atoms)."""
+    node = ET.parse(path).getroot().find(f"system/beads/{tag}")
+    shape = [int(n) for n in re.findall(r"\d+", node.get("shape"))]
+    return np.array(node.text.strip(" []\n").split(","), float).reshape(shape)
+
+
+def restart_step(folder: Path) -> int:
+    """How many steps were done according to i-PI's RESTART."""
+    return int(ET.parse(folder / "RESTART").getroot().find("step").text)
+
+
+def passes(driver: Process) -> tuple[int, int, int]:
+    """How many requests a driver has answered, with how many forward and backward passes, from its last words."""
+    found = re.search(r"(\d+) requests answered with (\d+) forward and (\d+) backward passes", driver.said())
+    assert found, driver.said()
+    return tuple(int(number) for number in found.groups())
+
+
+def assert_same_run(run: dict[str, np.ndarray], reference: dict[str, np.ndarray], tolerance: float = 1e-10) -> None:
+    """Positions, momenta and energies agree, over all steps of `run`; `reference` may have more.
+
+    Positions and momenta to within `tolerance` of the largest of them. Energies to within `tolerance` of the kinetic
+    energy, which is what a step changes, but not to better than 1e-9 eV: the potential energy is some -30 000 eV
+    and has its last digit at 1e-11 eV.
+    """
+    n = len(run["positions"])
+    assert 1 < n == len(run["conserved"]) <= len(reference["conserved"])
+    for name in ("positions", "momenta"):
+        atol = tolerance * np.abs(reference[name]).max()
+        np.testing.assert_allclose(run[name], reference[name][:n], rtol=0, atol=atol, err_msg=name)
+    atol = max(tolerance * np.abs(reference["kinetic_md"]).max(), 1e-9)
+    for name in ("potential", "kinetic_md", "conserved"):
+        np.testing.assert_allclose(run[name], reference[name][:n], rtol=0, atol=atol, err_msg=name)

@@ -1,0 +1,230 @@
+"""Real i-PI processes, served by a real driver: every transport, every order of events, and the number of passes."""
+
+import re
+
+import ase
+import ase.units
+import pytest
+from ipi_processes import (
+    INPUTS,
+    SPECIES,
+    Workplace,
+    assert_same_run,
+    free_port,
+    passes,
+    prepare,
+    read_beads,
+    read_run,
+    restart_step,
+    with_address,
+    with_beads,
+    with_parameters,
+    with_sockets,
+)
+
+from ipi_darkforces.serve.compose import Recipe, compose, write_start
+
+DOUBLE = ("--model", "pet-m", "--dtype", "float64")
+STEPS = 3
+LONGER = 15
+
+
+@pytest.fixture(scope="module")
+def served():
+    """A driver in double precision that stays: most tests have only to start an i-PI."""
+    with Workplace() as workplace:
+        driver = workplace.driver(*DOUBLE, "--stay")
+        yield workplace
+        assert driver.running, driver.said()
+        assert driver.interrupt() == 130
+        assert "Traceback" not in driver.said()
+
+
+@pytest.fixture(scope="module")
+def shared_memory():
+    """Likewise, through shared memory."""
+    with Workplace() as workplace:
+        driver = workplace.driver(*DOUBLE, "--stay", "--shm")
+        yield workplace
+        assert driver.running, driver.said()
+        assert driver.interrupt() == 130
+        # Python complains here if a segment was not let go of, or was taken for our own.
+        assert not re.search("Traceback|resource_tracker|BufferError", driver.said()), driver.said()
+
+
+@pytest.fixture(scope="module")
+def alone(served, tmp_path_factory):
+    """What all transports are compared with: direct forces through a unix socket."""
+    return simulate(served, tmp_path_factory.mktemp("alone"), steps=LONGER)
+
+
+@pytest.fixture(scope="module")
+def beads(served, tmp_path_factory):
+    """A path integral of four beads, one structure to a message."""
+    return simulate(served, tmp_path_factory.mktemp("beads"), with_beads(4))
+
+
+def simulate(workplace, folder, *edits, name="nve-direct", steps=STEPS):
+    """Let i-PI run an input with the drivers that are there."""
+    ipi = workplace.ipi(prepare(name, folder, steps, *edits))
+    assert ipi.wait() == 0, ipi.said()
+    run = read_run(folder)
+    assert len(run["step"]) == steps + 1, ipi.said()
+    return run
+
+
+def test_each_message_on_its_own(served, alone, tmp_path):
+    assert_same_run(simulate(served, tmp_path, with_sockets(consolidate_messages="False")), alone)
+
+
+def test_batched_messages(served, beads, tmp_path):
+    assert_same_run(simulate(served, tmp_path, with_beads(4), with_sockets(batch_size="4")), beads)
+
+
+def test_batched_messages_that_are_not_full(served, beads, tmp_path):
+    # i-PI fills the second message up with copies of the last structure.
+    assert_same_run(simulate(served, tmp_path, with_beads(4), with_sockets(batch_size="3")), beads)
+
+
+def test_shared_memory(shared_memory, alone, tmp_path):
+    assert_same_run(simulate(shared_memory, tmp_path, with_sockets("shm")), alone)
+
+
+def test_shared_memory_with_each_message_on_its_own(shared_memory, alone, tmp_path):
+    run = simulate(shared_memory, tmp_path, with_sockets("shm", consolidate_messages="False"))
+    assert_same_run(run, alone)
+
+
+def test_shared_memory_with_batches(shared_memory, beads, tmp_path):
+    run = simulate(shared_memory, tmp_path, with_beads(4), with_sockets("shm", batch_size="4"))
+    assert_same_run(run, beads)
+
+
+def test_shared_memory_with_multiple_time_stepping(shared_memory, served, tmp_path):
+    run = simulate(shared_memory, tmp_path / "shm", with_sockets("shm"), name="nve-mts2")
+    assert_same_run(run, simulate(served, tmp_path / "unix", name="nve-mts2"))
+
+
+def test_fast_and_slow_are_conservative_and_direct(served, tmp_path):
+    def conservative_and_direct(root):
+        for forcefield in root.findall("ffsocket"):
+            other = {"slow": "conservative", "fast": "direct"}[forcefield.get("name")]
+            forcefield.find("parameters").text = f"{{ component: {other}, species: {SPECIES} }}"
+        slow, fast = root.findall("system/forces/force")
+        assert (slow.get("forcefield"), fast.get("forcefield")) == ("slow", "fast")
+        slow.find("mts_weights").text = "[ 1, 0 ]"
+        fast.find("mts_weights").text = "[ -1, 1 ]"
+
+    split = simulate(served, tmp_path / "split", name="nve-mts4")
+    weighted = simulate(served, tmp_path / "weighted", conservative_and_direct, name="nve-mts4")
+    assert_same_run(split, weighted)
+
+
+def test_two_simulations_at_once(served, alone, tmp_path):
+    first = served.ipi(prepare("nve-direct", tmp_path / "first", LONGER, with_address("darkforces-first")))
+    second = served.ipi(prepare("nve-direct", tmp_path / "second", LONGER, with_address("darkforces-second")))
+    assert (first.wait(), second.wait()) == (0, 0)
+    for name in ("first", "second"):
+        run = read_run(tmp_path / name)
+        assert len(run["step"]) == LONGER + 1
+        assert_same_run(run, alone)
+    # They overlapped, or this would have tested nothing.
+    log = (served.folder / "driver-0.log").read_text()
+    events = re.findall(r"darkforces-(first|second) \(unix\) (asks|said)", log)
+    assert set(events[:2]) == {("first", "asks"), ("second", "asks")}
+
+
+def test_started_first_it_waits_and_says_where(tmp_path):
+    n = 3
+    with Workplace() as workplace:
+        driver = workplace.driver("--model", "pet-m")
+        driver.wait_for(rf"waiting for i-PI at {workplace.prefix}darkforces\* \(unix\)")
+        simulate(workplace, tmp_path, name="nve-mts8", steps=n)
+        assert driver.wait() == 0, driver.said()
+        requests, forward, backward = passes(driver)
+    # At the start and after each outer step both components at the same geometry, in between the fast one alone.
+    assert requests == 8 * n + n + 2
+    assert 8 * n + 1 <= forward <= 8 * n + 2
+    assert n <= backward <= n + 1
+
+
+def test_started_after_ipi_over_a_port(alone, tmp_path):
+    port = free_port()
+    path = prepare("nve-direct", tmp_path, STEPS, with_sockets("inet", port))
+    with Workplace() as workplace:
+        ipi = workplace.ipi(path)
+        ipi.wait_for("polling thread")
+        driver = workplace.driver(*DOUBLE, "-a", "localhost", "-p", str(port))
+        assert (ipi.wait(), driver.wait()) == (0, 0), driver.said()
+        assert "waiting" not in driver.said()
+        assert passes(driver) == (STEPS + 1, STEPS + 1, 0)
+    assert_same_run(read_run(tmp_path), alone)
+
+
+def test_sockets_of_any_kind_and_name_are_found_in_the_input(tmp_path):
+    port = free_port()
+
+    def edit(root):
+        with_sockets("inet", port)(root)
+        slow = root.find("ffsocket[@name='slow']")
+        slow.set("mode", "shm")
+        slow.find("address").text = "another"
+
+    path = prepare("nve-mts2", tmp_path, STEPS, edit)
+    with Workplace() as workplace:
+        driver = workplace.driver("--model", "pet-m", "--input", str(path))
+        driver.wait_for(rf"waiting for i-PI at .*another \(shm\) and localhost:{port} \(inet\)")
+        ipi = workplace.ipi(path)
+        assert (ipi.wait(), driver.wait()) == (0, 0), driver.said()
+    assert len(read_run(tmp_path)["step"]) == STEPS + 1
+
+
+def test_the_command_line_comes_before_the_input(tmp_path):
+    # The input speaks of the wrong elements, and of conservative forces, which would cost backward passes.
+    wrong = with_parameters("{ component: conservative, species: Ar192 }")
+    path = prepare("nve-direct", tmp_path, STEPS, with_address("mine"), wrong)
+    with Workplace() as workplace:
+        driver = workplace.driver(
+            "--model", "pet-m", "-u", "-a", "mine", "-o", f"component=direct,template={INPUTS / 'water.xyz'}"
+        )  # fmt: skip
+        ipi = workplace.ipi(path)
+        assert (ipi.wait(), driver.wait()) == (0, 0), driver.said()
+        assert passes(driver) == (STEPS + 1, STEPS + 1, 0)
+
+
+def test_another_driver_takes_over(alone, tmp_path):
+    """A driver that is killed costs nothing but time: i-PI waits for the next one, which goes on where it stopped."""
+    path = prepare("nve-direct", tmp_path, LONGER)
+    with Workplace() as workplace:
+        ipi = workplace.ipi(path)
+        first = workplace.driver(*DOUBLE)
+        first.wait_for("asks for direct forces")
+        ipi.wait_for_file(tmp_path / f"run.state_{STEPS}")
+        first.kill()
+        assert ipi.running
+        second = workplace.driver(*DOUBLE)
+        assert (ipi.wait(), second.wait()) == (0, 0), second.said()
+        assert passes(second)[0] < LONGER  # so the first has done its part
+    run = read_run(tmp_path)
+    assert len(run["step"]) == LONGER + 1
+    assert_same_run(run, alone)
+
+
+def test_when_the_driver_dies_ipi_keeps_its_last_good_state(tmp_path, breaking_model):
+    # The second atom leaves the region where the model gives numbers, x < 7 Å, after some 40 steps.
+    atoms = ase.Atoms("Ar2", positions=[[3.0, 1.0, 1.0], [5.0, 1.0, 1.0]], cell=[20.0] * 3, pbc=True)
+    atoms.set_velocities([[-0.05 / ase.units.fs, 0.0, 0.0], [0.05 / ase.units.fs, 0.0, 0.0]])
+    write_start(atoms, tmp_path / "start.chk")
+    path = tmp_path / "leaving.xml"
+    path.write_text(compose(Recipe("leaving", "nve", "Ar2", "start.chk", timestep=1.0, duration=1000.0)))
+    with Workplace() as workplace:
+        ipi = workplace.ipi(path)
+        driver = workplace.driver("--model", str(breaking_model))
+        assert driver.wait() == 1
+        assert re.search(r"^darkforces: error: .* NaN or infinite", driver.said(), re.MULTILINE), driver.said()
+        assert "Traceback" not in driver.said()
+        assert ipi.running, ipi.said()
+        ipi.interrupt()
+    x = read_beads(tmp_path / "RESTART", "q")[0, 3] * ase.units.Bohr
+    assert 6.9 < x < 7.0
+    assert 35 < restart_step(tmp_path) < 45
