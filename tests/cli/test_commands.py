@@ -1,0 +1,78 @@
+"""The command lines: help, lists, exit codes, and one line for what is wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def darkforces(*arguments, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "ipi_darkforces.cli.main", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+@pytest.mark.parametrize(("arguments", "words"), [([], "run inputs"), (["run"], "--structure"), (["models"], "--json")])
+def test_help_is_a_page(arguments, words):
+    done = darkforces(*arguments, "--help")
+    assert done.returncode == 0
+    assert words in done.stdout
+
+
+def test_models_are_listed_with_what_they_provide():
+    done = darkforces("models", "--json")
+    assert done.returncode == 0, done.stderr
+    models = {row["name"]: row for row in json.loads(done.stdout)}
+    assert set(models) == {"pet-m", "pet-c", "pet-nc"}
+    assert "direct forces" in models["pet-m"]["provides"]
+    assert "direct forces" not in models["pet-c"]["provides"]
+    assert "conservative forces" not in models["pet-nc"]["provides"]
+    assert models["pet-m"]["elements"] == ["H", "O"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["models", "pet-q"], "did you mean 'pet-"),
+        (["run", "--model", "pet-m"], "what shall be run?"),
+        (["run", "missing.xml", "--model", "pet-m"], "'missing.xml' does not exist"),
+        (["run", "--structure", "missing.xyz", "--model", "pet-m"], "'missing.xyz' does not exist"),
+        (["run", "water.xyz", "--model", "pet-m"], "is not XML"),
+        (["run", "nve-direct.xml", "--model", "pet-m", "--steps", "0"], "--steps 0 is not a number of steps"),
+        (["run", "nve-direct.xml", "--model", "pet-m", "--time", "-1"], "--time -1 is not a time"),
+        (["run", "nve-direct.xml", "nve-direct.xml", "--model", "pet-m"], "the same name"),
+        (["run", "--structure", "water.xyz", "--model", "pet-m", "--mts", "0"], "--mts 0 is not a stride"),
+        (["run", "--structure", "water.xyz", "--model", "pet-m", "--ensemble", "svr"], "needs the time constant"),
+    ],
+)
+def test_what_is_wrong_is_one_line(arguments, message):
+    done = darkforces(*arguments, cwd=ROOT / "inputs")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert message in done.stderr
+    assert done.stderr.startswith("darkforces: error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_option_that_does_not_exist_is_refused():
+    done = darkforces("run", "--modle", "pet-m")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert "\nbash tests/run.sh\n" in readme
+    assert "exec bash tests/run.sh" in ci
+
+
+def test_every_input_that_the_readme_names_is_there():
+    words = (ROOT / "README.md").read_text().split()
+    named = {word.strip("`(),;.") for word in words if word.startswith(("inputs/", "`inputs/", "(`inputs/"))}
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert named
+    assert missing == []
