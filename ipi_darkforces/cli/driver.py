@@ -12,7 +12,8 @@ from pathlib import Path
 from ipi.utils.io.inputs import read_args_kwargs
 
 from ..errors import DarkforcesError
-from ..forces.split import Split
+from ..forces.model import ForceModel
+from ..forces.split import Component, Split
 from ..forces.zoo import load_model
 from ..serve.address import DEFAULT_NAME, DEFAULT_PREFIX, Address, InetAddress, UnixAddress, UnixPattern
 from ..serve.driver import Driver
@@ -132,8 +133,7 @@ def serve(args: argparse.Namespace) -> None:
         raise DarkforcesError(f"'{args.input}' has no <ffsocket>: there is nothing to serve")
     places = _places(args, forcefields)
     model = load_model(args.model, args.device, args.dtype, args.variant, not args.keep_net_force)
-    for forcefield in forcefields:  # what cannot work shall fail before the simulation starts
-        settings.completed(forcefield.settings).resolved(model)
+    _check(settings, forcefields, model)
     split = Split(model)
     try:
         Driver(split, places, settings, args.stay, args.wait).serve()
@@ -145,6 +145,17 @@ def serve(args: argparse.Namespace) -> None:
             model.passes.forward,
             model.passes.backward,
         )
+
+
+def _check(settings: Settings, forcefields: Sequence[SocketForcefield], model: ForceModel) -> None:
+    """What cannot work shall fail now, and not when i-PI comes."""
+    if settings.component is not None:
+        Component.named(settings.component).check(model)
+    species = settings.elements()
+    if species is not None:
+        model.check_species(species)
+    for forcefield in forcefields:
+        settings.completed(forcefield.settings).resolved(model)
 
 
 def _settings(args: argparse.Namespace) -> Settings:
