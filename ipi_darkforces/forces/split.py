@@ -13,6 +13,7 @@ from what was asked before.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -89,7 +90,8 @@ def answer(forces: Forces, component: Component) -> Answer:
     if component in (Component.DIRECT, Component.FAST):
         assert forces.direct is not None
         return Answer(forces.energy, forces.direct, direct_virial)
-    assert forces.conservative is not None and forces.virial is not None
+    assert forces.conservative is not None
+    assert forces.virial is not None
     if component is Component.CONSERVATIVE:
         return Answer(forces.energy, forces.conservative, forces.virial)
     assert forces.direct is not None
@@ -113,7 +115,7 @@ class _Mark:
         if not self.corrected:
             self.corrected = True
             for stream, index in self._visits:
-                stream._note_correction(index)
+                stream.note_late_correction(index)
 
 
 @dataclass
@@ -130,28 +132,33 @@ class Stream:
 
     With stride M and P beads (or P structures to a batch) the corrections come in runs of P, one run every M P
     geometries. The distance between the starts of the last two runs is the period; a geometry is expected to be
-    corrected if the one a period earlier was. A wrong guess costs time, never correctness.
+    corrected if the one a period earlier was. With M = 1 there is but one long run, and the period is P. A wrong guess
+    costs time, never correctness.
     """
 
     def __init__(self) -> None:
+        self.fresh = True  # nothing has been asked yet, of any kind
         self._recent: deque[_Mark] = deque(maxlen=8192)  # as many as M P may be for the period to be found
         self._count = 0
-        self._last_start: int | None = None
         self._period: int | None = None
+        self._run_start: int | None = None
+        self._run_length = 0
+        self._burst = 0  # corrections since the last geometry was visited: P in the end
 
     @property
-    def fresh(self) -> bool:
-        """Whether nothing has been asked yet."""
-        return self._count == 0
+    def corrected(self) -> bool:
+        """Whether any geometry was asked for its conservative forces too."""
+        return self._run_start is not None
 
     def expects_correction(self) -> bool:
         """Whether the next geometry is likely to be asked for its conservative forces too."""
         if self._period is not None and self._period <= len(self._recent):
             return self._recent[-self._period].corrected
-        return len(self._recent) > 1 and self._recent[-1].corrected and self._recent[-2].corrected
+        return False
 
     def visit(self, mark: _Mark) -> None:
         """Note that direct forces were asked for at the geometry with this mark."""
+        self._burst = 0
         index = self._count
         mark.visited(self, index)
         self._recent.append(mark)
@@ -159,13 +166,22 @@ class Stream:
         if mark.corrected:
             self._note_correction(index)
 
+    def note_late_correction(self, index: int) -> None:
+        """Note that conservative forces were asked for at a geometry visited before."""
+        self._burst += 1
+        self._note_correction(index)
+        if self._run_length == 2 * self._burst:  # a run of two steps: M = 1
+            self._period = self._burst
+
     def _note_correction(self, index: int) -> None:
         place = index - self._count  # negative: from the end
         continues_run = len(self._recent) > -place and self._recent[place - 1].corrected
-        if not continues_run:
-            if self._last_start is not None:
-                self._period = index - self._last_start
-            self._last_start = index
+        if continues_run:
+            self._run_length += 1
+            return
+        if self._run_start is not None:
+            self._period = index - self._run_start
+        self._run_start, self._run_length = index, 1
 
 
 @dataclass(frozen=True)
@@ -193,6 +209,7 @@ class Split:
         self._held = 0
         self._geometries: OrderedDict[bytes, _Geometry] = OrderedDict()
         self._streams: list[Stream] = []
+        self._lock = threading.Lock()  # i-PI calls each <ffdirect threaded='true'> from a thread of its own
 
     def open_stream(self) -> Stream:
         """A new client's history; to be given with each of its requests."""
@@ -209,6 +226,10 @@ class Split:
 
         :raises DarkforcesError: see `ForceModel.evaluate`
         """
+        with self._lock:
+            return self._serve(requests)
+
+    def _serve(self, requests: Sequence[Request]) -> list[Answer]:
         geometries: dict[bytes, _Geometry] = {}
         structures: dict[bytes, Structure] = {}
         needs: dict[bytes, Need] = {}
@@ -231,16 +252,25 @@ class Split:
     def _need(self, request: Request, geometry: _Geometry) -> Need:
         """What this request needs to be known, now or, by all experience, at once after it; and keep the books."""
         need = request.component.need
+        stream = request.stream
+        foreseen = self._is_beginning(request)
+        stream.fresh = False
         if Need.CONSERVATIVE in need:
             geometry.mark.correct()
-            return need
-        stream = request.stream
-        # A first geometry is asked for everything by all components of a simulation.
-        foreseen = stream.expects_correction() or (stream.fresh and len(self._streams) > 1)
-        stream.visit(geometry.mark)
-        if foreseen and Need.CONSERVATIVE in self.model.provides:
-            need |= Need.CONSERVATIVE
+        else:
+            foreseen = foreseen or stream.expects_correction()
+            stream.visit(geometry.mark)
+        if foreseen:
+            need |= (Need.CONSERVATIVE | Need.DIRECT) & self.model.provides
         return need
+
+    def _is_beginning(self, request: Request) -> bool:
+        """Whether a simulation seems to begin here: its first geometries are asked for everything by all components."""
+        stream = request.stream
+        others_to_come = any(other.fresh for other in self._streams if other is not stream)
+        if request.component is Component.FAST:  # there will be a slow one, whether it is here already or not
+            return stream.fresh or (others_to_come and not stream.corrected)
+        return stream.fresh and others_to_come
 
     def _evaluate(
         self, geometries: dict[bytes, _Geometry], structures: dict[bytes, Structure], needs: dict[bytes, Need]

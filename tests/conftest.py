@@ -1,0 +1,46 @@
+"""What tests of several parts of the package start from."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+
+from ipi_darkforces.forces import ForceModel, Structure, load_model
+from ipi_darkforces.forces.export import exported
+from ipi_darkforces.forces.metatomic import MetatomicModel
+from ipi_darkforces.forces.zoo import ZOO
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def water() -> Structure:
+    """The structure that all of inputs/ start from: 64 water molecules."""
+    atoms = ase.io.read(ROOT / "inputs" / "water.xyz")
+    return Structure(atoms.numbers.astype(np.int32), atoms.positions, atoms.cell.array)
+
+
+@pytest.fixture(scope="session")
+def pet_file() -> Path:
+    """The bundled model as exported: single precision."""
+    return exported(ZOO["pet-m"].path)
+
+
+@pytest.fixture(scope="session")
+def pet_file_float64(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model in double precision, as a file that other programs can load too."""
+    path = tmp_path_factory.mktemp("models") / "pet-float64.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        load_model("pet-m", dtype="float64")._model.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def pet_m_float64(pet_file_float64: Path) -> ForceModel:
+    """The bundled model in double precision; net forces are left in, as i-PI's own driver does."""
+    return MetatomicModel(pet_file_float64, "pet-m", remove_net_force=False)

@@ -1,0 +1,404 @@
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from toy_models import EVERYTHING, SpringModel
+
+from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.forces import ForceModel, Forces, Need, Structure
+from ipi_darkforces.forces.split import Answer, Component, Request, Split, Stream
+
+FAST_SLOW = (Component.FAST, Component.SLOW)
+DIRECT_CONSERVATIVE = (Component.DIRECT, Component.CONSERVATIVE)  # with mts_weights [1,0] and [-1,1]
+
+
+def ask(split: Split, structure: Structure, component: Component, stream: Stream) -> Answer:
+    return split.serve([Request(structure, component, stream)])[0]
+
+
+def geometry(number: float, n_atoms: int = 3) -> Structure:
+    positions = np.random.default_rng(0).normal(size=(n_atoms, 3)) + number
+    return Structure(np.ones(n_atoms, np.int32), positions, 10 * np.eye(3))
+
+
+class TestShares:
+    """What each component gets, as the design defines it."""
+
+    @pytest.fixture(params=[True, False], ids=["direct stress", "no direct stress"])
+    def answers(self, request: pytest.FixtureRequest) -> dict[Component, Answer]:
+        split = Split(SpringModel(direct_stress=request.param))
+        return {c: ask(split, geometry(0), c, split.open_stream()) for c in Component}
+
+    def test_fast_and_slow_add_up_to_conservative(self, answers: dict[Component, Answer]) -> None:
+        fast, slow, whole = (answers[c] for c in (*FAST_SLOW, Component.CONSERVATIVE))
+        assert fast.energy + slow.energy == whole.energy
+        np.testing.assert_allclose(fast.forces + slow.forces, whole.forces, atol=1e-14)
+        np.testing.assert_allclose(fast.virial + slow.virial, whole.virial, atol=1e-14)
+
+    def test_fast_is_direct(self, answers: dict[Component, Answer]) -> None:
+        fast, direct = answers[Component.FAST], answers[Component.DIRECT]
+        assert fast.energy == direct.energy
+        assert np.array_equal(fast.forces, direct.forces)
+        assert np.array_equal(fast.virial, direct.virial)
+
+    def test_the_energy_is_that_of_fast(self, answers: dict[Component, Answer]) -> None:
+        assert answers[Component.SLOW].energy == 0.0
+        assert answers[Component.FAST].energy > 0.0
+
+    def test_forces_are_those_of_the_model(self, answers: dict[Component, Answer]) -> None:
+        (model,) = SpringModel().evaluate([geometry(0)], EVERYTHING)
+        assert np.array_equal(answers[Component.CONSERVATIVE].forces, model.conservative)
+        assert np.array_equal(answers[Component.DIRECT].forces, model.direct)
+        assert np.array_equal(answers[Component.CONSERVATIVE].virial, model.virial)
+
+    def test_without_direct_stress_fast_has_no_virial(self) -> None:
+        split = Split(SpringModel(direct_stress=False))
+        assert not ask(split, geometry(0), Component.FAST, split.open_stream()).virial.any()
+
+    def test_with_direct_stress_fast_has_its_virial(self) -> None:
+        split = Split(SpringModel())
+        fast = ask(split, geometry(0), Component.FAST, split.open_stream())
+        assert np.array_equal(fast.virial, np.diag([1.0, 2.0, 3.0]))
+
+    def test_real_model_adds_up(self, water: Structure, pet_m_float64: ForceModel) -> None:
+        split = Split(pet_m_float64)
+        fast, slow, whole = (ask(split, water, c, split.open_stream()) for c in (*FAST_SLOW, Component.CONSERVATIVE))
+        np.testing.assert_allclose(fast.forces + slow.forces, whole.forces, atol=1e-12)
+        np.testing.assert_allclose(fast.virial + slow.virial, whole.virial, atol=1e-10)
+
+
+class TestOneEvaluationPerGeometry:
+    @pytest.mark.parametrize("order", itertools.permutations(Component))
+    def test_all_components_at_one_time(self, order: Sequence[Component]) -> None:
+        split = Split(SpringModel())
+        split.serve([Request(geometry(0), c, split.open_stream()) for c in order])
+        assert (split.model.passes.forward, split.model.passes.backward) == (1, 1)
+
+    @pytest.mark.parametrize("repeated", Component)
+    def test_asked_again(self, repeated: Component) -> None:
+        split = Split(SpringModel())
+        stream = split.open_stream()
+        ask(split, geometry(0), repeated, stream)
+        ask(split, geometry(0), repeated, stream)
+        assert split.model.passes.forward == 1
+
+    def test_geometries_that_are_ready_together_are_one_batch(self) -> None:
+        model = BatchesSeen()
+        split = Split(model)
+        stream = split.open_stream()
+        split.serve([Request(geometry(i), Component.CONSERVATIVE, stream) for i in range(5)])
+        assert model.batches == [5]
+
+    def test_answers_come_in_the_order_of_the_requests(self) -> None:
+        split = Split(SpringModel())
+        stream = split.open_stream()
+        numbers = [3, 1, 2, 1, 3]
+        answers = split.serve([Request(geometry(i), Component.DIRECT, stream) for i in numbers])
+        alone = {i: ask(Split(SpringModel()), geometry(i), Component.DIRECT, Stream()) for i in numbers}
+        assert [a.energy for a in answers] == [alone[i].energy for i in numbers]
+
+    def test_requests_are_counted(self) -> None:
+        split = Split(SpringModel())
+        stream = split.open_stream()
+        split.serve([Request(geometry(0), Component.DIRECT, stream)] * 3)
+        assert split.answered == 3
+
+    def test_asked_from_two_threads(self) -> None:
+        """As i-PI does with <ffdirect threaded='true'>: the second waits for the first instead of evaluating too."""
+        split = Split(SlowModel())
+        threads = [
+            threading.Thread(target=ask, args=(split, geometry(0), component, split.open_stream()))
+            for component in FAST_SLOW
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert split.model.passes.forward == 1
+
+
+class BatchesSeen(SpringModel):
+    """Springs that remember how many structures they were given at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[int] = []
+
+    def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
+        self.batches.append(len(structures))
+        return super()._evaluate(structures, need)
+
+
+class SlowModel(SpringModel):
+    """Springs that let other threads have their turn before they answer."""
+
+    def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
+        threading.Event().wait(0.1)
+        return super()._evaluate(structures, need)
+
+
+NUMBERS = itertools.count()  # so that no two simulations meet at the same geometry
+
+
+class Simulation:
+    """Asks a `Split` for what i-PI asks for in multiple time stepping.
+
+    At the start all components are asked for, for each bead; then, in each outer step, the fast one at M geometries and
+    the slow one at the last of them.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        stride: int,
+        beads: int = 1,
+        components: tuple[Component, Component] = FAST_SLOW,
+        first: str = "fast",
+        batched: bool = False,
+    ):
+        self._split = split
+        self._stride = stride
+        self._fast, self._slow = components
+        self._slow_first = first == "slow"
+        self._batched = batched
+        self._streams = {component: split.open_stream() for component in components}
+        self._beads = beads
+
+    def start(self) -> None:
+        here = self._new()
+        for component in (self._slow, self._fast) if self._slow_first else (self._fast, self._slow):
+            self._ask(component, here)
+
+    def outer_step(self) -> None:
+        for _ in range(self._stride):
+            here = self._new()
+            self._ask(self._fast, here)
+        self._ask(self._slow, here)
+
+    def run(self, outer_steps: int) -> None:
+        self.start()
+        for _ in range(outer_steps):
+            self.outer_step()
+
+    def leave(self) -> None:
+        for stream in self._streams.values():
+            self._split.close_stream(stream)
+
+    def _new(self) -> list[Structure]:
+        return [geometry(next(NUMBERS)) for _ in range(self._beads)]
+
+    def _ask(self, component: Component, structures: list[Structure]) -> None:
+        requests = [Request(structure, component, self._streams[component]) for structure in structures]
+        for together in [requests] if self._batched else [[request] for request in requests]:
+            self._split.serve(together)
+
+
+def passes(split: Split) -> tuple[int, int]:
+    return split.model.passes.forward, split.model.passes.backward
+
+
+STEPS = 7
+
+
+class TestStride:
+    @pytest.mark.parametrize("first", ["fast", "slow"])
+    @pytest.mark.parametrize("components", [FAST_SLOW, DIRECT_CONSERVATIVE], ids=["fast-slow", "direct-conservative"])
+    @pytest.mark.parametrize("stride", [1, 2, 3, 8, 16])
+    def test_an_outer_step_costs_one_combined_evaluation(
+        self, stride: int, components: tuple[Component, Component], first: str
+    ) -> None:
+        split = Split(SpringModel())
+        Simulation(split, stride, components=components, first=first).run(STEPS)
+        forward, backward = passes(split)
+        assert forward <= stride * STEPS + 2
+        assert backward <= STEPS + 1
+
+    @pytest.mark.parametrize("batched", [False, True], ids=["one by one", "batched"])
+    @pytest.mark.parametrize("first", ["fast", "slow"])
+    @pytest.mark.parametrize("beads", [2, 4])
+    @pytest.mark.parametrize("stride", [1, 2, 3, 8])
+    def test_with_beads_it_costs_that_for_each(self, stride: int, beads: int, first: str, batched: bool) -> None:
+        split = Split(SpringModel())
+        Simulation(split, stride, beads, first=first, batched=batched).run(STEPS)
+        forward, backward = passes(split)
+        assert forward <= beads * (stride * STEPS + 2)
+        assert backward <= beads * (STEPS + 1)
+
+    @pytest.mark.parametrize("beads", [1, 4])
+    @pytest.mark.parametrize("stride", [1, 2, 8])
+    def test_once_learned_no_guess_is_wrong(self, stride: int, beads: int) -> None:
+        split = Split(SpringModel())
+        simulation = Simulation(split, stride, beads)
+        simulation.run(3)
+        before = passes(split)
+        simulation.outer_step()
+        assert passes(split) == (before[0] + stride * beads, before[1] + beads)
+
+    def test_beads_that_start_interleaved_cost_little_more(self) -> None:
+        """Two sockets at the start: fast and slow of one bead before those of the next."""
+        split = Split(SpringModel())
+        fast, slow = split.open_stream(), split.open_stream()
+        beads, stride = 4, 2
+        for i in range(beads):
+            ask(split, geometry(-i), Component.FAST, fast)
+            ask(split, geometry(-i), Component.SLOW, slow)
+        for step in range(STEPS):
+            for inner in range(stride):
+                for i in range(beads):
+                    ask(split, geometry(100 * step + 10 * inner + i), Component.FAST, fast)
+            for i in range(beads):
+                ask(split, geometry(100 * step + 10 * inner + i), Component.SLOW, slow)
+        forward, backward = passes(split)
+        assert forward <= beads * (stride * STEPS + 2) + beads
+        assert backward <= beads * (STEPS + 1) + beads
+
+    def test_two_simulations_do_not_disturb_each_other(self) -> None:
+        """Of different strides, and one further than the other."""
+        split = Split(SpringModel())
+        one, other = Simulation(split, 8), Simulation(split, 3)
+        one.start()
+        one.outer_step()
+        other.start()
+        for _ in range(STEPS - 1):
+            one.outer_step()
+            other.outer_step()
+        other.outer_step()
+        forward, backward = passes(split)
+        assert forward <= (8 * STEPS + 2) + (3 * STEPS + 2)
+        assert backward <= 2 * (STEPS + 1)
+
+    def test_a_simulation_that_follows_another_is_learned_anew(self) -> None:
+        split = Split(SpringModel())
+        first = Simulation(split, 8)
+        first.run(STEPS)
+        first.leave()
+        before = passes(split)
+        Simulation(split, 3).run(STEPS)
+        assert passes(split)[0] - before[0] <= 3 * STEPS + 2
+        assert passes(split)[1] - before[1] <= STEPS + 1
+
+    @pytest.mark.parametrize("component", [Component.DIRECT, Component.FAST])
+    def test_a_stream_of_new_length_is_followed(self, component: Component) -> None:
+        """A stride that changes costs some wrong guesses, and then none."""
+        split = Split(SpringModel())
+        simulation = Simulation(split, 8, components=(component, Component.SLOW))
+        simulation.run(4)
+        simulation._stride = 5
+        for _ in range(3):
+            simulation.outer_step()
+        before = passes(split)
+        simulation.outer_step()
+        assert passes(split) == (before[0] + 5, before[1] + 1)
+
+
+class TestDirectOnly:
+    def test_no_backward_pass_ever(self) -> None:
+        split = Split(SpringModel())
+        stream = split.open_stream()
+        for i in range(50):
+            ask(split, geometry(i), Component.DIRECT, stream)
+        assert passes(split) == (50, 0)
+
+    def test_two_at_a_time_cost_one_guess_at_most(self) -> None:
+        """Two streams that begin together could be the two halves of one simulation."""
+        split = Split(SpringModel())
+        streams = [split.open_stream(), split.open_stream()]
+        for i in range(50):
+            for j, stream in enumerate(streams):
+                ask(split, geometry(i + 100 * j), Component.DIRECT, stream)
+        assert split.model.passes.forward == 100
+        assert split.model.passes.backward <= 1
+
+    def test_beside_a_simulation_that_has_long_begun(self) -> None:
+        split = Split(SpringModel())
+        mts = Simulation(split, 4)
+        mts.run(3)
+        before = split.model.passes.backward
+        stream = split.open_stream()
+        for i in range(20):
+            ask(split, geometry(-i - 1), Component.DIRECT, stream)
+        assert split.model.passes.backward == before
+
+    def test_model_without_conservative_forces_is_not_asked_for_them(self) -> None:
+        split = Split(SpringModel(provides=Need.ENERGY | Need.DIRECT | Need.VIRIAL))
+        streams = [split.open_stream(), split.open_stream()]
+        for stream in streams:
+            ask(split, geometry(0), Component.DIRECT, stream)
+        assert passes(split) == (1, 0)
+
+    def test_model_without_direct_forces_is_not_asked_for_them(self) -> None:
+        split = Split(SpringModel(provides=Need.ENERGY | Need.CONSERVATIVE | Need.VIRIAL))
+        streams = [split.open_stream(), split.open_stream()]
+        for stream in streams:
+            ask(split, geometry(0), Component.CONSERVATIVE, stream)
+        assert passes(split) == (1, 1)
+
+
+class TestMemory:
+    def test_results_are_kept_while_there_is_room(self) -> None:
+        split = Split(SpringModel(), capacity=10**6)
+        stream = split.open_stream()
+        for i in range(20):
+            ask(split, geometry(i), Component.DIRECT, stream)
+        ask(split, geometry(0), Component.DIRECT, stream)
+        assert split.model.passes.forward == 20
+
+    def test_the_oldest_are_let_go(self) -> None:
+        split = Split(SpringModel(), capacity=3 * 3 * len(geometry(0).key))
+        stream = split.open_stream()
+        for i in (0, 1, 2, 3, 3, 2, 1):  # three fit
+            ask(split, geometry(i), Component.DIRECT, stream)
+        assert split.model.passes.forward == 4
+        ask(split, geometry(0), Component.DIRECT, stream)
+        assert split.model.passes.forward == 5
+
+    def test_what_is_held_stays_within_the_capacity(self) -> None:
+        capacity = 100_000
+        split = Split(SpringModel(), capacity)
+        stream = split.open_stream()
+        for i in range(300):
+            ask(split, geometry(i, n_atoms=1 + i % 7), Component.SLOW, stream)
+        held = [
+            len(key) + g.forces.direct.nbytes + g.forces.conservative.nbytes for key, g in split._geometries.items()
+        ]
+        assert len(held) > 10
+        assert sum(held) <= capacity
+
+    def test_one_geometry_is_kept_however_large(self) -> None:
+        split = Split(SpringModel(), capacity=1)
+        stream = split.open_stream()
+        ask(split, geometry(0), Component.FAST, stream)
+        ask(split, geometry(0), Component.FAST, stream)
+        assert split.model.passes.forward == 1
+
+    def test_a_batch_larger_than_the_capacity_is_answered(self) -> None:
+        split = Split(SpringModel(), capacity=1)
+        stream = split.open_stream()
+        answers = split.serve([Request(geometry(i), Component.SLOW, stream) for i in range(9)])
+        assert len(answers) == 9
+
+
+class TestComponents:
+    @pytest.mark.parametrize("component", Component)
+    def test_are_known_by_their_names(self, component: Component) -> None:
+        assert Component.named(component.value) is component
+
+    def test_unknown_name_says_which_exist(self) -> None:
+        message = "component 'quick' is not known: expected one of conservative, direct, fast, slow"
+        with pytest.raises(DarkforcesError, match=message):
+            Component.named("quick")
+
+    @pytest.mark.parametrize("component", [Component.DIRECT, Component.FAST, Component.SLOW])
+    def test_that_need_direct_forces_are_refused_by_a_model_without(self, component: Component) -> None:
+        model = SpringModel(provides=Need.ENERGY | Need.CONSERVATIVE | Need.VIRIAL)
+        message = f"component '{component.value}' cannot be served: model 'springs' does not provide direct forces"
+        with pytest.raises(DarkforcesError, match=message):
+            component.check(model)
+
+    def test_default_is_conservative_where_the_model_can(self) -> None:
+        assert Component.default_for(SpringModel()) is Component.CONSERVATIVE
+        assert Component.default_for(SpringModel(provides=Need.ENERGY | Need.DIRECT)) is Component.DIRECT
