@@ -8,6 +8,7 @@ Conservative forces and virials are derivatives of the energy.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 import metatomic.torch as mta
 import numpy as np
 import torch
+from metatensor.torch import TensorMap
 
 from ..errors import DarkforcesError
 from .model import ForceModel, Need
@@ -26,6 +28,8 @@ from .structure import Structure
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _FORCE_OUTPUTS = ("non_conservative_force", "non_conservative_forces")
 _STRESS_OUTPUT = "non_conservative_stress"
+# One array for each structure; None where it was not asked for.
+_Arrays = Sequence[np.ndarray | None]
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,8 @@ class MetatomicModel(ForceModel):
         suffix, or the only one there is
     :param withhold: what the model shall not provide although it could
     :param remove_net_force: see `ForceModel`
-    :raises DarkforcesError: if the file is no metatomic model, has no energy, the variant does not exist, or the device
-        is absent
+    :raises DarkforcesError: if the file is no metatomic model, has no energy, the variant does not exist, the device is
+        absent or the dtype unknown
     """
 
     def __init__(
@@ -62,15 +66,16 @@ class MetatomicModel(ForceModel):
         withhold: Need = Need(0),
         remove_net_force: bool = True,
     ):
+        if dtype is not None and dtype not in DTYPES:
+            raise DarkforcesError(f"dtype '{dtype}' is not known: expected {' or '.join(DTYPES)}")
         name = name or str(path)
         model = _read(path)
-        available = _declared_outputs(model)
-        self._outputs = _pick_outputs(name, available, variant)
+        self._outputs = _pick_outputs(name, model.capabilities().outputs, variant)
         self._device = _pick_device(name, device, model.capabilities().supported_devices)
         dtype = dtype or model.capabilities().dtype
         self._dtype = DTYPES[dtype]
         if dtype != model.capabilities().dtype:
-            model = _in_precision(model, available, dtype)
+            model = _in_precision(model, dtype)
         self._model = model.to(self._device)
         self._neighbor_lists = [NeighborList(o, self._device) for o in self._model.requested_neighbor_lists()]
 
@@ -88,31 +93,40 @@ class MetatomicModel(ForceModel):
             outputs = self._model(list(systems), options, check_consistency=False)
         energies = outputs[self._outputs.energy].block().values
 
-        n = len(structures)
-        conservative = virials = direct = direct_virials = [None] * n
+        conservative = virials = direct = direct_virials = _nothing(structures)
         if Need.CONSERVATIVE in need:
-            # One backward pass for all: the energies of a batch are independent, so their sum has their gradients.
-            positions, strains = zip(*leaves, strict=True)
-            gradients = torch.autograd.grad(
-                -energies.sum(), [*positions, *strains], allow_unused=True, materialize_grads=True
-            )
-            conservative = [_numpy(g) for g in gradients[:n]]
-            virials = [_symmetric(_numpy(g)) for g in gradients[n:]]
+            conservative, virials = _derivatives(energies, leaves)
         if Need.DIRECT in need:
-            assert self._outputs.direct is not None
-            values = _numpy(outputs[self._outputs.direct].block().values).reshape(-1, 3)
-            ends = np.cumsum([len(s.positions) for s in structures])
-            direct = np.split(values, ends[:-1])
-            if self._outputs.stress is not None and Need.VIRIAL in need:
-                stresses = _numpy(outputs[self._outputs.stress].block().values).reshape(n, 3, 3)
-                direct_virials = [-s.volume * _symmetric(t) for s, t in zip(structures, stresses, strict=True)]
+            direct, direct_virials = self._predictions(outputs, structures, need)
+        return [
+            Forces(*values)
+            for values in zip(
+                _numpy(energies).reshape(-1).tolist(), conservative, direct, virials, direct_virials, strict=True
+            )
+        ]
 
-        energies = _numpy(energies).reshape(n)
-        return [Forces(float(energies[i]), conservative[i], direct[i], virials[i], direct_virials[i]) for i in range(n)]
+    def _predictions(
+        self, outputs: dict[str, TensorMap], structures: Sequence[Structure], need: Need
+    ) -> tuple[_Arrays, _Arrays]:
+        """Forces and virials that the model predicts directly, for each structure."""
+        assert self._outputs.direct is not None
+        values = _numpy(outputs[self._outputs.direct].block().values).reshape(-1, 3)
+        ends = np.cumsum([len(s.positions) for s in structures])
+        forces = np.split(values, ends[:-1])
+        if self._outputs.stress is None or Need.VIRIAL not in need:
+            return forces, _nothing(structures)
+        stresses = _numpy(outputs[self._outputs.stress].block().values).reshape(-1, 3, 3)
+        # Without a volume there is no stress, and models predict NaN.
+        virials = [
+            -s.volume * _symmetric(stress) if s.volume else np.zeros((3, 3))
+            for s, stress in zip(structures, stresses, strict=True)
+        ]
+        return forces, virials
 
     def _requested(self, need: Need) -> dict[str, mta.ModelOutput]:
         outputs = {self._outputs.energy: mta.ModelOutput(unit="eV", sample_kind="system")}
         if Need.DIRECT in need:
+            assert self._outputs.direct is not None
             outputs[self._outputs.direct] = mta.ModelOutput(unit="eV/Angstrom", sample_kind="atom")
             if self._outputs.stress is not None and Need.VIRIAL in need:
                 outputs[self._outputs.stress] = mta.ModelOutput(unit="eV/Angstrom^3", sample_kind="system")
@@ -140,7 +154,7 @@ class MetatomicModel(ForceModel):
 
 
 def _read(path: str | Path) -> mta.AtomisticModel:
-    if not Path(path).is_file():
+    if not os.path.isfile(path):  # unlike pathlib, says no to what cannot be a path at all
         raise DarkforcesError(f"model file '{path}' does not exist")
     try:
         with warnings.catch_warnings():
@@ -149,16 +163,6 @@ def _read(path: str | Path) -> mta.AtomisticModel:
     except Exception as error:  # torch raises many kinds, with many lines
         hint = "; export a metatrain checkpoint first: mtt export" if Path(path).suffix == ".ckpt" else ""
         raise DarkforcesError(f"'{path}' is not an exported metatomic model (.pt){hint}") from error
-
-
-def _declared_outputs(model: mta.AtomisticModel) -> dict[str, mta.ModelOutput]:
-    """The outputs that the model itself declares.
-
-    metatomic lists renamed outputs under their old and their new name in `capabilities()`; only the declared ones may
-    be passed on when the model is wrapped again.
-    """
-    outputs = model.capabilities().outputs
-    return {name: outputs[name] for name in model._model_capabilities_outputs_names}
 
 
 def _pick_outputs(name: str, available: dict[str, mta.ModelOutput], variant: str | None) -> _Outputs:
@@ -193,11 +197,11 @@ def _pick_device(name: str, device: str, supported: Sequence[str]) -> torch.devi
     return chosen
 
 
-def _in_precision(model: mta.AtomisticModel, outputs: dict[str, mta.ModelOutput], dtype: str) -> mta.AtomisticModel:
+def _in_precision(model: mta.AtomisticModel, dtype: str) -> mta.AtomisticModel:
     """The same model with its weights cast to another precision."""
     known = model.capabilities()
     capabilities = mta.ModelCapabilities(
-        outputs=outputs,
+        outputs=known.outputs,
         atomic_types=known.atomic_types,
         interaction_range=known.interaction_range,
         length_unit=known.length_unit,
@@ -206,7 +210,27 @@ def _in_precision(model: mta.AtomisticModel, outputs: dict[str, mta.ModelOutput]
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return mta.AtomisticModel(model.module.to(DTYPES[dtype]).eval(), model.metadata(), capabilities)
+        # The whole of the model, not the module inside it, which need not know any more which neighbours it wants.
+        return mta.AtomisticModel(model.to(DTYPES[dtype]).eval(), model.metadata(), capabilities)
+
+
+def _derivatives(
+    energies: torch.Tensor, leaves: Sequence[tuple[torch.Tensor, torch.Tensor]]
+) -> tuple[_Arrays, _Arrays]:
+    """Forces and virials, for each structure; `leaves` are its positions and strain.
+
+    One backward pass for all: the energies of a batch are independent, so their sum has their gradients.
+    """
+    positions, strains = zip(*leaves, strict=True)
+    if not energies.requires_grad:  # no position enters: constants, or atoms without neighbours
+        return [np.zeros(p.shape) for p in positions], [np.zeros((3, 3))] * len(strains)
+    gradients = torch.autograd.grad(-energies.sum(), [*positions, *strains], allow_unused=True, materialize_grads=True)
+    n = len(leaves)
+    return [_numpy(g) for g in gradients[:n]], [_symmetric(_numpy(g)) for g in gradients[n:]]
+
+
+def _nothing(structures: Sequence[Structure]) -> _Arrays:
+    return [None] * len(structures)
 
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:
