@@ -10,5 +10,10 @@ class DarkforcesError(Exception):
     """Something the user gave cannot be used; the message is one line that they can act on."""
 
 
+def one_line(error: Exception) -> str:
+    """What another library has to say, fit for a `DarkforcesError`."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 # What an error line begins with, wherever it is printed; whoever watches a log looks for it.
 ERROR = "darkforces: error: "

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from ..errors import DarkforcesError
+from ..errors import DarkforcesError, one_line
 
 _EXPORTERS = ("metatrain", "metatomic-torch", "metatensor-torch", "torch")
 log = logging.getLogger(__name__)
@@ -64,8 +64,13 @@ def _key(checkpoint: Path) -> str:
 def _export(checkpoint: Path, target: Path) -> None:
     from metatrain.cli.export import export_model  # takes seconds to import and is needed once
 
-    with _quiet():
-        export_model(checkpoint, target, extensions=target.parent / "extensions")
+    try:
+        with _quiet():
+            export_model(checkpoint, target, extensions=target.parent / "extensions")
+    except OSError:
+        raise
+    except Exception as error:  # metatrain and torch raise many kinds, with many lines
+        raise DarkforcesError(f"'{checkpoint}' cannot be exported: {one_line(error)}") from error
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from ase.symbols import Symbols, string2symbols
 
-from ..errors import DarkforcesError
+from ..errors import DarkforcesError, one_line
 
 # Two nuclei are never this close, and neither are an atom and its own periodic image.
 SMALLEST_WIDTH = 1.0
@@ -83,12 +83,15 @@ def species_from_formula(formula: str) -> np.ndarray:
     :raises DarkforcesError: if the formula cannot be read
     """
     try:
-        return Symbols.fromsymbols(string2symbols(formula)).numbers.astype(np.int32)
+        species = Symbols.fromsymbols(string2symbols(formula)).numbers.astype(np.int32)
+        if len(species) == 0:
+            raise ValueError("no atoms")
     except (KeyError, ValueError, IndexError) as error:
         raise DarkforcesError(
-            f"species '{formula}' is not a formula: expected the elements in the order of the atoms, "
+            f"species {formula!r} is not a formula: expected the elements in the order of the atoms, "
             "such as O64H128 or (OH2)64"
         ) from error
+    return species
 
 
 def formula_from_species(species: np.ndarray) -> str:
@@ -114,5 +117,7 @@ def species_from_template(path: str | Path) -> np.ndarray:
     except FileNotFoundError as error:
         raise DarkforcesError(f"template '{path}' does not exist (looked in {Path.cwd()})") from error
     except Exception as error:  # ase's readers raise anything on a file they cannot read
-        raise DarkforcesError(f"template '{path}' is not a structure file that ase can read: {error}") from error
+        raise DarkforcesError(
+            f"template '{path}' is not a structure file that ase can read: {one_line(error)}"
+        ) from error
     return atoms.numbers.astype(np.int32)

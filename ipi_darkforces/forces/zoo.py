@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import os
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 from ..errors import DarkforcesError
 from .export import exported
-from .metatomic import DTYPES, MetatomicModel
+from .metatomic import MetatomicModel
 from .model import ForceModel, Need
 from .split import Split
 
@@ -59,21 +60,19 @@ def load_model(
     :param remove_net_force: see `ForceModel`
     :raises DarkforcesError: if there is no such model or it cannot be loaded
     """
-    if dtype is not None and dtype not in DTYPES:
-        raise DarkforcesError(f"dtype '{dtype}' is not known: expected {' or '.join(DTYPES)}")
     entry = ZOO.get(name)
     if entry is not None:
         return MetatomicModel(exported(entry.path), name, device, dtype, variant, entry.withhold, remove_net_force)
-    if Path(name).suffix or "/" in name or Path(name).exists():
+    if Path(name).suffix or "/" in name or os.path.exists(name):
         return MetatomicModel(name, None, device, dtype, variant, remove_net_force=remove_net_force)
-    near = difflib.get_close_matches(name, ZOO, n=1, cutoff=0.0)[0]
+    near = difflib.get_close_matches(name.lower(), ZOO, n=1, cutoff=0.0)[0]
     raise DarkforcesError(
         f"model '{name}' is neither a name nor a path; did you mean '{near}'? "
         f"Names: {', '.join(ZOO)}; or the path of an exported metatomic model (.pt)"
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def shared_split(model: str, device: str = "cpu", dtype: str | None = None, variant: str | None = None) -> Split:
     """One model per process, shared by all force components that ask for the same one; see `load_model`."""
     return Split(load_model(model, device, dtype, variant))

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.forces import Structure
+from ipi_darkforces.forces.structure import (
+    SMALLEST_WIDTH,
+    formula_from_species,
+    name_atoms,
+    species_from_formula,
+    species_from_template,
+)
+
+CUBE = 10.0 * np.eye(3)
+
+
+def structure(positions: np.ndarray | None = None, cell: np.ndarray = CUBE) -> Structure:
+    water = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
+    return Structure(np.array([8, 1, 1], np.int32), water if positions is None else positions, np.array(cell))
+
+
+@given(st.lists(st.integers(1, 118), min_size=1, max_size=30), st.integers(1, 5))
+def test_species_survive_being_written_as_a_formula(unit: list[int], repeats: int) -> None:
+    species = np.array(unit * repeats, np.int32)
+    assert np.array_equal(species_from_formula(formula_from_species(species)), species)
+
+
+@pytest.mark.parametrize(
+    ("species", "formula"),
+    [([8, 1, 1] * 64, "(OH2)64"), ([8] * 64 + [1] * 128, "O64H128"), ([18] * 5, "Ar5"), ([8, 1, 1], "OH2")],
+)
+def test_formula_is_the_shortest(species: list[int], formula: str) -> None:
+    assert formula_from_species(np.array(species)) == formula
+
+
+def test_formula_keeps_the_order_of_the_atoms() -> None:
+    assert species_from_formula("OH2").tolist() == [8, 1, 1]
+    assert species_from_formula("H2O").tolist() == [1, 1, 8]
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_a_formula_of_some_atoms_or_one_clear_line(text: str) -> None:
+    try:
+        message, species = "", species_from_formula(text)
+    except DarkforcesError as error:
+        message, species = str(error), np.ones(1)
+    assert "\n" not in message
+    assert len(species) > 0
+
+
+@pytest.mark.parametrize("formula", ["", "O0", "(OH2)0", "Wt64", "H2.5", "(OH2", "water", "OH2\n"])
+def test_what_is_no_formula_is_refused_with_an_example(formula: str) -> None:
+    with pytest.raises(DarkforcesError, match="is not a formula: expected .* such as O64H128"):
+        species_from_formula(formula)
+
+
+@pytest.mark.parametrize("name", ["water.xyz", "water.pdb", "water.cif"])
+def test_template_may_be_any_file_that_ase_reads(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    ase.io.write(path, ase.Atoms("OH2", structure().positions, cell=CUBE, pbc=True))
+    assert species_from_template(path).tolist() == [8, 1, 1]
+
+
+def test_template_with_several_frames_gives_the_elements_of_one(tmp_path: Path) -> None:
+    path = tmp_path / "trajectory.xyz"
+    ase.io.write(path, [ase.Atoms("OH2", structure().positions)] * 3)
+    assert species_from_template(path).tolist() == [8, 1, 1]
+
+
+def test_missing_template_says_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DarkforcesError, match=f"template 'no.xyz' does not exist .*{tmp_path}"):
+        species_from_template("no.xyz")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a structure", b"3\n\nO 0 0\n", b"\x00\xff\xfe" * 9])
+def test_unreadable_template_is_one_clear_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.xyz"
+    path.write_bytes(content)
+    with pytest.raises(DarkforcesError, match="is not a structure file that ase can read: ") as caught:
+        species_from_template(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_template_that_is_a_folder_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(DarkforcesError, match="is not a structure file") as caught:
+        species_from_template(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_positions_that_are_not_finite_name_their_atoms(wrong: float) -> None:
+    positions = structure().positions.copy()
+    positions[0, 1] = wrong
+    positions[2, 2] = wrong
+    with pytest.raises(DarkforcesError, match=r"NaN or infinite for atom 0 \(O\), atom 2 \(H\)$"):
+        structure(positions).check()
+
+
+def test_of_many_atoms_the_first_five_are_named() -> None:
+    named = name_atoms(np.arange(192), np.array([8, 1, 1] * 64))
+    assert named == "atom 0 (O), atom 1 (H), atom 2 (H), atom 3 (O), atom 4 (H) and 187 more"
+
+
+CELLS = {
+    "infinite": (np.diag([10.0, np.inf, 10.0]), "the cell is NaN or infinite"),
+    "NaN": (np.full((3, 3), np.nan), "the cell is NaN or infinite"),
+    "short vector": (np.diag([10.0, 0.5, 10.0]), r"too small: 0.5 Å wide, expected at least 1.0 Å \(cell vectors"),
+    "short only vector": (np.diag([0.0, 0.5, 0.0]), "too small: 0.5 Å wide"),
+    "parallel vectors": ([[10, 0, 0], [20, 0, 0], [0, 0, 10]], "too small: 0 Å wide"),
+    "nearly flat": ([[10, 0, 0], [0, 10, 0], [5, 5, 0.1]], "too small: 0.1 Å wide"),
+    # Long vectors, but so skewed that the planes are close: the width counts, not the length.
+    "skewed": ([[10, 0, 0], [99, 0.9, 0], [0, 0, 10]], "too small: .* Å wide"),
+}
+
+
+@pytest.mark.parametrize("case", CELLS)
+def test_cell_that_cannot_be_used_is_refused(case: str) -> None:
+    cell, message = CELLS[case]
+    with pytest.raises(DarkforcesError, match=message) as caught:
+        structure(cell=np.array(cell, float)).check()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        np.zeros((3, 3)),  # not periodic at all
+        np.diag([10.0, 0.0, 0.0]),
+        np.diag([10.0, 12.0, 0.0]),
+        np.diag([SMALLEST_WIDTH + 1e-9] * 3),
+        np.diag([10.0, 10.0, -10.0]),  # left-handed
+        np.array([[10.0, 0.0, 0.0], [9.0, 5.0, 0.0], [-7.0, 3.0, 8.0]]),
+    ],
+)
+def test_cell_that_can_be_used_passes(cell: np.ndarray) -> None:
+    structure(cell=cell).check()
+
+
+def test_a_vector_of_zeros_is_a_direction_without_periodicity() -> None:
+    assert structure(cell=np.diag([10.0, 0.0, 3.0])).periodic.tolist() == [True, False, True]
+
+
+def test_volume_is_that_of_the_cell_and_zero_unless_fully_periodic() -> None:
+    assert structure(cell=np.array([[2.0, 0, 0], [1.0, 3.0, 0], [0, 1.0, -4.0]])).volume == pytest.approx(24.0)
+    assert structure(cell=np.diag([10.0, 10.0, 0.0])).volume == 0.0
+
+
+def test_key_tells_structures_apart_to_the_last_bit() -> None:
+    moved = structure().positions.copy()
+    moved[1, 1] = np.nextafter(moved[1, 1], 1.0)
+    keys = {structure().key, structure(moved).key, structure(cell=11.0 * np.eye(3)).key}
+    assert len(keys) == 3
+    assert structure().key == structure().key
