@@ -5,6 +5,7 @@ Nothing here waits for ever, and nothing outlives its `Workplace`.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -14,11 +15,13 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from ipi.scripting import read_output
+from ipi.scripting import InteractiveSimulation, read_output
+from ipi.utils.softexit import softexit
 
 ROOT = Path(__file__).parents[1]
 INPUTS = ROOT / "inputs"
@@ -198,6 +201,19 @@ def in_process(pes: str, parameters: Callable[[str], str], path: Path | None = N
             ET.SubElement(forcefield, "parameters").text = parameters(name)
 
     return edit
+
+
+@contextmanager
+def ipi_here(path: Path) -> Iterator[InteractiveSimulation]:
+    """An i-PI simulation in this very process, for forcefields that are plugins."""
+    before = Path.cwd()
+    os.chdir(path.parent)  # i-PI reads and writes where it is
+    try:
+        with path.open() as stream:
+            yield InteractiveSimulation(stream)
+    finally:
+        softexit.reset()  # i-PI takes the signals of the process that it is in
+        os.chdir(before)
 
 
 def free_port() -> int:

@@ -1,10 +1,6 @@
 """The plugin: inside i-PI as `<ffdirect>`, and inside i-PI's own driver."""
 
-from contextlib import contextmanager
-
 import pytest
-from ipi.scripting import InteractiveSimulation
-from ipi.utils.softexit import softexit
 from ipi_processes import (
     INPUTS,
     ROOT,
@@ -12,6 +8,7 @@ from ipi_processes import (
     Workplace,
     assert_same_run,
     in_process,
+    ipi_here,
     prepare,
     read_run,
     with_address,
@@ -30,17 +27,6 @@ def parameters(component: str) -> str:
 
 
 INSIDE = in_process("custom", parameters, PLUGIN)
-
-
-@contextmanager
-def ipi_here(path, monkeypatch):
-    """An i-PI simulation in this very process, so that the model's counters can be read."""
-    monkeypatch.chdir(path.parent)
-    try:
-        with path.open() as stream:
-            yield InteractiveSimulation(stream)
-    finally:
-        softexit.reset()  # i-PI takes the signals of the process that it is in
 
 
 @pytest.fixture
@@ -72,8 +58,8 @@ def test_inside_ipi(outside, tmp_path):
     assert_same_run(read_run(tmp_path), outside["nve-mts4"])
 
 
-def test_two_forcefields_share_model_and_evaluations(tmp_path, monkeypatch, passes):
-    with ipi_here(prepare("nve-mts4", tmp_path, STEPS, INSIDE), monkeypatch) as simulation:
+def test_two_forcefields_share_model_and_evaluations(tmp_path, passes):
+    with ipi_here(prepare("nve-mts4", tmp_path, STEPS, INSIDE)) as simulation:
         slow, fast = (forcefield.driver for forcefield in simulation.fflist.values())
         assert slow is not fast
         assert slow._split is fast._split
@@ -84,13 +70,13 @@ def test_two_forcefields_share_model_and_evaluations(tmp_path, monkeypatch, pass
     assert STEPS <= backward <= STEPS + 1
 
 
-def test_batches(outside, tmp_path, monkeypatch, passes):
+def test_batches(outside, tmp_path, passes):
     def batched(root):
         root.find("ffdirect").append(type(root)("batch_size"))
         root.find("ffdirect/batch_size").text = "4"
 
     path = prepare("nve-direct", tmp_path, STEPS, with_beads(4), INSIDE, batched)
-    with ipi_here(path, monkeypatch) as simulation:
+    with ipi_here(path) as simulation:
         simulation.run(STEPS)
         # All beads begin at the same geometry, which is evaluated once, if this process has not seen it before.
         assert passes() in [(4 * STEPS, 0), (4 * STEPS + 1, 0)]
