@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ..errors import DarkforcesError
 from .export import exported
-from .metatomic import MetatomicModel
 from .model import ForceModel, Need
 from .split import Split
 
@@ -61,15 +60,18 @@ def load_model(
     :raises DarkforcesError: if there is no such model or it cannot be loaded
     """
     entry = ZOO.get(name)
+    if entry is None and not (Path(name).suffix or "/" in name or os.path.exists(name)):
+        near = difflib.get_close_matches(name.lower(), ZOO, n=1, cutoff=0.0)[0]
+        raise DarkforcesError(
+            f"model '{name}' is neither a name nor a path; did you mean '{near}'? "
+            f"Names: {', '.join(ZOO)}; or the path of an exported metatomic model (.pt)"
+        )
+    # Not before it is needed: torch takes seconds to import, and who asks for help or misspells a name need not wait.
+    from .metatomic import MetatomicModel
+
     if entry is not None:
         return MetatomicModel(exported(entry.path), name, device, dtype, variant, entry.withhold, remove_net_force)
-    if Path(name).suffix or "/" in name or os.path.exists(name):
-        return MetatomicModel(name, None, device, dtype, variant, remove_net_force=remove_net_force)
-    near = difflib.get_close_matches(name.lower(), ZOO, n=1, cutoff=0.0)[0]
-    raise DarkforcesError(
-        f"model '{name}' is neither a name nor a path; did you mean '{near}'? "
-        f"Names: {', '.join(ZOO)}; or the path of an exported metatomic model (.pt)"
-    )
+    return MetatomicModel(name, None, device, dtype, variant, remove_net_force=remove_net_force)
 
 
 @cache
