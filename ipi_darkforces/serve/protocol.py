@@ -32,6 +32,7 @@ from ..errors import DarkforcesError
 HEADER_LENGTH = 12
 # Far more than i-PI will ever be used for; a larger number means that the two sides are out of step.
 MOST_ATOMS = 50_000_000
+LARGEST_BATCH = 1_000_000
 LONGEST_TEXT = 100_000_000
 SHARED_SEGMENTS = ("pos", "h", "ih", "pot", "force", "vir")
 
@@ -141,8 +142,8 @@ class Decoder:
         """
         if self._buffer or not self._between_messages:
             raise ProtocolError(
-                f"the connection ended in the middle of a message: expected {self._wanted} more bytes, "
-                f"got {len(self._buffer)}"
+                "the connection ended in the middle of a message: expected at least "
+                f"{self._wanted - len(self._buffer)} more bytes"
             )
 
     def _parse(self) -> _Parser:
@@ -218,8 +219,9 @@ def parse_parameters(text: str) -> dict[str, str]:
 def _batch_size(parameters: dict[str, str]) -> int | None:
     """The number of structures to a message; None for the unbatched format."""
     text = parameters.pop("batch_size", "1")
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_000_000:
-        raise ProtocolError(f"i-PI sent '{text}' as the batch size; expected a whole number from 1")
+    # The length first: Python refuses to read numbers of thousands of digits.
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= LARGEST_BATCH:
+        raise ProtocolError(f"i-PI sent {text[:40]!r} as the batch size; expected 1 to {LARGEST_BATCH}")
     return int(text) if int(text) > 1 else None
 
 

@@ -39,7 +39,7 @@ class Settings:
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(given) - known)
         if unknown:
-            raise DarkforcesError(f"'{unknown[0]}' in {where} is not known: expected {', '.join(sorted(known))}")
+            raise DarkforcesError(f"{unknown[0]!r} in {where} is not known: expected {', '.join(sorted(known))}")
         return cls(**{key: str(value) for key, value in given.items()})
 
     def completed(self, fallback: Settings) -> Settings:
