@@ -13,7 +13,7 @@ from pathlib import Path
 import ase
 import ase.io
 import numpy as np
-from ase.data import atomic_numbers
+from ase.data import chemical_symbols
 from ipi import ipi_global_settings
 from ipi.engine.beads import Beads
 from ipi.engine.cell import Cell
@@ -30,7 +30,8 @@ from .address import DEFAULT_NAME
 ENSEMBLES = ("nve", "langevin", "svr", "gle")
 FULL_PRECISION = "%21.13e"  # i-PI writes its RESTART in the precision of its outputs
 
-# Strides in fs: often enough for what is computed from them. Velocities every 2 fs resolve the O-H stretch (period 9 fs).
+# Strides in fs: often enough for what is computed from them. Velocities every 2 fs resolve the O-H stretch, whose period
+# is 9 fs.
 _PROPERTIES_EVERY = 4.0
 _VELOCITIES_EVERY = 2.0
 _POSITIONS_EVERY = 20.0
@@ -124,16 +125,10 @@ def _stride(every: float, recipe: Recipe) -> int:
 
 
 def _properties(recipe: Recipe) -> str:
-    species = species_from_formula(recipe.species)
-    order = {symbol: None for symbol in _symbols(species)}
-    temperatures = [f"temperature({symbol}){{kelvin}}" for symbol in order] if len(order) > 1 else []
+    symbols = dict.fromkeys(chemical_symbols[z] for z in species_from_formula(recipe.species))  # each once, in order
+    temperatures = [f"temperature({symbol}){{kelvin}}" for symbol in symbols] if len(symbols) > 1 else []
     energies = [f"{name}{{electronvolt}}" for name in ("conserved", "potential", "kinetic_md")]
     return ", ".join(["step", "time{femtosecond}", *energies, "temperature{kelvin}", *temperatures])
-
-
-def _symbols(species: np.ndarray) -> list[str]:
-    names = {number: symbol for symbol, number in atomic_numbers.items()}
-    return [names[number] for number in species.tolist()]
 
 
 def _components(recipe: Recipe) -> list[Component]:
@@ -245,9 +240,8 @@ def write_start(atoms: ase.Atoms, path: Path) -> None:
     cell = Cell(unit_to_internal("length", "angstrom", atoms.cell.array.T))
     with _full_precision():
         text = _stored(InputBeads(), beads, "beads") + _stored(InputCell(), cell, "cell")
-    path.write_text(
-        f"<simulation><system>{text}<forces><force forcefield=''/></forces><motion mode='dynamics'/></system></simulation>\n"
-    )
+    forces = "<forces><force forcefield=''/></forces>"  # i-PI's reader expects some
+    path.write_text(f"<simulation><system>{text}{forces}<motion mode='dynamics'/></system></simulation>\n")
 
 
 def _stored(form: Input, value: object, tag: str) -> str:
