@@ -30,8 +30,8 @@ from .address import DEFAULT_NAME
 ENSEMBLES = ("nve", "langevin", "svr", "gle")
 FULL_PRECISION = "%21.13e"  # i-PI writes its RESTART in the precision of its outputs
 
-# Strides in fs: often enough for what is computed from them. Velocities every 2 fs resolve the O-H stretch, whose period
-# is 9 fs.
+# Strides in fs: often enough for what is computed from them. Velocities every 2 fs resolve the O-H stretch, which has
+# a period of 9 fs.
 _PROPERTIES_EVERY = 4.0
 _VELOCITIES_EVERY = 2.0
 _POSITIONS_EVERY = 20.0
@@ -88,7 +88,7 @@ def compose(recipe: Recipe) -> str:
         raise DarkforcesError(f"ensemble '{recipe.ensemble}' needs the time constant of its thermostat, in fs: --tau")
     return f"""\
 <!--
-{recipe.comment}
+{recipe.comment.replace("--", "- -")}
 -->
 <simulation verbosity='low' floatformat='{FULL_PRECISION}'>
   <output prefix='{recipe.name}'>
