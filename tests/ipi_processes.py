@@ -15,13 +15,17 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import ase
+import ase.units
 import numpy as np
 from ipi.scripting import InteractiveSimulation, read_output
 from ipi.utils.softexit import softexit
+
+from ipi_darkforces.serve.compose import Recipe, compose, write_start
 
 ROOT = Path(__file__).parents[1]
 INPUTS = ROOT / "inputs"
@@ -134,6 +138,29 @@ def prepare(name: str, folder: Path, steps: int, *edits: Edit) -> Path:
     for written in output.findall("trajectory") + output.findall("checkpoint"):
         output.remove(written)
     ET.SubElement(output, "checkpoint", filename="state", stride="1", overwrite="False")
+    return _write(root, edits, folder)
+
+
+def prepare_leaving(folder: Path, *edits: Edit) -> Path:
+    """Make an input for the model of the fixture `breaking_model`.
+
+    After some 40 steps, one of its two atoms of argon leaves the region where that model gives numbers, x < 7 Å.
+    """
+    atoms = ase.Atoms("Ar2", positions=[[3.0, 1.0, 1.0], [5.0, 1.0, 1.0]], cell=[20.0] * 3, pbc=True)
+    atoms.set_velocities([[-0.05 / ase.units.fs, 0.0, 0.0], [0.05 / ase.units.fs, 0.0, 0.0]])
+    write_start(atoms, folder / "start.chk")
+    recipe = Recipe("leaving", "nve", "Ar2", "start.chk", timestep=1.0, duration=1000.0)
+    return _write(ET.fromstring(compose(recipe)), edits, folder)
+
+
+def assert_has_not_left(folder: Path) -> None:
+    """The RESTART of `prepare_leaving` is the last state for which there were forces."""
+    x = read_beads(folder / "RESTART", "q")[0, 3] * ase.units.Bohr
+    assert 6.9 < x < 7.0
+    assert 35 < restart_step(folder) < 45
+
+
+def _write(root: ET.Element, edits: Iterable[Edit], folder: Path) -> Path:
     for edit in edits:
         edit(root)
     path = folder / "input.xml"

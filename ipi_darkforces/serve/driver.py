@@ -66,6 +66,7 @@ class Driver:
         finally:
             for connection in list(self._connections.values()):
                 self._drop(connection)
+            self._selector.close()
 
     def _serve_simulation(self) -> None:
         """Wait until there is somebody to serve, and serve until all have gone."""

@@ -22,6 +22,7 @@ from ipi_processes import Workplace, free_port, prepare
 from ipi_darkforces.cli import entry
 from ipi_darkforces.cli.driver import build_parser, serve
 from ipi_darkforces.errors import ERROR
+from ipi_darkforces.serve.address import InetAddress, NobodyListeningError
 
 CELL = 20.0 * np.eye(3)
 POSITIONS = np.array([[1.0, 1.0, 1.0], [4.0, 1.0, 1.0]])  # bohr, of two atoms of argon
@@ -227,6 +228,15 @@ def test_nobody_at_any_unix_socket(fails, place):
 def test_nobody_at_a_port(fails):
     port = free_port()
     assert f"nobody is listening at localhost:{port} (inet)" in fails("--wait", "0.2", "-p", str(port))
+
+
+def test_itself_at_a_port(monkeypatch):
+    # The system gives a client any free port; if it is the one that the client is trying, it reaches itself.
+    port = free_port()
+    connect = socket.create_connection
+    monkeypatch.setattr(socket, "create_connection", lambda place, timeout: connect(place, timeout, ("", port)))
+    with pytest.raises(NobodyListeningError):
+        InetAddress("127.0.0.1", port).connect()
 
 
 def test_a_socket_that_was_left_behind(fails, place):

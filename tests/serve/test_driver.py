@@ -2,27 +2,23 @@
 
 import re
 
-import ase
-import ase.units
 import pytest
 from ipi_processes import (
     INPUTS,
     SPECIES,
     Workplace,
+    assert_has_not_left,
     assert_same_run,
     free_port,
     passes,
     prepare,
-    read_beads,
+    prepare_leaving,
     read_run,
-    restart_step,
     with_address,
     with_beads,
     with_parameters,
     with_sockets,
 )
-
-from ipi_darkforces.serve.compose import Recipe, compose, write_start
 
 DOUBLE = ("--model", "pet-m", "--dtype", "float64")
 STEPS = 3
@@ -210,13 +206,18 @@ def test_another_driver_takes_over(alone, tmp_path):
     assert_same_run(run, alone)
 
 
+def test_an_ipi_that_is_killed_has_gone_too(tmp_path):
+    with Workplace() as workplace:
+        ipi = workplace.ipi(prepare("nve-direct", tmp_path, 1000))
+        driver = workplace.driver("--model", "pet-m")
+        ipi.wait_for_file(tmp_path / "run.state_2")
+        ipi.kill()
+        assert driver.wait(10) == 0, driver.said()  # its socket is still there, but nobody behind it
+        assert passes(driver)[0] >= 3
+
+
 def test_when_the_driver_dies_ipi_keeps_its_last_good_state(tmp_path, breaking_model):
-    # The second atom leaves the region where the model gives numbers, x < 7 Å, after some 40 steps.
-    atoms = ase.Atoms("Ar2", positions=[[3.0, 1.0, 1.0], [5.0, 1.0, 1.0]], cell=[20.0] * 3, pbc=True)
-    atoms.set_velocities([[-0.05 / ase.units.fs, 0.0, 0.0], [0.05 / ase.units.fs, 0.0, 0.0]])
-    write_start(atoms, tmp_path / "start.chk")
-    path = tmp_path / "leaving.xml"
-    path.write_text(compose(Recipe("leaving", "nve", "Ar2", "start.chk", timestep=1.0, duration=1000.0)))
+    path = prepare_leaving(tmp_path)
     with Workplace() as workplace:
         ipi = workplace.ipi(path)
         driver = workplace.driver("--model", str(breaking_model))
@@ -225,6 +226,4 @@ def test_when_the_driver_dies_ipi_keeps_its_last_good_state(tmp_path, breaking_m
         assert "Traceback" not in driver.said()
         assert ipi.running, ipi.said()
         ipi.interrupt()
-    x = read_beads(tmp_path / "RESTART", "q")[0, 3] * ase.units.Bohr
-    assert 6.9 < x < 7.0
-    assert 35 < restart_step(tmp_path) < 45
+    assert_has_not_left(tmp_path)

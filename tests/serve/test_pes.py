@@ -6,10 +6,12 @@ from ipi_processes import (
     ROOT,
     SPECIES,
     Workplace,
+    assert_has_not_left,
     assert_same_run,
     in_process,
     ipi_here,
     prepare,
+    prepare_leaving,
     read_run,
     with_address,
     with_beads,
@@ -56,6 +58,30 @@ def test_inside_ipi(outside, tmp_path):
         ipi = workplace.ipi(prepare("nve-mts4", tmp_path, STEPS, INSIDE))
         assert ipi.wait() == 0, ipi.said()
     assert_same_run(read_run(tmp_path), outside["nve-mts4"])
+
+
+def threaded(root):
+    """Let i-PI call each plugin from a thread of its own."""
+    for forcefield in root.findall("ffdirect"):
+        forcefield.set("threaded", "True")
+
+
+def test_in_threads_of_ipi(outside, tmp_path):
+    with Workplace() as workplace:
+        ipi = workplace.ipi(prepare("nve-mts4", tmp_path, STEPS, INSIDE, threaded))
+        assert ipi.wait() == 0, ipi.said()
+    assert_same_run(read_run(tmp_path), outside["nve-mts4"])
+
+
+@pytest.mark.parametrize("edits", [[], [threaded]], ids=["main thread", "thread"])
+def test_without_numbers_ipi_ends_with_its_last_good_state(tmp_path, breaking_model, edits):
+    inside = in_process("custom", lambda name: f"{{ model: {breaking_model}, species: Ar2 }}", PLUGIN)
+    with Workplace() as workplace:
+        ipi = workplace.ipi(prepare_leaving(tmp_path, inside, *edits))
+        ipi.wait()
+        assert "darkforces: error: model" in ipi.said()
+        assert "Traceback" not in ipi.said()
+    assert_has_not_left(tmp_path)
 
 
 def test_two_forcefields_share_model_and_evaluations(tmp_path, passes):
