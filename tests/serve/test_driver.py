@@ -69,6 +69,14 @@ def simulate(workplace, folder, *edits, name="nve-direct", steps=STEPS):
     return run
 
 
+def test_it_stays_for_the_next_simulation(served, alone, tmp_path):
+    for name in ("first", "second"):
+        assert_same_run(simulate(served, tmp_path / name), alone)
+    said = (served.folder / "driver-0.log").read_text()
+    assert said.count("said goodbye") >= 3
+    assert said.count("waiting for i-PI") >= 3
+
+
 def test_each_message_on_its_own(served, alone, tmp_path):
     assert_same_run(simulate(served, tmp_path, with_sockets(consolidate_messages="False")), alone)
 
