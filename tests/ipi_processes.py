@@ -33,6 +33,8 @@ PATIENCE = 90.0  # seconds; far more than anything here takes
 SPECIES = "O64H128"  # of the structure that all of inputs/ start from
 N_ATOMS = 192
 _PROGRAMS = Path(sys.executable).parent
+# One thread each: several of these processes run at once, and threads that wait for each other's core are slow.
+_ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 Edit = Callable[[ET.Element], None]
 
@@ -44,7 +46,7 @@ class Process:
         self.log = folder / f"{name}.log"
         with self.log.open("wb") as stream:
             self._process = subprocess.Popen(
-                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT
+                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, env=_ENVIRONMENT
             )
 
     @property
