@@ -8,6 +8,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+import torch
 
 from ipi_darkforces.forces import ForceModel, Structure, load_model
 from ipi_darkforces.forces.export import exported
@@ -15,6 +16,9 @@ from ipi_darkforces.forces.metatomic import MetatomicModel
 from ipi_darkforces.forces.zoo import ZOO
 
 ROOT = Path(__file__).parents[1]
+
+# The structures are small, and threads that wait for each other are slow where several programs share the cores.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

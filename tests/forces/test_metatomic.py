@@ -27,6 +27,24 @@ VACUUM = np.zeros((3, 3))
 MOLECULE = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
 
 
+@pytest.fixture(scope="module")
+def single(pet_file: Path) -> ForceModel:
+    """As it is bundled: single precision, no net force."""
+    return MetatomicModel(pet_file)
+
+
+@pytest.fixture(scope="module")
+def double(pet_file_float64: Path) -> ForceModel:
+    """In double precision, no net force."""
+    return MetatomicModel(pet_file_float64)
+
+
+@pytest.fixture(scope="module")
+def raw_single(pet_file: Path) -> ForceModel:
+    """In single precision, net force as predicted."""
+    return MetatomicModel(pet_file, remove_net_force=False)
+
+
 def few_waters(cell: np.ndarray, n_molecules: int = 8) -> Structure:
     """Molecules on a grid, each turned at random, so that there are no symmetries."""
     random = np.random.default_rng(5)
@@ -108,10 +126,11 @@ class TestParityWithIPI:
         assert (ours[2] == 0).all()  # ... and we say nothing, so that fast + slow is the conservative virial
 
     @pytest.mark.parametrize("component", [Component.CONSERVATIVE, Component.DIRECT])
-    def test_float32(self, component: Component, water: Structure, pet_file: Path, tmp_path: Path) -> None:
-        model = MetatomicModel(pet_file)  # removes the net force, as i-PI does
+    def test_float32(
+        self, component: Component, water: Structure, single: ForceModel, pet_file: Path, tmp_path: Path
+    ) -> None:
         theirs = by_ipi(pet_file, water, tmp_path, non_conservative=component is Component.DIRECT)
-        ours = by_us(model, water, component)
+        ours = by_us(single, water, component)
         assert_close(ours[0], theirs[0], 1e-6)
         assert_close(ours[1], theirs[1], 1e-4)
         if component is Component.CONSERVATIVE:
@@ -228,13 +247,14 @@ def count_calls(model: MetatomicModel, monkeypatch: pytest.MonkeyPatch) -> tuple
 
 
 class TestNumbers:
-    def test_float32_keeps_its_digits_twenty_cells_away(self, water: Structure, pet_file: Path, tmp_path: Path) -> None:
+    def test_float32_keeps_its_digits_twenty_cells_away(
+        self, water: Structure, raw_single: ForceModel, pet_file: Path, tmp_path: Path
+    ) -> None:
         """The same forces as at home, far better than from positions that were cast before they were wrapped."""
         far = water.positions.copy()
         far[:3] += 20 * water.cell[0] - 20 * water.cell[2]
-        model = MetatomicModel(pet_file, remove_net_force=False)
-        home = by_us(model, water, Component.CONSERVATIVE)[1]
-        ours = by_us(model, water_like(water, positions=far), Component.CONSERVATIVE)[1]
+        home = by_us(raw_single, water, Component.CONSERVATIVE)[1]
+        ours = by_us(raw_single, water_like(water, positions=far), Component.CONSERVATIVE)[1]
         naive = by_ipi(pet_file, water_like(water, positions=far), tmp_path, non_conservative=False)[1]
         error, naive_error = np.abs(ours - home).max(), np.abs(naive - home).max()
         assert naive_error > 20 * error
@@ -245,24 +265,25 @@ class TestNumbers:
         moved = water_like(structure, positions=structure.positions + np.array([3, -2, 1]) @ TRICLINIC)
         assert_same(evaluated(pet_m_float64, moved), evaluated(pet_m_float64, structure), 1e-9)
 
-    def test_neighbours_that_are_kept_between_steps_stay_right(self, pet_file_float64: Path) -> None:
+    def test_neighbours_that_are_kept_between_steps_stay_right(
+        self, double: ForceModel, pet_m_float64: ForceModel
+    ) -> None:
         """Small steps reuse the list of pairs, also across the edges of the cell; the forces must not notice."""
-        follows, random = MetatomicModel(pet_file_float64), np.random.default_rng(1)
+        random = np.random.default_rng(1)
         structure = few_waters(TRICLINIC)
         for _ in range(12):
             structure = water_like(structure, positions=structure.positions + random.normal(0, 0.08, (24, 3)))
-            followed = evaluated(follows, structure)
-        assert_same(followed, evaluated(MetatomicModel(pet_file_float64), structure), 1e-9)
+            followed = evaluated(double, structure, CONSERVATIVE)
+        assert_same(followed, evaluated(pet_m_float64, structure, CONSERVATIVE), 1e-9)
 
-    def test_neighbours_follow_a_changing_cell(self, pet_file_float64: Path) -> None:
-        follows = MetatomicModel(pet_file_float64)
+    def test_neighbours_follow_a_changing_cell(self, double: ForceModel, pet_m_float64: ForceModel) -> None:
         for scale in (1.0, 0.95, 0.9, 0.85):
             structure = strained(few_waters(TRICLINIC), scale * np.eye(3))
-            followed = evaluated(follows, structure)
-        assert_same(followed, evaluated(MetatomicModel(pet_file_float64), structure), 1e-9)
+            followed = evaluated(double, structure, CONSERVATIVE)
+        assert_same(followed, evaluated(pet_m_float64, structure, CONSERVATIVE), 1e-9)
 
-    def test_everything_that_comes_back_is_double_precision(self, water: Structure, pet_file: Path) -> None:
-        forces = evaluated(MetatomicModel(pet_file), water)
+    def test_everything_that_comes_back_is_double_precision(self, water: Structure, single: ForceModel) -> None:
+        forces = evaluated(single, water)
         assert {forces.conservative.dtype, forces.direct.dtype, forces.virial.dtype} == {np.dtype(np.float64)}
 
     def test_model_cast_to_double_equals_the_file_in_double(self, pet_file: Path, pet_m_float64: ForceModel) -> None:
@@ -298,8 +319,8 @@ class TestWithoutNeighbours:
     def test_direct_forces_have_their_shape(self, case: str, pet_m_float64: ForceModel) -> None:
         assert evaluated(pet_m_float64, LONELY[case]).direct.shape == LONELY[case].positions.shape
 
-    def test_single_precision_too(self, case: str, pet_file: Path) -> None:
-        assert (evaluated(MetatomicModel(pet_file), LONELY[case]).conservative == 0).all()
+    def test_single_precision_too(self, case: str, single: ForceModel) -> None:
+        assert (evaluated(single, LONELY[case]).conservative == 0).all()
 
 
 def test_energy_that_does_not_depend_on_positions_has_zero_forces(tmp_path: Path) -> None:
@@ -371,39 +392,39 @@ class TestOutputs:
 
 
 class TestNetForce:
-    def test_direct_forces_sum_to_zero(self, water: Structure, pet_file: Path) -> None:
-        direct = evaluated(MetatomicModel(pet_file), water).direct
+    def test_direct_forces_sum_to_zero(self, water: Structure, single: ForceModel) -> None:
+        direct = evaluated(single, water).direct
         assert np.abs(direct.sum(axis=0)).max() < 1e-10
 
-    def test_only_the_mean_is_removed(self, water: Structure, pet_file: Path) -> None:
-        direct = evaluated(MetatomicModel(pet_file), water).direct
-        raw = evaluated(MetatomicModel(pet_file, remove_net_force=False), water).direct
+    def test_only_the_mean_is_removed(self, water: Structure, single: ForceModel, raw_single: ForceModel) -> None:
+        direct = evaluated(single, water).direct
+        raw = evaluated(raw_single, water).direct
         assert np.abs(raw.mean(axis=0)).max() > 1e-4  # else this shows nothing
         assert_close(direct, raw - raw.mean(axis=0), 1e-12)
 
-    def test_in_vacuum_there_is_no_torque_either(self, pet_file_float64: Path, pet_m_float64: ForceModel) -> None:
+    def test_in_vacuum_there_is_no_torque_either(self, double: ForceModel, pet_m_float64: ForceModel) -> None:
         structure = few_waters(VACUUM)
         assert np.abs(torque(structure, evaluated(pet_m_float64, structure).direct)).max() > 1e-2
-        direct = evaluated(MetatomicModel(pet_file_float64), structure).direct
+        direct = evaluated(double, structure).direct
         assert np.abs(torque(structure, direct)).max() < 1e-9
         assert np.abs(direct.sum(axis=0)).max() < 1e-9
 
-    def test_in_a_cell_the_torque_is_left(self, pet_file_float64: Path) -> None:
+    def test_in_a_cell_the_torque_is_left(self, double: ForceModel) -> None:
         structure = few_waters(30 * np.eye(3))
-        direct = evaluated(MetatomicModel(pet_file_float64), structure).direct
+        direct = evaluated(double, structure).direct
         assert np.abs(torque(structure, direct)).max() > 1e-2
 
     @pytest.mark.parametrize("n_atoms", [1, 2])
-    def test_linear_molecules_keep_finite_forces(self, n_atoms: int, pet_file_float64: Path) -> None:
+    def test_linear_molecules_keep_finite_forces(self, n_atoms: int, double: ForceModel) -> None:
         """They have no moment of inertia about their axis, a single atom has none at all."""
         structure = Structure(np.array([8, 1][:n_atoms], np.int32), PAIR.positions[:n_atoms] / 2, VACUUM)
-        direct = evaluated(MetatomicModel(pet_file_float64), structure).direct
+        direct = evaluated(double, structure).direct
         assert np.abs(torque(structure, direct)).max() < 1e-9
         assert np.abs(direct.sum(axis=0)).max() < 1e-9
 
-    def test_conservative_forces_are_left_alone(self, pet_file_float64: Path, pet_m_float64: ForceModel) -> None:
+    def test_conservative_forces_are_left_alone(self, double: ForceModel, pet_m_float64: ForceModel) -> None:
         structure = few_waters(VACUUM)
-        removed = evaluated(MetatomicModel(pet_file_float64), structure).conservative
+        removed = evaluated(double, structure).conservative
         assert_close(removed, evaluated(pet_m_float64, structure).conservative, 1e-12)
 
 
