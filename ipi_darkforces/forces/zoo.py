@@ -66,6 +66,9 @@ def load_model(
             f"model '{name}' is neither a name nor a path; did you mean '{near}'? "
             f"Names: {', '.join(ZOO)}; or the path of an exported metatomic model (.pt)"
         )
+    # torch's threads wait for each other by spinning, unless told otherwise before torch is loaded. Beside i-PI, or
+    # anything else that wants a core now and then, that makes evaluations several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Not before it is needed: torch takes seconds to import, and who asks for help or misspells a name need not wait.
     from .metatomic import MetatomicModel
 
