@@ -46,5 +46,5 @@ def pet_file_float64(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pet_m_float64(pet_file_float64: Path) -> ForceModel:
-    """The bundled model in double precision; net forces are left in, as i-PI's own driver does."""
+    """The bundled model in double precision, with the net force of its direct forces."""
     return MetatomicModel(pet_file_float64, "pet-m", remove_net_force=False)

@@ -100,7 +100,7 @@ class InetAddress:
         :raises DarkforcesError: if there is no such host
         """
         try:
-            connection = socket.create_connection((self.host, self.port), timeout=10.0)
+            connection = socket.create_connection((self.host, self.port), timeout=3.0)
         except OSError as error:
             raise _translated(error, str(self)) from error
         if connection.getsockname() == connection.getpeername():

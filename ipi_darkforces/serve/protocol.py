@@ -165,8 +165,7 @@ class Decoder:
                 yield (yield from self._parse_positions())
             else:
                 raise ProtocolError(
-                    f"i-PI sent {header!r}; expected STATUS, INIT, POSDATA, GETFORCE or EXIT "
-                    f"(is this an i-PI {'shared-memory ' if self._shared_memory else ''}socket?)"
+                    f"i-PI sent {header!r}; expected STATUS, INIT, POSDATA, GETFORCE or EXIT (is this an i-PI socket?)"
                 )
 
     def _parse_positions(self) -> _Parser:
@@ -174,17 +173,17 @@ class Decoder:
             return (yield from self._parse_shared_positions())
         if self.batch_size is None:
             cells = np.frombuffer((yield 144))
-            n = _int((yield 4), "number of atoms", 1, MOST_ATOMS)
+            n = _number_of_atoms((yield 4), MOST_ATOMS, "if its mode is shm, the driver needs --shm")
             batch = 1
         else:
             batch = self.batch_size
-            n = _int((yield 4), "number of atoms", 1, MOST_ATOMS // batch)
+            n = _number_of_atoms((yield 4), MOST_ATOMS // batch, "if its mode is shm, the driver needs --shm")
             cells = np.frombuffer((yield 144 * batch))
         positions = np.frombuffer((yield 24 * n * batch))
         return Positions(cells.reshape(batch, 2, 3, 3)[:, 0], positions.reshape(batch, n, 3))
 
     def _parse_shared_positions(self) -> _Parser:
-        n = _int((yield 4), "number of atoms", 1, MOST_ATOMS)
+        n = _number_of_atoms((yield 4), MOST_ATOMS, "if its mode is not shm, the driver must do without --shm")
         segments = None
         if not self._names_known:
             segments = {}
@@ -199,6 +198,13 @@ def _int(data: bytes, what: str, lowest: int, highest: int) -> int:
     if not lowest <= value <= highest:
         raise ProtocolError(f"i-PI sent {value} as the {what}; expected {lowest} to {highest}")
     return value
+
+
+def _number_of_atoms(data: bytes, most: int, hint: str) -> int:
+    try:
+        return _int(data, "number of atoms", 1, most)
+    except ProtocolError as error:
+        raise ProtocolError(f"{error}; {hint}") from error
 
 
 def _text(what: str) -> _Parser:
