@@ -202,7 +202,7 @@ class Split:
     `answered` counts the requests; the passes that they cost are counted by the model.
     """
 
-    def __init__(self, model: ForceModel, capacity: int = 2**28):
+    def __init__(self, model: ForceModel, capacity: int = 2**26):
         self.model = model
         self.answered = 0
         self._capacity = capacity

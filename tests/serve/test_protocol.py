@@ -371,6 +371,17 @@ class TestGarbage:
         assert "-5 as the number of atoms; expected 1 to" in refused(Decoder(), POSDATA + CELLS + integer(-5))
         assert "expected STATUS, INIT, POSDATA, GETFORCE or EXIT" in refused(Decoder(), b"HELLO WORLD!")
 
+    def test_a_socket_of_the_other_mode_is_guessed(self, wires: tuple[socket.socket, socket.socket]) -> None:
+        theirs, ours = wires
+        driver, unsent = ready(SHMDriver(theirs)), Unsent(0, n_atoms=6)
+        try:
+            theirs.sendall(driver._fill_shm([(unsent.pos, unsent.cell)]) + header("GETFORCE"))
+            assert "needs --shm" in refused(Decoder(), ours.recv(10000))
+        finally:
+            driver._free_shm()
+        unshared, _ = plain_positions(0, n_atoms=6)
+        assert "without --shm" in refused(Decoder(shared_memory=True), unshared)
+
     @given(st.binary(max_size=400), st.booleans())
     def test_any_bytes_are_messages_or_a_protocol_error(self, data: bytes, shared_memory: bool) -> None:
         decode_whatever_comes(Decoder(shared_memory), data)
