@@ -22,11 +22,12 @@ class Estimate:
     value: float
     error: float | None
 
-    def __str__(self) -> str:
+    def text(self, unit: str) -> str:
+        """Value, error and unit, with the digits that mean something."""
         if self.error is None:
-            return f"{self.value:.3g} (too short for an error bar)"
+            return f"{self.value:.3g} {unit} (too short for an error bar)"
         decimals = max(0, 1 - int(np.floor(np.log10(self.error)))) if self.error > 0 else 3
-        return f"{self.value:.{decimals}f} ± {self.error:.{decimals}f}"
+        return f"{self.value:.{decimals}f} ± {self.error:.{decimals}f} {unit}"
 
 
 def autocorrelation_time(series: np.ndarray) -> float:

@@ -8,6 +8,7 @@ import re
 import sys
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 
 from tqdm import tqdm
@@ -233,8 +234,9 @@ def _in_words(overview: Overview, outcome: Outcome) -> str:
     return "\n".join(
         [
             f"{overview.name}: {outcome.steps} of {outcome.total_steps} steps, {overview.time[-1]:.3g} ps{pace}",
-            f"  temperature          {overview.mean_temperature} K, drift {overview.temperature_drift} K/ps",
-            f"  conserved quantity   drift {overview.energy_drift} {overview.energy_unit}/ps",
+            f"  temperature: mean    {overview.mean_temperature.text('K')}",
+            f"  temperature: drift   {overview.temperature_drift.text('K/ps')}",
+            f"  conserved: drift     {overview.energy_drift.text(overview.energy_unit + '/ps')}",
             f"  picture              {outcome.folder / 'summary.png'}",
         ]
     )
@@ -247,7 +249,7 @@ class _Bar:
         self._name = name
         self._n_atoms = n_atoms
         self._bar: tqdm | None = None
-        self._first: Progress | None = None
+        self._recent: deque[tuple[int, float]] = deque(maxlen=50)  # steps, and when they were reported
 
     def __enter__(self) -> _Bar:
         return self
@@ -258,21 +260,25 @@ class _Bar:
 
     def show(self, progress: Progress, total: int) -> None:
         """Show how far it is."""
-        if self._bar is None or self._first is None:
-            self._first = progress
-            self._started = time.monotonic()
-            # In a log file, a line every half minute is enough.
-            interval = 0.1 if sys.stderr.isatty() else 30.0
+        if self._bar is None:
             self._bar = tqdm(
-                total=total, initial=progress.step, desc=self._name, unit="step", mininterval=interval, leave=True,
+                total=total,
+                initial=progress.step,
+                desc=self._name,
+                mininterval=0.1 if sys.stderr.isatty() else 30.0,  # in a log, a line every half minute is enough
                 bar_format="{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}",
-            )  # fmt: skip
+            )
+        self._recent.append((progress.step, time.monotonic()))
         drift = 1000.0 * progress.drift / (self._n_atoms or 1)
         unit = "meV/atom" if self._n_atoms else "meV"
-        done = progress.step - self._first.step
-        pace = f", {1000.0 * (time.monotonic() - self._started) / done:.1f} ms/step" if done else ""
-        self._bar.set_postfix_str(f"{progress.temperature:.0f} K, drift {drift:+.2f} {unit}{pace}", refresh=False)
+        self._bar.set_postfix_str(
+            f"{progress.temperature:.0f} K, drift {drift:+.2f} {unit}, {self._pace()}", refresh=False
+        )
         self._bar.update(progress.step - self._bar.n)
+
+    def _pace(self) -> str:
+        (first, started), (last, now) = self._recent[0], self._recent[-1]
+        return f"{1000.0 * (now - started) / (last - first):.1f} ms/step" if last > first else "..."
 
     def finish(self, steps: int) -> None:
         """Show where it ended, which may be between two reports."""

@@ -71,7 +71,7 @@ class Outcome:
     :param prefix: what the names of i-PI's outputs begin with
     :param steps: steps done in all
     :param total_steps: steps that were asked for
-    :param seconds_per_step: wall time, over what was done now; None if too little was
+    :param seconds_per_step: wall time, over the second half of what was done now; None if too little was
     :param interrupted: whether the user stopped it
     """
 
@@ -144,15 +144,14 @@ class _Run:
     def watch(self, report: Callable[[Progress, int], None]) -> Outcome:
         """Report progress until i-PI has left."""
         total = self._prepared.total_steps
-        first = last = None
+        reports: list[tuple[int, float]] = []  # steps, and when we heard of them
         interrupted = False
         try:
             while self._ipi.running and not (self._driver and self._driver.failed):
                 time.sleep(POLL)
                 for progress in self._tail.read():
                     report(progress, total)
-                    last = (progress.step, time.monotonic())
-                    first = first or last
+                    reports.append((progress.step, time.monotonic()))
             for progress in self._tail.read():  # what was written since the last look
                 report(progress, total)
         except KeyboardInterrupt:
@@ -162,8 +161,7 @@ class _Run:
         steps = self._steps_done()
         if steps < total and not interrupted:
             raise DarkforcesError(self._what_went_wrong(steps))
-        pace = (last[1] - first[1]) / (last[0] - first[0]) if first and last and last[0] > first[0] else None
-        return Outcome(self._folder.path, self._prepared.prefix, steps, total, pace, interrupted)
+        return Outcome(self._folder.path, self._prepared.prefix, steps, total, _pace(reports), interrupted)
 
     def _stop(self) -> None:
         """Let i-PI write its RESTART and leave; the driver follows."""
@@ -184,6 +182,14 @@ class _Run:
                     return line.removeprefix(ERROR) + saved
         reason = (self._ipi.said() or ["it said nothing"])[-1]
         return f"i-PI stopped at step {steps}: {reason} (see {self._ipi.log}){saved}"
+
+
+def _pace(reports: list[tuple[int, float]]) -> float | None:
+    """Seconds per step over the second half, when the model has warmed up."""
+    if len(reports) < 2:
+        return None
+    (first, started), (last, ended) = reports[len(reports) // 2 - 1], reports[-1]
+    return (ended - started) / (last - first) if last > first else None
 
 
 class _Tail:

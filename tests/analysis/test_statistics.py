@@ -51,7 +51,7 @@ def test_the_error_of_the_slope_covers_the_truth():
 def test_a_series_that_is_too_short_has_no_error():
     series = correlated(30, 20.0, np.random.default_rng(4))[0]
     assert statistics.mean(series).error is None
-    assert "too short" in str(statistics.mean(series))
+    assert "too short" in statistics.mean(series).text("K")
 
 
 def test_a_constant_has_no_spread():
@@ -65,4 +65,4 @@ def test_a_constant_has_no_spread():
     [(1466.3, 551.0, "1466 ± 551"), (117.16, 2.81, "117.2 ± 2.8"), (-0.0123, 0.00456, "-0.0123 ± 0.0046")],
 )
 def test_an_estimate_shows_the_digits_that_mean_something(value, error, text):
-    assert str(statistics.Estimate(value, error)) == text
+    assert statistics.Estimate(value, error).text("K") == f"{text} K"

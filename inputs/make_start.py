@@ -1,0 +1,93 @@
+"""Makes a structure for the inputs in this folder to start from, out of nothing but the bundled model.
+
+    python inputs/make_start.py inputs/water.xyz
+
+64 molecules on a lattice, at random orientations, are equilibrated at 300 K with conservative forces and a Langevin
+thermostat (τ = 200 fs) for 8 ps, which takes about 20 minutes on two cores. Afterwards, make_inputs.py and
+tests/trajectories/make_references.py bring what depends on it up to date.
+
+The water.xyz that is here was made in the same way, from a lattice with other orientations and small displacements.
+"""
+
+import argparse
+import tempfile
+from itertools import product
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+from ase.build import molecule
+from ipi.engine.initializer import init_chk
+from ipi.utils.units import unit_to_user
+from scipy.spatial.transform import Rotation
+
+from ipi_darkforces.forces.structure import formula_from_species
+from ipi_darkforces.serve.compose import Recipe, compose, write_start
+from ipi_darkforces.serve.inputs import SimulationInput
+from ipi_darkforces.serve.run import ModelChoice, Outcome, run
+
+EDGE = 12.4447  # Å, of the cubic cell: 64 molecules at the density of the model's training data
+ALONG_EDGE = 4  # molecules
+
+
+def lattice() -> ase.Atoms:
+    """Molecules on a simple cubic lattice, first all oxygens and then all hydrogens."""
+    rotations = Rotation.from_quat(np.random.default_rng(1).normal(size=(ALONG_EDGE**3, 4)))
+    oxygens, hydrogens = [], []
+    for place, rotation in zip(product(range(ALONG_EDGE), repeat=3), rotations, strict=True):
+        shape = molecule("H2O").positions
+        atoms = rotation.apply(shape - shape[0]) + (np.array(place) + 0.5) * EDGE / ALONG_EDGE
+        oxygens.append(atoms[0])
+        hydrogens.extend(atoms[1:])
+    n = len(oxygens)
+    return ase.Atoms(f"O{n}H{2 * n}", positions=np.array(oxygens + hydrogens), cell=[EDGE] * 3, pbc=True)
+
+
+def equilibrated(atoms: ase.Atoms, picoseconds: float, folder: Path) -> Outcome:
+    """Run i-PI from `atoms`, in `folder`."""
+    write_start(atoms, folder / "lattice.chk")
+    recipe = Recipe(
+        name="equilibration",
+        ensemble="langevin",
+        species=formula_from_species(atoms.numbers),
+        start="lattice.chk",
+        tau=200.0,
+        duration=1000.0 * picoseconds,
+        thermalize=True,
+    )
+    (folder / "equilibration.xml").write_text(compose(recipe))
+    simulation = SimulationInput.read(folder / "equilibration.xml")
+    return run(simulation, ModelChoice("pet-m"), folder / "run", watch=lambda p, n: print(f"{p.step}/{n}", end="\r"))
+
+
+def structure_of(restart: Path) -> ase.Atoms:
+    """Positions and momenta in i-PI's RESTART, with the centre of mass at rest."""
+    beads, cell, _ = init_chk(restart)
+    atoms = ase.Atoms(
+        list(beads.names),
+        positions=unit_to_user("length", "angstrom", np.array(beads.q[0])).reshape(-1, 3),
+        cell=unit_to_user("length", "angstrom", np.array(cell.h)).T,
+        pbc=True,
+    )
+    momenta = unit_to_user("momentum", "ase", np.array(beads.p[0])).reshape(-1, 3)
+    masses = atoms.get_masses()[:, None]
+    atoms.set_momenta(momenta - masses * momenta.sum(axis=0) / masses.sum())
+    return atoms
+
+
+def main() -> None:
+    """Make a start."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path, help="extended XYZ to write")
+    parser.add_argument("--time", type=float, default=8.0, metavar="PS", help="of equilibration (default: %(default)s)")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        outcome = equilibrated(lattice(), args.time, Path(scratch))
+        if outcome.interrupted:
+            raise SystemExit("stopped; nothing was written")
+        ase.io.write(args.output, structure_of(outcome.folder / "RESTART"))
+
+
+if __name__ == "__main__":
+    main()
