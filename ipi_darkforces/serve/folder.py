@@ -76,8 +76,13 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Keep others out while the simulation runs.
 
-        :raises DarkforcesError: if somebody else is running a simulation here
+        :raises DarkforcesError: if somebody else is running a simulation here, or i-PI could not read its RESTART
         """
+        if "--" in str(self.path.resolve()):
+            raise DarkforcesError(
+                f"i-PI writes the path of its folder into a comment of its RESTART, where XML forbids '--': "
+                f"'{self.path.resolve()}'; choose another --output"
+            )
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("w") as lock:
             try:

@@ -131,6 +131,12 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "important"
 
 
+def test_a_path_that_would_spoil_the_restart_is_refused(tmp_path):
+    with pytest.raises(DarkforcesError, match="XML forbids '--'"):
+        start("nve-mts2", tmp_path / "a--b", steps=2)
+    assert not (tmp_path / "a--b").exists()
+
+
 def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
     first = start("nve-direct", tmp_path / "run", steps=4)
     (first.folder / "notes.txt").write_text("mine")
