@@ -73,8 +73,10 @@ class RunFolder:
         return self.path / f"{prefix}.{PROGRESS}"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[int]:
         """Keep others out while the simulation runs.
+
+        Yields the lock as a file descriptor; a process that inherits it holds the lock too, should we be killed.
 
         :raises DarkforcesError: if somebody else is running a simulation here, or i-PI could not read its RESTART
         """
@@ -89,7 +91,7 @@ class RunFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise DarkforcesError(f"another simulation is running in '{self.path}'") from error
-            yield
+            yield lock.fileno()
 
     def begin(
         self, simulation: SimulationInput, model: dict[str, str], steps: int | None, overwrite: bool

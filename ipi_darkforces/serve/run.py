@@ -107,7 +107,7 @@ def run(
         step was done
     """
     folder = RunFolder(output)
-    with folder.locked():
+    with folder.locked() as lock:
         prepared = folder.begin(simulation, model.deciding(), steps, overwrite)
         prepared.add_progress(max(1, round(PROGRESS_EVERY / (prepared.timestep or PROGRESS_EVERY))))
         if in_process:
@@ -116,7 +116,7 @@ def run(
             _check_ports(prepared)
         folder.launched.write_text(prepared.text())
         with _scratch() as prefix, _interruptible():
-            return _Run(folder, prepared, model, prefix, in_process).watch(watch)
+            return _Run(folder, lock, prepared, model, prefix, in_process).watch(watch)
 
 
 def last_outcome(output: Path) -> Outcome:
@@ -129,17 +129,25 @@ def last_outcome(output: Path) -> Outcome:
 class _Run:
     """The processes of one run."""
 
-    def __init__(self, folder: RunFolder, prepared: SimulationInput, model: ModelChoice, prefix: str, in_process: bool):
+    def __init__(
+        self,
+        folder: RunFolder,
+        lock: int,
+        prepared: SimulationInput,
+        model: ModelChoice,
+        prefix: str,
+        in_process: bool,
+    ):
         self._folder = folder
         self._prepared = prepared
         self._tail = _Tail(folder.progress(prepared.prefix))  # before i-PI adds to it
-        self._ipi = _Process([_ipi_script(), "-S", prefix, folder.launched.name], folder.path, "i-pi.log")
+        self._ipi = _Process([_ipi_script(), "-S", prefix, folder.launched.name], folder.path, "i-pi.log", lock)
         self._driver: _Process | None = None
         if not in_process:
             options = [f"--{key}={value}" for key, value in model.said().items()]
             options += [f"--input={folder.launched.name}", f"--sockets_prefix={prefix}"]
             command = [sys.executable, "-m", "ipi_darkforces.cli.driver", *options]
-            self._driver = _Process(command, folder.path, "driver.log")
+            self._driver = _Process(command, folder.path, "driver.log", lock)
 
     def watch(self, report: Callable[[Progress, int], None]) -> Outcome:
         """Report progress until i-PI has left."""
@@ -221,12 +229,18 @@ class _Tail:
 class _Process:
     """A program that works for us, in a session of its own, so that Ctrl-C in the terminal reaches us alone."""
 
-    def __init__(self, command: list[str], folder: Path, log: str):
+    def __init__(self, command: list[str], folder: Path, log: str, lock: int):
         self.log = folder / log
         with self.log.open("ab") as stream:
             self._start = stream.tell()  # what an earlier run said is kept, but is not news
             self._process = subprocess.Popen(
-                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+                pass_fds=[lock],
             )
 
     @property
@@ -293,13 +307,14 @@ def _scratch() -> Iterator[str]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Take SIGTERM, which batch systems send, for Ctrl-C."""
+    """Take SIGTERM, which batch systems send, and SIGHUP, when a terminal is closed, for Ctrl-C."""
 
     def interrupt(signum: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {signum: signal.signal(signum, interrupt) for signum in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

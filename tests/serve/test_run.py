@@ -1,6 +1,7 @@
 """The main job, with real i-PI and driver processes: finishing, stopping, going on, and failing."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -97,8 +98,9 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path):
         np.testing.assert_allclose(outputs(resumed)[name], values, rtol=1e-9, err_msg=name)
 
 
-def test_sigterm_stops_a_run_like_ctrl_c(tmp_path):
-    timer = threading.Timer(12.0, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM))
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_stop_a_run_like_ctrl_c(tmp_path, signum):
+    timer = threading.Timer(12.0, lambda: signal.pthread_kill(threading.main_thread().ident, signum))
     timer.start()
     stopped = start("nve-direct", tmp_path / "run", steps=100_000)
     assert stopped.interrupted
@@ -161,6 +163,24 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
         first.send_signal(signal.SIGINT)
         assert first.wait(60) == 130
     assert workers_of(tmp_path / "run") == []
+
+
+def test_what_still_works_for_a_killed_run_keeps_others_out(tmp_path):
+    command = [sys.executable, "-m", "ipi_darkforces.cli.main", "run", INPUTS / "nve-direct.xml"]
+    command += ["--model", "pet-m", "--steps", "100000", "--output", tmp_path / "run"]
+    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "nve-direct.progress").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    killed.kill()
+    killed.wait(10)
+    try:
+        assert workers_of(tmp_path / "run")
+        with pytest.raises(DarkforcesError, match="another simulation is running"):
+            start("nve-direct", tmp_path / "run", steps=2)
+    finally:
+        for worker in workers_of(tmp_path / "run"):
+            os.kill(worker, signal.SIGKILL)
 
 
 def test_a_run_that_was_killed_goes_on_from_its_checkpoint(tmp_path):
