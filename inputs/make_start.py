@@ -21,6 +21,7 @@ from ase.build import molecule
 from ipi.engine.initializer import init_chk
 from ipi.utils.units import unit_to_user
 from scipy.spatial.transform import Rotation
+from tqdm import tqdm
 
 from ipi_darkforces.forces.structure import formula_from_species
 from ipi_darkforces.serve.compose import Recipe, compose, write_start
@@ -58,7 +59,13 @@ def equilibrated(atoms: ase.Atoms, picoseconds: float, folder: Path) -> Outcome:
     )
     (folder / "equilibration.xml").write_text(compose(recipe))
     simulation = SimulationInput.read(folder / "equilibration.xml")
-    return run(simulation, ModelChoice("pet-m"), folder / "run", watch=lambda p, n: print(f"{p.step}/{n}", end="\r"))
+    with tqdm(total=simulation.total_steps, unit="step") as bar:
+        return run(
+            simulation,
+            ModelChoice("pet-m"),
+            folder / "run",
+            watch=lambda progress, _: bar.update(progress.step - bar.n),
+        )
 
 
 def structure_of(restart: Path) -> ase.Atoms:
