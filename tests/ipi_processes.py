@@ -83,6 +83,13 @@ class Process:
         self._process.send_signal(signal.SIGINT)
         return self.wait()
 
+    def pause(self) -> None:
+        """Let it do nothing until `resume`."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         if self.running:
             self._process.kill()

@@ -1,6 +1,7 @@
 """Real i-PI processes, served by a real driver: every transport, every order of events, and the number of passes."""
 
 import re
+import time
 
 import pytest
 from ipi_processes import (
@@ -204,7 +205,12 @@ def test_another_driver_takes_over(alone, tmp_path):
         first = workplace.driver(*DOUBLE)
         first.wait_for("asks for direct forces")
         ipi.wait_for_file(tmp_path / f"run.state_{STEPS}")
+        # i-PI 3.3.1 does not survive a reset of the connection, which it gets if the driver is killed with a request
+        # unread. So the driver is killed when it has answered all there is.
+        ipi.pause()
+        time.sleep(1.0)
         first.kill()
+        ipi.resume()
         assert ipi.running
         second = workplace.driver(*DOUBLE)
         assert (ipi.wait(), second.wait()) == (0, 0), second.said()
