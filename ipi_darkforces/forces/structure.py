@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import ase
 import ase.io
 import numpy as np
 from ase.data import chemical_symbols
@@ -112,12 +113,20 @@ def species_from_template(path: str | Path) -> np.ndarray:
 
     :raises DarkforcesError: if the file does not exist or cannot be read
     """
+    return read_atoms(path, "template").numbers.astype(np.int32)
+
+
+def read_atoms(path: str | Path, role: str) -> ase.Atoms:
+    """The last structure in a file that ase reads.
+
+    :param role: what the file is to the user, for messages
+    :raises DarkforcesError: if the file does not exist or cannot be read
+    """
     try:
-        atoms = ase.io.read(path)
+        return ase.io.read(path)
     except FileNotFoundError as error:
-        raise DarkforcesError(f"template '{path}' does not exist (looked in {Path.cwd()})") from error
+        raise DarkforcesError(f"{role} '{path}' does not exist (looked in {Path.cwd()})") from error
     except Exception as error:  # ase's readers raise anything on a file they cannot read
         raise DarkforcesError(
-            f"template '{path}' is not a structure file that ase can read: {one_line(error)}"
+            f"{role} '{path}' is not a structure file that ase can read: {one_line(error)}"
         ) from error
-    return atoms.numbers.astype(np.int32)

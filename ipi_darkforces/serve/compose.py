@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ase
-import ase.io
 import numpy as np
 from ase.data import chemical_symbols
 from ipi import ipi_global_settings
@@ -24,7 +23,7 @@ from ipi.utils.units import unit_to_internal
 
 from ..errors import DarkforcesError
 from ..forces.split import Component
-from ..forces.structure import species_from_formula
+from ..forces.structure import read_atoms, species_from_formula
 from .address import DEFAULT_NAME
 
 ENSEMBLES = ("nve", "langevin", "svr", "gle")
@@ -207,12 +206,7 @@ def read_structure(path: str | Path) -> ase.Atoms:
 
     :raises DarkforcesError: if the file cannot be read or has no cell
     """
-    try:
-        atoms = ase.io.read(path)
-    except FileNotFoundError as error:
-        raise DarkforcesError(f"structure '{path}' does not exist") from error
-    except Exception as error:  # ase's readers raise anything on a file they cannot read
-        raise DarkforcesError(f"'{path}' is not a structure file that ase can read: {error}") from error
+    atoms = read_atoms(path, "structure")
     if atoms.cell.rank < 3:
         raise DarkforcesError(
             f"'{path}' has no complete cell ({atoms.cell.array.tolist()} Å) and i-PI needs one; "

@@ -17,7 +17,7 @@ from ipi.inputs.simulation import InputSimulation
 from ipi.utils.io.inputs.io_xml import read_dict, write_dict, xml_node, xml_parse_file, xml_parse_string, xml_write
 from ipi.utils.units import unit_to_user
 
-from ..errors import DarkforcesError
+from ..errors import DarkforcesError, one_line
 from ..forces.split import Component
 from .address import Address, InetAddress, UnixAddress
 from .settings import Settings
@@ -80,7 +80,7 @@ class SimulationInput:
         except (FileNotFoundError, IsADirectoryError) as error:
             raise DarkforcesError(f"input '{path}' does not exist or is not a file") from error
         except (SAXParseException, UnicodeDecodeError) as error:
-            raise DarkforcesError(f"'{path}' is not XML: {error}") from error
+            raise DarkforcesError(f"'{path}' is not XML: {one_line(error)}") from error
         name, simulation = root.fields[0]
         if name != "simulation":
             raise DarkforcesError(f"'{path}' is not an i-PI input: it begins with <{name}>, expected <simulation>")
@@ -92,7 +92,7 @@ class SimulationInput:
             with redirect_stdout(StringIO()):
                 parsed.parse(self.root)
         except Exception as error:  # i-PI's classes raise anything on what they cannot read
-            raise DarkforcesError(f"'{self.source}' is not an input that i-PI accepts: {error}") from error
+            raise DarkforcesError(f"'{self.source}' is not an input that i-PI accepts: {one_line(error)}") from error
         return parsed
 
     @property
