@@ -1,45 +1,170 @@
-"""``darkforces models``: which models there are, and what each provides."""
+"""``darkforces models``: which models there are, what each provides, and what its card says."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import textwrap
+from typing import Any
 
 from ase.data import chemical_symbols
 
-from ..forces.zoo import ZOO, load_model
+from ..errors import DarkforcesError
+from ..forces.zoo import all_models, card_of, load_model, user_directory
+
+# Where the unit begins in the key of an error: energy_mae_meV_per_atom.
+_UNITS = ("meV", "eV", "kcal", "kJ", "K", "A", "GPa", "percent")
+_SPELLING = {"mae": "MAE", "rms": "RMS", "rmse": "RMSE", "A": "Å", "A2": "Å²", "A3": "Å³", "per": "/", "percent": "%"}
+# The texts of a card, in this order, and what they are called on the page.
+_TEXTS = {
+    "architecture": "architecture",
+    "data": "data",
+    "license": "data license",
+    "citation": "data citation",
+    "training": "training",
+    "valid_range": "valid range",
+}
+_WIDEST = 100
+_LABELS = 15
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
     parser = commands.add_parser(
         "models",
-        help="list the models and what each provides",
-        description="Lists the models that come with the package, or looks into models of your own, and says what each "
-        "provides. The first time, this prepares the models for this machine, which takes some seconds.",
+        help="list the models, what each provides and how accurate it is",
+        description="Lists the models that have a name: those that come with the package and your own, which are the "
+        f"checkpoints NAME.ckpt with a card NAME.json in {_path_for_help()}. Given models, shows their cards: what "
+        "they were trained on, how, how wrong they are and where they may be used. The first time, this prepares the "
+        "models for this machine, which takes some seconds.",
     )
-    parser.add_argument("model", nargs="*", help="names, or paths of exported metatomic models (default: all names)")
-    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.add_argument(
+        "model",
+        nargs="*",
+        help="names, or paths of metatrain checkpoints (.ckpt, the card next to it is shown) or of exported metatomic "
+        "models (.pt); default: list all names",
+    )
+    parser.add_argument("--json", action="store_true", help="everything, for machines")
     parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """List them."""
-    rows = [_row(name) for name in args.model or ZOO]
+    """List all models, or show some."""
+    rows = [_row(name) for name in args.model] or [_row_whatever_happens(name) for name in all_models()]
     if args.json:
         print(json.dumps(rows, indent=2))
-        return
-    width = max(len(row["name"]) for row in rows)
-    for row in rows:
-        print(f"{row['name']:{width}}  {row['description'] or 'your model'}")
-        print(f"{'':{width}}  provides {', '.join(row['provides'])}; knows {', '.join(row['elements'])}")
+    elif args.model:
+        print("\n\n".join(_card(row) for row in rows))
+    else:
+        print(_list(rows))
 
 
-def _row(name: str) -> dict:
+def _path_for_help() -> str:
+    return str(user_directory()).replace("%", "%%")  # argparse formats its texts
+
+
+def _row(name: str) -> dict[str, Any]:
+    """What there is to say about a model. A broken card is said and does not hide the rest."""
+    row = _row_without_model(name)
     model = load_model(name)
+    row["provides"] = str(model.provides).split(", ")
+    row["elements"] = None if model.species is None else [chemical_symbols[z] for z in sorted(model.species)]
+    return row
+
+
+def _row_whatever_happens(name: str) -> dict[str, Any]:
+    """The same for a list, in which a model that cannot be used is a line and not the end."""
+    try:
+        return _row(name)
+    except DarkforcesError as error:
+        return _row_without_model(name) | {"problem": str(error)}
+
+
+def _row_without_model(name: str) -> dict[str, Any]:
+    entry = all_models().get(name)
+    card, problem = None, None
+    try:
+        card = card_of(name)
+    except DarkforcesError as error:
+        problem = str(error)
+    description = card.description if card else None
     return {
         "name": name,
-        "description": ZOO[name].description if name in ZOO else None,
-        "provides": str(model.provides).split(", "),
-        "elements": None if model.species is None else [chemical_symbols[z] for z in sorted(model.species)],
+        "description": entry.view if entry and entry.view else description,
+        "own": entry is None or entry.own,
+        "file": str(entry.path) if entry else name,
+        "provides": None,
+        "elements": None,
+        "card": card.as_dict() if card else None,
+        "problem": problem,
     }
+
+
+def _list(rows: list[dict[str, Any]]) -> str:
+    width = max(len(row["name"]) for row in rows) + 2
+    lines = []
+    for row in rows:
+        own = " (your own)" if row["own"] else ""
+        lines.append(f"{row['name']:{width}}{row['description'] or 'no description'}{own}")
+        if row["provides"]:
+            lines.append(f"{'':{width}}provides {', '.join(row['provides'])}; knows {_elements(row)}")
+        errors = ", ".join(f"{label} {value}" for label, value in _errors(row))
+        if errors:
+            lines.append(_wrapped(" " * width, f"errors: {errors}"))
+        if row["problem"]:
+            lines.append(f"{'':{width}}problem: {row['problem']}")
+    return "\n".join(lines)
+
+
+def _card(row: dict[str, Any]) -> str:
+    """A model on a page."""
+    card = row["card"] or {}
+    title = row["name"] + (f": {row['description']}" if row["description"] else "")
+    lines = [title, "", _labelled("provides", ", ".join(row["provides"])), _labelled("knows", _elements(row))]
+    lines += [_labelled(label, card[field]) for field, label in _TEXTS.items() if card]
+    lines += _error_lines(row)
+    lines.append(f"  {'file':{_LABELS}}{row['file']}")
+    if row["problem"]:
+        lines.append(f"  {'problem':{_LABELS}}{row['problem']}")
+    elif not card:
+        lines.append(f"  {'card':{_LABELS}}none")
+    return "\n".join(lines)
+
+
+def _error_lines(row: dict[str, Any]) -> list[str]:
+    errors = _errors(row)
+    width = max((len(label) for label, _ in errors), default=0) + 2
+    labels = ["errors"] + [""] * len(errors)
+    return [f"  {left:{_LABELS}}{label:{width}}{value}" for left, (label, value) in zip(labels, errors, strict=False)]
+
+
+def _errors(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """The errors of a card, ready to be read, less those of forces that a view of the model withholds."""
+    errors = row["card"]["errors"] if row["card"] else {}
+    provides = " ".join(row["provides"] or ["conservative", "direct"])
+    withheld = [kind for kind in ("conservative", "direct") if kind not in provides]
+    return [_readable(key, value) for key, value in errors.items() if not any(kind in key for kind in withheld)]
+
+
+def _readable(key: str, value: float) -> tuple[str, str]:
+    """``energy_mae_meV_per_atom``, 0.55 -> ``energy MAE``, ``0.55 meV/atom``."""
+    words = key.split("_")
+    begin = next((i for i, word in enumerate(words) if word in _UNITS and i > 0), len(words))
+    label, unit = ([_SPELLING.get(word, word) for word in part] for part in (words[:begin], words[begin:]))
+    return " ".join(label), f"{value:.4g} {' '.join(unit).replace(' / ', '/')}".rstrip()
+
+
+def _elements(row: dict[str, Any]) -> str:
+    return "all elements" if row["elements"] is None else ", ".join(row["elements"])
+
+
+def _labelled(label: str, text: str) -> str:
+    return _wrapped(f"  {label:{_LABELS}}", text)
+
+
+def _wrapped(left: str, text: str) -> str:
+    width = min(shutil.get_terminal_size().columns, _WIDEST)
+    # A narrow terminal breaks lines by itself; textwrap refuses to.
+    width = max(width, len(left) + 20)
+    return textwrap.fill(text, width, initial_indent=left, subsequent_indent=" " * len(left), break_on_hyphens=False)

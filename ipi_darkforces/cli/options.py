@@ -13,7 +13,8 @@ def add_model_options(parser: argparse.ArgumentParser, required: bool = True) ->
         "--model",
         metavar="MODEL",
         required=required,
-        help="a name from `darkforces models` (pet-m, pet-c, pet-nc), or the path of an exported metatomic model (.pt)",
+        help="a name from `darkforces models` (pet-m, pet-c, pet-nc, or one of your own), or the path of a metatrain "
+        "checkpoint (.ckpt) or of an exported metatomic model (.pt)",
     )
     group.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (default: %(default)s)")
     group.add_argument(

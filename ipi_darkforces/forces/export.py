@@ -1,8 +1,9 @@
-"""From the bundled checkpoints to models that run, on the user's machine and once.
+"""From checkpoints to models that run, on the user's machine and once.
 
 An exported model carries the source code and the paths of the packages that exported it, so the package ships metatrain
-checkpoints, which are weights alone, and exports them on first use into a cache. The name of the cached file is made
-from everything that goes into it; a new version of any of these packages makes a new file.
+checkpoints, which are weights alone, and exports them on first use into a cache, as it does with the user's own. The
+name of the cached file is made from everything that goes into it; a new version of any of these packages makes a new
+file.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import os
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -34,17 +36,23 @@ def exported(checkpoint: Path) -> Path:
     Several processes may ask for the same model at the same time: each writes a file of its own and puts it in place in
     one step, so that nobody ever reads half a model.
 
-    :raises DarkforcesError: if the cache cannot be written or the checkpoint cannot be exported
+    :raises DarkforcesError: if the file is no checkpoint or cannot be exported, or the cache cannot be written
     """
-    target = cache_directory() / f"{checkpoint.stem}-{_key(checkpoint)}.pt"
+    key = _key(checkpoint)
+    target = cache_directory() / f"{checkpoint.stem}-{key}.pt"
     if target.is_file():
         return target
+    if not is_checkpoint(checkpoint):
+        raise DarkforcesError(f"'{checkpoint}' is not a metatrain checkpoint (.ckpt)")
     log.info("exporting %s for this machine (once) to %s", checkpoint.stem, target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
             fresh = Path(scratch) / target.name
-            _export(checkpoint, fresh)
+            # By its whole path: metatrain takes 'a:b.ckpt' for an address on the web.
+            _export(checkpoint.absolute(), fresh)
+            if _key(checkpoint) != key:  # or the cache would have other weights under this name, for good
+                raise DarkforcesError(f"'{checkpoint}' has changed while it was exported; wait until it is written")
             os.replace(fresh, target)
     except OSError as error:
         raise DarkforcesError(
@@ -54,8 +62,21 @@ def exported(checkpoint: Path) -> Path:
     return target
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is a whole metatrain checkpoint, from the names in it: a checkpoint can hold code, none is run."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            pickles = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
+            return len(pickles) == 1 and b"architecture_name" in archive.read(pickles[0])
+    except Exception:  # zipfile raises many kinds about what is no archive, or a spoilt one
+        return False
+
+
 def _key(checkpoint: Path) -> str:
-    digest = hashlib.sha256(checkpoint.read_bytes())
+    try:
+        digest = hashlib.sha256(checkpoint.read_bytes())
+    except OSError as error:
+        raise DarkforcesError(f"'{checkpoint}' cannot be read: {error.strerror}") from error
     for package in _EXPORTERS:
         digest.update(f"{package} {version(package)}".encode())
     return digest.hexdigest()[:16]

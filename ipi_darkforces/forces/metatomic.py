@@ -161,8 +161,7 @@ def _read(path: str | Path) -> mta.AtomisticModel:
             warnings.simplefilter("ignore")
             return mta.load_atomistic_model(str(path))
     except Exception as error:  # torch raises many kinds, with many lines
-        hint = "; export a metatrain checkpoint first: mtt export" if Path(path).suffix == ".ckpt" else ""
-        raise DarkforcesError(f"'{path}' is not an exported metatomic model (.pt){hint}") from error
+        raise DarkforcesError(f"'{path}' is not an exported metatomic model (.pt)") from error
 
 
 def _pick_outputs(name: str, available: dict[str, mta.ModelOutput], variant: str | None) -> _Outputs:

@@ -1,45 +1,114 @@
-"""Names to models: those that come with the package, and any exported model by its path."""
+"""Names to models: those that come with the package, the user's own, and any model by its path.
+
+A named model is a metatrain checkpoint and a card next to it: ``NAME.ckpt`` and ``NAME.json``. Cards are for people:
+they are read where they are shown, and a broken one stops no simulation.
+"""
 
 from __future__ import annotations
 
 import difflib
+import logging
 import os
+import re
+import shutil
+import tempfile
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from ..errors import DarkforcesError
-from .export import exported
+from ..errors import DarkforcesError, one_line
+from .card import Card
+from .export import exported, is_checkpoint
 from .model import ForceModel, Need
 from .split import Split
+
+_WEIGHTS = Path(str(files(__package__) / "weights"))
+_SUFFIXES = (".ckpt", ".pt")  # what ends like this is a path
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """A model that comes with the package.
+    """A model that has a name.
 
-    :param checkpoint: file name in ``forces/weights``
+    :param path: the metatrain checkpoint; its card is next to it
     :param withhold: what the model shall not provide although its weights could
-    :param description: one line for people
+    :param view: of a model that withholds something: one line for people, in place of the card's description
+    :param own: whether it is the user's own, and not one that comes with the package
     """
 
-    checkpoint: str
-    withhold: Need
-    description: str
+    path: Path
+    withhold: Need = Need(0)
+    view: str | None = None
+    own: bool = False
 
     @property
-    def path(self) -> Path:
-        """The checkpoint on this machine."""
-        return Path(str(files(__package__) / "weights" / self.checkpoint))
+    def card(self) -> Card:
+        """The card, read now; raises a DarkforcesError if it is broken."""
+        return Card.read(_card_path(self.path))
 
 
-_WATER = "pet-water-seed.ckpt"
 ZOO = {
-    "pet-m": ZooEntry(_WATER, Need(0), "PET for liquid water (PBE0+TS); conservative and direct forces"),
-    "pet-c": ZooEntry(_WATER, Need.DIRECT, "the same weights as pet-m; conservative forces only"),
-    "pet-nc": ZooEntry(_WATER, Need.CONSERVATIVE, "the same weights as pet-m; direct forces only"),
+    "pet-m": ZooEntry(_WEIGHTS / "pet-m.ckpt"),
+    "pet-c": ZooEntry(_WEIGHTS / "pet-m.ckpt", Need.DIRECT, "the same weights as pet-m; conservative forces only"),
+    "pet-nc": ZooEntry(_WEIGHTS / "pet-m.ckpt", Need.CONSERVATIVE, "the same weights as pet-m; direct forces only"),
 }
+
+
+def user_directory() -> Path:
+    """Where users' models are: ``$XDG_DATA_HOME/ipi-darkforces/models``, by default in ``~/.local/share``."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "ipi-darkforces" / "models"
+
+
+def all_models() -> dict[str, ZooEntry]:
+    """Every name there is at this moment: the bundled models, then the user's own, which cannot take a bundled name."""
+    return ZOO | {name: entry for name, entry in _own_models().items() if name not in ZOO}
+
+
+def card_of(model: str) -> Card | None:
+    """The card of a model, given as to `load_model`; None for a model without, which only one given by its path may be.
+
+    :raises DarkforcesError: if there is a card and it is broken
+    """
+    entry = all_models().get(model)
+    if entry is not None:
+        return entry.card
+    path = _card_path(Path(model)) if model.endswith(".ckpt") else None
+    return Card.read(path) if path is not None and os.path.isfile(path) else None
+
+
+def install(checkpoint: Path, card: Card, name: str, overwrite: bool = False) -> Path:
+    """Make a checkpoint a model with a name, by copying it and its card into the user's folder.
+
+    The card comes last, so that nobody sees the model before it is whole.
+
+    :param checkpoint: a metatrain checkpoint
+    :param card: what there is to know of it
+    :param name: at most 100 letters, digits and ``.``, ``_``, ``+``, ``-``
+    :param overwrite: replace the user's model of that name; never a bundled one
+    :return: the copy of the checkpoint
+    :raises DarkforcesError: if the name is taken or no name, the file is not a metatrain checkpoint or cannot be copied
+    """
+    _check_name(name)
+    target = user_directory() / f"{name}.ckpt"
+    if not overwrite and (os.path.lexists(target) or os.path.lexists(_card_path(target))):
+        raise DarkforcesError(f"model '{name}' is there already: '{target}'; choose another name, or overwrite it")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            fresh = Path(scratch) / target.name
+            shutil.copyfile(checkpoint, fresh)
+            if not is_checkpoint(fresh):  # the copy, as a training may be writing the original
+                raise DarkforcesError(f"'{checkpoint}' is not a metatrain checkpoint (.ckpt)")
+            _card_path(target).unlink(missing_ok=True)  # an old card says nothing about new weights
+            os.replace(fresh, target)
+    except OSError as error:
+        raise DarkforcesError(
+            f"cannot copy '{checkpoint}' to '{target}': {error.strerror or one_line(error)}"
+        ) from error
+    card.write(_card_path(target))
+    return target
 
 
 def load_model(
@@ -49,9 +118,12 @@ def load_model(
     variant: str | None = None,
     remove_net_force: bool = True,
 ) -> ForceModel:
-    """A model by its name in the zoo or by the path of an exported metatomic model.
+    """A model by its name, or by the path of a metatrain checkpoint or of an exported metatomic model.
 
-    :param name: ``pet-m``, or ``path/to/model.pt``
+    A checkpoint is exported when it is first used, into a cache; see `exported`. It may hold any code, as an exported
+    model may: load those that you trust.
+
+    :param name: ``pet-m``, ``path/to/model.ckpt`` or ``path/to/model.pt``
     :param device: ``cpu``, ``cuda`` or ``cuda:1``
     :param dtype: ``float32`` or ``float64``; default: the precision in which the model was exported. Single precision
         is faster, double precision is for tests and for checks of energy conservation
@@ -59,13 +131,11 @@ def load_model(
     :param remove_net_force: see `ForceModel`
     :raises DarkforcesError: if there is no such model or it cannot be loaded
     """
-    entry = ZOO.get(name)
+    entry = all_models().get(name)
     if entry is None and not (Path(name).suffix or "/" in name or os.path.exists(name)):
-        near = difflib.get_close_matches(name.lower(), ZOO, n=1, cutoff=0.0)[0]
-        raise DarkforcesError(
-            f"model '{name}' is neither a name nor a path; did you mean '{near}'? "
-            f"Names: {', '.join(ZOO)}; or the path of an exported metatomic model (.pt)"
-        )
+        raise _no_such_name(name)
+    if name in ZOO and name in _own_models():
+        log.warning("'%s' is the bundled model; rename your own one in %s to use it", name, user_directory())
     # torch's threads wait for each other by spinning, unless told otherwise before torch is loaded. Beside i-PI, or
     # anything else that wants a core now and then, that makes evaluations several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -74,10 +144,52 @@ def load_model(
 
     if entry is not None:
         return MetatomicModel(exported(entry.path), name, device, dtype, variant, entry.withhold, remove_net_force)
-    return MetatomicModel(name, None, device, dtype, variant, remove_net_force=remove_net_force)
+    path = exported(Path(name)) if _is_given_as_checkpoint(name) else name
+    return MetatomicModel(path, name, device, dtype, variant, remove_net_force=remove_net_force)
 
 
 @cache
 def shared_split(model: str, device: str = "cpu", dtype: str | None = None, variant: str | None = None) -> Split:
     """One model per process, shared by all force components that ask for the same one; see `load_model`."""
     return Split(load_model(model, device, dtype, variant))
+
+
+def _card_path(checkpoint: Path) -> Path:
+    return checkpoint.with_suffix(".json")
+
+
+def _own_models() -> dict[str, ZooEntry]:
+    """What is whole in the user's folder, bundled names included; read anew, as the folder may change."""
+    return {
+        path.stem: ZooEntry(path, own=True)
+        for path in sorted(user_directory().glob("*.ckpt"))
+        # A name must not hide a path, nor show what some program has not finished.
+        if not path.stem.endswith(_SUFFIXES) and not path.name.startswith(".") and os.path.isfile(_card_path(path))
+    }
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", name) or name.endswith(_SUFFIXES):
+        raise DarkforcesError(
+            f"{name!r} cannot be the name of a model; expected at most 100 letters, digits and '.', '_', '+', '-', of "
+            "which the first is a letter or digit, without the ending .ckpt or .pt"
+        )
+    if name in ZOO:
+        raise DarkforcesError(f"'{name}' is the name of a bundled model; choose another name")
+
+
+def _no_such_name(name: str) -> DarkforcesError:
+    checkpoint = user_directory() / f"{name}.ckpt"
+    if name and os.path.isfile(checkpoint):
+        return DarkforcesError(f"model '{name}' has no card: expected '{_card_path(checkpoint)}'")
+    names = all_models()
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.0)[0]
+    return DarkforcesError(
+        f"model '{name}' is neither a name nor a path; did you mean '{near}'? Names: {', '.join(names)}; or the path "
+        "of a metatrain checkpoint (.ckpt) or of an exported metatomic model (.pt)"
+    )
+
+
+def _is_given_as_checkpoint(path: str) -> bool:
+    """Whether a path is to be read as a checkpoint: by its ending or, whatever it is called, by its content."""
+    return os.path.isfile(path) and (path.endswith(".ckpt") or is_checkpoint(Path(path)))

@@ -1,6 +1,5 @@
 """The command lines: help, lists, exit codes, and one line for what is wrong."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -20,17 +19,6 @@ def test_help_is_a_page(arguments, words):
     done = darkforces(*arguments, "--help")
     assert done.returncode == 0
     assert words in done.stdout
-
-
-def test_models_are_listed_with_what_they_provide():
-    done = darkforces("models", "--json")
-    assert done.returncode == 0, done.stderr
-    models = {row["name"]: row for row in json.loads(done.stdout)}
-    assert set(models) == {"pet-m", "pet-c", "pet-nc"}
-    assert "direct forces" in models["pet-m"]["provides"]
-    assert "direct forces" not in models["pet-c"]["provides"]
-    assert "conservative forces" not in models["pet-nc"]["provides"]
-    assert models["pet-m"]["elements"] == ["H", "O"]
 
 
 @pytest.mark.parametrize(

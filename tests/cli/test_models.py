@@ -1,0 +1,187 @@
+"""``darkforces models``: the list, a model's card, and what is said of models and cards that are broken."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ipi_darkforces.cli import main, models
+from ipi_darkforces.forces import zoo
+from ipi_darkforces.forces.card import Card
+from ipi_darkforces.forces.zoo import ZOO, card_of, install
+
+CARD = Card("PET for ethanol", "PET", "MD17", "CC0", "nobody", "a day", {"energy_mae_meV_per_atom": 1.25}, "gas")
+
+
+@pytest.fixture(autouse=True)
+def own(tmp_path, monkeypatch) -> Path:
+    """No models of the user's own yet, and a terminal in which no line is broken."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "100")
+    return tmp_path / "data" / "ipi-darkforces" / "models"
+
+
+@pytest.fixture
+def quick(monkeypatch, pet_file):
+    """No checkpoint is exported, which takes seconds; the bundled model takes its place."""
+    monkeypatch.setattr(zoo, "exported", lambda checkpoint: pet_file)
+
+
+@pytest.fixture
+def said(monkeypatch, capsys):
+    """What the command says, here and not in a process of its own, with its exit code."""
+
+    def say(*arguments) -> tuple[str, str, int]:
+        monkeypatch.setattr(sys, "argv", ["darkforces", "models", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main.main()
+        return (*capsys.readouterr(), done.value.code)
+
+    return say
+
+
+def rows(text: str) -> dict:
+    return {row["name"]: row for row in json.loads(text)}
+
+
+def shown(text: str) -> str:
+    """A page with its lines joined, wherever they were broken."""
+    return " ".join(text.split())
+
+
+class TestList:
+    def test_says_what_models_provide(self, said):
+        out, _, code = said("--json")
+        listed = rows(out)
+        assert code == 0
+        assert list(listed) == ["pet-m", "pet-c", "pet-nc"]
+        assert "direct forces" in listed["pet-m"]["provides"]
+        assert "direct forces" not in listed["pet-c"]["provides"]
+        assert "conservative forces" not in listed["pet-nc"]["provides"]
+        assert listed["pet-m"]["elements"] == ["H", "O"]
+        assert listed["pet-m"]["card"] == card_of("pet-m").as_dict()
+        assert not listed["pet-m"]["own"]
+
+    def test_is_legible(self, said):
+        out, _, code = said()
+        assert code == 0
+        assert f"pet-m   {card_of('pet-m').description}\n" in out
+        assert "pet-c   the same weights as pet-m; conservative forces only\n" in out
+        assert "        provides energy, direct forces, virial; knows H, O\n" in out
+        assert "your own" not in out
+
+    def test_shows_a_model_only_the_errors_of_what_it_provides(self, said):
+        lines = shown(said()[0]).split("errors: ")
+        assert all(word in lines[1] for word in ("energy MAE", "conservative MAE", "direct MAE", "meV/atom", "meV/Å"))
+        assert "direct" not in lines[2].partition("pet-nc")[0]
+        assert "conservative" not in lines[3]
+
+    def test_has_the_users_own_models(self, said, quick):
+        install(ZOO["pet-m"].path, CARD, "ethanol")
+        out, _, code = said()
+        assert code == 0
+        assert "ethanol  PET for ethanol (your own)\n" in out
+        assert out.endswith("\n         errors: energy MAE 1.25 meV/atom\n")
+        assert rows(said("--json")[0])["ethanol"]["own"]
+
+    def test_goes_on_after_a_broken_card(self, own, said, quick):
+        install(ZOO["pet-m"].path, CARD, "aspirin")
+        install(ZOO["pet-m"].path, CARD, "ethanol")
+        (own / "aspirin.json").write_text("{}")
+        out, _, code = said()
+        assert code == 0
+        (line,) = (line for line in out.splitlines() if "problem" in line)
+        assert f"problem: model card '{own / 'aspirin.json'}': lacks description, architecture" in line
+        assert "aspirin  no description (your own)\n" in out
+        assert "ethanol  PET for ethanol (your own)\n" in out
+        assert "lacks description" in rows(said("--json")[0])["aspirin"]["problem"]
+
+    def test_goes_on_after_broken_weights(self, own, said):
+        install(ZOO["pet-m"].path, CARD, "ethanol")
+        (own / "ethanol.ckpt").write_text("weights")
+        out, _, code = said()
+        assert code == 0
+        assert "pet-nc" in out
+        assert out.endswith(f"problem: '{own / 'ethanol.ckpt'}' is not a metatrain checkpoint (.ckpt)\n")
+
+
+class TestOneModel:
+    def test_shows_all_that_the_card_says(self, said):
+        out, _, code = said("pet-m")
+        assert code == 0
+        card = card_of("pet-m").as_dict()
+        for name, text in card.items():
+            if name != "errors":
+                assert shown(text) in shown(out), name
+        assert out.startswith("pet-m: ")
+        assert [line for line in out.splitlines() if len(line) > 100 and "  file " not in line] == []
+        for value in card["errors"].values():
+            assert f"  {value:.4g} meV/" in out
+
+    def test_withheld_forces_have_no_errors(self, said):
+        assert "direct MAE" in said("pet-m")[0]
+        assert "direct MAE" not in said("pet-c")[0]
+
+    def test_checkpoint_with_the_card_next_to_it(self, tmp_path, said, quick):
+        shutil.copy(ZOO["pet-m"].path, tmp_path / "my.ckpt")
+        CARD.write(tmp_path / "my.json")
+        out, _, code = said(tmp_path / "my.ckpt")
+        assert code == 0
+        assert out.startswith(f"{tmp_path / 'my.ckpt'}: PET for ethanol\n\n  provides ")
+        assert "\n  data           MD17\n  data license   CC0\n" in out
+        assert "\n  errors         energy MAE  1.25 meV/atom\n" in out
+
+    def test_exported_model_without_a_card(self, said, pet_file):
+        out, _, code = said(pet_file)
+        assert code == 0
+        assert "  knows          H, O\n" in out
+        assert out.endswith("\n  card           none\n")
+        assert rows(said("--json", pet_file)[0])[str(pet_file)]["card"] is None
+
+    def test_broken_card_does_not_hide_what_the_model_provides(self, tmp_path, said, quick):
+        shutil.copy(ZOO["pet-m"].path, tmp_path / "my.ckpt")
+        (tmp_path / "my.json").write_text("{")
+        out, _, code = said(tmp_path / "my.ckpt")
+        assert code == 0
+        assert "  knows          H, O\n" in out
+        assert f"\n  problem        model card '{tmp_path / 'my.json'}' is not JSON: " in out
+
+    def test_several_are_shown_one_after_the_other(self, said):
+        out, _, _ = said("pet-m", "pet-c")
+        assert "\n\npet-c: the same weights as pet-m; conservative forces only\n\n" in out
+
+    def test_what_cannot_be_loaded_is_one_line(self, tmp_path, said):
+        (tmp_path / "my.ckpt").write_text("weights")
+        out, err, code = said(tmp_path / "my.ckpt")
+        assert (out, code) == ("", 1)
+        assert err == f"darkforces: error: '{tmp_path / 'my.ckpt'}' is not a metatrain checkpoint (.ckpt)\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "label", "text"),
+    [
+        ("energy_mae_meV_per_atom", 0.55, "energy MAE", "0.55 meV/atom"),
+        ("direct_minus_conservative_rms_meV_per_A", 70.0, "direct minus conservative RMS", "70 meV/Å"),
+        ("stress_rmse_meV_per_A3", 1.23456, "stress RMSE", "1.235 meV/Å³"),
+        ("K_K", 3, "K", "3 K"),
+        ("something", 3, "something", "3"),
+    ],
+)
+def test_errors_are_written_as_people_do(key, value, label, text):
+    assert models._readable(key, value) == (label, text)
+
+
+def test_as_a_process_with_a_model_of_ones_own(own, tmp_path, monkeypatch):
+    """In earnest: a name, a checkpoint that must be exported, and the same in the list."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    install(ZOO["pet-m"].path, CARD, "ethanol")
+    command = [sys.executable, "-m", "ipi_darkforces.cli.main", "models", "ethanol", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    row = rows(done.stdout)["ethanol"]
+    assert row["file"] == str(own / "ethanol.ckpt")
+    assert "direct forces" in row["provides"]
+    assert row["card"] == CARD.as_dict()
