@@ -1,0 +1,183 @@
+"""``darkforces evaluate``: how good is a model? Its errors against reference data, and its speed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from ..diagnostics.accuracy import Accuracy, Errors, ForceErrors, check_units, draw_parity, measure
+from ..diagnostics.reference import ENERGY_UNITS, FORCE_UNITS, Reference, atoms_too_close, atoms_too_far, read_reference
+from ..errors import DarkforcesError
+from ..forces.zoo import load_model
+from .options import MODEL_HELP, add_evaluation_options
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = """\
+Compares a model with reference data: errors of its energies, of its conservative and of its direct forces, in all and
+for each element; how much direct and conservative forces differ, which limits the stride of multiple time stepping; and
+how long an evaluation takes. Draws predicted against reference values.
+"""
+
+EPILOG = """\
+examples
+  darkforces evaluate pet-m val.xyz
+      prints a table and draws parity-pet-m-val.png
+  darkforces evaluate my-model.pt water.xyz ice.xyz --energy-key TotEnergy --energy-unit hartree \\
+      --forces-key force --force-unit hartree/bohr
+      several files are one set of data; names are found where they are usual, units are not
+
+reading the table
+  Energies are per atom; the second line of them is after subtracting the mean error, since data sets differ by a
+  constant. Forces are per Cartesian component. MAE is the mean absolute error, RMSE the root mean square error. Times
+  are for one structure at a time and include the search for neighbours, which a simulation need not do at each step.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="judge a model against reference data",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        nargs="+",
+        type=Path,
+        help="structures with energies and forces, positions in Å: extended XYZ, or anything else that ase reads",
+    )
+    add_evaluation_options(parser.add_argument_group("model"))
+    _add_data_options(parser)
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="where the picture goes (default: parity-MODEL-DATA.png in the current folder)",
+    )
+    parser.add_argument("--no-plot", action="store_true", help="draw no picture")
+    parser.add_argument("--overwrite", action="store_true", help="replace a picture that is there already")
+    parser.add_argument("--json", action="store_true", help="print all numbers for machines")
+    parser.set_defaults(command=run)
+
+
+def _add_data_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("data")
+    group.add_argument(
+        "--energy-key", metavar="NAME", help="what the energies are called in DATA (default: found if it is usual)"
+    )
+    group.add_argument(
+        "--forces-key", metavar="NAME", help="what the forces are called in DATA (default: found if it is usual)"
+    )
+    for kind, known in (("energy", ENERGY_UNITS), ("force", FORCE_UNITS)):
+        group.add_argument(
+            f"--{kind}-unit",
+            metavar="UNIT",
+            choices=list(known),
+            default=next(iter(known)),
+            help=f"that of DATA: {', '.join(known)} (default: %(default)s)",
+        )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Judge the model."""
+    picture = _picture(args)
+    references = _read(args)
+    model = load_model(args.model, args.device, args.dtype, args.variant)
+    with tqdm(desc=Path(args.model).name, disable=None, leave=False, unit="evaluation") as bar:  # None: if a terminal
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        accuracy = measure(model, references, show)
+    check_units(accuracy, args.energy_unit, args.force_unit)
+    if picture is not None:
+        draw_parity(accuracy, picture)
+    if args.json:
+        summary = {"data": [str(path) for path in args.data], "picture": picture and str(picture)}
+        print(json.dumps({**accuracy.as_json(), **summary}, indent=2))
+        return
+    print(_table(accuracy, args.data))
+    if picture is not None:
+        print(f"\npicture: {picture}")
+
+
+def _picture(args: argparse.Namespace) -> Path | None:
+    """Where the picture goes; whatever stands in its way is said before anything is computed."""
+    if args.no_plot:
+        if args.plot is not None:
+            raise DarkforcesError("--plot and --no-plot contradict each other")
+        return None
+    more = f"+{len(args.data) - 1}" if len(args.data) > 1 else ""
+    path = args.plot or Path(f"parity-{Path(args.model).stem}-{args.data[0].stem}{more}.png")
+    known = sorted(Figure().canvas.get_supported_filetypes())
+    if path.suffix.lstrip(".").lower() not in known:
+        raise DarkforcesError(f"picture '{path}' has no suffix of a picture: expected one of {', '.join(known)}")
+    if not path.parent.is_dir():
+        raise DarkforcesError(f"picture '{path}' cannot be written: there is no folder '{path.parent}'")
+    if path.exists() and not args.overwrite:
+        raise DarkforcesError(f"picture '{path}' is there already; give --overwrite, --no-plot or another --plot FILE")
+    return path
+
+
+def _read(args: argparse.Namespace) -> list[Reference]:
+    references: list[Reference] = []
+    for path in args.data:
+        references += read_reference(path, args.energy_key, args.forces_key, args.energy_unit, args.force_unit)
+    overlap = atoms_too_close(references)
+    if overlap is not None:
+        raise DarkforcesError(overlap)
+    doubt = atoms_too_far(references)
+    if doubt is not None:
+        logger.warning("%s", doubt)
+    return references
+
+
+def _table(accuracy: Accuracy, data: list[Path]) -> str:
+    rows = [*_energy_rows(accuracy)]
+    rows += _force_rows("conservative forces", accuracy.conservative_errors)
+    rows += _force_rows("direct forces", accuracy.direct_errors)
+    rows += _force_rows("direct - conservative", accuracy.difference)
+    width = max(len(name) for name, *_ in rows)
+    lines = [
+        f"{accuracy.model} on {', '.join(path.name for path in data)}: "
+        f"{accuracy.n_structures} structures, {accuracy.n_atoms} atoms",
+        "",
+        f"{'':{width}}  {'MAE':>9}  {'RMSE':>9}",
+    ]
+    lines += [f"{name:{width}}  {_digits(e.mae):>9}  {_digits(e.rmse):>9}  {unit}".rstrip() for name, e, unit in rows]
+    lines += ["", "time per structure: median (quartiles)"]
+    lines += [
+        f"  {need}: {timing.median:.1f} ms ({timing.lower:.1f} to {timing.upper:.1f})"
+        for need, timing in accuracy.timings.items()
+    ]
+    return "\n".join(lines)
+
+
+def _energy_rows(accuracy: Accuracy) -> list[tuple[str, Errors, str]]:
+    errors = accuracy.energy_errors
+    return [
+        ("energy", errors.total, "meV/atom"),
+        (f"  without the mean, {'-' if errors.mean < 0 else '+'}{_digits(abs(errors.mean))}", errors.shifted, ""),
+    ]
+
+
+def _force_rows(name: str, errors: ForceErrors | None) -> list[tuple[str, Errors, str]]:
+    if errors is None:
+        return []
+    return [(name, errors.total, "meV/Å"), *((f"  {symbol}", e, "") for symbol, e in errors.elements.items())]
+
+
+def _digits(value: float) -> str:
+    """Three digits that mean something, and never an exponent."""
+    return f"{value:.1f}" if value >= 10.0 else f"{value:.3f}"

@@ -1,0 +1,457 @@
+"""How far a model is from reference data, how far its direct forces are from its conservative ones, and its speed.
+
+The last two decide together what multiple time stepping gains: a direct evaluation is cheap, and the less the direct
+forces differ from the conservative ones, the larger the stride that stays stable.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from ase.data import chemical_symbols
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ..errors import DarkforcesError
+from ..forces.model import ForceModel, Need
+from ..forces.result import Forces
+from .reference import ENERGY_UNITS, FORCE_UNITS, Reference
+
+# TorchScript's first calls compile and are many times slower.
+_WARM_UP = 5
+
+# A slip of units shows as a constant factor between reference and prediction, to within this and to within the noise.
+_TOLERANCE = 0.03
+_CORRELATED = 0.9
+_TOO_NOISY = 0.3  # relative error of the factor: neither a few energies nor bad ones can tell units apart
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Mean absolute error and root mean square error, in the same unit."""
+
+    mae: float
+    rmse: float
+
+    @classmethod
+    def of(cls, difference: np.ndarray) -> Errors:
+        """Of differences of any shape, each component for itself."""
+        return cls(float(np.mean(np.abs(difference))), float(np.sqrt(np.mean(difference**2))))
+
+
+@dataclass(frozen=True)
+class EnergyErrors:
+    """In meV/atom.
+
+    :param total: predicted minus reference as they are
+    :param mean: of predicted minus reference: data sets differ by a constant
+    :param shifted: what is left after subtracting the mean
+    """
+
+    total: Errors
+    mean: float
+    shifted: Errors
+
+
+@dataclass(frozen=True)
+class ForceErrors:
+    """Per Cartesian component, in meV/Å.
+
+    :param total: of all atoms
+    :param elements: of the atoms of each element
+    """
+
+    total: Errors
+    elements: dict[str, Errors]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds per structure, one structure at a time: median, first and third quartile."""
+
+    median: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What a model predicts for reference data, and what is right.
+
+    :param model: its name
+    :param counts: atoms of each structure, shape (n_structures,)
+    :param species: atomic numbers of all atoms, one structure after another, shape (n_atoms,)
+    :param reference_energy: eV, shape (n_structures,)
+    :param energy: eV, predicted, shape (n_structures,)
+    :param reference_forces: eV/Å, shape (n_atoms, 3)
+    :param conservative: eV/Å, predicted, shape (n_atoms, 3); None if the model does not provide it
+    :param direct: likewise
+    :param milliseconds: time of each evaluation, shape (n_structures,), by what was asked for
+    """
+
+    model: str
+    counts: np.ndarray
+    species: np.ndarray
+    reference_energy: np.ndarray
+    energy: np.ndarray
+    reference_forces: np.ndarray
+    conservative: np.ndarray | None
+    direct: np.ndarray | None
+    milliseconds: dict[Need, np.ndarray]
+
+    @property
+    def n_structures(self) -> int:
+        """How many structures."""
+        return len(self.counts)
+
+    @property
+    def n_atoms(self) -> int:
+        """How many atoms in all structures together."""
+        return len(self.species)
+
+    @cached_property
+    def energy_errors(self) -> EnergyErrors:
+        """Of the energy per atom."""
+        difference = 1000.0 * (self.energy - self.reference_energy) / self.counts
+        mean = float(difference.mean())
+        return EnergyErrors(Errors.of(difference), mean, Errors.of(difference - mean))
+
+    @cached_property
+    def conservative_errors(self) -> ForceErrors | None:
+        """Conservative forces against the reference."""
+        return self._force_errors(self.conservative, self.reference_forces)
+
+    @cached_property
+    def direct_errors(self) -> ForceErrors | None:
+        """Direct forces against the reference."""
+        return self._force_errors(self.direct, self.reference_forces)
+
+    @cached_property
+    def difference(self) -> ForceErrors | None:
+        """Direct forces against conservative ones."""
+        return self._force_errors(self.direct, self.conservative)
+
+    @cached_property
+    def timings(self) -> dict[Need, Timing]:
+        """By what was asked for."""
+        quartiles = {need: np.percentile(values, [50, 25, 75]) for need, values in self.milliseconds.items()}
+        return {need: Timing(*values.tolist()) for need, values in quartiles.items()}
+
+    def _force_errors(self, one: np.ndarray | None, other: np.ndarray | None) -> ForceErrors | None:
+        if one is None or other is None:
+            return None
+        difference = 1000.0 * (one - other)
+        elements = {chemical_symbols[z]: Errors.of(difference[self.species == z]) for z in np.unique(self.species)}
+        return ForceErrors(Errors.of(difference), elements)
+
+    def as_json(self) -> dict[str, object]:
+        """For machines: all digits, units in the names; None for what the model does not provide."""
+        forces = {
+            "conservative_forces_meV_per_angstrom": self.conservative_errors,
+            "direct_forces_meV_per_angstrom": self.direct_errors,
+            "direct_minus_conservative_meV_per_angstrom": self.difference,
+        }
+        return {
+            "model": self.model,
+            "structures": self.n_structures,
+            "atoms": self.n_atoms,
+            "energy_meV_per_atom": asdict(self.energy_errors),
+            **{key: None if errors is None else asdict(errors) for key, errors in forces.items()},
+            "milliseconds_per_structure": {
+                str(need).replace(", ", "_").replace(" forces", ""): asdict(timing)
+                for need, timing in self.timings.items()
+            },
+        }
+
+
+def measure(
+    model: ForceModel, references: Sequence[Reference], progress: Callable[[int, int], None] | None = None
+) -> Accuracy:
+    """Evaluate a model on reference data, one structure at a time.
+
+    Direct forces are asked for alone, for their time, and then together with energy and conservative forces: in two
+    rounds, so that no structure is one that the model has just seen and still has the neighbours of.
+
+    :param model: with conservative forces, direct forces or both
+    :param references: at least one
+    :param progress: called with the number of evaluations done and to be done
+    :raises DarkforcesError: if the model does not know an element, or predicts NaN; the message names the structure
+    """
+    _check(model, references)
+    forces = model.provides & (Need.CONSERVATIVE | Need.DIRECT)
+    rounds = [Need.DIRECT] if Need.DIRECT in forces else []
+    if Need.CONSERVATIVE in forces:
+        rounds.append(Need.ENERGY | forces)
+    milliseconds: dict[Need, np.ndarray] = {}
+    for i, need in enumerate(rounds):
+
+        def report(done: int, before: int = i * len(references)) -> None:
+            if progress is not None:
+                progress(before + done, len(rounds) * len(references))
+
+        results, milliseconds[need] = _timed(model, references, need, report)
+    return _collect(model.name, references, results, milliseconds)
+
+
+def _check(model: ForceModel, references: Sequence[Reference]) -> None:
+    """Say at once what would be found after minutes."""
+    if not model.provides & (Need.CONSERVATIVE | Need.DIRECT):
+        raise DarkforcesError(f"model '{model.name}' provides no forces to be judged; it provides {model.provides}")
+    for reference in references:
+        try:
+            model.check_species(reference.structure.species)
+        except DarkforcesError as error:
+            raise DarkforcesError(f"{reference.name}: {error}") from error
+
+
+def _timed(
+    model: ForceModel, references: Sequence[Reference], need: Need, report: Callable[[int], None]
+) -> tuple[list[Forces], np.ndarray]:
+    """Predictions for all structures, and how many milliseconds each took."""
+    results, milliseconds = [], []
+    for i in range(_WARM_UP):
+        _evaluate(model, references[i % len(references)], need)
+    for done, reference in enumerate(references, start=1):
+        start = time.perf_counter()
+        results.append(_evaluate(model, reference, need))
+        milliseconds.append(1000.0 * (time.perf_counter() - start))
+        report(done)
+    return results, np.array(milliseconds)
+
+
+def _evaluate(model: ForceModel, reference: Reference, need: Need) -> Forces:
+    try:
+        return model.evaluate([reference.structure], need)[0]
+    except DarkforcesError as error:
+        raise DarkforcesError(f"{reference.name}: {error}") from error
+
+
+def _collect(
+    name: str, references: Sequence[Reference], results: Sequence[Forces], milliseconds: dict[Need, np.ndarray]
+) -> Accuracy:
+    return Accuracy(
+        name,
+        np.array([len(reference.forces) for reference in references]),
+        np.concatenate([reference.structure.species for reference in references]),
+        np.array([reference.energy for reference in references]),
+        np.array([forces.energy for forces in results]),
+        np.concatenate([reference.forces for reference in references]),
+        _joined([forces.conservative for forces in results]),
+        _joined([forces.direct for forces in results]),
+        milliseconds,
+    )
+
+
+def _joined(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    present = [array for array in arrays if array is not None]
+    return np.concatenate(present) if present else None
+
+
+def check_units(accuracy: Accuracy, energy_unit: str = "eV", force_unit: str = "eV/Angstrom") -> None:
+    """Refuse reference data that differ from what the model predicts by the factor between two units, or by a sign.
+
+    :param energy_unit: in which unit the reference energies were read
+    :param force_unit: likewise for the forces
+    :raises DarkforcesError: naming the unit that the data seem to have
+    """
+    predicted = accuracy.direct if accuracy.conservative is None else accuracy.conservative
+    assert predicted is not None
+    energy, reference_energy = _within_compositions(accuracy)
+    slips = [
+        _slip("forces", accuracy.reference_forces.ravel(), predicted.ravel(), FORCE_UNITS, force_unit),
+        _slip("energies", reference_energy, energy, ENERGY_UNITS, energy_unit),
+    ]
+    found = [slip for slip in slips if slip is not None]
+    if found:
+        raise DarkforcesError("; ".join(found))
+
+
+def _within_compositions(accuracy: Accuracy) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted and reference energies in eV, relative to their means over structures of the same composition.
+
+    Energies of different compositions differ by the energies of free atoms, of which every data set has its own.
+    """
+    structures = np.split(accuracy.species, np.cumsum(accuracy.counts)[:-1])
+    compositions = np.array([hash(np.sort(species).tobytes()) for species in structures])
+    energies = np.stack([accuracy.energy, accuracy.reference_energy])
+    kept = []
+    for composition in np.unique(compositions):
+        same = energies[:, compositions == composition]
+        kept.append(same - same.mean(axis=1, keepdims=True))
+    predicted, reference = np.concatenate([k for k in kept if k.shape[1] > 1] or [np.zeros((2, 0))], axis=1)
+    return predicted, reference
+
+
+def _slip(kind: str, reference: np.ndarray, predicted: np.ndarray, factors: dict[str, float], unit: str) -> str | None:
+    """What is wrong with reference values (n,) that are proportional to predicted ones (n,), in words."""
+    if len(reference) < 3 or not predicted.any() or not reference.any():
+        return None
+    slope = float(reference @ predicted / (predicted @ predicted))
+    correlation = float(reference @ predicted / np.sqrt((predicted @ predicted) * (reference @ reference)))
+    if abs(correlation) < _CORRELATED:
+        return None
+    # The error of the prediction makes the slope too small, by the square of the correlation if all of it does.
+    noise = 2.0 * np.sqrt((1.0 - min(1.0, correlation**2)) / (len(reference) - 2))
+    if noise > _TOO_NOISY:
+        return None
+    lowest = abs(slope) * (1.0 - _TOLERANCE - noise)
+    highest = abs(slope) * (1.0 + _TOLERANCE + noise) / correlation**2
+    ratios = {name: factors[unit] / factor for name, factor in factors.items()}
+    fitting = [name for name, ratio in ratios.items() if lowest <= ratio <= highest]
+    actual = min(fitting, key=lambda name: abs(np.log(ratios[name] / abs(slope))), default=None)
+    if actual is None or (actual == unit and slope > 0):
+        return None
+    return _in_words(kind, slope, correlation, unit, actual)
+
+
+def _in_words(kind: str, slope: float, correlation: float, given: str, actual: str) -> str:
+    message = f"the reference {kind} are {slope:.4g} times the predicted ones (correlation {correlation:.3f})"
+    meanings, advice = [], []
+    if slope < 0:
+        meanings.append("gradients instead of forces" if kind == "forces" else "of the wrong sign")
+        advice.append("turn their sign in the data")
+    if actual != given:
+        meanings.append(f"in {actual} instead of {given}")
+        advice.append(f"give --{'force' if kind == 'forces' else 'energy'}-unit {actual}")
+    return f"{message}: they seem to be {' and '.join(meanings)}; {' and '.join(advice)}"
+
+
+_COLORS = ("#2166ac", "#c4342d", "#4d9221", "#e08214", "#762a83", "#35978f", "#8c510a")
+_OTHERS = "0.55"  # of elements for which there are no colours left: the rarest
+_PANEL = 3.3  # inches
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One of the pictures: what is along x and y, eV/Å, shape (n_atoms, 3), and how far it is from the diagonal."""
+
+    title: str
+    xlabel: str
+    x: np.ndarray
+    ylabel: str
+    y: np.ndarray
+    errors: ForceErrors
+
+
+def draw_parity(accuracies: Accuracy | Sequence[Accuracy], path: Path) -> None:
+    """Predicted against reference energies and forces, and direct forces against conservative ones.
+
+    :param accuracies: of one model, or of several: one row of panels for each
+    :param path: picture to write, in any format that matplotlib knows by its suffix
+    """
+    rows = [accuracies] if isinstance(accuracies, Accuracy) else list(accuracies)
+    n_columns = max(len(_panels(row)) for row in rows) + 1
+    figure = Figure(figsize=(_PANEL * n_columns, 1.04 * _PANEL * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), n_columns, squeeze=False)
+    for accuracy, row in zip(rows, axes, strict=True):
+        for axis in row:
+            axis.set_visible(False)
+        _draw_energies(row[0], accuracy, accuracy.model if len(rows) > 1 else None)
+        for axis, panel in zip(row[1:], _panels(accuracy), strict=False):
+            _draw_forces(axis, panel, accuracy.species)
+    figure.savefig(path, dpi=200)
+
+
+def _panels(accuracy: Accuracy) -> list[_Panel]:
+    """What there is to show about forces."""
+    reference, conservative, direct = accuracy.reference_forces, accuracy.conservative, accuracy.direct
+    panels = []
+    for title, predicted, errors in (
+        ("conservative forces", conservative, accuracy.conservative_errors),
+        ("direct forces", direct, accuracy.direct_errors),
+    ):
+        if predicted is not None and errors is not None:
+            panels.append(_Panel(title, "reference", reference, "predicted", predicted, errors))
+    if conservative is not None and direct is not None and accuracy.difference is not None:
+        difference = accuracy.difference
+        panels.append(_Panel("direct and conservative", "conservative", conservative, "direct", direct, difference))
+    return panels
+
+
+def _draw_energies(axis: Axes, accuracy: Accuracy, model: str | None) -> None:
+    reference, predicted = (
+        1000.0 * (energy / accuracy.counts - np.mean(energy / accuracy.counts))
+        for energy in (accuracy.reference_energy, accuracy.energy)
+    )
+    alpha = float(np.clip(60.0 / len(reference), 0.1, 0.75))
+    axis.scatter(reference, predicted, s=20, color="0.2", alpha=alpha, linewidths=0, zorder=2)
+    axis.set_xlabel("reference / (meV/atom)")
+    axis.set_ylabel("predicted / (meV/atom)")
+    _finish(axis, reference, predicted, "energy relative to its mean" if model is None else f"{model}: energy")
+    _write(axis, [(f"MAE {accuracy.energy_errors.shifted.mae:.2f} meV/atom", "black")])
+
+
+def _draw_forces(axis: Axes, panel: _Panel, species: np.ndarray) -> None:
+    colors = _colors(species)
+    each = np.repeat([colors[z] for z in species], 3)
+    # In random order, or the last element would hide the others; a fixed one, so that the picture is always the same.
+    order = np.random.default_rng(0).permutation(panel.x.size)
+    x, y = panel.x.ravel()[order], panel.y.ravel()[order]
+    alpha = float(np.clip(4000.0 / x.size, 0.04, 0.6))
+    axis.scatter(x, y, s=5, c=each[order].tolist(), alpha=alpha, linewidths=0, rasterized=True, zorder=2)
+    axis.set_xlabel(f"{panel.xlabel} / (eV/Å)")
+    axis.set_ylabel(f"{panel.ylabel} / (eV/Å)")
+    _finish(axis, x, y, panel.title)
+    lines = [(f"MAE {panel.errors.total.mae:.1f} meV/Å", "black")]
+    for z, color in colors.items():
+        if color != _OTHERS:
+            symbol = chemical_symbols[z]
+            lines.append((f"{symbol} {panel.errors.elements[symbol].mae:.1f}", color))
+    if _OTHERS in colors.values():
+        lines.append(("other elements", _OTHERS))
+    _write(axis, lines)
+    _draw_distribution(axis, 1000.0 * (panel.y - panel.x), species, colors)
+
+
+def _colors(species: np.ndarray) -> dict[int, str]:
+    """A colour for each element, the most abundant first; in the order of atomic numbers."""
+    elements, counts = np.unique(species, return_counts=True)
+    abundant = sorted(elements[np.argsort(-counts, kind="stable")][: len(_COLORS)])
+    return {z: _COLORS[abundant.index(z)] if z in abundant else _OTHERS for z in elements.tolist()}
+
+
+def _draw_distribution(axis: Axes, difference: np.ndarray, species: np.ndarray, colors: dict[int, str]) -> None:
+    """In the corner below the diagonal: how the differences, meV/Å, shape (n_atoms, 3), are distributed."""
+    inset = axis.inset_axes((0.6, 0.17, 0.37, 0.25))
+    widest = float(np.percentile(np.abs(difference), 99.5)) or 1.0
+    bins = np.linspace(-widest, widest, 41).tolist()
+    for z, color in colors.items():
+        if color != _OTHERS:
+            values = difference[species == z].ravel()
+            inset.hist(values, bins, density=True, histtype="stepfilled", color=color, alpha=0.25)
+            inset.hist(values, bins, density=True, histtype="step", color=color, linewidth=1.0)
+    inset.patch.set_alpha(0.0)
+    inset.set_yticks([])
+    inset.xaxis.set_major_locator(MaxNLocator(2, symmetric=True))
+    inset.tick_params(labelsize=7, length=2, pad=1.5)
+    inset.set_xlabel("difference / (meV/Å)", fontsize=7, labelpad=1)
+    inset.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _write(axis: Axes, lines: Sequence[tuple[str, str]]) -> None:
+    """Texts in their colours, in the corner above the diagonal."""
+    for i, (text, color) in enumerate(lines):
+        axis.text(0.04, 0.92 - 0.065 * i, text, color=color, transform=axis.transAxes, fontsize=9)
+
+
+def _finish(axis: Axes, x: np.ndarray, y: np.ndarray, title: str) -> None:
+    """The diagonal, and the same range and ticks on both axes."""
+    low, high = min(x.min(), y.min()), max(x.max(), y.max())
+    margin = 0.06 * (high - low) or 1.0
+    limits = (low - margin, high + margin)
+    axis.plot(limits, limits, color="0.55", linewidth=0.8, zorder=1)
+    axis.set_xlim(limits)
+    axis.set_ylim(limits)
+    axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axis.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axis.set_aspect("equal")
+    axis.set_title(title, loc="left", fontsize=10, fontweight="bold")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.2)
+    axis.set_visible(True)

@@ -1,0 +1,69 @@
+"""Training curves: validation error of the forces against the time that training took, as figure 10 of the paper.
+
+    python training/curves.py runs/water --output curves.png
+
+draws all trainings in the folder. A fine-tuned model starts at the time that the model it came from had taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from stage import Stage
+from train import RECIPES
+
+from ipi_darkforces.cli import entry
+from ipi_darkforces.errors import DarkforcesError
+
+KINDS = {"forces": "conservative", "non_conservative_force": "direct"}
+
+
+def draw(output: Path, picture: Path) -> None:
+    """Draw the curves of all recipes whose stages are in `output`.
+
+    :raises DarkforcesError: if there are none
+    """
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    axis = figure.subplots()
+    recipes = [name for name, stages in RECIPES.items() if all(Stage(s, output / s).history() for s in stages)]
+    if not recipes:
+        raise DarkforcesError(f"there is no training in '{output}'")
+    for number, recipe in enumerate(recipes):
+        *before, stage = [Stage(name, output / name) for name in RECIPES[recipe]]
+        offset = sum(epoch.seconds for earlier in before for epoch in earlier.history())
+        history = stage.history()
+        hours = (offset + np.cumsum([epoch.seconds for epoch in history])) / 3600.0
+        for kind, label in KINDS.items():
+            errors = [error for epoch in history if (error := _force_error(epoch.metrics, kind)) is not None]
+            if errors:
+                style = "-" if kind == "forces" else "--"
+                axis.plot(hours, errors, style, color=f"C{number}", linewidth=1.2, label=f"{recipe}, {label}")
+    axis.set_yscale("log")
+    axis.set_xlabel("time / h")
+    axis.set_ylabel("force error on validation data (RMSE) / (meV/Å)")
+    axis.legend(frameon=False, fontsize="small")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.3, which="both")
+    figure.savefig(picture, dpi=160)
+
+
+def _force_error(metrics: dict[str, float], kind: str) -> float | None:
+    """Validation RMSE of a kind of force; metatrain adds "(per atom)" to the names of some."""
+    return next((value for name, value in metrics.items() if name.startswith(f"validation {kind} RMSE")), None)
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="the --output of training/train.py")
+    parser.add_argument("--output", type=Path, required=True, metavar="PNG", help="the picture")
+    args = parser.parse_args()
+    sys.exit(entry.run(lambda: draw(args.folder, args.output)))
+
+
+if __name__ == "__main__":
+    main()
