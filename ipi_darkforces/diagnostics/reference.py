@@ -15,9 +15,9 @@ from pathlib import Path
 import ase
 import ase.io
 import numpy as np
-import vesin
 from ase import units
 from ase.data import atomic_numbers, covalent_radii
+from ase.neighborlist import neighbor_list
 
 from ..errors import DarkforcesError, one_line
 from ..forces.structure import Structure, name_atoms
@@ -299,16 +299,15 @@ def _length_slip(references: Sequence[Reference], slips: dict[float, str]) -> st
 def _shortest_distance(structure: Structure) -> float | None:
     """The shortest distance in units of the sum of two covalent radii; None if no atom is anywhere near another."""
     bonding = ~np.isin(structure.species, _NOBLE_GASES)
-    radii = covalent_radii[structure.species[bonding]]
-    if len(radii) == 0:
+    species, positions = structure.species[bonding], structure.positions[bonding]
+    if len(species) == 0:
         return None
-    for reach in (0.5, _REACH):  # in nm, there are millions of pairs within the larger one
-        # vesin takes one cutoff for all: that of the largest atoms.
-        neighbors = vesin.NeighborList(cutoff=2.0 * reach * float(radii.max()), full_list=False)
-        i, j, distances = neighbors.compute(
-            points=structure.positions[bonding], box=structure.cell, periodic=structure.periodic, quantities="ijd"
-        )
-        ratios = distances / (radii[i] + radii[j])
-        if len(ratios) and ratios.min() <= reach:
-            return float(ratios.min())
+    radii = covalent_radii[species]
+    # Nearest first: in nm there are millions of pairs within the last. And blown up: ase sorts atoms into bins of at
+    # least 3 Å. vesin would do without such care, but loads torch, which nothing may before `load_model`.
+    for reach, scale in ((0.15, 7.0), (0.7, 1.5), (_REACH, 1.0)):
+        atoms = ase.Atoms(species, scale * positions, cell=scale * structure.cell, pbc=structure.periodic)
+        i, j, distances = neighbor_list("ijd", atoms, scale * reach * radii)
+        if len(distances):
+            return float(np.min(distances / (radii[i] + radii[j]))) / scale
     return None

@@ -146,6 +146,19 @@ def test_wrong_units_of_length(data: Path, tmp_path: Path) -> None:
     assert nm.stderr.startswith("darkforces: error: the shortest distances between atoms are 0.")
 
 
+def test_data_are_read_without_torch(data: Path) -> None:
+    """Only `load_model` may load it, which first says how its threads shall wait; else evaluations take far longer."""
+    code = """
+import sys
+import ipi_darkforces.cli.main
+from ipi_darkforces.diagnostics.reference import read_reference, suspicious
+
+print(suspicious(read_reference("val.xyz")), "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=data)
+    assert done.stdout == "None False\n", done.stderr
+
+
 def test_help_is_a_page(tmp_path: Path) -> None:
     done = evaluate("--help", cwd=tmp_path)
     assert done.returncode == 0
