@@ -10,7 +10,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from ..diagnostics.accuracy import Accuracy, Errors, ForceErrors, check_units, draw_parity, measure
+from ..diagnostics.accuracy import Accuracy, Errors, ForceErrors, check_units, measure
+from ..diagnostics.parity import draw_parity
 from ..diagnostics.reference import ENERGY_UNITS, FORCE_UNITS, Reference, atoms_too_close, atoms_too_far, read_reference
 from ..errors import DarkforcesError
 from ..forces.zoo import load_model

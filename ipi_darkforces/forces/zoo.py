@@ -136,9 +136,6 @@ def load_model(
         raise _no_such_name(name)
     if name in ZOO and name in _own_models():
         log.warning("'%s' is the bundled model; rename your own one in %s to use it", name, user_directory())
-    # torch's threads wait for each other by spinning, unless told otherwise before torch is loaded. Beside i-PI, or
-    # anything else that wants a core now and then, that makes evaluations several times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Not before it is needed: torch takes seconds to import, and who asks for help or misspells a name need not wait.
     from .metatomic import MetatomicModel
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from toy_models import EVERYTHING, SpringModel
 
-from ipi_darkforces.diagnostics.accuracy import Accuracy, check_units, draw_parity, measure
+from ipi_darkforces.diagnostics.accuracy import Accuracy, check_units, measure
+from ipi_darkforces.diagnostics.parity import draw_parity
 from ipi_darkforces.diagnostics.reference import ENERGY_UNITS, FORCE_UNITS, Reference
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces import Need, Structure, load_model
