@@ -1,26 +1,26 @@
 """Averages and slopes of correlated series, with error bars.
 
 Successive values of a simulation are correlated, and the naive standard error is too small. A mean or a slope is a
-weighted sum Σ w_i x_i of the series, with the variance Σ_t γ(t) A(t): γ is the autocovariance of the series and A
-that of the weights. γ is estimated from what is left after subtracting the mean or the line and cut off by a lag window
-before noise takes over (M. B. Priestley, Spectral Analysis and Time Series, Academic Press (1981), chapter 6; for means of
-simulations A. D. Sokal, in Functional Integration, Springer (1997), section 3). Three things make the error bars of
+weighted sum Σ w_i x_i of the series, with the variance Σ_t γ(t) A(t): γ is the autocovariance of the series and A that
+of the weights. γ is estimated from what is left after subtracting the mean or the line and cut off by a lag window
+before noise takes over (M. B. Priestley, Spectral Analysis and Time Series, Academic Press (1981), chapter 6; for means
+of simulations A. D. Sokal, in Functional Integration, Springer (1997), section 3). Three things make the error bars of
 short series right:
 
 - The window. It is flat, then falls linearly to zero (D. N. Politis and J. P. Romano, J. Time Ser. Anal. 16, 67
   (1995)): no bias from its flat part, and oscillations beyond it cancel instead of being cut anywhere. It is as long
   as both the integrated autocorrelation time (a small slow part under a large fast one) and the time for which the
   series correlates at all (oscillations, for which the former is small) ask for.
-- Subtracting a fit with p parameters takes p S/n of the variance away, S being the sum over the window; it is put back
-  (U. Wolff, Comput. Phys. Commun. 156, 143 (2004), section 3.3).
-- The error is itself an estimate, with n / Σ window² - p degrees of freedom (Priestley, section 6.2.4): an interval that
-  covers the truth 95 % of the time takes Student's t for so many of them, and not 1.96.
+- Subtracting a fit with p parameters takes p S/n of the variance away, S being the sum over the window; it is put
+  back (U. Wolff, Comput. Phys. Commun. 156, 143 (2004), section 3.3).
+- The error is itself an estimate, with n / Σ window² - p degrees of freedom (Priestley, section 6.2.4): an interval
+  that covers the truth 95 % of the time takes Student's t for so many of them, and not 1.96.
 
-So it does for series of at least 2 `ENOUGH` independent values. Of those with just `ENOUGH`, half seem to have fewer and
-get no error; the other half are those with an error that is somewhat too small, and cover the truth 91 to 94 % of the time.
+So it does for series of at least 2 `ENOUGH` independent values. Of those with just `ENOUGH`, half seem to have fewer
+and get no error; the other half are those whose error comes out too small, and cover the truth 91 to 94 % of the time.
 
-Blocking (H. Flyvbjerg and H. G. Petersen, J. Chem. Phys. 91, 461 (1989)) is the second opinion. Where it does not agree,
-something is slower than the window and the series is too short to know its error.
+Blocking (H. Flyvbjerg and H. G. Petersen, J. Chem. Phys. 91, 461 (1989)) is the second opinion. Where it does not
+agree, something is slower than the window and the series is too short to know its error.
 """
 
 from __future__ import annotations
