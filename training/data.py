@@ -83,7 +83,7 @@ def _read(path: Path, source: Source) -> list[Reference]:
 
 
 def _split(references: list[Reference], fraction: float, seed: int) -> tuple[list[Reference], list[Reference]]:
-    number = round(fraction * len(references))
+    number = round(fraction * len(references)) if 0.0 < fraction < 1.0 else 0
     if not 0 < number < len(references):
         raise DarkforcesError(
             f"{len(references)} structure(s) and --fraction {fraction} leave nothing to train or to validate on: "

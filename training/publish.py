@@ -14,39 +14,42 @@ from metatrain.utils.io import load_model as load_checkpoint
 from omegaconf import OmegaConf
 from stage import Stage
 
-from ipi_darkforces.diagnostics.accuracy import Accuracy, check_units, draw_parity, measure
+from ipi_darkforces.diagnostics.accuracy import Accuracy, check_units, measure
+from ipi_darkforces.diagnostics.parity import draw_parity
 from ipi_darkforces.diagnostics.reference import read_reference
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces.card import Card
-from ipi_darkforces.forces.zoo import install, load_model, user_directory
+from ipi_darkforces.forces.zoo import _check_name, all_models, install, load_model, user_directory
 
 NOT_STATED = "not stated: edit this card"
 LARGEST = 10.0  # MB
 
 
 def check_free(name: str, folder: Path) -> None:
-    """Say so, before hours are spent, if the name is already that of another model."""
+    """Say so, before hours are spent, if the name cannot be one, or is already that of another model."""
+    _check_name(name)
     installed = user_directory() / f"{name}.ckpt"
     if installed.exists() and not _same(installed, folder / f"{name}.ckpt"):
         raise DarkforcesError(f"model '{name}' is there already: '{installed}'; choose another --name")
 
 
 def publish(stages: Sequence[Stage], folder: Path, name: str) -> None:
-    """Write NAME.ckpt, NAME.pt, its card, its errors and its parity plot into `folder`, and put it into the zoo.
+    """Write NAME.ckpt, its card, its errors and its parity plot into `folder`, and put it into the zoo.
 
     :param stages: of the recipe; the last one's model is published
     :param folder: has `validation.xyz`, by which the model is judged
     """
     checkpoint, card_path = folder / f"{name}.ckpt", folder / f"{name}.json"
     slim(stages[-1].checkpoint, checkpoint)
+    check_free(name, folder)  # still
     accuracy = measure(load_model(str(checkpoint)), read_reference(folder / "validation.xyz"))
     check_units(accuracy)
     put_in_place(folder / f"{name}-errors.json", json.dumps(accuracy.as_json(), indent=2) + "\n")
     draw_parity(accuracy, folder / f"{name}-parity.png")
     if not card_path.exists():  # or it has been edited
         describe(stages, accuracy).write(card_path)
-    if not (user_directory() / checkpoint.name).exists():
-        install(checkpoint, Card.read(card_path), name)
+    if name not in all_models():
+        install(checkpoint, Card.read(card_path), name, overwrite=True)  # what is there is the same, without its card
     print(_summary(name, accuracy, card_path))
 
 

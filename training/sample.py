@@ -33,7 +33,7 @@ from metatomic_ase import MetatomicCalculator
 from tqdm import tqdm
 
 from ipi_darkforces.cli import entry
-from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.errors import DarkforcesError, one_line
 
 TIMESTEP = 1.0 * units.fs
 FRICTION = 0.05 / units.fs  # strong: new temperatures arrive within a few steps, dynamics is of no interest
@@ -122,8 +122,11 @@ def _sample_to_file(args: argparse.Namespace) -> None:
     if args.output.exists():
         raise DarkforcesError(f"'{args.output}' exists; give another --output")
     folder = args.output.with_suffix(".branches")
-    starts = ase.io.read(args.structures, index=":")
-    write_frames(args.output, sample(MetatomicCalculator(args.model), starts, folder, args.branches, seed=args.seed))
+    try:
+        starts, calculator = ase.io.read(args.structures, index=":"), MetatomicCalculator(args.model)
+    except Exception as error:  # ase's and torch's readers raise anything on a file that they cannot read
+        raise DarkforcesError(f"structures or model cannot be read: {one_line(error)}") from error
+    write_frames(args.output, sample(calculator, starts, folder, args.branches, seed=args.seed))
     shutil.rmtree(folder)
 
 

@@ -9,20 +9,23 @@ import pickle
 import re
 import subprocess
 import sys
+import textwrap
 import time
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import metatomic.torch  # noqa: F401  (or no checkpoint can be read, for the classes in it)
 import torch
 from data import put_in_place
-from omegaconf import OmegaConf
+from metatrain.utils.architectures import check_architecture_options, get_default_hypers
+from metatrain.utils.pydantic import validate_base_options
+from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from ipi_darkforces.errors import DarkforcesError, one_line
+from ipi_darkforces.errors import DarkforcesError
 
 OPTIONS = Path(__file__).parent / "options"
 
@@ -54,6 +57,26 @@ class Stage:
         """The same, exported."""
         return self.folder / "model.pt"
 
+    def options(self) -> DictConfig:
+        """What metatrain gets, checked as metatrain does.
+
+        :raises DarkforcesError: if metatrain would not accept it
+        """
+        try:
+            options = OmegaConf.merge(
+                OmegaConf.load(OPTIONS / f"{self.name}.yaml"), OmegaConf.from_dotlist(list(self.overrides))
+            )
+            assert isinstance(options, DictConfig)
+            validate_base_options(OmegaConf.to_container(options))
+            name = options.architecture.name
+            whole = OmegaConf.merge({"architecture": get_default_hypers(name)}, options)
+            check_architecture_options(name, OmegaConf.to_container(whole.architecture))
+        except Exception as error:  # metatrain, pydantic, OmegaConf and yaml raise many kinds, with many lines
+            raise DarkforcesError(
+                f"metatrain does not accept the options of stage {self.name}: {_in_brief(str(error))}"
+            ) from error
+        return options
+
     def train(self) -> None:
         """Train to the end, from wherever it was left.
 
@@ -66,9 +89,9 @@ class Stage:
             epochs = self._write_options()
             returncode = self._run(epochs, lock)
         if returncode != 0:
-            raise DarkforcesError(
-                f"metatrain failed on stage {self.name}: {_last_error(self.folder / 'metatrain.log')}"
-            )
+            log = self.folder / "metatrain.log"
+            reason = f"killed by signal {-returncode}" if returncode < 0 else _last_error(log)
+            raise DarkforcesError(f"metatrain failed on stage {self.name}: {reason} (see {log})")
         os.replace(self.folder / "unfinished.pt", self.exported)
         os.replace(self.folder / "unfinished.ckpt", self.checkpoint)
         for leftover in [*self.folder.glob("outputs/*/*/*.ckpt"), *self.folder.glob("outputs/*/*/*.pt")]:
@@ -80,7 +103,7 @@ class Stage:
         start = newest_checkpoint(self.folder)
         if start is not None:
             command += ["--restart", str(start.relative_to(self.folder))]
-        with open(self.folder / "metatrain.log", "a") as log:
+        with open(self.folder / "metatrain.log", "w") as log:
             process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT, pass_fds=[lock])
             try:
                 _watch(process, self, epochs)
@@ -100,19 +123,16 @@ class Stage:
             yield lock.fileno()
 
     def _write_options(self) -> int:
-        """Put the options into the folder; the number of epochs."""
-        options = OmegaConf.merge(
-            OmegaConf.load(OPTIONS / f"{self.name}.yaml"), OmegaConf.from_dotlist(list(self.overrides))
-        )
+        """Put the options into the folder, where they stay once there is a checkpoint; the number of epochs."""
+        options = self.options()
         text = OmegaConf.to_yaml(options)
         path = self.folder / "options.yaml"
-        if not path.exists():
-            put_in_place(path, text)
-        elif path.read_text() != text:
+        if path.exists() and path.read_text() != text and newest_checkpoint(self.folder) is not None:
             raise DarkforcesError(
                 f"stage {self.name} was begun with other options (see {path}); "
                 "give the same ones to go on, or another --output to begin anew"
             )
+        put_in_place(path, text)
         return int(options.architecture.training.num_epochs)
 
     def history(self) -> list[Epoch]:
@@ -146,9 +166,10 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def _is_whole(checkpoint: Path) -> bool:
+    """Whether all of it is there; zipfile would take an archive within a half-written one for the whole."""
     try:
         torch.load(checkpoint, map_location="cpu", weights_only=False)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, OSError):
+    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError):
         return False
     return True
 
@@ -208,6 +229,11 @@ def _seconds(log: Path) -> dict[int, float]:
 
 
 def _last_error(log: Path) -> str:
-    lines = [line for line in log.read_text().splitlines() if line.strip()]
-    errors = [line for line in lines if "Error" in line or "ERROR" in line]
-    return f"{one_line(Exception((errors or lines or ['no output'])[-1]))} (see {log})"
+    """What metatrain complains about, which comes after its thanks for reporting it; if it does not, its last line."""
+    _, thanks, complaint = log.read_text().rpartition("Thank you!\n")
+    lines = [line for line in complaint.splitlines() if line.strip()]
+    return _in_brief(complaint if thanks else (lines or ["no output"])[-1])
+
+
+def _in_brief(text: str) -> str:
+    return textwrap.shorten(text, 300, placeholder=" ...")

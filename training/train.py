@@ -47,15 +47,26 @@ def train(recipe: str, source: Source, output: Path, name: str, branches: int, o
     :param overrides: for metatrain's options, as ``STAGE:option=value``
     :raises DarkforcesError: if anything the user gave cannot be used
     """
-    check_free(name, output)  # before the hours, not after
-    output.mkdir(parents=True, exist_ok=True)
-    prepare(source, output)
     stages = [Stage(stage, output / stage, _overrides(overrides, stage)) for stage in RECIPES[recipe]]
+    check_free(name, output)  # before the hours, not after
+    for stage in stages:
+        stage.options()
+    if branches < 1:
+        raise DarkforcesError(f"--branches {branches}: expected at least one")
+    _make(output)
+    prepare(source, output)
     for previous, stage in zip([None, *stages], stages, strict=False):
         if stage.name == "pet-m-distilled" and previous is not None:
             _label_by_itself(previous, output, branches)
         stage.train()
     publish(stages, output, name)
+
+
+def _make(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DarkforcesError(f"--output '{output}' cannot be made: {error.strerror}") from error
 
 
 def _overrides(overrides: list[str], stage: str) -> list[str]:
