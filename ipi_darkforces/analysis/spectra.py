@@ -1,0 +1,764 @@
+"""How atoms move: velocity autocorrelation, its spectrum, diffusion.
+
+Conventions. Velocities and positions are relative to the centre of mass of all atoms. The velocity autocorrelation
+function of a species s is weighted by mass and given as a temperature,
+
+    c_vv(t) = Σ_{i∈s} m_i ⟨v_i(0)·v_i(t)⟩ / (3 k_B (N_s - M_s / M)),
+
+where M_s / M, the share of the species in the total mass, is its share of the three degrees of freedom of the centre of
+mass: c_vv(0) is the kinetic temperature of the species (i-PI's convention with ``fixcom``). ``all`` is all atoms; since
+its degrees of freedom count alike, it is the density of vibrational states of a harmonic system. The paper (section
+4.4, figure 3) does not say whether its velocities are weighted: for one species it makes no difference.
+
+The spectrum ĉ_vv is the one-sided Fourier transform against the wavenumber ν̃ = ω / (2π c), in K cm, so that
+∫_0^∞ ĉ_vv dν̃ = c_vv(0) = T. Its limit at zero gives the diffusion coefficient of a species of mass m,
+
+    D = 1/3 ∫_0^∞ ⟨v(0)·v(t)⟩ dt = k_B / (4 c m) ĉ_vv(0)      (velocities per atom, D. Frenkel and B. Smit,
+                                                              Understanding Molecular Simulation, eq. 4.4.11)
+
+which is also a sixth of the slope of the mean squared displacement (eq. 4.4.9 there). Both are relative to the centre
+of mass, which makes them smaller by 1/N for N independent particles, and not corrected for the size of the cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import scipy.constants
+import scipy.fft
+import scipy.signal
+import scipy.stats
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..errors import DarkforcesError
+from .statistics import Estimate
+from .trajectory import Block
+
+BOLTZMANN = scipy.constants.k / (scipy.constants.atomic_mass * 1e4)  # amu Å²/ps²/K
+LIGHT = scipy.constants.c * 1e-10  # cm/ps
+CM2_PER_S = 1e-4  # of one Å²/ps
+ALL = "all"
+
+# A number of segments from which the spread between them is known well enough.
+ENOUGH_SEGMENTS = 8
+# The shortest segment, in frames.
+SHORTEST = 32
+# Double precision numbers to keep in memory at a time: 128 MiB.
+MEMORY = 2**24
+# Nothing vibrates much faster than O-H (cm⁻¹), in steps by the mass of the lightest atom (amu).
+FASTEST = ((1.5, 4000.0), (3.0, 3000.0))
+# Share of the kinetic energy in the upper tenth of the spectrum that tells that faster motion was folded in.
+FOLDED = 0.03
+
+
+class Batches:
+    """Averages over successive stretches of time of arrays that come one by one, in bounded memory.
+
+    When there are too many stretches, neighbours are merged: there are always between 32 and 63 of them once 32 arrays
+    have come.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._size = 1
+        self._total: np.ndarray | float = 0.0
+        self._open: np.ndarray | float = 0.0
+        self._closed: list[np.ndarray] = []
+
+    def add(self, values: np.ndarray) -> None:
+        """The next array; all of them have the same shape."""
+        self.count += 1
+        self._total = self._total + values
+        self._open = self._open + values
+        if self.count % self._size == 0:
+            self._closed.append(np.asarray(self._open) / self._size)
+            self._open = 0.0
+        if len(self._closed) == 64:
+            self._closed = [(a + b) / 2.0 for a, b in zip(self._closed[::2], self._closed[1::2], strict=True)]
+            self._size *= 2
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Average of all arrays."""
+        return np.asarray(self._total) / self.count
+
+    @property
+    def means(self) -> np.ndarray:
+        """Average of each stretch, shape (n_batches, ...); what came after the last whole stretch is left out."""
+        return np.array(self._closed)
+
+
+def standard_errors(means: np.ndarray) -> tuple[np.ndarray, float]:
+    """Standard errors of the average of successive batch means (n, ...), and their degrees of freedom.
+
+    The errors, of shape (...), are NaN if the run is too short to know them. Batches are merged in pairs until
+    neighbours are uncorrelated (H. Flyvbjerg and H. G. Petersen, J. Chem. Phys. 91, 461 (1989)), on average over all
+    that is in the array: one value alone says little about its correlation. What is left of it with less than 16
+    batches enters the errors.
+    """
+    if len(means) < 4:
+        return np.full(means.shape[1:], np.nan), np.inf
+    correlation = _neighbour_correlation(means)
+    while correlation > 0.1 and len(means) >= 16:
+        n = len(means) // 2
+        means = means[-2 * n :].reshape(n, 2, *means.shape[1:]).mean(axis=1)
+        correlation = _neighbour_correlation(means)
+    n = len(means)
+    if correlation > 0.5:
+        return np.full(means.shape[1:], np.nan), np.inf
+    correlated = 1.0 + 2.0 * correlation if correlation > 0.1 else 1.0
+    return means.std(axis=0, ddof=1) * np.sqrt(correlated / n), n - 1.0
+
+
+def widening(freedom: float) -> float:
+    """What makes two standard errors with few degrees of freedom the 95 % interval: for curves with shaded errors.
+
+    An `Estimate` keeps its degrees of freedom instead.
+    """
+    return float(scipy.stats.t.ppf(0.975, freedom) / scipy.stats.norm.ppf(0.975))
+
+
+def curve_errors(means: np.ndarray) -> np.ndarray:
+    """Standard errors of a curve, from batch means (n, ...), widened so that two of them are the 95 % interval."""
+    errors, freedom = standard_errors(means)
+    return errors * widening(freedom)
+
+
+def _neighbour_correlation(means: np.ndarray) -> float:
+    """Correlation of batch means (n, ...) with the next one, averaged over all of them that vary."""
+    fluctuations = means - means.mean(axis=0)
+    variances = np.square(fluctuations).sum(axis=0)
+    products = (fluctuations[1:] * fluctuations[:-1]).sum(axis=0)
+    varying = variances > 1e-20 * np.square(means).sum(axis=0)
+    if not varying.any():
+        return 0.0
+    # The mean was taken from the same values, which lowers what is found by 1/n.
+    return float((products[varying] / variances[varying]).mean()) + 1.0 / len(means)
+
+
+def estimate(value: float, error: float, freedom: float) -> Estimate:
+    """A value and its error, which may be NaN for not known."""
+    return Estimate(float(value), float(error), freedom) if np.isfinite(error) else Estimate(float(value), None)
+
+
+def even(blocks: Iterable[Block]) -> tuple[float, Iterator[Block]]:
+    """The interval between frames in ps, and the blocks again, checked as they go by.
+
+    :raises DarkforcesError: here if there are less than two frames; later at a frame that is not one interval after the
+        one before, or that has NaN or infinite values
+    """
+    iterator = iter(blocks)
+    first: list[Block] = []
+    times = np.empty(0)
+    while len(times) < 2:
+        block = next(iterator, None)
+        if block is None:
+            raise DarkforcesError(f"the trajectory has {len(times)} frame(s): expected at least two")
+        first.append(block)
+        times = np.concatenate([times, block.times])
+    interval = float(times[1] - times[0])
+    return interval, _checked(chain(first, iterator), interval)
+
+
+def _checked(blocks: Iterable[Block], interval: float) -> Iterator[Block]:
+    last = None
+    for block in blocks:
+        times = block.times if last is None else np.concatenate([[last], block.times])
+        steps = np.diff(times)
+        # Files have their times rounded.
+        wrong = np.flatnonzero(np.abs(steps - interval) > 0.01 * interval)
+        if len(wrong):
+            raise DarkforcesError(
+                f"frames are {interval:.6g} ps apart at first, but {steps[wrong[0]]:.6g} ps before the frame at "
+                f"{times[wrong[0] + 1]:.6g} ps: expected even intervals"
+            )
+        bad = np.flatnonzero(~np.isfinite(block.values).all(axis=(1, 2)))
+        if len(bad):
+            raise DarkforcesError(f"values are NaN or infinite in the frame at {block.times[bad[0]]:.6g} ps")
+        last = block.times[-1] if len(block.times) else last
+        yield block
+
+
+def relative(values: np.ndarray, masses: np.ndarray) -> np.ndarray:
+    """Velocities or unwrapped positions (n, n_atoms, 3) relative to the centre of mass.
+
+    A single atom stays as it is: nothing would be left of it.
+    """
+    if len(masses) == 1:
+        return values
+    return values - np.tensordot(values, masses / masses.sum(), (1, 0))[:, None, :]
+
+
+def _species(symbols: Sequence[str] | np.ndarray) -> tuple[str, ...]:
+    """Each species once, in the order of the file."""
+    return tuple(dict.fromkeys(str(symbol) for symbol in symbols))
+
+
+def _check_atoms(n_atoms: int, symbols: Sequence[str] | np.ndarray, masses: np.ndarray) -> None:
+    if not n_atoms == len(symbols) == len(masses):
+        raise DarkforcesError(
+            f"{len(symbols)} symbols and {len(masses)} masses were given for {n_atoms} atoms: expected one of each"
+        )
+
+
+# --- Velocities -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """Velocity autocorrelation of a run and what follows from it; conventions as in the docstring of the module.
+
+    :param name: of the run
+    :param rows: what the rows of the arrays are: ``all``, then each species
+    :param wavenumbers: cm⁻¹, shape (n,)
+    :param spectrum: ĉ_vv in K cm, shape (n_rows, n)
+    :param spectrum_errors: standard errors (see `curve_errors`), NaN if not known, shape (n_rows, n)
+    :param lags: ps, shape (m,)
+    :param correlation: c_vv in K, shape (n_rows, m)
+    :param correlation_errors: standard errors (see `curve_errors`), NaN if not known, shape (n_rows, m)
+    :param temperatures: K, for each row
+    :param diffusion: Å²/ps, from ω → 0, for each species
+    :param duration: of the trajectory, ps
+    :param interval: between frames, ps
+    :param segment: length of the stretches of time whose spectra are averaged, ps
+    :param n_segments: how many of them there were; neighbours overlap by half
+    :param remarks: what a reader must know
+    """
+
+    name: str
+    rows: tuple[str, ...]
+    wavenumbers: np.ndarray
+    spectrum: np.ndarray
+    spectrum_errors: np.ndarray
+    lags: np.ndarray
+    correlation: np.ndarray
+    correlation_errors: np.ndarray
+    temperatures: dict[str, Estimate]
+    diffusion: dict[str, Estimate]
+    duration: float
+    interval: float
+    segment: float
+    n_segments: int
+    remarks: tuple[str, ...]
+
+    @property
+    def resolution(self) -> float:
+        """Width of a sharp line in the spectrum, at half its height, in cm⁻¹: that of the Hann window."""
+        return 1.44 / (self.segment * LIGHT)
+
+    def as_json(self) -> dict[str, object]:
+        """For machines: values and standard errors, units in the names; the curves are in `columns`."""
+        return {
+            "name": self.name,
+            "picoseconds": self.duration,
+            "interval_ps": self.interval,
+            "segment_ps": self.segment,
+            "segments": self.n_segments,
+            "resolution_per_cm": self.resolution,
+            "temperature_K": {row: value.as_json() for row, value in self.temperatures.items()},
+            "diffusion_A2_per_ps": {row: value.as_json() for row, value in self.diffusion.items()},
+            "diffusion_cm2_per_s": {row: value.times(CM2_PER_S).as_json() for row, value in self.diffusion.items()},
+            "remarks": list(self.remarks),
+        }
+
+    def table(self) -> list[dict[str, str]]:
+        """For readers: one line for each species."""
+        return [
+            {
+                "run": self.name,
+                "species": row,
+                "temperature": self.temperatures[row].text("K"),
+                **_diffusion_cells(self.diffusion.get(row)),
+            }
+            for row in self.rows
+        ]
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The spectrum, for CSV: arrays of one length by their names, with units."""
+        return {
+            "wavenumber_per_cm": self.wavenumbers,
+            **_columns(self.rows, self.spectrum, self.spectrum_errors, "K_cm"),
+        }
+
+    def correlation_columns(self) -> dict[str, np.ndarray]:
+        """The autocorrelation function, for CSV: arrays of one length by their names, with units."""
+        return {"time_ps": self.lags, **_columns(self.rows, self.correlation, self.correlation_errors, "K")}
+
+
+def _columns(rows: Sequence[str], values: np.ndarray, errors: np.ndarray, unit: str) -> dict[str, np.ndarray]:
+    columns = {}
+    for row, value, error in zip(rows, values, errors, strict=True):
+        columns[f"{row}_{unit}"] = value
+        columns[f"{row}_error_{unit}"] = error
+    return columns
+
+
+def _diffusion_cells(diffusion: Estimate | None) -> dict[str, str]:
+    """A diffusion coefficient (Å²/ps) in both units, in a table."""
+    if diffusion is None:
+        return {"diffusion": "", "diffusion, cgs": ""}
+    scaled = diffusion.times(CM2_PER_S * 1e5)
+    return {"diffusion": diffusion.text("Å²/ps"), "diffusion, cgs": scaled.text("1e-5 cm²/s")}
+
+
+def spectra(
+    name: str,
+    blocks: Iterable[Block],
+    symbols: Sequence[str] | np.ndarray,
+    masses: np.ndarray,
+    longest: float = 8.0,
+) -> Spectra:
+    """Velocity autocorrelation and its spectrum by Welch's method: Hann window, segments that overlap by half.
+
+    Segments are as long as leaves at least eight of them, `longest` at most; a long segment resolves narrow lines and
+    comes close to ω = 0, many segments have small error bars. Each is padded by zeros to twice its length, so that the
+    inverse transform of its spectrum, divided by the autocorrelation of the window, is c_vv without any bias
+    (Wiener-Khinchin).
+
+    :param name: of the run
+    :param blocks: velocities in Å/ps at even intervals
+    :param symbols: chemical symbol of each atom, shape (n_atoms,)
+    :param masses: amu, shape (n_atoms,)
+    :param longest: ps
+    :raises DarkforcesError: for less than 32 frames, uneven intervals, NaN, or lists of atoms that do not match
+    """
+    interval, checked = even(blocks)
+    rows = (ALL, *_species(symbols))
+    collected, n_frames = _collect(checked, symbols, masses, max(SHORTEST, round(longest / interval)))
+    power = collected.batches.mean
+    means = collected.batches.means
+    wavenumbers = scipy.fft.rfftfreq(collected.padded, interval * LIGHT)
+    density = 2.0 * LIGHT * interval / collected.window_energy
+    n_lags = collected.length // 2
+
+    def correlation(values: np.ndarray) -> np.ndarray:
+        return scipy.fft.irfft(values, collected.padded)[..., :n_lags] / collected.window_correlation[:n_lags]
+
+    errors, freedom = standard_errors(means)
+    average, averages = correlation(power), np.array([correlation(batch) for batch in means])
+    # Whether c_vv(0) alone is correlated between segments is a matter of its own.
+    hot, hot_freedom = standard_errors(averages[:, :, 0])
+    temperatures = [estimate(*pair, hot_freedom) for pair in zip(average[:, 0], hot, strict=True)]
+    zero = _at_zero(average, interval)
+    zero_errors, zero_freedom = standard_errors(_at_zero(averages, interval))
+    at_zero = [estimate(*pair, zero_freedom) for pair in zip(zero, zero_errors, strict=True)]
+    return Spectra(
+        name=name,
+        rows=rows,
+        wavenumbers=wavenumbers,
+        spectrum=density * power,
+        spectrum_errors=density * widening(freedom) * errors,
+        lags=interval * np.arange(n_lags),
+        correlation=average,
+        correlation_errors=curve_errors(averages),
+        temperatures=dict(zip(rows, temperatures, strict=True)),
+        diffusion={
+            row: value.times(_diffusion_per_density(row, symbols, masses))
+            for row, value in zip(rows[1:], at_zero[1:], strict=True)
+        },
+        duration=interval * (n_frames - 1),
+        interval=interval,
+        segment=interval * collected.length,
+        n_segments=collected.batches.count,
+        remarks=_remarks(interval, wavenumbers, power[0], masses, errors),
+    )
+
+
+def _at_zero(correlation: np.ndarray, interval: float) -> np.ndarray:
+    """ĉ_vv at ω → 0 in K cm, shape (...), from c_vv in K up to half a segment, shape (..., m).
+
+    The window of the segments would take from c_vv before it has decayed, and smear out what the spectrum is at ω = 0
+    over the first wavenumbers. Here it counts in full up to a quarter of the segment and less and less from there on
+    (D. N. Politis and J. P. Romano, J. Time Ser. Anal. 16, 67 (1995)).
+    """
+    m = correlation.shape[-1]
+    window = np.clip(2.0 - 2.0 * np.arange(m) / m, 0.0, 1.0)
+    window[1:] *= 2.0  # negative times
+    return 2.0 * LIGHT * interval * (correlation @ window)
+
+
+def _diffusion_per_density(row: str, symbols: Sequence[str] | np.ndarray, masses: np.ndarray) -> float:
+    """D / ĉ_vv(0) of a species, in Å²/ps/(K cm): per atom again, without the share of the centre of mass."""
+    of_row = np.asarray(symbols) == row
+    return float(BOLTZMANN / (4.0 * LIGHT) * _degrees(of_row, masses) / masses[of_row].sum())
+
+
+def _degrees(of_row: np.ndarray, masses: np.ndarray) -> float:
+    """A third of the degrees of freedom of some of the atoms, N_s - M_s / M; see the docstring of the module."""
+    return float(of_row.sum() - (masses[of_row].sum() / masses.sum() if len(masses) > 1 else 0.0))
+
+
+def _collect(
+    blocks: Iterable[Block], symbols: Sequence[str] | np.ndarray, masses: np.ndarray, longest: int
+) -> tuple[_Segments, int]:
+    """The power spectra of the longest segments of which there are enough, and the number of frames.
+
+    How long the trajectory is shows only at its end: several lengths are followed at once, and the shorter ones given
+    up when a longer one has enough segments.
+    """
+    running: list[_Segments] = []
+    n_frames = 0
+    for block in blocks:
+        if not n_frames:
+            _check_atoms(block.values.shape[1], symbols, masses)
+            longest = max(SHORTEST, min(longest, MEMORY // (3 * len(masses))))
+            lengths = [longest]
+            while lengths[-1] >= 2 * SHORTEST:
+                lengths.append(lengths[-1] // 2)
+            running = [_Segments(length, symbols, masses) for length in lengths]
+        n_frames += len(block.times)
+        velocities = relative(block.values, masses).reshape(len(block.times), -1)
+        for i, segments in enumerate(running):
+            segments.add(velocities)
+            if segments.batches.count >= ENOUGH_SEGMENTS:
+                del running[i + 1 :]
+                break
+    with_segments = [segments for segments in running if segments.batches.count]
+    if not with_segments:
+        raise DarkforcesError(f"the trajectory has {n_frames} frames: expected at least {SHORTEST} for a spectrum")
+    enough = [segments for segments in with_segments if segments.batches.count >= ENOUGH_SEGMENTS]
+    return (enough or with_segments[-1:])[0], n_frames
+
+
+class _Segments:
+    """Power spectra of overlapping segments of one length of the trajectory.
+
+    :param length: in frames
+    :param symbols: of the atoms
+    :param masses: amu
+    """
+
+    def __init__(self, length: int, symbols: Sequence[str] | np.ndarray, masses: np.ndarray):
+        self.length = length
+        self.batches = Batches()
+        self.padded = 2 * scipy.fft.next_fast_len(length, real=True)
+        self._window = scipy.signal.windows.hann(length, sym=False)
+        self.window_energy = float(np.square(self._window).sum())
+        self.window_correlation = scipy.fft.irfft(np.abs(scipy.fft.rfft(self._window, self.padded)) ** 2, self.padded)
+        rows = [np.ones(len(masses), dtype=bool), *(np.asarray(symbols) == s for s in _species(symbols))]
+        weights = [np.where(row, masses, 0.0) / (3.0 * BOLTZMANN * _degrees(row, masses)) for row in rows]
+        self._weights = np.repeat(np.array(weights), 3, axis=1)
+        # Segments of one component lie together: that is how they are transformed.
+        self._buffer = np.empty((3 * len(masses), length))
+        self._filled = 0
+
+    def add(self, velocities: np.ndarray) -> None:
+        """Successive frames, shape (n, 3 n_atoms)."""
+        start = 0
+        while start < len(velocities):
+            frames = velocities[start : start + self.length - self._filled]
+            self._buffer[:, self._filled : self._filled + len(frames)] = frames.T
+            self._filled += len(frames)
+            start += len(frames)
+            if self._filled == self.length:
+                self.batches.add(self._power())
+                half = self.length // 2
+                self._buffer[:, : self.length - half] = self._buffer[:, half:].copy()
+                self._filled = self.length - half
+
+    def _power(self) -> np.ndarray:
+        """Squared transforms of the segment, summed over the components of each row, shape (n_rows, n_wavenumbers)."""
+        power = np.zeros((len(self._weights), self.padded // 2 + 1))
+        # Few components at a time: the transforms stay in the cache.
+        for start in range(0, len(self._buffer), 16):
+            part = slice(start, start + 16)
+            transform = scipy.fft.rfft(self._buffer[part] * self._window, self.padded, axis=1)
+            power += self._weights[:, part] @ (np.square(transform.real) + np.square(transform.imag))
+        return power
+
+
+def _remarks(
+    interval: float, wavenumbers: np.ndarray, power: np.ndarray, masses: np.ndarray, errors: np.ndarray
+) -> tuple[str, ...]:
+    remarks = []
+    nyquist = 0.5 / (interval * LIGHT)
+    sampled = f"velocities every {1000 * interval:.3g} fs resolve motion up to {nyquist:.0f} cm⁻¹"
+    fastest = next((fastest for mass, fastest in FASTEST if masses.min() < mass), 0.0)
+    folded = power[wavenumbers > 0.9 * nyquist].sum() / power.sum()
+    if nyquist < fastest:
+        remarks.append(f"{sampled}, but the lightest atoms move at up to {fastest:.0f} cm⁻¹: peaks are folded")
+    elif folded > FOLDED:
+        remarks.append(
+            f"{sampled}, but {100 * folded:.0f} % of the energy is at the end of this range: faster is folded"
+        )
+    if np.isnan(errors).any():
+        remarks.append("too short for error bars")
+    return tuple(remarks)
+
+
+# --- Positions ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Displacements:
+    """Mean squared displacements of a run, relative to the centre of mass.
+
+    :param name: of the run
+    :param rows: the species, which the rows of the arrays are
+    :param lags: ps, shape (n,)
+    :param squares: mean squared displacement in Å², shape (n_rows, n)
+    :param errors: standard errors (see `curve_errors`), NaN if not known, shape (n_rows, n)
+    :param window: lags, from and to, whose slope gives the diffusion coefficient, ps
+    :param diffusion: Å²/ps, for each species
+    :param duration: of the trajectory, ps
+    :param remarks: what a reader must know
+    """
+
+    name: str
+    rows: tuple[str, ...]
+    lags: np.ndarray
+    squares: np.ndarray
+    errors: np.ndarray
+    window: tuple[float, float]
+    diffusion: dict[str, Estimate]
+    duration: float
+    remarks: tuple[str, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """For machines: values and standard errors, units in the names; the curves are in `columns`."""
+        return {
+            "name": self.name,
+            "picoseconds": self.duration,
+            "window_ps": list(self.window),
+            "diffusion_A2_per_ps": {row: value.as_json() for row, value in self.diffusion.items()},
+            "diffusion_cm2_per_s": {row: value.times(CM2_PER_S).as_json() for row, value in self.diffusion.items()},
+            "remarks": list(self.remarks),
+        }
+
+    def table(self) -> list[dict[str, str]]:
+        """For readers: one line for each species."""
+        return [{"run": self.name, "species": row, **_diffusion_cells(self.diffusion[row])} for row in self.rows]
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """For CSV: arrays of one length by their names, with units."""
+        return {"time_ps": self.lags, **_columns(self.rows, self.squares, self.errors, "A2")}
+
+
+def displacements(
+    name: str,
+    blocks: Iterable[Block],
+    symbols: Sequence[str] | np.ndarray,
+    masses: np.ndarray,
+    longest: float = 10.0,
+) -> Displacements:
+    """Mean squared displacements, and diffusion coefficients from their slope by least squares.
+
+    The slope is taken between t/2 and t, where t is a twelfth of the trajectory but not more than `longest`. For its
+    error bar it is computed from each time origin, and the series of these is averaged in batches.
+
+    :param name: of the run
+    :param blocks: positions in Å at even intervals, wrapped into the cell or not
+    :param symbols: chemical symbol of each atom, shape (n_atoms,)
+    :param masses: amu, shape (n_atoms,)
+    :param longest: ps
+    :raises DarkforcesError: for less than 48 frames, uneven intervals, NaN, or lists of atoms that do not match
+    """
+    interval, checked = even(blocks)
+    jumps: list[int] = []
+    positions, stride, n_frames = _thinned(unwrapped(checked, jumps), symbols, masses)
+    last = min(len(positions) // 12, round(longest / (stride * interval)))
+    if last < 4:
+        raise DarkforcesError(f"the trajectory has {n_frames} frames: expected at least 48 for displacements")
+    species = _species(symbols)
+    fitted = np.unique(np.linspace(last // 2, last, 12).round().astype(int))
+    shown = np.unique(np.geomspace(1, last, 40).round().astype(int))
+    lags = np.union1d(fitted, shown)
+    squares = _squares(positions, lags, species, symbols)
+    times = lags * stride * interval
+    mean = squares.mean(axis=1)
+    weights = np.where(np.isin(lags, fitted), times - times[np.isin(lags, fitted)].mean(), 0.0)
+    # ⟨|Δr|²⟩ = 6 D t
+    slopes = squares @ weights / np.square(weights).sum() / 6.0
+    errors = np.array([curve_errors(_batched(row)) for row in squares])
+    remarks = _displacement_remarks(sum(jumps), times, mean, species, errors)
+    return Displacements(
+        name=name,
+        rows=species,
+        lags=times,
+        squares=mean,
+        errors=errors,
+        window=(float(times[lags == fitted[0]][0]), float(times[-1])),
+        diffusion={
+            row: estimate(series.mean(), *_mean_error(series)) for row, series in zip(species, slopes, strict=True)
+        },
+        duration=interval * (n_frames - 1),
+        remarks=remarks,
+    )
+
+
+def unwrapped(blocks: Iterable[Block], jumps: list[int] | None = None) -> Iterator[Block]:
+    """Positions that were wrapped into the cell, made continuous: no atom moves by half a cell from frame to frame.
+
+    :param blocks: positions, of which those that were not wrapped stay as they are, to the last bit
+    :param jumps: appended to: the number of jumps that were taken back in each block
+    """
+    last: np.ndarray | None = None
+    shifts: np.ndarray | float = 0.0
+    for block in blocks:
+        # Without a cell vector (zeros) there is nothing to wrap along it: the pseudo-inverse leaves zeros.
+        fractional = block.values @ np.linalg.pinv(block.cells)
+        before = fractional[:1] if last is None else last[None]
+        steps = np.rint(np.diff(fractional, axis=0, prepend=before))
+        last = fractional[-1] if len(fractional) else last
+        total = np.cumsum(steps, axis=0) + shifts
+        shifts = total[-1] if len(total) else shifts
+        if jumps is not None:
+            jumps.append(int(np.count_nonzero(steps)))
+        yield Block(block.times, block.values - total @ block.cells, block.cells) if np.any(total) else block
+
+
+def _thinned(
+    blocks: Iterable[Block], symbols: Sequence[str] | np.ndarray, masses: np.ndarray
+) -> tuple[np.ndarray, int, int]:
+    """Positions relative to the centre of mass (n, n_atoms, 3), every how many-th frame these are, frames in all.
+
+    As many frames as memory allows: long lags need few of them.
+    """
+    kept: list[np.ndarray] = []
+    stride, n_frames = 1, 0
+    for block in blocks:
+        if not n_frames:
+            _check_atoms(block.values.shape[1], symbols, masses)
+        first = -n_frames % stride
+        kept.extend(relative(block.values[first::stride], masses).copy())
+        n_frames += len(block.times)
+        while len(kept) * 3 * len(masses) > MEMORY and len(kept) > 1000:
+            kept = kept[::2]
+            stride *= 2
+    return np.array(kept), stride, n_frames
+
+
+def _squares(
+    positions: np.ndarray, lags: np.ndarray, species: Sequence[str], symbols: Sequence[str] | np.ndarray
+) -> np.ndarray:
+    """Squared displacements averaged over the atoms of each species, shape (n_species, n_origins, n_lags).
+
+    :param positions: unwrapped, shape (n, n_atoms, 3)
+    :param lags: in frames, increasing
+    """
+    # Origins that are much closer than the longest lag tell nothing new.
+    origins = np.arange(0, len(positions) - lags[-1], max(1, lags[-1] // 50))
+    of_species = np.array([np.asarray(symbols) == s for s in species], dtype=float)
+    of_species /= of_species.sum(axis=1, keepdims=True)
+    squares = np.empty((len(species), len(origins), len(lags)))
+    for i, origin in enumerate(origins):
+        moved = positions[origin + lags] - positions[origin]
+        squares[:, i] = of_species @ np.square(moved).sum(axis=2).T
+    return squares
+
+
+def _batched(series: np.ndarray) -> np.ndarray:
+    """Means of up to 64 successive stretches, of equal length, of a series (n, ...)."""
+    size = max(1, -(-len(series) // 64))
+    n = len(series) // size
+    return series[: n * size].reshape(n, size, *series.shape[1:]).mean(axis=1)
+
+
+def _mean_error(series: np.ndarray) -> tuple[float, float]:
+    """Standard error of the mean of a series (n,), and its degrees of freedom."""
+    errors, freedom = standard_errors(_batched(series))
+    return float(errors), freedom
+
+
+def _displacement_remarks(
+    jumps: int, times: np.ndarray, squares: np.ndarray, species: Sequence[str], errors: np.ndarray
+) -> tuple[str, ...]:
+    remarks = []
+    if jumps:
+        remarks.append(f"{jumps} jumps of half a cell or more were taken back as wrapping")
+    half = np.searchsorted(times, 0.5 * times[-1])
+    for row, square in zip(species, squares, strict=True):
+        power = np.log(square[-1] / square[half]) / np.log(times[-1] / times[half]) if square[half] > 0 else 0.0
+        if abs(power - 1.0) > 0.25:
+            remarks.append(
+                f"{row}: the squared displacement grows as t^{power:.2f} up to {times[-1]:.3g} ps, not yet as t"
+            )
+    if np.isnan(errors).any():
+        remarks.append("too short for error bars")
+    return tuple(remarks)
+
+
+# --- Pictures -------------------------------------------------------------------------------------------------------
+
+
+def band(axis: Axes, x: np.ndarray, values: np.ndarray, errors: np.ndarray, **line: object) -> None:
+    """A curve with two standard errors shaded; without shade where these are not known."""
+    (drawn,) = axis.plot(x, values, linewidth=1.2, **line)  # type: ignore[arg-type]
+    axis.fill_between(x, values - 2 * errors, values + 2 * errors, color=drawn.get_color(), alpha=0.25, linewidth=0)
+
+
+def tidy(axis: Axes) -> None:
+    """No more lines than needed."""
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.3)
+
+
+def draw(results: Sequence[Spectra], path: Path) -> None:
+    """One picture of one or several runs: spectra on the left, c_vv(t) / c_vv(0) on the right, a row for each species.
+
+    :param results: the runs
+    :param path: PNG or PDF to write
+    """
+    rows = tuple(dict.fromkeys(row for result in results for row in result.rows))
+    figure = Figure(figsize=(9.0, 0.8 + 1.9 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), 2, sharex="col", squeeze=False, width_ratios=[2, 1])
+    for (left, right), row in zip(axes, rows, strict=True):
+        for result in results:
+            if row in result.rows:
+                _draw_row(left, right, result, result.rows.index(row))
+        left.set_ylabel(f"$\\hat{{c}}_{{vv}}$ / (K cm), {row}")
+        right.set_ylabel("$c_{vv}(t)$ / $c_{vv}(0)$")
+        left.set_ylim(bottom=0)
+        right.axhline(0.0, color="0.4", linewidth=0.8)
+        tidy(left)
+        tidy(right)
+    axes[-1, 0].set_xlabel(r"$\omega\,/\,2\pi c$  /  cm$^{-1}$")
+    axes[-1, 1].set_xlabel("time / ps")
+    axes[-1, 0].set_xlim(0.0, max(_highest(result) for result in results))
+    axes[-1, 1].set_xlim(0.0, max(min(0.5, result.lags[-1]) for result in results))
+    axes[0, 0].legend(frameon=False)
+    figure.savefig(path, dpi=160)
+
+
+def _draw_row(left: Axes, right: Axes, result: Spectra, row: int) -> None:
+    band(left, result.wavenumbers, result.spectrum[row], result.spectrum_errors[row], label=result.name)
+    scale = result.correlation[row, 0]
+    shown = result.lags <= 0.5
+    band(
+        right, result.lags[shown], result.correlation[row, shown] / scale, result.correlation_errors[row, shown] / scale
+    )
+
+
+def _highest(result: Spectra) -> float:
+    """The wavenumber up to which there is anything to see, and a bit."""
+    seen = (result.spectrum > 0.01 * result.spectrum.max(axis=1, keepdims=True)).any(axis=0)
+    return float(min(1.15 * result.wavenumbers[np.flatnonzero(seen)[-1]], result.wavenumbers[-1]))
+
+
+def draw_displacements(results: Sequence[Displacements], path: Path) -> None:
+    """One picture of one or several runs: mean squared displacements against time, a panel for each species.
+
+    :param results: the runs
+    :param path: PNG or PDF to write
+    """
+    rows = tuple(dict.fromkeys(row for result in results for row in result.rows))
+    figure = Figure(figsize=(1.0 + 3.4 * len(rows), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(rows), squeeze=False)[0]
+    for axis, row in zip(axes, rows, strict=True):
+        for result in results:
+            if row in result.rows:
+                i = result.rows.index(row)
+                label = f"{result.name}: {result.diffusion[row].text('Å²/ps')}"
+                band(axis, result.lags, result.squares[i], result.errors[i], label=label)
+        axis.set_xlim(left=0)
+        axis.set_ylim(bottom=0)
+        axis.set_xlabel("time / ps")
+        axis.set_ylabel(f"mean squared displacement of {row} / Å²")
+        axis.legend(frameon=False, fontsize="small")
+        tidy(axis)
+    figure.savefig(path, dpi=160)
