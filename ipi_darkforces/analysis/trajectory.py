@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from ..errors import DarkforcesError
+
+logger = logging.getLogger(__name__)
+
 Quantity = Literal["positions", "velocities"]
-# Told how many of how many bytes have been read.
+# Told how many of how many bytes (or frames) have been read.
 Progress = Callable[[int, int], None]
 # Told, in one line, what is wrong with a file of which a part can be used.
 Notice = Callable[[str], None]
+
+# Numbers in a block, unless a single frame has more: 16 MB, and some hundred frames of some hundred atoms.
+_BLOCK = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -31,23 +39,66 @@ class Block:
     cells: np.ndarray
 
 
+class Frame(NamedTuple):
+    """One frame as it is read.
+
+    :param time: ps
+    :param values: shape (n_atoms, 3)
+    :param cell: Å, one cell vector per row, shape (3, 3)
+    :param place: where in the file it begins, for messages: ``line 195``
+    """
+
+    time: float
+    values: np.ndarray
+    cell: np.ndarray
+    place: str
+
+
+class Source(Protocol):
+    """A file that frames can be read from."""
+
+    def frames(self, progress: Progress | None, notice: Notice) -> Iterator[Frame]:
+        """All whole frames, in the order of time; `notice` is told what is wrong with the file."""
+        ...
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What is known about the time of frames besides what their file says.
+
+    :param timestep: ps between the steps that i-PI counts
+    :param interval: ps between frames; counts for files that say nothing about steps, and more than a time they name
+    """
+
+    timestep: float | None = None
+    interval: float | None = None
+
+
+UNKNOWN = Timing()
+
+
 @dataclass(frozen=True)
 class Trajectory:
     """Positions or velocities of a run, in a file.
 
     :param path: the file
     :param species: chemical symbols in the order of the atoms (i-PI's labels), shape (n_atoms,)
+    :param masses: amu, those that the program that wrote the file gives the species, shape (n_atoms,)
     :param quantity: ``positions`` or ``velocities``
-    :param interval: between the first two frames, ps; None if there is only one
+    :param interval: between the first two frames, ps; None if there is only one, or nothing says how far apart they are
+        (then the times of blocks just count frames)
+    :param source: reads the file
     """
 
     path: Path
     species: np.ndarray
+    masses: np.ndarray
     quantity: Quantity
     interval: float | None
+    source: Source = field(repr=False)
 
     def blocks(
-        self, progress: Progress | None = None, notice: Notice | None = None, regular: bool = False
+        self, progress: Progress | None = None, notice: Notice = logger.warning, regular: bool = False
     ) -> Iterator[Block]:
         """Read the file, block by block.
 
@@ -59,4 +110,53 @@ class Trajectory:
             else the frames have their true times, whatever these are
         :raises DarkforcesError: if there is not one whole frame
         """
-        raise NotImplementedError
+        frames = _finite(self.source.frames(progress, notice), self, notice)
+        if regular:
+            frames = _regular(frames, self, notice)
+        size = max(1, _BLOCK // (3 * len(self.species)))
+        batch: list[Frame] = []
+        empty = True
+        for frame in frames:
+            empty = False
+            batch.append(frame)
+            if len(batch) == size:
+                yield _stacked(batch)
+                batch = []
+        if batch:
+            yield _stacked(batch)
+        if empty:
+            raise DarkforcesError(f"'{self.path}' has not one frame of {self.quantity} that can be used")
+
+
+def _stacked(batch: list[Frame]) -> Block:
+    times, values, cells, _ = zip(*batch, strict=True)
+    return Block(np.array(times), np.stack(values), np.stack(cells))
+
+
+def _finite(frames: Iterator[Frame], trajectory: Trajectory, notice: Notice) -> Iterator[Frame]:
+    """Until the simulation exploded."""
+    for frame in frames:
+        bad = np.flatnonzero(~np.isfinite(frame.values).all(axis=1))
+        if len(bad):
+            atom = f"atom {bad[0]} ({trajectory.species[bad[0]]})"
+            notice(
+                f"'{trajectory.path}': {trajectory.quantity} are NaN or infinite for {atom} in the frame at "
+                f"{frame.place}; the frames before it are used"
+            )
+            return
+        yield frame
+
+
+def _regular(frames: Iterator[Frame], trajectory: Trajectory, notice: Notice) -> Iterator[Frame]:
+    """Until the interval between frames changes."""
+    last: float | None = None
+    interval = trajectory.interval or 1.0
+    for frame in frames:
+        if last is not None and abs(frame.time - last - interval) > 1e-3 * interval:
+            notice(
+                f"'{trajectory.path}': the frame at {frame.place} is {frame.time - last:.6g} ps after the one before "
+                f"it, but the first ones are {interval:.6g} ps apart; the frames before it are used"
+            )
+            return
+        last = frame.time
+        yield frame
