@@ -374,10 +374,11 @@ def _at_zero(correlation: np.ndarray, interval: float) -> np.ndarray:
 
     The window of the segments would take from c_vv before it has decayed, and smear out what the spectrum is at ω = 0
     over the first wavenumbers. Here it counts in full up to a quarter of the segment and less and less from there on
-    (D. N. Politis and J. P. Romano, J. Time Ser. Anal. 16, 67 (1995)).
+    (D. N. Politis and J. P. Romano, J. Time Ser. Anal. 16, 67 (1995)), smoothly, so that vibrations that have not
+    decayed cancel.
     """
     m = correlation.shape[-1]
-    window = np.clip(2.0 - 2.0 * np.arange(m) / m, 0.0, 1.0)
+    window = 0.5 + 0.5 * np.cos(np.pi * np.clip(2.0 * np.arange(m) / m - 1.0, 0.0, 1.0))
     window[1:] *= 2.0  # negative times
     return 2.0 * LIGHT * interval * (correlation @ window)
 
