@@ -20,10 +20,10 @@ import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 from ase.io.extxyz import key_val_str_to_dict, parse_properties
 from ipi.engine.properties import Trajectories
-from ipi.utils.units import Elements, unit_to_internal, unit_to_user
 
 from ..errors import DarkforcesError, one_line
 from .trajectory import UNKNOWN, Frame, Notice, Progress, Quantity, Timing, Trajectory
+from .units import factor_from_ipi, masses_of
 from .xyz import Layout, XyzSource, shown
 
 ASE_VELOCITY = 1000.0 * ase.units.fs  # Å/ps
@@ -143,34 +143,21 @@ def _ipi_head(path: Path, lines: list[bytes], timing: Timing) -> _Head:
     quantity = _IPI_QUANTITIES[name]
     dimension = known[name]["dimension"]
     try:
-        internal = unit_to_internal(dimension, unit, 1.0)
-        cell_internal = unit_to_internal("length", cell_unit, 1.0)
-    except (TypeError, KeyError) as error:
-        raise DarkforcesError(f"'{path}': line 2 has a unit that i-PI does not know: {one_line(error)}") from error
-    factor = internal * (angstrom_per_ps() if quantity == "velocities" else unit_to_user("length", "angstrom", 1.0))
+        factor, cell_factor = factor_from_ipi(dimension, unit), factor_from_ipi("length", cell_unit)
+    except DarkforcesError as error:
+        raise DarkforcesError(f"'{path}', line 2: {error}") from error
     labels = _labels(path, lines, 0)
     return _Head(
         labels,
-        ipi_masses(labels),
+        masses_of(labels),
         0,
         [_Quantity(quantity, (1, 2, 3), factor)],
         _IPI_STAMP if _IPI_STAMP.search(lines[1]) else None,
         timing.timestep,
         b"CELL",
         re.compile(rf"{name}\{{[^}}]*\}}".encode()) if name in units else re.compile(rb"CELL[(\[{]\w+"),
-        cell_internal * unit_to_user("length", "angstrom", 1.0),
+        cell_factor,
     )
-
-
-def angstrom_per_ps() -> float:
-    """What i-PI's internal unit of velocity is in Å/ps."""
-    return float(unit_to_user("length", "angstrom", 1.0) / unit_to_user("time", "picosecond", 1.0))
-
-
-def ipi_masses(labels: np.ndarray) -> np.ndarray:
-    """The masses that i-PI gives to atoms with these labels, amu; NaN for labels that it does not know."""
-    of = {label: Elements.mass_list.get(label, np.nan) for label in set(labels)}
-    return np.array([of[label] for label in labels], float)
 
 
 def _extended_head(path: Path, lines: list[bytes], timing: Timing, velocity_unit: float) -> _Head:
@@ -203,7 +190,7 @@ def _extended_head(path: Path, lines: list[bytes], timing: Timing, velocity_unit
     stamp = _IPI_STAMP if by_step else _TIME_STAMP if _TIME_STAMP.search(lines[1]) else None
     return _Head(
         labels,
-        ipi_masses(labels) if only else masses,
+        masses_of(labels) if only else masses,
         starts["species"],
         quantities,
         stamp,

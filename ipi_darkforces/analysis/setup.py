@@ -1,0 +1,149 @@
+"""What an i-PI input says about a simulation: where its outputs are, how long a step is, how hot it is to be."""
+
+from __future__ import annotations
+
+import glob
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ipi.engine.outputs import PropertyOutput, TrajectoryOutput
+from ipi.inputs.simulation import InputSimulation
+
+from ..errors import DarkforcesError
+from ..serve.inputs import SimulationInput
+from .trajectory import Notice, Quantity
+from .units import amu, factor_from_ipi
+
+_READABLE: dict[str, Quantity] = {
+    "positions": "positions",
+    "velocities": "velocities",
+    "x_centroid": "positions",
+    "v_centroid": "velocities",
+}
+_EXTENSIONS = {"xyz": "xyz", "ase": "extxyz"}
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What i-PI takes into account when it makes a temperature of a kinetic energy.
+
+    :param temperature: of the ensemble, K; None if the input has none (then i-PI takes nothing into account)
+    :param fixcom: whether the centre of mass is kept at rest
+    :param fixed: indices of coordinates (3 atom + axis) that do not move
+    """
+
+    temperature: float | None = None
+    fixcom: bool = False
+    fixed: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What an input says.
+
+    :param path: the input
+    :param tables: files of properties that exist
+    :param trajectories: files of positions and velocities that exist
+    :param timestep: ps; None if the motion has none
+    :param target: K, of the thermostat; None without one
+    :param masses: amu, of the atoms in i-PI's checkpoint or in the start; None if there is neither, shape (n_atoms,)
+    """
+
+    path: Path
+    tables: tuple[Path, ...]
+    trajectories: tuple[Path, ...]
+    timestep: float | None
+    target: float | None
+    constraints: Constraints
+    masses: np.ndarray | None
+
+    @classmethod
+    def read(cls, path: Path, notice: Notice) -> Setup:
+        """Read an i-PI input, or a RESTART. The outputs are looked for beside it.
+
+        :raises DarkforcesError: if it is not an input that i-PI accepts, or has several systems
+        """
+        simulation = SimulationInput.read(path)
+        parsed = _parsed(simulation)
+        systems = [value for kind, value in parsed.extra if kind.startswith("system")]
+        if len(systems) != 1 or parsed.extra and any(kind == "system_template" for kind, _ in parsed.extra):
+            raise DarkforcesError(f"'{path}' has several systems; give the files of one of them instead")
+        outputs = _outputs(parsed)
+        base = path.parent / simulation.prefix
+        timestep = simulation.timestep
+        motion, ensemble = systems[0].motion, systems[0].ensemble
+        with redirect_stdout(StringIO()):
+            kelvin = float(ensemble.temperature.fetch()) * factor_from_ipi("temperature", None)
+            thermostatted = motion.mode.fetch() == "dynamics" and motion.dynamics.mode.fetch() not in ("nve", "nph")
+            fixed = tuple(int(i) for i in motion.fixatoms_dof.fetch())
+            atoms = tuple(3 * int(atom) + axis for atom in motion.fixatoms.fetch() for axis in range(3))
+            constraints = Constraints(kelvin if kelvin > 0.0 else None, bool(motion.fixcom.fetch()), fixed or atoms)
+        return cls(
+            path,
+            _existing([Path(f"{base}.{o.filename}") for o in outputs if isinstance(o, PropertyOutput)]),
+            _existing([f for o in outputs if isinstance(o, TrajectoryOutput) for f in _files(base, o, notice)]),
+            None if timestep is None else 1e-3 * timestep,
+            constraints.temperature if thermostatted else None,
+            constraints,
+            _masses(path, simulation.prefix),
+        )
+
+
+def _parsed(simulation: SimulationInput) -> Any:
+    parsed = InputSimulation()
+    with redirect_stdout(StringIO()):
+        parsed.parse(simulation.root)
+    return parsed
+
+
+def _outputs(parsed: Any) -> list[Any]:
+    with redirect_stdout(StringIO()):
+        return [value.fetch() for kind, value in parsed.output.extra if kind in ("properties", "trajectory")]
+
+
+def _existing(files: list[Path]) -> tuple[Path, ...]:
+    return tuple(file for file in files if file.is_file())
+
+
+def _files(base: Path, output: TrajectoryOutput, notice: Notice) -> list[Path]:
+    """Where a trajectory is, as far as it can be used: of several beads, the first."""
+    what = output.what.partition("{")[0].partition("(")[0].strip()
+    if what not in _READABLE:
+        return []
+    if output.format not in _EXTENSIONS:
+        notice(f"{what} in '{base}.{output.filename}' are in format {output.format}, expected xyz or ase")
+        return []
+    stem, extension = f"{base}.{output.filename}", _EXTENSIONS[output.format]
+    if "centroid" in what:
+        return [Path(f"{stem}.{extension}")]
+    beads = sorted(Path(name) for name in glob.glob(f"{glob.escape(stem)}_*.{extension}"))
+    if len(beads) > 1:
+        # The momenta of a bead are not those of an atom.
+        used = "only the first is used" if what == "positions" else "they are not used"
+        notice(f"'{stem}_*.{extension}' are {what} of {len(beads)} beads; {used}")
+        return beads[:1] if what == "positions" else []
+    return beads
+
+
+def _masses(path: Path, prefix: str) -> np.ndarray | None:
+    """From the last state that i-PI left, or from the start."""
+    for checkpoint in (path, path.parent / "RESTART", path.parent / f"{prefix}.chk", *_starts(path)):
+        if checkpoint.is_file():
+            try:
+                parsed = _parsed(SimulationInput.read(checkpoint))
+            except DarkforcesError:  # being written, or of a kind that is no checkpoint
+                continue
+            masses = next(value for kind, value in parsed.extra if kind == "system").beads.m.fetch()
+            if len(masses):
+                return amu(np.asarray(masses))
+    return None
+
+
+def _starts(path: Path) -> list[Path]:
+    initialize = next(v for k, v in _parsed(SimulationInput.read(path)).extra if k == "system").initialize
+    names = [str(value.fetch().value).strip() for kind, value in initialize.extra if kind == "file"]
+    return [path.parent / name for name in names]
