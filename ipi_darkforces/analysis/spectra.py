@@ -204,6 +204,9 @@ def _check_atoms(n_atoms: int, symbols: Sequence[str] | np.ndarray, masses: np.n
         raise DarkforcesError(
             f"{len(symbols)} symbols and {len(masses)} masses were given for {n_atoms} atoms: expected one of each"
         )
+    unknown = _species(np.asarray(symbols)[~(np.asarray(masses) > 0)])
+    if unknown:
+        raise DarkforcesError(f"the mass of {', '.join(unknown)} is not known: expected one for each atom")
 
 
 # --- Velocities -----------------------------------------------------------------------------------------------------

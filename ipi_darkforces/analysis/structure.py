@@ -95,17 +95,20 @@ class Correlations:
         }
 
     def table(self) -> list[dict[str, str]]:
-        """For readers: one line for each function."""
+        """For readers: one line for each radial distribution."""
         return [
             {"run": self.name, "function": key, **self._peak_cells(function)}
             for key, function in self.functions.items()
+            if key != ORIENTATION
         ]
 
     def _peak_cells(self, function: Function) -> dict[str, str]:
         if function.peak is None:
             return {"first peak": "none", "height": ""}
         at = int(np.argmin(np.abs(self.distances - function.peak.value)))
-        return {"first peak": function.peak.text("Å"), "height": f"{function.values[at]:.3g}"}
+        error = float(function.errors[at])
+        height = Estimate(float(function.values[at]), error if np.isfinite(error) else None)
+        return {"first peak": function.peak.text("Å"), "height": height.text("").strip()}
 
     def columns(self) -> dict[str, np.ndarray]:
         """For CSV: arrays of one length by their names, with units."""
@@ -456,10 +459,12 @@ def _draw_curves(axis: Axes, results: Sequence[Correlations], key: str, curves: 
         # A few pairs at the smallest distances, without errors, would hide the rest.
         shown = np.isfinite(curve.values) & (np.isfinite(curve.errors) | np.isnan(curve.errors).all())
         band(axis, distances[shown], curve.values[shown], curve.errors[shown], label=result.name, color=f"C{i}")
-        counts = curve.values[shown & ((distances > LONGEST_BOND) | (key == ORIENTATION))]
-        low, high = min(low, counts.min(initial=low)), max(high, counts.max(initial=high))
-    margin = 0.15 * (high - low) or 1.0
-    axis.set_ylim(low - margin if low < 0 else 0.0, high + margin)
+        counts = shown & ((distances > LONGEST_BOND) | (key == ORIENTATION))
+        values, errors = curve.values[counts], 2.0 * np.nan_to_num(curve.errors[counts])
+        low, high = min(low, (values - errors).min(initial=low)), max(high, (values + errors).max(initial=high))
+    margin = 0.05 * (high - low) or 1.0
+    nothing_below = all(curve is None or not (curve.values < 0).any() for curve in curves)
+    axis.set_ylim(0.0 if nothing_below else low - margin, high + margin)
     tidy(axis)
 
 

@@ -363,6 +363,13 @@ def test_bad_trajectories_are_told(analysis, change, message):
         analysis("bad", blocks, ["O"] * 3, np.full(3, 18.0))
 
 
+@pytest.mark.parametrize("analysis", [spectra, displacements])
+def test_masses_that_are_not_known_are_told(analysis):
+    velocities, _ = langevin(100, 3, 0.01, 10.0, 18.0, np.random.default_rng(15))
+    with pytest.raises(DarkforcesError, match="the mass of X2 is not known"):
+        analysis("bad", in_blocks(velocities, 0.01), ["O", "X2", "O"], np.array([16.0, np.nan, 16.0]))
+
+
 def test_short_runs_have_values_without_error_bars():
     velocities, _ = langevin(70, 3, 0.01, 10.0, 18.0, np.random.default_rng(16))
     result = spectra("short", in_blocks(velocities, 0.01), ["O"] * 3, np.full(3, 18.0))
