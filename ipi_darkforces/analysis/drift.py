@@ -1,0 +1,160 @@
+"""Does the run heat? Slopes of the temperature and of the conserved quantity.
+
+The conserved quantity of i-PI includes what thermostats took out, so that its slope is the power that wrong forces (or
+a time step that is too long) feed in, whatever the ensemble. It is given for each atom, and divided by the standard
+deviation of the kinetic energy over the run, for each atom too: 1/ps, how many of its own thermal fluctuations the
+system gains in a ps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..errors import DarkforcesError
+from . import statistics
+from .runs import Run
+from .selection import Selection
+from .statistics import Estimate
+from .temperatures import ALL, temperature_series
+from .units import BOLTZMANN_EV
+
+_SEVERAL = 3  # runs of which each gets its line of the fit, without the picture becoming a tangle
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Temperature and conserved quantity of a run.
+
+    :param name: of the run
+    :param n_atoms: None if not known; then energies are for the whole system
+    :param time: of the temperature, ps, shape (n,)
+    :param temperature: K, shape (n,)
+    :param conserved_time: of the conserved quantity, ps, shape (m,); None if there is none
+    :param conserved: meV/atom, relative to its first value, shape (m,); None if there is none
+    :param kinetic_deviation: standard deviation of the kinetic energy of the whole system over the run, meV/atom; None
+        if not known
+    """
+
+    name: str
+    n_atoms: int | None
+    time: np.ndarray
+    temperature: np.ndarray
+    conserved_time: np.ndarray | None
+    conserved: np.ndarray | None
+    kinetic_deviation: float | None
+
+    @cached_property
+    def temperature_slope(self) -> Estimate:
+        """K/ps."""
+        return statistics.slope(self.time, self.temperature)
+
+    @cached_property
+    def conserved_slope(self) -> Estimate | None:
+        """meV/atom/ps; None without a conserved quantity."""
+        if self.conserved is None or self.conserved_time is None:
+            return None
+        return statistics.slope(self.conserved_time, self.conserved)
+
+    @cached_property
+    def relative_slope(self) -> Estimate | None:
+        """Of the conserved quantity, over the standard deviation of the kinetic energy, 1/ps."""
+        if self.conserved_slope is None or not self.kinetic_deviation:
+            return None
+        return self.conserved_slope.times(1.0 / self.kinetic_deviation)
+
+    @property
+    def energy_unit(self) -> str:
+        """Of energies here."""
+        return "meV/atom" if self.n_atoms else "meV"
+
+    def as_json(self) -> dict[str, object]:
+        """For machines: units in the names."""
+        unit = self.energy_unit.replace("/", "_per_")
+        conserved, relative = self.conserved_slope, self.relative_slope
+        return {
+            "name": self.name,
+            "picoseconds": float(self.time[-1] - self.time[0]),
+            "temperature_drift_K_per_ps": self.temperature_slope.as_json(),
+            f"conserved_drift_{unit}_per_ps": conserved.as_json() if conserved else None,
+            "conserved_drift_over_kinetic_deviation_per_ps": relative.as_json() if relative else None,
+            f"kinetic_deviation_{unit}": self.kinetic_deviation,
+        }
+
+
+def measure(run: Run, selection: Selection) -> Drift:
+    """Drifts of a run, as far as its outputs have them.
+
+    :raises DarkforcesError: if there is neither temperature nor velocities, or nothing says the time between frames
+    """
+    if not run.tables and run.trajectory("velocities").interval is None:
+        raise DarkforcesError(
+            f"'{run.path}' does not say how far apart its frames are, so there is no drift; give --interval"
+        )
+    if any("temperature" in table.columns for table in run.tables):
+        table = run.table("temperature").after(selection.discard)
+        time, temperature = table.time, table.columns["temperature"]
+    else:
+        _, time, series = temperature_series(run, selection)
+        temperature = series[ALL]
+    conserved_time, conserved = _conserved(run, selection)
+    deviation = _kinetic_deviation(run, selection, temperature)
+    return Drift(run.name, run.n_atoms, time, temperature, conserved_time, conserved, deviation)
+
+
+def _conserved(run: Run, selection: Selection) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+    """Times in ps and meV/atom, shape (n,) both."""
+    if not any("conserved" in table.columns for table in run.tables):
+        return None, None
+    table = run.table("conserved").after(selection.discard)
+    values = table.columns["conserved"]
+    return table.time, 1000.0 * (values - values[0]) / (run.n_atoms or 1)
+
+
+def _kinetic_deviation(run: Run, selection: Selection, temperature: np.ndarray) -> float | None:
+    """In meV/atom, from the kinetic energy or, which differs by a factor and a constant, from the temperature."""
+    if any("kinetic_md" in table.columns for table in run.tables):
+        kinetic = run.table("kinetic_md").after(selection.discard).columns["kinetic_md"]
+        return float(1000.0 * kinetic.std() / (run.n_atoms or 1))
+    return float(1500.0 * BOLTZMANN_EV * temperature.std()) if run.n_atoms else None
+
+
+def draw(results: Sequence[Drift], path: Path) -> None:
+    """One picture of one or several runs: temperature and conserved quantity against time, with their slopes.
+
+    :param results: the runs
+    :param path: PNG or PDF to write
+    """
+    with_energy = [result for result in results if result.conserved is not None]
+    figure = Figure(figsize=(6.4, 5.6 if with_energy else 3.2), layout="constrained")
+    axes = figure.subplots(2 if with_energy else 1, 1, sharex=True, squeeze=False)[:, 0]
+    for i, result in enumerate(results):
+        axes[0].plot(result.time, result.temperature, color=f"C{i}", linewidth=1.0, label=result.name)
+        if len(results) <= _SEVERAL:
+            _draw_line(axes[0], result.time, result.temperature, result.temperature_slope, f"C{i}")
+        if result.conserved is not None and result.conserved_time is not None and result.conserved_slope is not None:
+            axes[1].plot(result.conserved_time, result.conserved, color=f"C{i}", linewidth=1.0)
+            if len(results) <= _SEVERAL:
+                _draw_line(axes[1], result.conserved_time, result.conserved, result.conserved_slope, f"C{i}")
+    axes[0].set_ylabel("temperature / K")
+    if with_energy:
+        units = " or ".join(sorted({result.energy_unit for result in with_energy}))
+        axes[1].set_ylabel(f"conserved quantity / ({units})")
+    axes[-1].set_xlabel("time / ps")
+    axes[0].legend(frameon=False)
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=200)
+
+
+def _draw_line(axis: Axes, time: np.ndarray, values: np.ndarray, slope: Estimate, color: str) -> None:
+    if slope.error is not None:
+        line = values.mean() + slope.value * (time - time.mean())
+        axis.plot(time, line, color=color, linewidth=1.4, linestyle="--")

@@ -1,0 +1,216 @@
+"""Is energy shared out as it should be? Kinetic temperatures of all atoms and of each species, against a target.
+
+The kinetic energy K_s of the N_s atoms of a species is turned into a temperature as i-PI does it,
+
+    T_s = (2 K_s / k_B + f_s T) / (3 N_s),       f_s = 3 M_s / M
+
+where f_s is the share of the species in the three degrees of freedom of the centre of mass, by its share M_s / M of
+the total mass, if i-PI keeps the centre of mass at rest (``fixcom``), or the number of its coordinates that do not
+move; and T is the temperature of the ensemble in the input. Without one, i-PI takes nothing into account, f_s = 0.
+Where nothing is known but velocities, and their centre of mass is at rest, it is
+
+    T_s = 2 K_s / (k_B (3 N_s - f_s)),
+
+which is the same where T_s is T.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..errors import DarkforcesError
+from . import statistics
+from .runs import Run
+from .selection import Selection
+from .setup import Constraints
+from .statistics import Estimate
+from .trajectory import Trajectory
+from .units import BOLTZMANN
+
+ALL = "all"
+# A centre of mass that carries less than this part of the kinetic energy is at rest: i-PI writes six digits.
+_AT_REST = 1e-8
+
+
+@dataclass(frozen=True)
+class Temperatures:
+    """Kinetic temperatures of a run.
+
+    :param name: of the run
+    :param source: ``properties`` of i-PI or ``velocities``
+    :param target: K, what they should be; None if nothing says it
+    :param time: ps, shape (n,)
+    :param series: K, for ``all`` atoms and for each species, shape (n,) each
+    """
+
+    name: str
+    source: str
+    target: float | None
+    time: np.ndarray
+    series: dict[str, np.ndarray]
+
+    @cached_property
+    def means(self) -> dict[str, Estimate]:
+        """K."""
+        return {species: statistics.mean(series) for species, series in self.series.items()}
+
+    @cached_property
+    def deviations(self) -> dict[str, float | None]:
+        """How many standard errors the means are above the target; None where that is not known."""
+        if self.target is None:
+            return dict.fromkeys(self.means)
+        return {species: estimate.errors_from(self.target) for species, estimate in self.means.items()}
+
+    def as_json(self) -> dict[str, object]:
+        """For machines: units in the names."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "picoseconds": float(self.time[-1] - self.time[0]),
+            "target_K": self.target,
+            "temperature_K": {species: estimate.as_json() for species, estimate in self.means.items()},
+            "standard_errors_above_target": self.deviations,
+        }
+
+
+def measure(run: Run, selection: Selection) -> Temperatures:
+    """Temperatures of a run, from i-PI's own where its properties have those of all species, else from velocities.
+
+    :raises DarkforcesError: if there is neither, or nothing is left of them
+    """
+    source, time, series = temperature_series(run, selection)
+    return Temperatures(run.name, source, run.target if selection.target is None else selection.target, time, series)
+
+
+def temperature_series(run: Run, selection: Selection) -> tuple[str, np.ndarray, dict[str, np.ndarray]]:
+    """Where temperatures come from, their times in ps (n,), and those of all atoms and each species in K, (n,) each."""
+    wanted = [_column(species) for species in _groups(_species(run))]
+    has_velocities = any(trajectory.quantity == "velocities" for trajectory in run.trajectories)
+    if has_velocities and not any(set(wanted) <= set(table.columns) for table in run.tables):
+        return "velocities", *from_velocities(run.trajectory("velocities"), run.constraints, selection)
+    there = set(wanted) if any(set(wanted) <= set(table.columns) for table in run.tables) else {_column(ALL)}
+    table = run.table(*there).after(selection.discard)
+    # Columns for single atoms, temperature(17), are no species.
+    names = {_column(ALL): ALL} | {
+        name: name[12:-1] for name in table.columns if name.startswith("temperature(") and not name[12:-1].isdigit()
+    }
+    return "properties", table.time, {species: table.columns[name] for name, species in names.items()}
+
+
+def from_velocities(
+    trajectory: Trajectory, constraints: Constraints | None, selection: Selection
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Temperatures of all atoms and of each species.
+
+    :param constraints: None to see from the velocities whether the centre of mass is at rest
+    :return: times in ps, shape (n,), and temperatures in K, shape (n,) each
+    :raises DarkforcesError: if nothing is left, or a mass or the times to discard are not known
+    """
+    _check(trajectory, selection)
+    groups = _groups(trajectory.species)
+    times, twice, centre = [], [], 0.0
+    for block in trajectory.blocks(selection.progress, selection.notice):
+        each = (block.values**2).sum(axis=2) * trajectory.masses
+        times.append(block.times)
+        twice.append([each[:, atoms].sum(axis=1) for atoms in groups.values()])
+        momentum = (block.values * trajectory.masses[:, None]).sum(axis=1)
+        centre += (momentum**2).sum() / trajectory.masses.sum()
+    time, energies = np.concatenate(times), np.concatenate(twice, axis=1)
+    kept = time - time[0] >= selection.discard - 1e-9
+    if not kept.any():
+        raise DarkforcesError(
+            f"'{trajectory.path}' has {time[-1] - time[0]:.6g} ps, and nothing is left without the first "
+            f"{selection.discard:g} ps"
+        )
+    at_rest = centre < _AT_REST * energies[0].sum()
+    return time[kept], {
+        name: _temperature(energy[kept], atoms, trajectory.masses, constraints, at_rest)
+        for (name, atoms), energy in zip(groups.items(), energies, strict=True)
+    }
+
+
+def _temperature(
+    twice_kinetic: np.ndarray, atoms: np.ndarray, masses: np.ndarray, constraints: Constraints | None, at_rest: bool
+) -> np.ndarray:
+    """T_s of the module's docstring from 2 K_s in amu Å²/ps²."""
+    share = 3.0 * masses[atoms].sum() / masses.sum()
+    freedom = 3 * len(atoms)
+    if constraints is None:
+        return twice_kinetic / (BOLTZMANN * (freedom - share if at_rest and len(atoms) > 1 else freedom))
+    if constraints.temperature is None:
+        return twice_kinetic / (BOLTZMANN * freedom)
+    fixed = np.isin(constraints.fixed, (3 * atoms[:, None] + np.arange(3)).ravel()).sum()
+    taken = fixed + (share if constraints.fixcom else 0.0)
+    return (twice_kinetic / BOLTZMANN + taken * constraints.temperature) / freedom
+
+
+def _check(trajectory: Trajectory, selection: Selection) -> None:
+    unknown = trajectory.species[np.isnan(trajectory.masses)]
+    if len(unknown):
+        raise DarkforcesError(f"'{trajectory.path}' has atoms '{unknown[0]}', whose mass is not known")
+    if selection.discard > 0.0 and trajectory.interval is None:
+        raise DarkforcesError(
+            f"'{trajectory.path}' does not say how far apart its frames are, so discarding {selection.discard:g} ps "
+            "means nothing; give --interval"
+        )
+
+
+def _species(run: Run) -> np.ndarray:
+    return run.trajectories[0].species if run.trajectories else np.array([], str)
+
+
+def _groups(species: np.ndarray) -> dict[str, np.ndarray]:
+    """Indices of all atoms, and of each species if there are several."""
+    labels = list(dict.fromkeys(species.tolist()))
+    single = {label: np.flatnonzero(species == label) for label in labels} if len(labels) > 1 else {}
+    return {ALL: np.arange(len(species))} | single
+
+
+def _column(species: str) -> str:
+    return "temperature" if species == ALL else f"temperature({species})"
+
+
+def draw(results: Sequence[Temperatures], path: Path) -> None:
+    """One picture of one or several runs: how far each species is from its target, with 95 % intervals.
+
+    Without a target for all of them, temperatures are shown as they are. Open symbols have no error bar: the run is too
+    short to know it.
+
+    :param results: the runs, from top to bottom
+    :param path: PNG or PDF to write
+    """
+    against_target = all(result.target is not None for result in results)
+    species = list(dict.fromkeys(name for result in results for name in result.series))
+    figure = Figure(figsize=(6.4, 1.4 + 0.5 * len(results)), layout="constrained")
+    axis = figure.subplots()
+    for i, name in enumerate(species):
+        color = "black" if name == ALL else f"C{i - 1}"
+        offset = 0.18 * (i - 0.5 * (len(species) - 1))
+        for row, result in enumerate(results):
+            if name in result.means:
+                origin = (result.target or 0.0) if against_target else 0.0
+                _draw_mean(axis, result.means[name], origin, row + offset, color)
+        axis.plot([], [], "o", ms=5, color=color, label=name)
+    if against_target:
+        axis.axvline(0.0, color="0.5", linewidth=0.8, zorder=0)
+    axis.set_yticks(range(len(results)), [result.name for result in results])
+    axis.set_ylim(len(results) - 0.4, -0.6)
+    axis.set_xlabel("mean temperature − target / K" if against_target else "mean temperature / K")
+    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.3, axis="x")
+    figure.savefig(path, dpi=200)
+
+
+def _draw_mean(axis: Axes, mean: Estimate, origin: float, height: float, color: str) -> None:
+    margin = mean.margin()
+    if margin is not None:
+        axis.errorbar(mean.value - origin, height, xerr=margin, color=color, linewidth=1.4, capsize=2.5)
+    axis.plot(mean.value - origin, height, "o", ms=5, color=color, mfc="white" if margin is None else color)
