@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from ipi.scripting import read_output
 from matplotlib.figure import Figure
 
+from ..errors import DarkforcesError
 from . import statistics
 from .statistics import Estimate
+from .table import read_table
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,14 +37,16 @@ class Overview:
 
     @classmethod
     def read(cls, path: Path, name: str, n_atoms: int | None) -> Overview:
-        """From a file of i-PI's properties that has step, time, temperature and conserved quantity."""
-        values, _ = read_output(str(path))
-        # A run that was killed and continued has some steps twice: the later ones count.
-        steps, last = np.unique(np.atleast_1d(values["step"])[::-1], return_index=True)
-        time, temperature, conserved = (
-            np.atleast_1d(values[key])[::-1][last] for key in ("time", "temperature", "conserved")
-        )
-        return cls(name, n_atoms, time / 1000.0, temperature, conserved - conserved[0])
+        """From a file of i-PI's properties that has step, time, temperature and conserved quantity.
+
+        :raises DarkforcesError: if it lacks one of them, or cannot be read
+        """
+        table = read_table(path, logger.warning)
+        missing = [column for column in ("temperature", "conserved") if column not in table.columns]
+        if missing:
+            raise DarkforcesError(f"'{path}' has no column '{missing[0]}'; it has {', '.join(table.columns)}")
+        conserved = table.columns["conserved"]
+        return cls(name, n_atoms, table.time, table.columns["temperature"], conserved - conserved[0])
 
     @property
     def mean_temperature(self) -> Estimate:
@@ -68,9 +74,9 @@ class Overview:
         return {
             "name": self.name,
             "picoseconds": float(self.time[-1]),
-            "temperature_K": vars(self.mean_temperature),
-            "temperature_drift_K_per_ps": vars(self.temperature_drift),
-            f"conserved_drift_{unit}_per_ps": vars(self.energy_drift),
+            "temperature_K": self.mean_temperature.as_json(),
+            "temperature_drift_K_per_ps": self.temperature_drift.as_json(),
+            f"conserved_drift_{unit}_per_ps": self.energy_drift.as_json(),
         }
 
 

@@ -79,8 +79,12 @@ class Estimate:
         return Estimate(self.value * factor, None if self.error is None else self.error * abs(factor), self.freedom)
 
     def as_json(self) -> dict[str, float | None]:
-        """Value, standard error and half of the 95 % interval."""
-        return {"value": self.value, "error": self.error, "margin95": self.margin()}
+        """Value, standard error and half of the 95 % interval; None for what is not known."""
+        return {
+            "value": self.value if np.isfinite(self.value) else None,
+            "error": self.error,
+            "margin95": self.margin(),
+        }
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,97 @@
+"""What the subcommands of ``darkforces analyze`` have in common: each asks one question about runs."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..analysis.runs import Run
+from ..analysis.selection import Selection
+from ..analysis.statistics import Estimate
+
+Value = Estimate | float | str | None
+# A line of a table, by the titles of its columns, with units: ``T / K``.
+Row = dict[str, Value]
+
+
+class Answer(Protocol):
+    """What was found out about a run."""
+
+    def as_json(self) -> dict[str, object]:
+        """For machines: units in the names."""
+        ...
+
+
+def _no_options(parser: argparse.ArgumentParser) -> None:
+    """Most questions need none of their own."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A subcommand.
+
+    :param name: of the subcommand
+    :param help: what it asks, in a line
+    :param description: the same at length, and how to read the answer
+    :param measure: answers it for a run; it is given the command line too
+    :param row: the answer as a line of the table
+    :param draw: all answers as one picture, to a PNG or PDF; it is given the command line too
+    :param add_options: of its own
+    """
+
+    name: str
+    help: str
+    description: str
+    measure: Callable[[Run, Selection, argparse.Namespace], Any]
+    row: Callable[[Any], Row]
+    draw: Callable[[Sequence[Any], Path, argparse.Namespace], None]
+    add_options: Callable[[argparse.ArgumentParser], None] = _no_options
+
+
+def aligned(rows: Sequence[Row]) -> str:
+    """A table for people."""
+    titles = _titles(rows)
+    lines = [titles] + [[_shown(row.get(title)) for title in titles] for row in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(titles))]
+    # Names to the left, numbers to the right.
+    padded = [[line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines]
+    text = "\n".join("  ".join(line) for line in padded)
+    unknown = any(isinstance(value, Estimate) and value.error is None for row in rows for value in row.values())
+    return text + ("\n± ?: the run is too short to know the error" if unknown else "")
+
+
+def _titles(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(title for row in rows for title in row))
+
+
+def _shown(value: Value) -> str:
+    if isinstance(value, Estimate):
+        return f"{value.value:.3g} ± ?" if value.error is None else value.text("").strip()
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "-" if value is None else value
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """A table for spreadsheets; a value with an error takes three columns: value, standard error, 95 % margin."""
+    titles = _titles(rows)
+    estimated = {title for row in rows for title, value in row.items() if isinstance(value, Estimate)}
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([name for title in titles for name in _names(title, title in estimated)])
+        for row in rows:
+            writer.writerow([cell for title in titles for cell in _cells(row.get(title), title in estimated)])
+
+
+def _names(title: str, estimated: bool) -> list[str]:
+    return [title, f"standard error of {title}", f"95 % margin of {title}"] if estimated else [title]
+
+
+def _cells(value: Value, estimated: bool) -> list[object]:
+    if isinstance(value, Estimate):
+        return [value.value, value.error, value.margin()]
+    return [value, None, None] if estimated else [value]
