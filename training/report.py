@@ -37,10 +37,9 @@ ERRORS = ("energy_meV_per_atom", "conservative_forces_meV_per_angstrom", "direct
 PAGE = """\
 # Training strategies compared
 
-Mean absolute errors on {structures} structures that training did not see, force errors per Cartesian component; the
-difference between direct and conservative forces is a root mean square. In parentheses, the paper's tables 1 and 5: those
-are of larger models, another data set of water, and days on H100 GPUs, and only the order can be compared.
-Machine: {machine}.
+Mean absolute errors on {structures} structures that training did not see, force errors per Cartesian component; between
+direct and conservative forces, the root mean square. In parentheses: the paper's tables 1 and 5, for larger models, other
+data of water, and days on H100 GPUs, so that only the order can be compared. Machine: {machine}.
 
 {table}
 

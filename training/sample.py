@@ -97,6 +97,16 @@ def _branch(
     return kept
 
 
+def label(calculator: Calculator, frames: Sequence[ase.Atoms]) -> list[ase.Atoms]:
+    """Copies of structures that carry energies (eV) and forces (eV/Å) of a calculator as labels."""
+    copies = []
+    for atoms in tqdm(frames, desc="labelling", unit="structure"):
+        copy = atoms.copy()
+        copy.calc = calculator
+        copies.append(labelled(copy))
+    return copies
+
+
 def labelled(atoms: ase.Atoms) -> ase.Atoms:
     """A copy, without velocities, that carries the energy (eV) and forces (eV/Å) of its calculator as labels."""
     copy = ase.Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)

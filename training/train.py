@@ -21,7 +21,7 @@ import ase.io
 from data import Source, prepare, write_frames
 from metatomic_ase import MetatomicCalculator
 from publish import check_free, publish
-from sample import sample
+from sample import label, sample
 from stage import Stage
 
 from ipi_darkforces.cli import entry
@@ -76,15 +76,18 @@ def _overrides(overrides: list[str], stage: str) -> list[str]:
 
 
 def _label_by_itself(teacher: Stage, output: Path, branches: int) -> None:
-    """Write structures that `teacher` has sampled and labelled, for training and for validation."""
+    """Let `teacher` label the reference structures and others that it samples, for training and for validation."""
     last = output / "pool-validation.xyz"
     if last.exists():
         return
-    starts = ase.io.read(output / "train.xyz", index=":")
-    frames = sample(MetatomicCalculator(teacher.exported), starts, output / "pool.branches", branches)
-    number = max(1, round(POOL_VALIDATION * len(frames)))
-    write_frames(output / "pool-train.xyz", frames[:-number])
-    write_frames(last, frames[-number:])
+    calculator = MetatomicCalculator(teacher.exported)
+    references = {part: ase.io.read(output / f"{part}.xyz", index=":") for part in ("train", "validation")}
+    for part, frames in references.items():
+        write_frames(output / f"own-{part}.xyz", label(calculator, frames))
+    sampled = sample(calculator, references["train"], output / "pool.branches", branches)
+    number = max(1, round(POOL_VALIDATION * len(sampled)))
+    write_frames(output / "pool-train.xyz", sampled[:-number])
+    write_frames(last, sampled[-number:])
 
 
 def main() -> None:
