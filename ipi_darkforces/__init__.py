@@ -12,8 +12,8 @@ Four wings, each importing only from those below it::
 import os
 from importlib.metadata import version
 
-# Torch's threads wait for each other by spinning, unless told otherwise before torch is loaded. Beside i-PI, or whatever
-# else wants a core now and then, that makes evaluations many times slower.
+# Torch's threads wait for each other by spinning, unless told otherwise before torch is loaded. Beside i-PI, or
+# whatever else wants a core now and then, that makes evaluations many times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = version("ipi-darkforces")

@@ -37,9 +37,9 @@ ERRORS = ("energy_meV_per_atom", "conservative_forces_meV_per_angstrom", "direct
 PAGE = """\
 # Training strategies compared
 
-Mean absolute errors on {structures} structures that training did not see, force errors per Cartesian component; between
-direct and conservative forces, the root mean square. In parentheses: the paper's tables 1 and 5, for larger models, other
-data of water, and days on H100 GPUs, so that only the order can be compared. Machine: {machine}.
+Mean absolute errors on {structures} structures that training did not see, force errors per Cartesian component;
+between direct and conservative forces, the root mean square. In parentheses: the paper's tables 1 and 5, for larger
+models, other data of water, and days on H100 GPUs, so that only the order can be compared. Machine: {machine}.
 
 {table}
 
