@@ -10,6 +10,7 @@ from ipi_darkforces.analysis.spectra import (
     CM2_PER_S,
     LIGHT,
     Batches,
+    curve_errors,
     displacements,
     draw,
     draw_displacements,
@@ -249,18 +250,25 @@ def test_pieces_do_not_matter():
     np.testing.assert_allclose(moved.squares, in_pieces.squares, rtol=1e-9)
 
 
+def test_the_slope_of_known_displacements():
+    """Two atoms that fly apart, relative to their centre: |Δr|² = v² t², whose slope between a and b is v² (a + b)."""
+    times = 0.1 * np.arange(264)
+    positions = times[:, None, None] * np.array([[[0.3, 0.4, 0.0]], [[-0.3, -0.4, 0.0]]]).reshape(1, 2, 3)
+    result = displacements("apart", in_blocks(positions, 0.1), ["H", "H"], np.ones(2), longest=2.2)
+    np.testing.assert_allclose(result.squares[0], 0.25 * result.lags**2, rtol=1e-9)
+    assert result.window == pytest.approx((1.1, 2.2))
+    assert result.diffusion["H"].value == pytest.approx(0.25 * 3.3 / 6)
+
+
 def test_long_trajectories_are_thinned_not_kept(monkeypatch):
     _, positions = langevin(8000, 4, 0.02, 10.0, 2.0, np.random.default_rng(7))
     masses, symbols = np.full(4, 2.0), ["H"] * 4
-    whole = displacements("a", in_blocks(positions, 0.02), symbols, masses)
+    fourth = displacements("a", in_blocks(positions[::4], 0.08), symbols, masses)
     monkeypatch.setattr("ipi_darkforces.analysis.spectra.MEMORY", 3 * 4 * 2500)
-    thinned = displacements("a", in_blocks(positions, 0.02), symbols, masses)
-    assert thinned.lags[0] == pytest.approx(0.08)  # every fourth of the frames
-    assert thinned.duration == whole.duration
-    common = np.isclose(whole.lags[:, None], thinned.lags, rtol=1e-6)
-    assert common.any()
-    first, second = np.argwhere(common)[-1]
-    assert thinned.squares[0, second] == pytest.approx(whole.squares[0, first], rel=0.03)
+    thinned = displacements("a", in_blocks(positions, 0.02, frames=77), symbols, masses)
+    assert thinned.duration == pytest.approx(159.98)
+    np.testing.assert_allclose(thinned.lags, fourth.lags)
+    np.testing.assert_allclose(thinned.squares, fourth.squares)
 
 
 def test_large_systems_have_shorter_segments(monkeypatch):
@@ -322,6 +330,18 @@ def test_errors_from_batches_cover_the_truth():
     assert 0.90 < np.mean(covered) < 0.98
     naive = series.std(axis=1) / 80.0
     assert np.mean(np.abs(series.mean(axis=1)) < 2 * naive) < 0.5
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.3])
+def test_two_errors_of_a_curve_cover_it_also_from_few_batches(correlation):
+    """Batches of which neighbours share a part, for 100 distances: 5 of them, or 14 that are correlated."""
+    rng = np.random.default_rng(19)
+    n = 14 if correlation else 5
+    share = (1 - np.sqrt(1 - 4 * correlation**2)) / (2 * correlation) if correlation else 0.0
+    noise = rng.normal(size=(200, n + 1, 100))
+    means = noise[:, 1:] + share * noise[:, :-1]
+    covered = [np.abs(one.mean(axis=0)) < 2.0 * curve_errors(one) for one in means]
+    assert 0.93 < np.mean(covered) < 0.97
 
 
 def test_units_are_those_in_the_names():

@@ -247,7 +247,9 @@ def test_molecules_are_found_in_any_order_and_among_others(waters):
     assert [sorted(order[i] for i in ends) for ends in molecules.ends] == [[4, 5], [1, 2]]
 
 
-@pytest.mark.parametrize(("name", "message"), [("NH3", "no molecules like H2O"), ("CO2", "straight")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("NH3", "no molecules like H2O"), ("CH3OCH3", "with atoms C2H6O"), ("CO2", "straight")]
+)
 def test_what_has_no_bisector_is_told(name, message):
     atoms = molecule(name, vacuum=5.0, pbc=True)
     with pytest.raises(DarkforcesError, match=message):
