@@ -30,7 +30,7 @@ def factor_from_ipi(dimension: str, unit: str | None) -> float:
     :param unit: by i-PI's name; None for atomic units
     :raises DarkforcesError: if i-PI does not know the unit
     """
-    if unit == _OURS.get(dimension):
+    if unit is not None and unit == _OURS.get(dimension):
         return 1.0
     try:
         with redirect_stdout(StringIO()):  # i-PI prints its tables

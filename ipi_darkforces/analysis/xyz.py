@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -163,6 +163,7 @@ class _Reader:
         self._count = 0  # whole frames
         self._lines = 0  # lines read
         self.offset = 0  # bytes read
+        self._ahead: list[bytes] = []  # lines that were put back
         self._first: list[bytes] = []  # the first whole frame
         self._label_end = 0
 
@@ -180,10 +181,16 @@ class _Reader:
                 lines = self._read(self._size)
 
     def _read(self, n: int) -> list[bytes]:
-        lines = list(islice(self._stream, n))
+        lines = list(islice(chain(self._ahead, self._stream), n))
+        self._ahead = self._ahead[len(lines) :]
         self._lines += len(lines)
         self.offset += sum(map(len, lines))
         return lines
+
+    def _put_back(self, lines: list[bytes]) -> None:
+        self._ahead = lines + self._ahead
+        self._lines -= len(lines)
+        self.offset -= sum(map(len, lines))
 
     def _parsed(self, lines: list[bytes]) -> _Raw:
         self._check_head(lines)
@@ -210,7 +217,8 @@ class _Reader:
         count = lines[0].strip()
         if not count.isdigit():
             raise _DamageError(0, f"'{shown(count)}' where a number of atoms was expected")
-        if int(count) != self._size - 2 and (self._is_comment(comment) or not self._layout.mark):
+        wrong = int(count) != self._size - 2 and not self._is_glued(count)
+        if wrong and (self._is_comment(comment) or not self._layout.mark):
             raise _DamageError(0, f"{int(count)} atoms, but the first frame has {self._size - 2}", final=True)
         if self._layout.mark and comment.endswith(b"\n"):
             known = self._layout.known(comment)
@@ -218,6 +226,11 @@ class _Reader:
                 raise _DamageError(1, f"'{known}' instead of '{self._layout.same}' as in the first frame", final=True)
             if known is None or (self._layout.stamp and self._layout.stamp_of(comment) is None):
                 raise _DamageError(1, f"'{shown(comment)}' where the comment of a frame was expected")
+
+    def _is_glued(self, count: bytes) -> bool:
+        """Whether a number of atoms follows a piece of itself, left by an i-PI that was killed: 19192."""
+        expected = b"%d" % (self._size - 2)
+        return count.endswith(expected) and expected.startswith(count.removesuffix(expected))
 
     def _is_comment(self, line: bytes) -> bool:
         return bool(self._layout.mark) and self._layout.mark in line
@@ -281,6 +294,8 @@ class _Reader:
     def _recovered(self, lines: list[bytes], damage: _DamageError) -> list[bytes]:
         """The next frame after a damaged one; nothing if there is none."""
         place = f"'{self._path}', line {self._line_of(lines, damage.row)}: {damage}"
+        if not damage.final:
+            lines = lines + self._read(self._size)  # the next frame may begin after these
         start = 0 if damage.row == 0 else 2
         rows = [] if damage.final else [row for row in range(start, len(lines)) if self._is_comment(lines[row])]
         if not rows:
@@ -288,8 +303,8 @@ class _Reader:
             return []
         self._notice(f"{place}; this frame is left out")
         # The number of atoms may be in one line with what was before it.
-        rest = [b"%d\n" % (self._size - 2), *lines[rows[0] :]]
-        return rest + self._read(self._size - len(rest))
+        self._put_back(lines[rows[0] :])
+        return [b"%d\n" % (self._size - 2), *self._read(self._size - 1)]
 
 
 @lru_cache(maxsize=16)
