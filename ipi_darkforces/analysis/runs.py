@@ -93,17 +93,17 @@ class Run:
         return max(found, key=lambda table: len(table.step))
 
     def trajectory(self, quantity: Quantity) -> Trajectory:
-        """Positions or velocities.
+        """Positions or velocities, and of several files with them the one with the most frames in a ps.
 
         :raises DarkforcesError: if there are none
         """
-        found = next((each for each in self.trajectories if each.quantity == quantity), None)
-        if found is None:
+        found = [each for each in self.trajectories if each.quantity == quantity]
+        if not found:
             raise DarkforcesError(
                 f"'{self.path}' has no {quantity}: add <trajectory filename='{quantity[:3]}'> {quantity} </trajectory> "
                 "to the <output> of the input"
             )
-        return found
+        return min(found, key=lambda each: np.inf if each.interval is None else each.interval)
 
 
 def _from_folder(path: Path, notice: Notice, reading: Reading) -> Run:

@@ -1,0 +1,96 @@
+"""Drifts in the units that they say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ipi.scripting import read_output
+from ipi_files import write_table
+
+from ipi_darkforces.analysis.drift import Drift, draw, measure
+from ipi_darkforces.analysis.runs import Run
+from ipi_darkforces.analysis.selection import Selection
+from ipi_darkforces.errors import DarkforcesError
+
+
+def read(path: Path) -> Run:
+    notices: list[str] = []
+    run = Run.read(path, notices.append)
+    assert notices == []
+    return run
+
+
+@pytest.fixture
+def heating(tmp_path) -> Run:
+    """2 K/fs with a noise of 5 K, and 0.3 eV/fs with a noise of 1 meV, of 3 atoms."""
+    rng = np.random.default_rng(0)
+    step = np.arange(500)
+    noise = rng.normal(size=(2, 500))
+    rows = np.column_stack([step, step, 300 + 2 * step + 5 * noise[0], -9.0 + 0.3 * step + 0.001 * noise[1]])
+    return replace(read(write_table(tmp_path / "run.out", rows)), n_atoms=3)
+
+
+def test_slopes_are_in_the_units_they_say(heating):
+    drift = measure(heating, Selection())
+    assert drift.temperature_slope.value == pytest.approx(2000.0, rel=0.01)  # K/ps
+    assert drift.conserved_slope.value == pytest.approx(100_000.0, rel=1e-5)  # meV/atom/ps
+    assert abs(drift.temperature_slope.value - 2000.0) < 4.0 * drift.temperature_slope.error < 20.0
+    assert abs(drift.conserved_slope.value - 1e5) < 4.0 * drift.conserved_slope.error < 1.0
+    text = drift.as_json()
+    assert text["conserved_drift_meV_per_atom_per_ps"]["value"] == drift.conserved_slope.value
+    assert text["temperature_drift_K_per_ps"]["margin95"] > 1.9 * drift.temperature_slope.error
+
+
+def test_without_a_number_of_atoms_energies_are_for_all_of_them(heating):
+    drift = measure(replace(heating, n_atoms=None), Selection())
+    assert drift.conserved_slope.value == pytest.approx(300_000.0, rel=1e-5)
+    assert "conserved_drift_meV_per_ps" in drift.as_json()
+    assert drift.relative_slope is None
+
+
+def test_the_deviation_of_the_kinetic_energy(harmonic):
+    """From i-PI's kinetic energy; and the same from its temperature if that is all there is."""
+    run = read(harmonic)
+    values, _ = read_output(str(harmonic / "run.out"))
+    drift = measure(run, Selection())
+    assert drift.kinetic_deviation == pytest.approx(1000.0 * values["kinetic_md"].std() / 192, rel=1e-12)
+    ratio = drift.conserved_slope.value / drift.kinetic_deviation
+    assert drift.relative_slope.value == pytest.approx(ratio)
+    table = replace(run.tables[0], columns={k: v for k, v in run.tables[0].columns.items() if k != "kinetic_md"})
+    assert measure(replace(run, tables=(table,)), Selection()).kinetic_deviation == pytest.approx(
+        drift.kinetic_deviation, rel=1e-6
+    )
+
+
+def test_from_velocities_alone(harmonic):
+    run = read(harmonic)
+    drift = measure(replace(run, tables=()), Selection())
+    assert drift.conserved is None
+    assert drift.as_json()["conserved_drift_meV_per_atom_per_ps"] is None
+    np.testing.assert_allclose(drift.temperature, run.tables[0].columns["temperature"], rtol=1e-5)
+    velocities = replace(run.trajectory("velocities"), interval=None)
+    with pytest.raises(DarkforcesError, match="no drift; give --interval"):
+        measure(replace(run, tables=(), trajectories=(velocities,)), Selection())
+    with pytest.raises(DarkforcesError, match="has no velocities"):
+        measure(replace(run, tables=(), trajectories=()), Selection())
+
+
+def test_the_beginning_can_be_left_out(heating):
+    drift = measure(heating, Selection(discard=0.4))
+    assert drift.time[0] == pytest.approx(0.4)
+    assert drift.conserved[0] == 0.0
+    assert len(drift.conserved) == 100
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf"])
+@pytest.mark.parametrize("count", [1, 5])
+def test_pictures(heating, tmp_path, suffix, count):
+    path = tmp_path / f"picture{suffix}"
+    drift = measure(heating, Selection())
+    others = [Drift("velocities", 3, drift.time, drift.temperature, None, None, None)]
+    draw([drift] * count + others, path)
+    assert path.read_bytes().startswith(b"\x89PNG" if suffix == ".png" else b"%PDF")
+    draw(others, path)
