@@ -135,11 +135,13 @@ def draw(results: Sequence[Drift], path: Path) -> None:
     figure = Figure(figsize=(6.4, 5.6 if with_energy else 3.2), layout="constrained")
     axes = figure.subplots(2 if with_energy else 1, 1, sharex=True, squeeze=False)[:, 0]
     for i, result in enumerate(results):
-        axes[0].plot(result.time, result.temperature, color=f"C{i}", linewidth=1.0, label=result.name)
+        faded = 0.5 if len(results) <= _SEVERAL else 1.0  # behind the lines
+        axes[0].plot(result.time, result.temperature, color=f"C{i}", linewidth=0.8, alpha=faded)
+        axes[0].plot([], [], color=f"C{i}", label=result.name)
         if len(results) <= _SEVERAL:
             _draw_line(axes[0], result.time, result.temperature, result.temperature_slope, f"C{i}")
         if result.conserved is not None and result.conserved_time is not None and result.conserved_slope is not None:
-            axes[1].plot(result.conserved_time, result.conserved, color=f"C{i}", linewidth=1.0)
+            axes[1].plot(result.conserved_time, result.conserved, color=f"C{i}", linewidth=0.8, alpha=faded)
             if len(results) <= _SEVERAL:
                 _draw_line(axes[1], result.conserved_time, result.conserved, result.conserved_slope, f"C{i}")
     axes[0].set_ylabel("temperature / K")
@@ -157,4 +159,4 @@ def draw(results: Sequence[Drift], path: Path) -> None:
 def _draw_line(axis: Axes, time: np.ndarray, values: np.ndarray, slope: Estimate, color: str) -> None:
     if slope.error is not None:
         line = values.mean() + slope.value * (time - time.mean())
-        axis.plot(time, line, color=color, linewidth=1.4, linestyle="--")
+        axis.plot(time, line, color=color, linewidth=1.8)
