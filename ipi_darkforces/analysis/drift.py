@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from ..errors import DarkforcesError
 from . import statistics
+from .pictures import tidy
 from .runs import Run
 from .selection import Selection
 from .statistics import Estimate
@@ -151,8 +152,7 @@ def draw(results: Sequence[Drift], path: Path) -> None:
     axes[-1].set_xlabel("time / ps")
     axes[0].legend(frameon=False)
     for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(alpha=0.3)
+        tidy(axis)
     figure.savefig(path, dpi=200)
 
 

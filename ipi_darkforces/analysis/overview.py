@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from ..errors import DarkforcesError
 from . import statistics
+from .pictures import tidy
 from .statistics import Estimate
 from .table import read_table
 
@@ -96,6 +97,5 @@ def draw(overviews: Sequence[Overview], path: Path) -> None:
     lower.set_xlabel("time / ps")
     upper.legend(frameon=False)
     for axis in (upper, lower):
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(alpha=0.3)
+        tidy(axis)
     figure.savefig(path, dpi=160)

@@ -32,7 +32,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import DarkforcesError
-from .spectra import Batches, band, curve_errors, estimate, standard_errors, tidy
+from .batches import Batches, curve_errors, estimate, standard_errors
+from .pictures import band, tidy
 from .statistics import Estimate
 from .trajectory import Block
 

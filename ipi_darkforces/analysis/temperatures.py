@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 
 from ..errors import DarkforcesError
 from . import statistics
+from .pictures import tidy
 from .runs import Run
 from .selection import Selection
 from .setup import Constraints
@@ -204,8 +205,7 @@ def draw(results: Sequence[Temperatures], path: Path) -> None:
     axis.set_ylim(len(results) - 0.4, -0.6)
     axis.set_xlabel("mean temperature − target / K" if against_target else "mean temperature / K")
     axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(alpha=0.3, axis="x")
+    tidy(axis, "x")
     figure.savefig(path, dpi=200)
 
 

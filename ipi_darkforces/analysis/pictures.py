@@ -1,0 +1,23 @@
+"""What the pictures have in common."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+
+
+def band(axis: Axes, x: np.ndarray, values: np.ndarray, errors: np.ndarray, **line: object) -> None:
+    """A curve with two standard errors shaded; without shade where these are not known."""
+    (drawn,) = axis.plot(x, values, linewidth=1.2, **line)  # type: ignore[arg-type]
+    axis.fill_between(x, values - 2 * errors, values + 2 * errors, color=drawn.get_color(), alpha=0.25, linewidth=0)
+
+
+def tidy(axis: Axes, along: Literal["both", "x", "y"] = "both") -> None:
+    """No more lines than needed.
+
+    :param along: which axis gets a grid
+    """
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.3, axis=along)
