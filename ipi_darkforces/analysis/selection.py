@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .trajectory import Notice, Progress
+from ..errors import DarkforcesError
+from .trajectory import Block, Notice, Progress, Trajectory
 
 
 @dataclass(frozen=True)
@@ -22,3 +24,27 @@ class Selection:
     target: float | None = None
     progress: Progress | None = None
     notice: Notice = logging.getLogger(__name__).warning
+
+    def blocks(self, trajectory: Trajectory, regular: bool = False) -> Iterator[Block]:
+        """The frames of a trajectory that count.
+
+        :param regular: only as long as they are evenly spaced; see `Trajectory.blocks`
+        :raises DarkforcesError: if none are left, or nothing says which are to be discarded
+        """
+        if self.discard > 0.0 and trajectory.interval is None:
+            raise DarkforcesError(
+                f"'{trajectory.path}' does not say how far apart its frames are, so discarding {self.discard:g} ps "
+                "means nothing; give --interval"
+            )
+        start, length, empty = None, 0.0, True
+        for block in trajectory.blocks(self.progress, self.notice, regular):
+            start = block.times[0] if start is None else start
+            length = block.times[-1] - start
+            kept = block.times - start >= self.discard - 1e-9
+            if kept.any():
+                empty = False
+                yield block if kept.all() else Block(block.times[kept], block.values[kept], block.cells[kept])
+        if empty:
+            raise DarkforcesError(
+                f"'{trajectory.path}' has {length:.6g} ps, and nothing is left without the first {self.discard:g} ps"
+            )

@@ -37,6 +37,8 @@ from matplotlib.figure import Figure
 from ..errors import DarkforcesError
 from .batches import Batches, curve_errors, estimate, standard_errors, widening
 from .pictures import band, tidy
+from .runs import Run
+from .selection import Selection
 from .statistics import Estimate
 from .trajectory import Block
 
@@ -180,18 +182,6 @@ class Spectra:
             "remarks": list(self.remarks),
         }
 
-    def table(self) -> list[dict[str, str]]:
-        """For readers: one line for each species."""
-        return [
-            {
-                "run": self.name,
-                "species": row,
-                "temperature": self.temperatures[row].text("K"),
-                **_diffusion_cells(self.diffusion.get(row)),
-            }
-            for row in self.rows
-        ]
-
     def columns(self) -> dict[str, np.ndarray]:
         """The spectrum, for CSV: arrays of one length by their names, with units."""
         return {
@@ -201,7 +191,7 @@ class Spectra:
 
     def correlation_columns(self) -> dict[str, np.ndarray]:
         """The autocorrelation function, for CSV: arrays of one length by their names, with units."""
-        return {"time_ps": self.lags, **_columns(self.rows, self.correlation, self.correlation_errors, "K")}
+        return {"lag_ps": self.lags, **_columns(self.rows, self.correlation, self.correlation_errors, "K")}
 
 
 def _columns(rows: Sequence[str], values: np.ndarray, errors: np.ndarray, unit: str) -> dict[str, np.ndarray]:
@@ -210,14 +200,6 @@ def _columns(rows: Sequence[str], values: np.ndarray, errors: np.ndarray, unit: 
         columns[f"{row}_{unit}"] = value
         columns[f"{row}_error_{unit}"] = error
     return columns
-
-
-def _diffusion_cells(diffusion: Estimate | None) -> dict[str, str]:
-    """A diffusion coefficient (Å²/ps) in both units, in a table."""
-    if diffusion is None:
-        return {"diffusion": "", "diffusion, cgs": ""}
-    scaled = diffusion.times(CM2_PER_S * 1e5)
-    return {"diffusion": diffusion.text("Å²/ps"), "diffusion, cgs": scaled.text("1e-5 cm²/s")}
 
 
 def spectra(
@@ -445,13 +427,9 @@ class Displacements:
             "remarks": list(self.remarks),
         }
 
-    def table(self) -> list[dict[str, str]]:
-        """For readers: one line for each species."""
-        return [{"run": self.name, "species": row, **_diffusion_cells(self.diffusion[row])} for row in self.rows]
-
     def columns(self) -> dict[str, np.ndarray]:
         """For CSV: arrays of one length by their names, with units."""
-        return {"time_ps": self.lags, **_columns(self.rows, self.squares, self.errors, "A2")}
+        return {"moved_for_ps": self.lags, **_columns(self.rows, self.squares, self.errors, "A2")}
 
 
 def displacements(
@@ -596,6 +574,64 @@ def _displacement_remarks(
     if np.isnan(errors).any():
         remarks.append("too short for error bars")
     return tuple(remarks)
+
+
+# --- Runs -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How the atoms of a run move.
+
+    :param spectra: from velocities
+    :param displacements: None if the run has no positions from which they could be known
+    """
+
+    spectra: Spectra
+    displacements: Displacements | None
+
+    def as_json(self) -> dict[str, object]:
+        """For machines: values and standard errors, units in the names; the curves are in `columns`."""
+        moved = self.displacements
+        return {**self.spectra.as_json(), "displacements": None if moved is None else moved.as_json()}
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Spectrum, autocorrelation and displacements, for CSV: arrays by their names, with units."""
+        moved = {} if self.displacements is None else self.displacements.columns()
+        return {**self.spectra.columns(), **self.spectra.correlation_columns(), **moved}
+
+
+def measure(run: Run, selection: Selection) -> Motion:
+    """Spectra of a run from its velocities, and displacements if it has positions that are good for it.
+
+    :raises DarkforcesError: if there are no velocities, too few of them, or nothing says the time between frames
+    """
+    trajectory = run.trajectory("velocities")
+    if trajectory.interval is None:
+        raise DarkforcesError(
+            f"'{trajectory.path}' does not say how far apart its frames are, so there is no spectrum; give --interval"
+        )
+    blocks = selection.blocks(trajectory, regular=True)
+    found = Motion(spectra(run.name, blocks, trajectory.species, trajectory.masses), _moved(run, selection))
+    for part in (found.spectra, found.displacements):
+        for remark in () if part is None else part.remarks:
+            selection.notice(f"{run.name}: {remark}")
+    return found
+
+
+def _moved(run: Run, selection: Selection) -> Displacements | None:
+    if not any(trajectory.quantity == "positions" for trajectory in run.trajectories):
+        return None
+    trajectory = run.trajectory("positions")
+    if trajectory.interval is None:
+        selection.notice(f"'{trajectory.path}' does not say how far apart its frames are: no displacements")
+        return None
+    blocks = selection.blocks(trajectory, regular=True)
+    try:
+        return displacements(run.name, blocks, trajectory.species, trajectory.masses)
+    except DarkforcesError as error:
+        selection.notice(f"{run.name}: no displacements from positions: {error}")
+        return None
 
 
 # --- Pictures -------------------------------------------------------------------------------------------------------

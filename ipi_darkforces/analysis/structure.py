@@ -34,6 +34,8 @@ from matplotlib.figure import Figure
 from ..errors import DarkforcesError
 from .batches import Batches, curve_errors, estimate, standard_errors
 from .pictures import band, tidy
+from .runs import Run
+from .selection import Selection
 from .statistics import Estimate
 from .trajectory import Block
 
@@ -95,21 +97,13 @@ class Correlations:
             "remarks": list(self.remarks),
         }
 
-    def table(self) -> list[dict[str, str]]:
-        """For readers: one line for each radial distribution."""
-        return [
-            {"run": self.name, "function": key, **self._peak_cells(function)}
-            for key, function in self.functions.items()
-            if key != ORIENTATION
-        ]
-
-    def _peak_cells(self, function: Function) -> dict[str, str]:
+    def height(self, key: str) -> Estimate | None:
+        """What a function is at its first peak; None if it has none."""
+        function = self.functions[key]
         if function.peak is None:
-            return {"first peak": "none", "height": ""}
+            return None
         at = int(np.argmin(np.abs(self.distances - function.peak.value)))
-        error = float(function.errors[at])
-        height = Estimate(float(function.values[at]), error if np.isfinite(error) else None)
-        return {"first peak": function.peak.text("Å"), "height": height.text("").strip()}
+        return estimate(function.values[at], function.errors[at], np.inf)
 
     def columns(self) -> dict[str, np.ndarray]:
         """For CSV: arrays of one length by their names, with units."""
@@ -230,6 +224,19 @@ def correlations(
     if counter is None:
         raise DarkforcesError("the trajectory has no frames: expected at least one")
     return counter.result(name)
+
+
+def measure(run: Run, selection: Selection, farthest: float = FARTHEST) -> Correlations:
+    """Structure of a run from its positions: all pairs of species, and molecules if there are any.
+
+    :param farthest: see `correlations`
+    :raises DarkforcesError: if there are no positions or no cell
+    """
+    trajectory = run.trajectory("positions")
+    found = correlations(run.name, selection.blocks(trajectory), trajectory.species, farthest=farthest)
+    for remark in found.remarks:
+        selection.notice(f"{run.name}: {remark}")
+    return found
 
 
 class _Counter:

@@ -114,25 +114,21 @@ def from_velocities(
     :return: times in ps, shape (n,), and temperatures in K, shape (n,) each
     :raises DarkforcesError: if nothing is left, or a mass or the times to discard are not known
     """
-    _check(trajectory, selection)
+    unknown = trajectory.species[np.isnan(trajectory.masses)]
+    if len(unknown):
+        raise DarkforcesError(f"'{trajectory.path}' has atoms '{unknown[0]}', whose mass is not known")
     groups = _groups(trajectory.species)
     times, twice, centre = [], [], 0.0
-    for block in trajectory.blocks(selection.progress, selection.notice):
+    for block in selection.blocks(trajectory):
         each = (block.values**2).sum(axis=2) * trajectory.masses
         times.append(block.times)
         twice.append([each[:, atoms].sum(axis=1) for atoms in groups.values()])
         momentum = (block.values * trajectory.masses[:, None]).sum(axis=1)
         centre += (momentum**2).sum() / trajectory.masses.sum()
-    time, energies = np.concatenate(times), np.concatenate(twice, axis=1)
-    kept = time - time[0] >= selection.discard - 1e-9
-    if not kept.any():
-        raise DarkforcesError(
-            f"'{trajectory.path}' has {time[-1] - time[0]:.6g} ps, and nothing is left without the first "
-            f"{selection.discard:g} ps"
-        )
+    energies = np.concatenate(twice, axis=1)
     at_rest = centre < _AT_REST * energies[0].sum()
-    return time[kept], {
-        name: _temperature(energy[kept], atoms, trajectory.masses, constraints, at_rest)
+    return np.concatenate(times), {
+        name: _temperature(energy, atoms, trajectory.masses, constraints, at_rest)
         for (name, atoms), energy in zip(groups.items(), energies, strict=True)
     }
 
@@ -150,17 +146,6 @@ def _temperature(
     fixed = np.isin(constraints.fixed, (3 * atoms[:, None] + np.arange(3)).ravel()).sum()
     taken = fixed + (share if constraints.fixcom else 0.0)
     return (twice_kinetic / BOLTZMANN + taken * constraints.temperature) / freedom
-
-
-def _check(trajectory: Trajectory, selection: Selection) -> None:
-    unknown = trajectory.species[np.isnan(trajectory.masses)]
-    if len(unknown):
-        raise DarkforcesError(f"'{trajectory.path}' has atoms '{unknown[0]}', whose mass is not known")
-    if selection.discard > 0.0 and trajectory.interval is None:
-        raise DarkforcesError(
-            f"'{trajectory.path}' does not say how far apart its frames are, so discarding {selection.discard:g} ps "
-            "means nothing; give --interval"
-        )
 
 
 def _species(run: Run) -> np.ndarray:

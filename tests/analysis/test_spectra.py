@@ -7,7 +7,6 @@ from scipy.signal import lfilter
 
 from ipi_darkforces.analysis.spectra import (
     BOLTZMANN,
-    CM2_PER_S,
     LIGHT,
     displacements,
     draw,
@@ -310,10 +309,6 @@ def test_units_are_those_in_the_names():
         # 1 Å²/ps = 1e-16 cm² / 1e-12 s
         assert found["diffusion_cm2_per_s"]["O"]["value"] == pytest.approx(1e-4 * per_ps)
         assert found["picoseconds"] == pytest.approx(59.98)
-        row = result.table()[-1]
-        assert row["species"] == "O"
-        assert float(row["diffusion"].split()[0]) == pytest.approx(per_ps, rel=0.05)
-        assert float(row["diffusion, cgs"].split()[0]) == pytest.approx(per_ps * CM2_PER_S * 1e5, rel=0.05)
         assert len({len(column) for column in result.columns().values()}) == 1
 
 

@@ -307,7 +307,8 @@ def test_results_for_machines_and_readers(waters):
     assert found["frames"] == 400
     assert found["first_peak_A"]["g_OH"]["value"] == pytest.approx(0.97, abs=0.03)
     assert found["first_peak_A"]["c_uu"] is None
-    assert [row["function"] for row in result.table()] == ["g_OO", "g_OH", "g_HH"]
+    assert result.height("g_OH").value == pytest.approx(result.functions["g_OH"].values.max())
+    assert result.height("c_uu") is None
     columns = result.columns()
     assert len({len(column) for column in columns.values()}) == 1
     assert list(columns)[:3] == ["distance_A", "g_OO", "g_OO_error"]
