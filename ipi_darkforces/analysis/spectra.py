@@ -305,8 +305,8 @@ def _collect(
             _check_atoms(block.values.shape[1], symbols, masses)
             longest = max(SHORTEST, min(longest, MEMORY // (3 * len(masses))))
             lengths = [longest]
-            while lengths[-1] >= 2 * SHORTEST:
-                lengths.append(lengths[-1] // 2)
+            while lengths[-1] > SHORTEST:
+                lengths.append(max(SHORTEST, lengths[-1] // 2))
             running = [_Segments(length, symbols, masses) for length in lengths]
         n_frames += len(block.times)
         velocities = relative(block.values, masses).reshape(len(block.times), -1)
@@ -589,6 +589,11 @@ class Motion:
 
     spectra: Spectra
     displacements: Displacements | None
+
+    @property
+    def name(self) -> str:
+        """Of the run."""
+        return self.spectra.name
 
     def as_json(self) -> dict[str, object]:
         """For machines: values and standard errors, units in the names; the curves are in `columns`."""

@@ -25,7 +25,6 @@ from pathlib import Path
 
 import ase
 import numpy as np
-import vesin
 from ase.data import atomic_numbers, covalent_radii
 from ase.neighborlist import neighbor_list
 from matplotlib.axes import Axes
@@ -275,6 +274,8 @@ class _Counter:
         self._molecule_of = np.full(len(symbols), -1)
         if self.molecules is not None:
             self._molecule_of[self.molecules.centers] = np.arange(len(self.molecules.centers))
+        import vesin  # takes a second, since it imports torch: for those who count pairs
+
         self._neighbors = vesin.NeighborList(cutoff=float(edges[-1]), full_list=False)
         self._radial, self._numbers, self._oriented = Batches(), Batches(), Batches()
         self._broken = 0

@@ -13,12 +13,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..analysis import drift, temperatures
 from ..analysis.formats import ASE_VELOCITY
 from ..analysis.runs import Reading, Run
 from ..analysis.selection import Selection
 from ..errors import ERROR, DarkforcesError
-from .question import Question, Row, aligned, write_csv
+from .question import Question, aligned, write_csv, write_curves
+from .questions import QUESTIONS
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ examples
   darkforces analyze drift nve-direct nve-conservative --plot drift.pdf
   darkforces analyze temperatures svr-*/ --discard 1 --csv temperatures.csv
   darkforces analyze temperatures md.extxyz --interval 2 --target 300
+  darkforces analyze spectra svr-*/ --discard 1 --plot spectra.pdf --data spectra.csv
+  darkforces analyze structure nve-conservative svr-direct --plot structure.png
 """
 
 # Å/ps
@@ -41,59 +43,11 @@ _PICTURES = (".png", ".pdf")
 _LARGE = 2e7  # bytes of a file that takes long enough to show progress
 
 
-def _drift_row(result: drift.Drift) -> Row:
-    return {
-        "run": result.name,
-        "time / ps": float(result.time[-1] - result.time[0]),
-        "temperature drift / (K/ps)": result.temperature_slope,
-        f"conserved drift / ({result.energy_unit}/ps)": result.conserved_slope,
-        "over std of kinetic energy / (1/ps)": result.relative_slope,
-    }
-
-
-def _temperatures_row(result: temperatures.Temperatures) -> Row:
-    row: Row = {
-        "run": result.name,
-        "time / ps": float(result.time[-1] - result.time[0]),
-        "from": result.source,
-        "target / K": result.target,
-    }
-    for species, mean in result.means.items():
-        row[f"T({species}) / K"] = mean
-        row[f"off({species})"] = result.deviations[species]
-    return row
-
-
-DRIFT = Question(
-    "drift",
-    "does it heat? slopes of temperature and conserved quantity",
-    "Slopes of the temperature and of the conserved quantity, with their errors. The second is the power that wrong "
-    "forces or too long a time step feed in, also with a thermostat; the last column is the same over the standard "
-    "deviation of the kinetic energy for each atom.",
-    lambda run, selection, args: drift.measure(run, selection),
-    _drift_row,
-    lambda results, path, args: drift.draw(results, path),
-)
-
-TEMPERATURES = Question(
-    "temperatures",
-    "is energy shared out as it should be? temperatures of all atoms and of each species",
-    "Mean kinetic temperatures of all atoms and of each species, in i-PI's convention, from i-PI's properties where "
-    "they have them, else from velocities. 'off' is how many standard errors each is above the target: that of the "
-    "thermostat in the input, or --target.",
-    lambda run, selection, args: temperatures.measure(run, selection),
-    _temperatures_row,
-    lambda results, path, args: temperatures.draw(results, path),
-)
-
-QUESTIONS = (DRIFT, TEMPERATURES)
-
-
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand, with one subcommand for each question."""
     parser = commands.add_parser(
         "analyze",
-        help="look at trajectories: drift, temperatures",
+        help="look at trajectories: drift, temperatures, spectra, structure",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -103,19 +57,18 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         asked = questions.add_parser(question.name, help=question.help, description=question.description)
         asked.add_argument("run", metavar="RUN", nargs="+", type=Path, help="folder, i-PI input, or file")
         question.add_options(asked)
-        _add_options(asked)
+        _add_options(asked, question)
         asked.set_defaults(command=run, question=question)
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
+def _add_options(parser: argparse.ArgumentParser, question: Question) -> None:
     parser.add_argument("--discard", type=float, default=0.0, metavar="PS", help="equilibration to leave out, in ps")
-    parser.add_argument(
-        "--target", type=float, metavar="K", help="temperature to compare with (default: that of the thermostat)"
-    )
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print everything for machines")
     output.add_argument("--csv", type=Path, metavar="FILE", help="write the table as CSV")
     output.add_argument("--plot", type=Path, metavar="FILE", help="draw a picture of all runs: .png or .pdf")
+    if question.columns is not None:
+        output.add_argument("--data", type=Path, metavar="FILE", help="write the curves of all runs as CSV")
     output.add_argument("--overwrite", action="store_true", help="replace these files if they exist")
     group = parser.add_argument_group("for files that do not say it")
     group.add_argument("--interval", type=float, metavar="FS", help="time between frames of a trajectory, in fs")
@@ -135,36 +88,45 @@ def run(args: argparse.Namespace) -> int:
     answers, failed = _ask(question, args, notices)
     if not answers:
         return 1
-    rows = [question.row(answer) for answer in answers]
+    rows = [row for answer in answers for row in question.rows(answer)]
     if args.plot is not None:
         question.draw(answers, args.plot, args)
     if args.csv is not None:
         write_csv(rows, args.csv)
+    if question.columns is not None and args.data is not None:
+        write_curves([(answer.name, question.columns(answer)) for answer in answers], args.data)
     if args.json:
         found = [answer.as_json() for answer in answers]
         print(json.dumps({"question": question.name, "runs": found, "notices": notices}, indent=2))
     else:
         print(aligned(rows))
-        for file in (args.plot, args.csv):
-            if file is not None:
-                print(f"written: {file}")
+        for file in _files(args):
+            print(f"written: {file}")
     return 1 if failed else 0
 
 
 def _check(args: argparse.Namespace) -> None:
     if not args.discard >= 0.0:
         raise DarkforcesError(f"--discard {args.discard:g} is not a time: expected 0 ps or more")
-    for name, unit in (("target", "K"), ("interval", "fs")):
-        value = getattr(args, name)
+    for name, unit in (("target", "K"), ("interval", "fs"), ("farthest", "Å")):
+        value = vars(args).get(name)
         if value is not None and not value > 0.0:
             raise DarkforcesError(f"--{name} {value:g} cannot be: expected more than 0 {unit}")
     if args.plot is not None and args.plot.suffix.lower() not in _PICTURES:
         raise DarkforcesError(f"--plot {args.plot} is of no known kind: expected {' or '.join(_PICTURES)}")
-    for file in (args.plot, args.csv):
-        if file is not None and file.exists() and not args.overwrite:
+    files = _files(args)
+    for file in files:
+        if files.count(file) > 1:
+            raise DarkforcesError(f"'{file}' is to be written twice; choose different names")
+        if file.exists() and not args.overwrite:
             raise DarkforcesError(f"'{file}' exists; choose another name, or --overwrite it")
-        if file is not None and not file.parent.is_dir():
+        if not file.parent.is_dir():
             raise DarkforcesError(f"'{file}' cannot be written: there is no folder '{file.parent}'")
+
+
+def _files(args: argparse.Namespace) -> list[Path]:
+    """What is to be written."""
+    return [file for file in (args.plot, args.csv, vars(args).get("data")) if file is not None]
 
 
 def _ask(question: Question, args: argparse.Namespace, notices: list[str]) -> tuple[list[Any], bool]:
@@ -185,12 +147,14 @@ def _ask(question: Question, args: argparse.Namespace, notices: list[str]) -> tu
                 simulation = Run.read(path, notice, reading)
                 if names[_name(path)] > 1:
                     simulation = replace(simulation, name=str(path))
-                selection = Selection(args.discard, args.target, bar.show, notice)
+                selection = Selection(args.discard, vars(args).get("target"), bar.show, notice)
                 answers.append(question.measure(simulation, selection, args))
             except DarkforcesError as error:
                 failed = True
-                notices.append(str(error))
-                print(f"{ERROR}{error}", file=sys.stderr)
+                # With several runs one must see which.
+                text = str(error) if str(path) in str(error) else f"'{path}': {error}"
+                notices.append(text)
+                print(f"{ERROR}{text}", file=sys.stderr)
     return answers, failed
 
 

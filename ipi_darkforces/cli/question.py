@@ -6,8 +6,11 @@ import argparse
 import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 from ..analysis.runs import Run
 from ..analysis.selection import Selection
@@ -20,6 +23,11 @@ Row = dict[str, Value]
 
 class Answer(Protocol):
     """What was found out about a run."""
+
+    @property
+    def name(self) -> str:
+        """Of the run."""
+        ...
 
     def as_json(self) -> dict[str, object]:
         """For machines: units in the names."""
@@ -38,18 +46,21 @@ class Question:
     :param help: what it asks, in a line
     :param description: the same at length, and how to read the answer
     :param measure: answers it for a run; it is given the command line too
-    :param row: the answer as a line of the table
+    :param rows: the answer as lines of the table
     :param draw: all answers as one picture, to a PNG or PDF; it is given the command line too
     :param add_options: of its own
+    :param columns: curves of the answer for ``--data``, by their names with units, each of any length; None if there
+        are none
     """
 
     name: str
     help: str
     description: str
     measure: Callable[[Run, Selection, argparse.Namespace], Any]
-    row: Callable[[Any], Row]
+    rows: Callable[[Any], list[Row]]
     draw: Callable[[Sequence[Any], Path, argparse.Namespace], None]
     add_options: Callable[[argparse.ArgumentParser], None] = _no_options
+    columns: Callable[[Any], dict[str, np.ndarray]] | None = None
 
 
 def aligned(rows: Sequence[Row]) -> str:
@@ -95,3 +106,17 @@ def _cells(value: Value, estimated: bool) -> list[object]:
     if isinstance(value, Estimate):
         return [value.value, value.error, value.margin()]
     return [value, None, None] if estimated else [value]
+
+
+def write_curves(curves: Sequence[tuple[str, dict[str, np.ndarray]]], path: Path) -> None:
+    """Columns of numbers, run after run, with the name of the run in front; empty where a column ends or has a NaN.
+
+    :param curves: name of each run, and its columns by their names
+    """
+    titles = list(dict.fromkeys(title for _, columns in curves for title in columns))
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["run", *titles])
+        for name, columns in curves:
+            lines = zip_longest(*(columns.get(title, ()) for title in titles), fillvalue=np.nan)
+            writer.writerows([name, *("" if np.isnan(value) else f"{value:.7g}" for value in line)] for line in lines)

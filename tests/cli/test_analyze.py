@@ -12,7 +12,15 @@ import ase
 import ase.io
 import numpy as np
 import pytest
-from ipi_files import write_table
+from ipi_files import simulate, with_trajectory, write_table
+from ipi_processes import INPUTS
+from scipy.signal import lfilter
+from scipy.signal.windows import hann
+
+from ipi_darkforces.analysis.runs import Run
+from ipi_darkforces.analysis.structure import correlations
+from ipi_darkforces.analysis.trajectory import Block
+from ipi_darkforces.cli.question import write_curves
 
 
 def analyze(*arguments, **options) -> subprocess.CompletedProcess:
@@ -132,6 +140,216 @@ def test_a_trajectory_of_another_program(tmp_path):
     assert run["temperature_K"]["all"]["value"] == pytest.approx(1.008 / 0.8314, rel=0.1)  # m ⟨v²⟩ = 3 k T
 
 
+# --- Spectra and structure ------------------------------------------------------------------------------------------
+
+FRAMES, INTERVAL, FRICTION, KELVIN = 4000, 0.01, 10.0, 300.0  # ps
+SYMBOLS = np.array(["Ar", "He"] * 6)
+MASSES = {"Ar": 39.948, "He": 4.002602}
+GAS_CONSTANT = 0.831446  # amu Å²/ps²/K
+
+
+def diffusion(species: str) -> float:
+    """Of the atoms below, in Å²/ps: relative to the centre of mass, and of steps instead of a path."""
+    kept = np.exp(-FRICTION * INTERVAL)
+    share = MASSES[species] / (6.0 * sum(MASSES.values()))
+    free = GAS_CONSTANT * KELVIN / MASSES[species] * INTERVAL * 0.5 * (1 + kept) / (1 - kept)
+    return free * (1.0 - share)
+
+
+@pytest.fixture(scope="module")
+def brownian(tmp_path_factory) -> Path:
+    """Atoms in a heat bath, wrapped into their cell, hot in the first 10 ps; the file does not say its interval."""
+    folder = tmp_path_factory.mktemp("brownian")
+    rng = np.random.default_rng(0)
+    kept = np.exp(-FRICTION * INTERVAL)
+    masses = np.array([MASSES[symbol] for symbol in SYMBOLS])
+    noise = rng.normal(size=(FRAMES, len(SYMBOLS), 3)) * np.sqrt(GAS_CONSTANT * KELVIN / masses)[:, None]
+    velocities = lfilter([np.sqrt(1 - kept**2)], [1.0, -kept], noise, axis=0)
+    velocities[:1000] = 3.0 * noise[:1000]
+    positions = np.cumsum(velocities * INTERVAL, axis=0) % 9.0
+    frames = []
+    for x, v in zip(positions, velocities, strict=True):
+        frames.append(ase.Atoms(SYMBOLS, positions=x, cell=[9, 9, 9], pbc=True))
+        frames[-1].arrays["vel"] = v
+    ase.io.write(folder / "gas.xyz", frames, format="extxyz")
+    ase.io.write(folder / "short.xyz", frames[:40], format="extxyz")
+    ase.io.write(folder / "shorter.xyz", frames[:10], format="extxyz")
+    return folder
+
+
+UNITS = ("--interval", "10", "--velocity-unit", "A/ps")
+
+
+def columns_of(path: Path, run: str) -> dict[str, np.ndarray]:
+    """The columns of a run, as far as they go."""
+    rows = [row for row in csv.DictReader(path.open()) if row.pop("run") == run]
+    return {name: np.array([float(row[name]) for row in rows if row[name]]) for name in rows[0]}
+
+
+def test_spectra_find_temperature_and_diffusion(brownian, tmp_path):
+    files = ("--csv", tmp_path / "t.csv", "--data", tmp_path / "c.csv", "--plot", tmp_path / "p.png")
+    done = analyze("spectra", "gas.xyz", *UNITS, "--discard", "10", *files, cwd=brownian)
+    assert done.returncode == 0, done.stderr
+    assert "gas: " in done.stderr
+    assert "jumps of half a cell" in done.stderr
+    rows = list(csv.DictReader((tmp_path / "t.csv").open()))
+    assert [(row["run"], row["species"]) for row in rows] == [("gas", "all"), ("gas", "Ar"), ("gas", "He")]
+    for row in rows:
+        error = float(row["standard error of T / K"])
+        assert error < 15.0
+        assert abs(float(row["T / K"]) - KELVIN) < 4.0 * error
+        assert float(row["time / ps"]) == pytest.approx(29.99)
+    for row in rows[1:]:
+        for title in ("D(ω → 0) / (Å²/ps)", "D(displacements) / (Å²/ps)"):
+            error = float(row[f"standard error of {title}"])
+            assert error < 0.3 * diffusion(row["species"])
+            assert abs(float(row[title]) - diffusion(row["species"])) < 4.0 * error
+    curves = columns_of(tmp_path / "c.csv", "gas")
+    step = curves["wavenumber_per_cm"][1]
+    area = step * (curves["all_K_cm"].sum() - 0.5 * curves["all_K_cm"][0] - 0.5 * curves["all_K_cm"][-1])
+    assert area == pytest.approx(float(rows[0]["T / K"]), rel=1e-3)
+    assert curves["Ar_K"][0] == pytest.approx(float(rows[1]["T / K"]), rel=1e-5)
+    assert curves["lag_ps"][1] == pytest.approx(INTERVAL)
+    assert (np.diff(curves["He_A2"]) > 0).all()
+    assert len(curves["He_A2"]) == len(curves["moved_for_ps"]) < len(curves["lag_ps"])
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_spectra_for_machines(brownian):
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    done = analyze("spectra", "gas.xyz", "short.xyz", *UNITS, "--json", cwd=brownian)
+    found = json.loads(done.stdout, parse_constant=refuse)
+    gas, short = found["runs"]
+    assert gas["temperature_K"]["all"]["value"] > 1.5 * KELVIN  # nothing was discarded
+    assert gas["displacements"]["diffusion_A2_per_ps"]["He"]["value"] > 0.0
+    assert short["temperature_K"]["all"]["error"] is None
+    assert short["displacements"] is None
+    assert "short: too short for error bars" in found["notices"]
+    assert (
+        "short: no displacements from positions: the trajectory has 40 frames: expected at least 48 for displacements"
+    ) in found["notices"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gas.xyz"], "'gas.xyz' does not say how far apart its frames are, so there is no spectrum; give --interval"),
+        (["shorter.xyz", *UNITS], "'shorter.xyz': the trajectory has 10 frames: expected at least 32 for a spectrum"),
+        (["gas.xyz", *UNITS, "--discard", "50"], "'gas.xyz' has 39.99 ps, and nothing is left without the first 50 ps"),
+    ],
+)
+def test_there_is_no_spectrum(brownian, arguments, message):
+    done = analyze("spectra", *arguments, cwd=brownian)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"darkforces: error: {message}\n"
+
+
+@pytest.fixture(scope="module")
+def water(tmp_path_factory) -> Path:
+    """Water whose atoms tremble, in two strengths; and one without a cell."""
+    folder = tmp_path_factory.mktemp("water")
+    rng = np.random.default_rng(1)
+    atoms = ase.io.read(INPUTS / "water.xyz")
+    for name, strength in (("cold", 0.02), ("warm", 0.06)):
+        frames = [atoms.copy() for _ in range(40)]
+        for frame in frames:
+            frame.positions += rng.normal(0.0, strength, size=(192, 3))
+        ase.io.write(folder / f"{name}.xyz", frames, format="extxyz")
+    atoms.set_cell(None)
+    atoms.set_pbc(False)
+    ase.io.write(folder / "drop.xyz", [atoms, atoms], format="extxyz")
+    return folder
+
+
+def test_structure_finds_peaks_and_writes_the_functions(water, tmp_path):
+    files = ("--csv", tmp_path / "t.csv", "--data", tmp_path / "g.csv", "--plot", tmp_path / "p.pdf")
+    done = analyze("structure", "cold.xyz", "warm.xyz", "--farthest", "4", *files, cwd=water)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = {(row["run"], row["function"]): row for row in csv.DictReader((tmp_path / "t.csv").open())}
+    assert {function for _, function in rows} == {"g_OO", "g_OH", "g_HH", "c_uu"}
+    assert len(rows) == 8
+    assert float(rows["cold", "g_OH"]["first peak / Å"]) == pytest.approx(0.97, abs=0.05)
+    assert float(rows["cold", "g_OH"]["standard error of first peak / Å"]) < 0.02
+    # The same bonds, spread wider.
+    assert float(rows["warm", "g_OH"]["height"]) < 0.8 * float(rows["cold", "g_OH"]["height"])
+    frames = ase.io.read(water / "warm.xyz", ":")
+    block = Block(np.arange(40.0), np.array([a.positions for a in frames]), np.array([a.cell[:] for a in frames]))
+    expected = correlations("warm", [block], frames[0].get_chemical_symbols(), farthest=4.0)
+    found = columns_of(tmp_path / "g.csv", "warm")
+    assert found["distance_A"][-1] == pytest.approx(3.975)
+    for key in ("g_OO", "g_OH", "g_HH"):
+        np.testing.assert_allclose(found[key], expected.functions[key].values, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(found[f"{key}_error"], expected.functions[key].errors, rtol=1e-5, atol=1e-7)
+    known = expected.functions["c_uu"].values
+    np.testing.assert_allclose(found["c_uu"], known[np.isfinite(known)], rtol=1e-5, atol=1e-7)
+    assert (tmp_path / "p.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_beginning_is_no_part_of_the_structure(water):
+    done = analyze("structure", "cold.xyz", "--interval", "1", "--discard", "0.03", "--json", cwd=water)
+    (run,) = json.loads(done.stdout)["runs"]
+    assert run["frames"] == 10
+    done = analyze("structure", "cold.xyz", "--discard", "0.03", cwd=water)
+    assert "discarding 0.03 ps means nothing; give --interval" in done.stderr
+
+
+def test_without_a_cell_there_is_no_density(water):
+    done = analyze("structure", "drop.xyz", cwd=water)
+    assert done.returncode == 1
+    assert done.stderr.startswith("darkforces: error: 'drop.xyz': there is no cell, so no density")
+
+
+def test_spectra_and_structure_of_a_run_of_ipi(tmp_path):
+    """Velocities in atomic units, positions in Å: temperatures follow from those that i-PI itself printed."""
+    simulate(
+        "svr-direct",
+        tmp_path / "run",
+        60,
+        with_trajectory("fast", "velocities"),
+        with_trajectory("near", "positions{angstrom}", cell_units="angstrom"),
+    )
+    found = [
+        json.loads(analyze(question, "run", "--json", cwd=tmp_path).stdout)["runs"][0]
+        for question in ("spectra", "structure")
+    ]
+    assert found[0]["interval_ps"] == pytest.approx(0.0005)
+    assert set(found[0]["displacements"]["diffusion_A2_per_ps"]) == {"O", "H"}
+    (table,) = Run.read(tmp_path / "run", pytest.fail).tables
+    weights = hann(32, sym=False) ** 2
+    for species, column, atoms, mass in (
+        ("all", "temperature", 192, 64 * 18.0153),
+        ("O", "temperature(O)", 64, 64 * 15.9994),
+        ("H", "temperature(H)", 128, 128 * 1.00794),
+    ):
+        # Two segments of 32 frames; and i-PI counts the share of the centre of mass at 300 K instead of leaving it out.
+        printed = [weights @ table.columns[column][start : start + 32] / weights.sum() for start in (0, 16)]
+        share = mass / (64 * 18.0153)
+        expected = (atoms * np.mean(printed) - share * 300.0) / (atoms - share)
+        assert found[0]["temperature_K"][species]["value"] == pytest.approx(expected, rel=1e-4)
+    assert found[1]["frames"] == 61
+    assert found[1]["first_peak_A"]["g_OO"]["value"] == pytest.approx(2.75, abs=0.1)
+
+
+def test_curves_may_end_anywhere(tmp_path):
+    one = {"x_ps": np.array([0.0, 1.0, 2.0]), "y": np.array([1.0, np.nan, 1 / 3]), "z": np.array([5.0])}
+    write_curves([("one", one), ("other, run", {"y": np.array([7.0])})], tmp_path / "c.csv")
+    assert (tmp_path / "c.csv").read_text().splitlines() == [
+        "run,x_ps,y,z",
+        "one,0,1,5",
+        "one,1,,",
+        "one,2,0.3333333,",
+        '"other, run",,7,',
+    ]
+
+
+def test_what_has_no_curves_has_no_data():
+    done = analyze("drift", "hot", "--data", "curves.csv")
+    assert done.returncode == 2
+    assert "unrecognized arguments: --data" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -142,6 +360,11 @@ def test_a_trajectory_of_another_program(tmp_path):
         (["temperatures", "hot", "--interval", "nan"], "--interval nan cannot be: expected more than 0 fs"),
         (["drift", "hot", "--plot", "picture.svg"], "--plot picture.svg is of no known kind: expected .png or .pdf"),
         (["drift", "hot", "--plot", "nowhere/picture.png"], "there is no folder 'nowhere'"),
+        (["spectra", "hot"], "'hot' has no velocities: add <trajectory filename='vel'>"),
+        (["structure", "hot"], "'hot' has no positions: add <trajectory filename='pos'>"),
+        (["structure", "hot", "--farthest", "nan"], "--farthest nan cannot be: expected more than 0 Å"),
+        (["structure", "hot", "--data", "nowhere/g.csv"], "there is no folder 'nowhere'"),
+        (["spectra", "hot", "--data", "a.csv", "--csv", "a.csv"], "'a.csv' is to be written twice"),
     ],
 )
 def test_what_is_wrong_is_one_line(folder, arguments, message):
@@ -153,7 +376,7 @@ def test_what_is_wrong_is_one_line(folder, arguments, message):
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [[], ["drift"], ["temperatures"]])
+@pytest.mark.parametrize("arguments", [[], ["drift"], ["temperatures"], ["spectra"], ["structure"]])
 def test_help_is_a_page(arguments):
     done = analyze(*arguments, "--help")
     assert done.returncode == 0
