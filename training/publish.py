@@ -19,7 +19,7 @@ from ipi_darkforces.diagnostics.parity import draw_parity
 from ipi_darkforces.diagnostics.reference import read_reference
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces.card import Card
-from ipi_darkforces.forces.zoo import _check_name, all_models, install, load_model, user_directory
+from ipi_darkforces.forces.zoo import check_name, all_models, install, load_model, user_directory
 
 NOT_STATED = "not stated: edit this card"
 LARGEST = 10.0  # MB
@@ -27,7 +27,7 @@ LARGEST = 10.0  # MB
 
 def check_free(name: str, folder: Path) -> None:
     """Say so, before hours are spent, if the name cannot be one, or is already that of another model."""
-    _check_name(name)
+    check_name(name)
     installed = user_directory() / f"{name}.ckpt"
     if installed.exists() and not _same(installed, folder / f"{name}.ckpt"):
         raise DarkforcesError(f"model '{name}' is there already: '{installed}'; choose another --name")

@@ -78,6 +78,17 @@ def card_of(model: str) -> Card | None:
     return Card.read(path) if path is not None and os.path.isfile(path) else None
 
 
+def check_name(name: str) -> None:
+    """Raise a DarkforcesError unless a model of the user's own may be called so."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", name) or name.endswith(_SUFFIXES):
+        raise DarkforcesError(
+            f"{name!r} cannot be the name of a model; expected at most 100 letters, digits and '.', '_', '+', '-', of "
+            "which the first is a letter or digit, without the ending .ckpt or .pt"
+        )
+    if name in ZOO:
+        raise DarkforcesError(f"'{name}' is the name of a bundled model; choose another name")
+
+
 def install(checkpoint: Path, card: Card, name: str, overwrite: bool = False) -> Path:
     """Make a checkpoint a model with a name, by copying it and its card into the user's folder.
 
@@ -90,7 +101,7 @@ def install(checkpoint: Path, card: Card, name: str, overwrite: bool = False) ->
     :return: the copy of the checkpoint
     :raises DarkforcesError: if the name is taken or no name, the file is not a metatrain checkpoint or cannot be copied
     """
-    _check_name(name)
+    check_name(name)
     target = user_directory() / f"{name}.ckpt"
     if not overwrite and (os.path.lexists(target) or os.path.lexists(_card_path(target))):
         raise DarkforcesError(f"model '{name}' is there already: '{target}'; choose another name, or overwrite it")
@@ -163,16 +174,6 @@ def _own_models() -> dict[str, ZooEntry]:
         # A name must not hide a path, nor show what some program has not finished.
         if not path.stem.endswith(_SUFFIXES) and not path.name.startswith(".") and os.path.isfile(_card_path(path))
     }
-
-
-def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", name) or name.endswith(_SUFFIXES):
-        raise DarkforcesError(
-            f"{name!r} cannot be the name of a model; expected at most 100 letters, digits and '.', '_', '+', '-', of "
-            "which the first is a letter or digit, without the ending .ckpt or .pt"
-        )
-    if name in ZOO:
-        raise DarkforcesError(f"'{name}' is the name of a bundled model; choose another name")
 
 
 def _no_such_name(name: str) -> DarkforcesError:
