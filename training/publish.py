@@ -19,7 +19,7 @@ from ipi_darkforces.diagnostics.parity import draw_parity
 from ipi_darkforces.diagnostics.reference import read_reference
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces.card import Card
-from ipi_darkforces.forces.zoo import check_name, all_models, install, load_model, user_directory
+from ipi_darkforces.forces.zoo import all_models, check_name, install, load_model, user_directory
 
 NOT_STATED = "not stated: edit this card"
 LARGEST = 10.0  # MB
