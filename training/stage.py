@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import os
 import pickle
 import re
@@ -11,8 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.lock import locked
 
 OPTIONS = Path(__file__).parent / "options"
 
@@ -85,7 +84,8 @@ class Stage:
         if self.checkpoint.exists():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._locked() as lock:
+        taken = f"stage {self.name} is being trained already in '{self.folder}'"
+        with locked(self.folder / "lock", taken) as lock:  # metatrain inherits it
             epochs = self._write_options()
             returncode = self._run(epochs, lock)
         if returncode != 0:
@@ -111,16 +111,6 @@ class Stage:
                 process.terminate()
                 process.wait()
         return process.returncode
-
-    @contextmanager
-    def _locked(self) -> Iterator[int]:
-        """Keep a second training out; metatrain inherits the lock, so that it holds even if we are killed."""
-        with open(self.folder / "lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise DarkforcesError(f"stage {self.name} is being trained already in '{self.folder}'") from error
-            yield lock.fileno()
 
     def _write_options(self) -> int:
         """Put the options into the folder, where they stay once there is a checkpoint; the number of epochs."""

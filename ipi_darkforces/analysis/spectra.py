@@ -1,4 +1,4 @@
-"""How atoms move: velocity autocorrelation, its spectrum, diffusion.
+"""How atoms move, from velocities: autocorrelation, its spectrum, diffusion.
 
 Conventions. Velocities and positions are relative to the centre of mass of all atoms. The velocity autocorrelation
 function of a species s is weighted by mass and given as a temperature,
@@ -22,9 +22,8 @@ of mass, which makes them smaller by 1/N for N independent particles, and not co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -36,93 +35,23 @@ from matplotlib.figure import Figure
 
 from ..errors import DarkforcesError
 from .batches import Batches, curve_errors, estimate, standard_errors, widening
+from .frames import CM2_PER_S, MEMORY, check_atoms, even, relative, species_in, with_errors
 from .pictures import band, tidy
-from .runs import Run
-from .selection import Selection
 from .statistics import Estimate
+from .temperatures import ALL
 from .trajectory import Block
+from .units import BOLTZMANN
 
-BOLTZMANN = scipy.constants.k / (scipy.constants.atomic_mass * 1e4)  # amu Å²/ps²/K
 LIGHT = scipy.constants.c * 1e-10  # cm/ps
-CM2_PER_S = 1e-4  # of one Å²/ps
-ALL = "all"
 
 # A number of segments from which the spread between them is known well enough.
 ENOUGH_SEGMENTS = 8
 # The shortest segment, in frames.
 SHORTEST = 32
-# Double precision numbers to keep in memory at a time: 128 MiB.
-MEMORY = 2**24
 # Nothing vibrates much faster than O-H (cm⁻¹), in steps by the mass of the lightest atom (amu).
 FASTEST = ((1.5, 4000.0), (3.0, 3000.0))
 # Share of the kinetic energy in the upper tenth of the spectrum that tells that faster motion was folded in.
 FOLDED = 0.03
-
-
-def even(blocks: Iterable[Block]) -> tuple[float, Iterator[Block]]:
-    """The interval between frames in ps, and the blocks again, checked as they go by.
-
-    :raises DarkforcesError: here if there are less than two frames; later at a frame that is not one interval after the
-        one before, or that has NaN or infinite values
-    """
-    iterator = iter(blocks)
-    first: list[Block] = []
-    times = np.empty(0)
-    while len(times) < 2:
-        block = next(iterator, None)
-        if block is None:
-            raise DarkforcesError(f"the trajectory has {len(times)} frame(s): expected at least two")
-        first.append(block)
-        times = np.concatenate([times, block.times])
-    interval = float(times[1] - times[0])
-    return interval, _checked(chain(first, iterator), interval)
-
-
-def _checked(blocks: Iterable[Block], interval: float) -> Iterator[Block]:
-    last = None
-    for block in blocks:
-        times = block.times if last is None else np.concatenate([[last], block.times])
-        steps = np.diff(times)
-        # Files have their times rounded.
-        wrong = np.flatnonzero(np.abs(steps - interval) > 0.01 * interval)
-        if len(wrong):
-            raise DarkforcesError(
-                f"frames are {interval:.6g} ps apart at first, but {steps[wrong[0]]:.6g} ps before the frame at "
-                f"{times[wrong[0] + 1]:.6g} ps: expected even intervals"
-            )
-        bad = np.flatnonzero(~np.isfinite(block.values).all(axis=(1, 2)))
-        if len(bad):
-            raise DarkforcesError(f"values are NaN or infinite in the frame at {block.times[bad[0]]:.6g} ps")
-        last = block.times[-1] if len(block.times) else last
-        yield block
-
-
-def relative(values: np.ndarray, masses: np.ndarray) -> np.ndarray:
-    """Velocities or unwrapped positions (n, n_atoms, 3) relative to the centre of mass.
-
-    A single atom stays as it is: nothing would be left of it.
-    """
-    if len(masses) == 1:
-        return values
-    return values - np.tensordot(values, masses / masses.sum(), (1, 0))[:, None, :]
-
-
-def _species(symbols: Sequence[str] | np.ndarray) -> tuple[str, ...]:
-    """Each species once, in the order of the file."""
-    return tuple(dict.fromkeys(str(symbol) for symbol in symbols))
-
-
-def _check_atoms(n_atoms: int, symbols: Sequence[str] | np.ndarray, masses: np.ndarray) -> None:
-    if not n_atoms == len(symbols) == len(masses):
-        raise DarkforcesError(
-            f"{len(symbols)} symbols and {len(masses)} masses were given for {n_atoms} atoms: expected one of each"
-        )
-    unknown = _species(np.asarray(symbols)[~(np.asarray(masses) > 0)])
-    if unknown:
-        raise DarkforcesError(f"the mass of {', '.join(unknown)} is not known: expected one for each atom")
-
-
-# --- Velocities -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -186,20 +115,12 @@ class Spectra:
         """The spectrum, for CSV: arrays of one length by their names, with units."""
         return {
             "wavenumber_per_cm": self.wavenumbers,
-            **_columns(self.rows, self.spectrum, self.spectrum_errors, "K_cm"),
+            **with_errors(self.rows, self.spectrum, self.spectrum_errors, "K_cm"),
         }
 
     def correlation_columns(self) -> dict[str, np.ndarray]:
         """The autocorrelation function, for CSV: arrays of one length by their names, with units."""
-        return {"lag_ps": self.lags, **_columns(self.rows, self.correlation, self.correlation_errors, "K")}
-
-
-def _columns(rows: Sequence[str], values: np.ndarray, errors: np.ndarray, unit: str) -> dict[str, np.ndarray]:
-    columns = {}
-    for row, value, error in zip(rows, values, errors, strict=True):
-        columns[f"{row}_{unit}"] = value
-        columns[f"{row}_error_{unit}"] = error
-    return columns
+        return {"lag_ps": self.lags, **with_errors(self.rows, self.correlation, self.correlation_errors, "K")}
 
 
 def spectra(
@@ -224,7 +145,7 @@ def spectra(
     :raises DarkforcesError: for less than 32 frames, uneven intervals, NaN, or lists of atoms that do not match
     """
     interval, checked = even(blocks)
-    rows = (ALL, *_species(symbols))
+    rows = (ALL, *species_in(symbols))
     collected, n_frames = _collect(checked, symbols, masses, max(SHORTEST, round(longest / interval)))
     power = collected.batches.mean
     means = collected.batches.means
@@ -302,7 +223,7 @@ def _collect(
     n_frames = 0
     for block in blocks:
         if not n_frames:
-            _check_atoms(block.values.shape[1], symbols, masses)
+            check_atoms(block.values.shape[1], symbols, masses)
             longest = max(SHORTEST, min(longest, MEMORY // (3 * len(masses))))
             lengths = [longest]
             while lengths[-1] > SHORTEST:
@@ -337,7 +258,7 @@ class _Segments:
         self._window = scipy.signal.windows.hann(length, sym=False)
         self.window_energy = float(np.square(self._window).sum())
         self.window_correlation = scipy.fft.irfft(np.abs(scipy.fft.rfft(self._window, self.padded)) ** 2, self.padded)
-        rows = [np.ones(len(masses), dtype=bool), *(np.asarray(symbols) == s for s in _species(symbols))]
+        rows = [np.ones(len(masses), dtype=bool), *(np.asarray(symbols) == s for s in species_in(symbols))]
         weights = [np.where(row, masses, 0.0) / (3.0 * BOLTZMANN * _degrees(row, masses)) for row in rows]
         self._weights = np.repeat(np.array(weights), 3, axis=1)
         # Segments of one component lie together: that is how they are transformed.
@@ -388,260 +309,6 @@ def _remarks(
     return tuple(remarks)
 
 
-# --- Positions ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Displacements:
-    """Mean squared displacements of a run, relative to the centre of mass.
-
-    :param name: of the run
-    :param rows: the species, which the rows of the arrays are
-    :param lags: ps, shape (n,)
-    :param squares: mean squared displacement in Å², shape (n_rows, n)
-    :param errors: standard errors (see `curve_errors`), NaN if not known, shape (n_rows, n)
-    :param window: lags, from and to, whose slope gives the diffusion coefficient, ps
-    :param diffusion: Å²/ps, for each species
-    :param duration: of the trajectory, ps
-    :param remarks: what a reader must know
-    """
-
-    name: str
-    rows: tuple[str, ...]
-    lags: np.ndarray
-    squares: np.ndarray
-    errors: np.ndarray
-    window: tuple[float, float]
-    diffusion: dict[str, Estimate]
-    duration: float
-    remarks: tuple[str, ...]
-
-    def as_json(self) -> dict[str, object]:
-        """For machines: values and standard errors, units in the names; the curves are in `columns`."""
-        return {
-            "name": self.name,
-            "picoseconds": self.duration,
-            "window_ps": list(self.window),
-            "diffusion_A2_per_ps": {row: value.as_json() for row, value in self.diffusion.items()},
-            "diffusion_cm2_per_s": {row: value.times(CM2_PER_S).as_json() for row, value in self.diffusion.items()},
-            "remarks": list(self.remarks),
-        }
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """For CSV: arrays of one length by their names, with units."""
-        return {"moved_for_ps": self.lags, **_columns(self.rows, self.squares, self.errors, "A2")}
-
-
-def displacements(
-    name: str,
-    blocks: Iterable[Block],
-    symbols: Sequence[str] | np.ndarray,
-    masses: np.ndarray,
-    longest: float = 10.0,
-) -> Displacements:
-    """Mean squared displacements, and diffusion coefficients from their slope by least squares.
-
-    The slope is taken between t/2 and t, where t is a twelfth of the trajectory but not more than `longest`. For its
-    error bar it is computed from each time origin, and the series of these is averaged in batches.
-
-    :param name: of the run
-    :param blocks: positions in Å at even intervals, wrapped into the cell or not
-    :param symbols: chemical symbol of each atom, shape (n_atoms,)
-    :param masses: amu, shape (n_atoms,)
-    :param longest: ps
-    :raises DarkforcesError: for less than 48 frames, uneven intervals, NaN, or lists of atoms that do not match
-    """
-    interval, checked = even(blocks)
-    jumps: list[int] = []
-    positions, stride, n_frames = _thinned(unwrapped(checked, jumps), symbols, masses)
-    last = min(len(positions) // 12, round(longest / (stride * interval)))
-    if last < 4:
-        raise DarkforcesError(f"the trajectory has {n_frames} frames: expected at least 48 for displacements")
-    species = _species(symbols)
-    fitted = np.unique(np.linspace(last // 2, last, 12).round().astype(int))
-    shown = np.unique(np.geomspace(1, last, 40).round().astype(int))
-    lags = np.union1d(fitted, shown)
-    squares = _squares(positions, lags, species, symbols)
-    times = lags * stride * interval
-    mean = squares.mean(axis=1)
-    weights = np.where(np.isin(lags, fitted), times - times[np.isin(lags, fitted)].mean(), 0.0)
-    # ⟨|Δr|²⟩ = 6 D t
-    slopes = squares @ weights / np.square(weights).sum() / 6.0
-    errors = np.array([curve_errors(_batched(row)) for row in squares])
-    remarks = _displacement_remarks(sum(jumps), times, mean, species, errors)
-    return Displacements(
-        name=name,
-        rows=species,
-        lags=times,
-        squares=mean,
-        errors=errors,
-        window=(float(times[lags == fitted[0]][0]), float(times[-1])),
-        diffusion={
-            row: estimate(series.mean(), *_mean_error(series)) for row, series in zip(species, slopes, strict=True)
-        },
-        duration=interval * (n_frames - 1),
-        remarks=remarks,
-    )
-
-
-def unwrapped(blocks: Iterable[Block], jumps: list[int] | None = None) -> Iterator[Block]:
-    """Positions that were wrapped into the cell, made continuous: no atom moves by half a cell from frame to frame.
-
-    :param blocks: positions, of which those that were not wrapped stay as they are, to the last bit
-    :param jumps: appended to: the number of jumps that were taken back in each block
-    """
-    last: np.ndarray | None = None
-    shifts: np.ndarray | float = 0.0
-    for block in blocks:
-        # Without a cell vector (zeros) there is nothing to wrap along it: the pseudo-inverse leaves zeros.
-        fractional = block.values @ np.linalg.pinv(block.cells)
-        before = fractional[:1] if last is None else last[None]
-        steps = np.rint(np.diff(fractional, axis=0, prepend=before))
-        last = fractional[-1] if len(fractional) else last
-        total = np.cumsum(steps, axis=0) + shifts
-        shifts = total[-1] if len(total) else shifts
-        if jumps is not None:
-            jumps.append(int(np.count_nonzero(steps)))
-        yield Block(block.times, block.values - total @ block.cells, block.cells) if np.any(total) else block
-
-
-def _thinned(
-    blocks: Iterable[Block], symbols: Sequence[str] | np.ndarray, masses: np.ndarray
-) -> tuple[np.ndarray, int, int]:
-    """Positions relative to the centre of mass (n, n_atoms, 3), every how many-th frame these are, frames in all.
-
-    As many frames as memory allows: long lags need few of them.
-    """
-    kept: list[np.ndarray] = []
-    stride, n_frames = 1, 0
-    for block in blocks:
-        if not n_frames:
-            _check_atoms(block.values.shape[1], symbols, masses)
-        first = -n_frames % stride
-        kept.extend(relative(block.values[first::stride], masses).copy())
-        n_frames += len(block.times)
-        while len(kept) * 3 * len(masses) > MEMORY and len(kept) > 1000:
-            kept = kept[::2]
-            stride *= 2
-    return np.array(kept), stride, n_frames
-
-
-def _squares(
-    positions: np.ndarray, lags: np.ndarray, species: Sequence[str], symbols: Sequence[str] | np.ndarray
-) -> np.ndarray:
-    """Squared displacements averaged over the atoms of each species, shape (n_species, n_origins, n_lags).
-
-    :param positions: unwrapped, shape (n, n_atoms, 3)
-    :param lags: in frames, increasing
-    """
-    # Origins that are much closer than the longest lag tell nothing new.
-    origins = np.arange(0, len(positions) - lags[-1], max(1, lags[-1] // 50))
-    of_species = np.array([np.asarray(symbols) == s for s in species], dtype=float)
-    of_species /= of_species.sum(axis=1, keepdims=True)
-    squares = np.empty((len(species), len(origins), len(lags)))
-    for i, origin in enumerate(origins):
-        moved = positions[origin + lags] - positions[origin]
-        squares[:, i] = of_species @ np.square(moved).sum(axis=2).T
-    return squares
-
-
-def _batched(series: np.ndarray) -> np.ndarray:
-    """Means of up to 64 successive stretches, of equal length, of a series (n, ...)."""
-    size = max(1, -(-len(series) // 64))
-    n = len(series) // size
-    return series[: n * size].reshape(n, size, *series.shape[1:]).mean(axis=1)
-
-
-def _mean_error(series: np.ndarray) -> tuple[float, float]:
-    """Standard error of the mean of a series (n,), and its degrees of freedom."""
-    errors, freedom = standard_errors(_batched(series))
-    return float(errors), freedom
-
-
-def _displacement_remarks(
-    jumps: int, times: np.ndarray, squares: np.ndarray, species: Sequence[str], errors: np.ndarray
-) -> tuple[str, ...]:
-    remarks = []
-    if jumps:
-        remarks.append(f"{jumps} jumps of half a cell or more were taken back as wrapping")
-    half = np.searchsorted(times, 0.5 * times[-1])
-    for row, square in zip(species, squares, strict=True):
-        power = np.log(square[-1] / square[half]) / np.log(times[-1] / times[half]) if square[half] > 0 else 0.0
-        if abs(power - 1.0) > 0.25:
-            remarks.append(
-                f"{row}: the squared displacement grows as t^{power:.2f} up to {times[-1]:.3g} ps, not yet as t"
-            )
-    if np.isnan(errors).any():
-        remarks.append("too short for error bars")
-    return tuple(remarks)
-
-
-# --- Runs -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Motion:
-    """How the atoms of a run move.
-
-    :param spectra: from velocities
-    :param displacements: None if the run has no positions from which they could be known
-    """
-
-    spectra: Spectra
-    displacements: Displacements | None
-
-    @property
-    def name(self) -> str:
-        """Of the run."""
-        return self.spectra.name
-
-    def as_json(self) -> dict[str, object]:
-        """For machines: values and standard errors, units in the names; the curves are in `columns`."""
-        moved = self.displacements
-        return {**self.spectra.as_json(), "displacements": None if moved is None else moved.as_json()}
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """Spectrum, autocorrelation and displacements, for CSV: arrays by their names, with units."""
-        moved = {} if self.displacements is None else self.displacements.columns()
-        return {**self.spectra.columns(), **self.spectra.correlation_columns(), **moved}
-
-
-def measure(run: Run, selection: Selection) -> Motion:
-    """Spectra of a run from its velocities, and displacements if it has positions that are good for it.
-
-    :raises DarkforcesError: if there are no velocities, too few of them, or nothing says the time between frames
-    """
-    trajectory = run.trajectory("velocities")
-    if trajectory.interval is None:
-        raise DarkforcesError(
-            f"'{trajectory.path}' does not say how far apart its frames are, so there is no spectrum; give --interval"
-        )
-    blocks = selection.blocks(trajectory, regular=True)
-    found = Motion(spectra(run.name, blocks, trajectory.species, trajectory.masses), _moved(run, selection))
-    for part in (found.spectra, found.displacements):
-        for remark in () if part is None else part.remarks:
-            selection.notice(f"{run.name}: {remark}")
-    return found
-
-
-def _moved(run: Run, selection: Selection) -> Displacements | None:
-    if not any(trajectory.quantity == "positions" for trajectory in run.trajectories):
-        return None
-    trajectory = run.trajectory("positions")
-    if trajectory.interval is None:
-        selection.notice(f"'{trajectory.path}' does not say how far apart its frames are: no displacements")
-        return None
-    blocks = selection.blocks(trajectory, regular=True)
-    try:
-        return displacements(run.name, blocks, trajectory.species, trajectory.masses)
-    except DarkforcesError as error:
-        selection.notice(f"{run.name}: no displacements from positions: {error}")
-        return None
-
-
-# --- Pictures -------------------------------------------------------------------------------------------------------
-
-
 def draw(results: Sequence[Spectra], path: Path) -> None:
     """One picture of one or several runs: spectra on the left, c_vv(t) / c_vv(0) on the right, a row for each species.
 
@@ -682,27 +349,3 @@ def _highest(result: Spectra) -> float:
     """The wavenumber up to which there is anything to see, and a bit."""
     seen = (result.spectrum > 0.01 * result.spectrum.max(axis=1, keepdims=True)).any(axis=0)
     return float(min(1.15 * result.wavenumbers[np.flatnonzero(seen)[-1]], result.wavenumbers[-1]))
-
-
-def draw_displacements(results: Sequence[Displacements], path: Path) -> None:
-    """One picture of one or several runs: mean squared displacements against time, a panel for each species.
-
-    :param results: the runs
-    :param path: PNG or PDF to write
-    """
-    rows = tuple(dict.fromkeys(row for result in results for row in result.rows))
-    figure = Figure(figsize=(1.0 + 3.4 * len(rows), 3.6), layout="constrained")
-    axes = figure.subplots(1, len(rows), squeeze=False)[0]
-    for axis, row in zip(axes, rows, strict=True):
-        for result in results:
-            if row in result.rows:
-                i = result.rows.index(row)
-                label = f"{result.name}: {result.diffusion[row].text('Å²/ps')}"
-                band(axis, result.lags, result.squares[i], result.errors[i], label=label)
-        axis.set_xlim(left=0)
-        axis.set_ylim(bottom=0)
-        axis.set_xlabel("time / ps")
-        axis.set_ylabel(f"mean squared displacement of {row} / Å²")
-        axis.legend(frameon=False, fontsize="small")
-        tidy(axis)
-    figure.savefig(path, dpi=160)

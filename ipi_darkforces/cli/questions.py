@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..analysis import drift, spectra, structure, temperatures
+from ..analysis import drift, motion, spectra, structure, temperatures
 from .question import Question, Row
 
 
@@ -38,7 +38,7 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _spectra_rows(result: spectra.Motion) -> list[Row]:
+def _spectra_rows(result: motion.Motion) -> list[Row]:
     found, moved = result.spectra, result.displacements
     rows: list[Row] = []
     for species in found.rows:
@@ -108,7 +108,7 @@ SPECTRA = Question(
     "T is its integral, the kinetic temperature; D is the diffusion coefficient from its limit at zero frequency and, "
     "if there are positions, from the slope of the mean squared displacement: they should agree. 1 Å²/ps is 1e-4 "
     "cm²/s. Shaded in the picture: two standard errors.",
-    lambda run, selection, args: spectra.measure(run, selection),
+    lambda run, selection, args: motion.measure(run, selection),
     _spectra_rows,
     lambda results, path, args: spectra.draw([result.spectra for result in results], path),
     columns=lambda result: result.columns(),

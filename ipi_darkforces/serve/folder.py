@@ -13,7 +13,6 @@ A folder belongs to one simulation. It holds everything needed to start or conti
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import DarkforcesError
+from ..lock import locked
 from .inputs import PROGRESS, SimulationInput
 
 _OURS = (
@@ -86,12 +86,8 @@ class RunFolder:
                 f"'{self.path.resolve()}'; choose another --output"
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise DarkforcesError(f"another simulation is running in '{self.path}'") from error
-            yield lock.fileno()
+        with locked(self.path / ".lock", f"another simulation is running in '{self.path}'") as lock:
+            yield lock
 
     def begin(
         self, simulation: SimulationInput, model: dict[str, str], steps: int | None, overwrite: bool

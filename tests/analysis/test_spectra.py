@@ -5,16 +5,10 @@ import pytest
 import scipy.integrate
 from scipy.signal import lfilter
 
-from ipi_darkforces.analysis.spectra import (
-    BOLTZMANN,
-    LIGHT,
-    displacements,
-    draw,
-    draw_displacements,
-    spectra,
-    unwrapped,
-)
+from ipi_darkforces.analysis.displacements import displacements, draw_displacements, unwrapped
+from ipi_darkforces.analysis.spectra import LIGHT, draw, spectra
 from ipi_darkforces.analysis.trajectory import Block
+from ipi_darkforces.analysis.units import BOLTZMANN
 from ipi_darkforces.errors import DarkforcesError
 
 KELVIN = 300.0
@@ -260,7 +254,7 @@ def test_long_trajectories_are_thinned_not_kept(monkeypatch):
     _, positions = langevin(8000, 4, 0.02, 10.0, 2.0, np.random.default_rng(7))
     masses, symbols = np.full(4, 2.0), ["H"] * 4
     fourth = displacements("a", in_blocks(positions[::4], 0.08), symbols, masses)
-    monkeypatch.setattr("ipi_darkforces.analysis.spectra.MEMORY", 3 * 4 * 2500)
+    monkeypatch.setattr("ipi_darkforces.analysis.displacements.MEMORY", 3 * 4 * 2500)
     thinned = displacements("a", in_blocks(positions, 0.02, frames=77), symbols, masses)
     assert thinned.duration == pytest.approx(159.98)
     np.testing.assert_allclose(thinned.lags, fourth.lags)

@@ -1,0 +1,88 @@
+"""Frames as spectra and displacements want them: at even intervals, relative to the centre of mass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+
+import numpy as np
+
+from ..errors import DarkforcesError
+from .trajectory import Block
+
+CM2_PER_S = 1e-4  # of one Å²/ps
+# Double precision numbers to keep in memory at a time: 128 MiB.
+MEMORY = 2**24
+
+
+def even(blocks: Iterable[Block]) -> tuple[float, Iterator[Block]]:
+    """The interval between frames in ps, and the blocks again, checked as they go by.
+
+    :raises DarkforcesError: here if there are less than two frames; later at a frame that is not one interval after the
+        one before, or that has NaN or infinite values
+    """
+    iterator = iter(blocks)
+    first: list[Block] = []
+    times = np.empty(0)
+    while len(times) < 2:
+        block = next(iterator, None)
+        if block is None:
+            raise DarkforcesError(f"the trajectory has {len(times)} frame(s): expected at least two")
+        first.append(block)
+        times = np.concatenate([times, block.times])
+    interval = float(times[1] - times[0])
+    return interval, _checked(chain(first, iterator), interval)
+
+
+def _checked(blocks: Iterable[Block], interval: float) -> Iterator[Block]:
+    last = None
+    for block in blocks:
+        times = block.times if last is None else np.concatenate([[last], block.times])
+        steps = np.diff(times)
+        # Files have their times rounded.
+        wrong = np.flatnonzero(np.abs(steps - interval) > 0.01 * interval)
+        if len(wrong):
+            raise DarkforcesError(
+                f"frames are {interval:.6g} ps apart at first, but {steps[wrong[0]]:.6g} ps before the frame at "
+                f"{times[wrong[0] + 1]:.6g} ps: expected even intervals"
+            )
+        bad = np.flatnonzero(~np.isfinite(block.values).all(axis=(1, 2)))
+        if len(bad):
+            raise DarkforcesError(f"values are NaN or infinite in the frame at {block.times[bad[0]]:.6g} ps")
+        last = block.times[-1] if len(block.times) else last
+        yield block
+
+
+def relative(values: np.ndarray, masses: np.ndarray) -> np.ndarray:
+    """Velocities or unwrapped positions (n, n_atoms, 3) relative to the centre of mass.
+
+    A single atom stays as it is: nothing would be left of it.
+    """
+    if len(masses) == 1:
+        return values
+    return values - np.tensordot(values, masses / masses.sum(), (1, 0))[:, None, :]
+
+
+def species_in(symbols: Sequence[str] | np.ndarray) -> tuple[str, ...]:
+    """Each species once, in the order of the file."""
+    return tuple(dict.fromkeys(str(symbol) for symbol in symbols))
+
+
+def check_atoms(n_atoms: int, symbols: Sequence[str] | np.ndarray, masses: np.ndarray) -> None:
+    """Raise a DarkforcesError unless there is a symbol and a mass (amu) for each atom."""
+    if not n_atoms == len(symbols) == len(masses):
+        raise DarkforcesError(
+            f"{len(symbols)} symbols and {len(masses)} masses were given for {n_atoms} atoms: expected one of each"
+        )
+    unknown = species_in(np.asarray(symbols)[~(np.asarray(masses) > 0)])
+    if unknown:
+        raise DarkforcesError(f"the mass of {', '.join(unknown)} is not known: expected one for each atom")
+
+
+def with_errors(rows: Sequence[str], values: np.ndarray, errors: np.ndarray, unit: str) -> dict[str, np.ndarray]:
+    """Curves (n_rows, n) and their standard errors for CSV, by names that end in the unit."""
+    columns = {}
+    for row, value, error in zip(rows, values, errors, strict=True):
+        columns[f"{row}_{unit}"] = value
+        columns[f"{row}_error_{unit}"] = error
+    return columns

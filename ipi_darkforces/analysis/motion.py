@@ -1,0 +1,73 @@
+"""How the atoms of a run move: what its velocities say, and its positions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import DarkforcesError
+from .displacements import Displacements, displacements
+from .runs import Run
+from .selection import Selection
+from .spectra import Spectra, spectra
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How the atoms of a run move.
+
+    :param spectra: from velocities
+    :param displacements: None if the run has no positions from which they could be known
+    """
+
+    spectra: Spectra
+    displacements: Displacements | None
+
+    @property
+    def name(self) -> str:
+        """Of the run."""
+        return self.spectra.name
+
+    def as_json(self) -> dict[str, object]:
+        """For machines: values and standard errors, units in the names; the curves are in `columns`."""
+        moved = self.displacements
+        return {**self.spectra.as_json(), "displacements": None if moved is None else moved.as_json()}
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Spectrum, autocorrelation and displacements, for CSV: arrays by their names, with units."""
+        moved = {} if self.displacements is None else self.displacements.columns()
+        return {**self.spectra.columns(), **self.spectra.correlation_columns(), **moved}
+
+
+def measure(run: Run, selection: Selection) -> Motion:
+    """Spectra of a run from its velocities, and displacements if it has positions that are good for it.
+
+    :raises DarkforcesError: if there are no velocities, too few of them, or nothing says the time between frames
+    """
+    trajectory = run.trajectory("velocities")
+    if trajectory.interval is None:
+        raise DarkforcesError(
+            f"'{trajectory.path}' does not say how far apart its frames are, so there is no spectrum; give --interval"
+        )
+    blocks = selection.blocks(trajectory, regular=True)
+    found = Motion(spectra(run.name, blocks, trajectory.species, trajectory.masses), _moved(run, selection))
+    for part in (found.spectra, found.displacements):
+        for remark in () if part is None else part.remarks:
+            selection.notice(f"{run.name}: {remark}")
+    return found
+
+
+def _moved(run: Run, selection: Selection) -> Displacements | None:
+    if not any(trajectory.quantity == "positions" for trajectory in run.trajectories):
+        return None
+    trajectory = run.trajectory("positions")
+    if trajectory.interval is None:
+        selection.notice(f"'{trajectory.path}' does not say how far apart its frames are: no displacements")
+        return None
+    blocks = selection.blocks(trajectory, regular=True)
+    try:
+        return displacements(run.name, blocks, trajectory.species, trajectory.masses)
+    except DarkforcesError as error:
+        selection.notice(f"{run.name}: no displacements from positions: {error}")
+        return None
