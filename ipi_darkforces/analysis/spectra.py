@@ -52,6 +52,8 @@ SHORTEST = 32
 FASTEST = ((1.5, 4000.0), (3.0, 3000.0))
 # Share of the kinetic energy in the upper tenth of the spectrum that tells that faster motion was folded in.
 FOLDED = 0.03
+# Share of c_vv(0) that may be left, on average over the last quarter of the lags, for the limit at zero to be known.
+UNDECAYED = 0.05
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,14 @@ def spectra(
     temperatures = [estimate(*pair, hot_freedom) for pair in zip(average[:, 0], hot, strict=True)]
     zero = _at_zero(average, interval)
     zero_errors, zero_freedom = standard_errors(_at_zero(averages, interval))
+    # What comes after the last lag is missing from the limit at zero, and no spread between segments shows it.
+    undecayed = np.abs(average[:, -(n_lags // 4) :].mean(axis=1)) > UNDECAYED * average[:, 0]
+    zero_errors = np.where(undecayed, np.nan, zero_errors)
     at_zero = [estimate(*pair, zero_freedom) for pair in zip(zero, zero_errors, strict=True)]
+    remarks = _remarks(interval, wavenumbers, power[0], masses, errors)
+    if undecayed[1:].any():
+        slow = ", ".join(row for row, still in zip(rows[1:], undecayed[1:], strict=True) if still)
+        remarks += (f"c_vv of {slow} has not decayed within {n_lags * interval:.3g} ps: too short for D from ω → 0",)
     return Spectra(
         name=name,
         rows=rows,
@@ -182,7 +191,7 @@ def spectra(
         interval=interval,
         segment=interval * collected.length,
         n_segments=collected.batches.count,
-        remarks=_remarks(interval, wavenumbers, power[0], masses, errors),
+        remarks=remarks,
     )
 
 

@@ -358,3 +358,10 @@ def test_pictures_are_drawn(crystal, tmp_path):
     draw_displacements([moved, moved], tmp_path / "displacements.pdf")
     assert (tmp_path / "spectra.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "displacements.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_diffusion_has_no_error_bar_before_the_correlation_has_decayed():
+    velocities, _ = langevin(700, 40, 0.01, 1.0, 2.0, np.random.default_rng(9))
+    found = spectra("a", in_blocks(velocities, 0.01), ["H"] * 40, np.full(40, 2.0))
+    assert found.diffusion["H"].error is None
+    assert any("c_vv of H has not decayed within" in remark for remark in found.remarks)
