@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..analysis import drift, motion, spectra, structure, temperatures
+from ..analysis import drift, motion, spectra, structure, structure_picture, temperatures
 from .question import Question, Row
 
 
@@ -61,8 +61,8 @@ def _structure_rows(result: structure.Correlations) -> list[Row]:
             "run": result.name,
             "function": key,
             "frames": str(result.n_frames),
-            "first peak / Å": function.peak,
-            "height": result.height(key),
+            "first peak / Å": None if function.peak is None else function.peak.position,
+            "height": None if function.peak is None else function.peak.height,
         }
         for key, function in result.functions.items()
     ]
@@ -122,7 +122,7 @@ STRUCTURE = Question(
     "the picture also shows the differences to the first. Shaded: two standard errors.",
     lambda run, selection, args: structure.measure(run, selection, args.farthest),
     _structure_rows,
-    lambda results, path, args: structure.draw(results, path),
+    lambda results, path, args: structure_picture.draw(results, path),
     _add_farthest,
     columns=lambda result: result.columns(),
 )

@@ -9,16 +9,10 @@ import pytest
 from ase.build import bulk, make_supercell, molecule
 from ase.geometry.rdf import get_rdf
 
-from ipi_darkforces.analysis.structure import (
-    BIN,
-    Correlations,
-    Function,
-    correlations,
-    difference,
-    draw,
-    find_molecules,
-    orientations,
-)
+from ipi_darkforces.analysis.molecules import find_molecules, orientations
+from ipi_darkforces.analysis.pairs import BIN
+from ipi_darkforces.analysis.structure import Correlations, Function, correlations, difference
+from ipi_darkforces.analysis.structure_picture import draw
 from ipi_darkforces.analysis.trajectory import Block
 from ipi_darkforces.errors import DarkforcesError
 
@@ -171,22 +165,24 @@ def test_a_cell_that_changes_counts_with_its_own_volume():
 def test_the_first_peak_is_found_with_its_error():
     rng = np.random.default_rng(6)
     cell = 20.0 * np.eye(3)
-    positions = []
-    for _ in range(60):
-        base = 10.0 * np.stack(np.meshgrid(*3 * [[0.0, 1.0]], indexing="ij"), axis=-1).reshape(8, 3)
-        lengths = rng.normal(3.33, 0.1, size=(8, 1))
-        partners = base + lengths * np.array([1.0, 0.0, 0.0])
-        positions.append(np.concatenate([base, partners]))
-    function = correlations("pairs", trajectory(np.array(positions), cell), ["Ar"] * 16).functions["g_ArAr"]
-    assert function.peak.value == pytest.approx(3.33, abs=0.08)
-    assert 0.005 < function.peak.error < 0.06
+    base = 10.0 * np.stack(np.meshgrid(*3 * [[0.0, 1.0]], indexing="ij"), axis=-1).reshape(8, 3)
+    lengths = rng.normal(3.33, 0.1, size=(60, 8, 1))
+    positions = np.concatenate([np.tile(base, (60, 1, 1)), base + lengths * np.array([1.0, 0.0, 0.0])], axis=1)
+    peak = correlations("pairs", trajectory(positions, cell), ["Ar"] * 16).functions["g_ArAr"].peak
+    assert peak.position.value == pytest.approx(3.33, abs=0.08)
+    assert 0.005 < peak.position.error < 0.06
+    # As many frames, of which ten in a row are alike, say too little.
+    few = np.repeat(positions[:6], 10, axis=0)
+    peak = correlations("pairs", trajectory(few, cell), ["Ar"] * 16).functions["g_ArAr"].peak
+    assert peak.position.error is None
+    assert peak.height.error is None
 
 
 def test_the_first_peak_of_water(water):
     result = of_atoms(water)
-    assert result.functions["g_OH"].peak.value == pytest.approx(0.97, abs=0.03)
-    assert 2.6 < result.functions["g_OO"].peak.value < 2.9
-    assert result.functions["g_OO"].peak.error is None
+    assert result.functions["g_OH"].peak.position.value == pytest.approx(0.97, abs=0.03)
+    assert 2.6 < result.functions["g_OO"].peak.position.value < 2.9
+    assert result.functions["g_OO"].peak.position.error is None
 
 
 def test_aligned_molecules_are_perfectly_correlated(waters):
@@ -307,8 +303,9 @@ def test_results_for_machines_and_readers(waters):
     assert found["frames"] == 400
     assert found["first_peak_A"]["g_OH"]["value"] == pytest.approx(0.97, abs=0.03)
     assert found["first_peak_A"]["c_uu"] is None
-    assert result.height("g_OH").value == pytest.approx(result.functions["g_OH"].values.max())
-    assert result.height("c_uu") is None
+    assert result.functions["g_OH"].peak.height.value == pytest.approx(result.functions["g_OH"].values.max())
+    assert found["first_peak_height"]["g_OH"]["value"] == result.functions["g_OH"].peak.height.value
+    assert found["first_peak_height"]["c_uu"] is None
     columns = result.columns()
     assert len({len(column) for column in columns.values()}) == 1
     assert list(columns)[:3] == ["distance_A", "g_OO", "g_OO_error"]
