@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import DarkforcesError
+from ..serve.run import Outcome
 from . import statistics
 from .pictures import tidy
 from .statistics import Estimate
@@ -99,3 +101,24 @@ def draw(overviews: Sequence[Overview], path: Path) -> None:
     for axis in (upper, lower):
         tidy(axis)
     figure.savefig(path, dpi=160)
+
+
+def summarize(overview: Overview, outcome: Outcome) -> dict[str, object]:
+    """Leave a summary for machines and a picture in the run's folder, and return the summary.
+
+    :param overview: of the run
+    :param outcome: how it ended
+    """
+    picture = outcome.folder / "summary.png"
+    pace = outcome.seconds_per_step
+    summary = {
+        **overview.as_json(),
+        "steps": outcome.steps,
+        "total_steps": outcome.total_steps,
+        "milliseconds_per_step": None if pace is None else 1000.0 * pace,
+        "folder": str(outcome.folder),
+        "picture": str(picture),
+    }
+    (outcome.folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    draw([overview], picture)
+    return summary

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..analysis.overview import Overview, draw
+from ..analysis.overview import Overview, draw, summarize
 from ..errors import DarkforcesError
 from ..forces.split import Component
 from ..forces.structure import formula_from_species
@@ -116,7 +116,7 @@ def _run_all(inputs: list[Path], args: argparse.Namespace) -> int:
             outcome = last_outcome(output)  # of a series that was stopped later
         if outcome.steps > 0:
             overviews.append(_overview(path, outcome))
-            summaries.append(_summarize(overviews[-1], outcome))
+            summaries.append(summarize(overviews[-1], outcome))
             if not args.json:
                 print(_in_words(overviews[-1], outcome))
         if outcome.interrupted:
@@ -192,23 +192,6 @@ def _run_one(path: Path, output: Path, args: argparse.Namespace) -> Outcome:
 
 def _overview(path: Path, outcome: Outcome) -> Overview:
     return Overview.read(RunFolder(outcome.folder).progress(outcome.prefix), path.stem, _number_of_atoms(path))
-
-
-def _summarize(overview: Overview, outcome: Outcome) -> dict[str, object]:
-    """Leave a summary for machines and a picture in the run's folder."""
-    picture = outcome.folder / "summary.png"
-    pace = outcome.seconds_per_step
-    summary = {
-        **overview.as_json(),
-        "steps": outcome.steps,
-        "total_steps": outcome.total_steps,
-        "milliseconds_per_step": None if pace is None else 1000.0 * pace,
-        "folder": str(outcome.folder),
-        "picture": str(picture),
-    }
-    (outcome.folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    draw([overview], picture)
-    return summary
 
 
 def _steps(simulation: SimulationInput, args: argparse.Namespace) -> int | None:

@@ -55,6 +55,7 @@ class Recipe:
     :param duration: fs
     :param comment: what it shows, for people
     :param thermalize: draw velocities at `temperature` instead of those in `start`
+    :param seed: of i-PI's random numbers
     """
 
     name: str
@@ -69,6 +70,7 @@ class Recipe:
     duration: float = 2000.0
     comment: str = ""
     thermalize: bool = False
+    seed: int = 31415
 
     @property
     def step(self) -> float:
@@ -99,7 +101,7 @@ def compose(recipe: Recipe) -> str:
     <checkpoint filename='chk' stride='{_stride(_CHECKPOINTS_EVERY, recipe)}' overwrite='True'/>
   </output>
   <total_steps> {round(recipe.duration / recipe.step)} </total_steps>
-  <prng> <seed> 31415 </seed> </prng>
+  <prng> <seed> {recipe.seed} </seed> </prng>
 {_forcefields(recipe)}
   <system>
     <initialize nbeads='1'>
