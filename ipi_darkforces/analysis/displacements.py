@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ..errors import DarkforcesError
 from .batches import curve_errors, estimate, standard_errors
-from .frames import CM2_PER_S, MEMORY, check_atoms, even, relative, species_in, with_errors
-from .pictures import band, tidy
+from .frames import CM2_PER_S, MEMORY, check_atoms, relative, species_in, with_errors, with_interval
 from .statistics import Estimate
 from .trajectory import Block
+
+# A power of t that is off from 1 by more than this is no diffusion; one that is less is no motion at all.
+AS_TIME = 0.25
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ def displacements(
     :param longest: ps
     :raises DarkforcesError: for less than 48 frames, uneven intervals, NaN, or lists of atoms that do not match
     """
-    interval, checked = even(blocks)
+    interval, blocks = with_interval(blocks)
     jumps: list[int] = []
-    positions, stride, n_frames = _thinned(unwrapped(checked, jumps), symbols, masses)
+    positions, stride, n_frames = _thinned(unwrapped(blocks, jumps), symbols, masses)
     last = min(len(positions) // 12, round(longest / (stride * interval)))
     if last < 4:
         raise DarkforcesError(f"the trajectory has {n_frames} frames: expected at least 48 for displacements")
@@ -98,7 +98,8 @@ def displacements(
     # ⟨|Δr|²⟩ = 6 D t
     slopes = squares @ weights / np.square(weights).sum() / 6.0
     errors = np.array([curve_errors(_batched(row)) for row in squares])
-    remarks = _displacement_remarks(sum(jumps), times, mean, species, errors)
+    powers = _powers(times, mean)
+    remarks = _displacement_remarks(sum(jumps), times, powers, species, errors)
     return Displacements(
         name=name,
         rows=species,
@@ -106,9 +107,7 @@ def displacements(
         squares=mean,
         errors=errors,
         window=(float(times[lags == fitted[0]][0]), float(times[-1])),
-        diffusion={
-            row: estimate(series.mean(), *_mean_error(series)) for row, series in zip(species, slopes, strict=True)
-        },
+        diffusion=dict(zip(species, map(_diffusion, slopes, powers), strict=True)),
         duration=interval * (n_frames - 1),
         remarks=remarks,
     )
@@ -182,49 +181,38 @@ def _batched(series: np.ndarray) -> np.ndarray:
     return series[: n * size].reshape(n, size, *series.shape[1:]).mean(axis=1)
 
 
-def _mean_error(series: np.ndarray) -> tuple[float, float]:
-    """Standard error of the mean of a series (n,), and its degrees of freedom."""
-    errors, freedom = standard_errors(_batched(series))
-    return float(errors), freedom
+def _diffusion(slopes: np.ndarray, power: float) -> Estimate:
+    """In Å²/ps, from the slopes of all time origins (n,).
+
+    Without an error where atoms move, but not as t: then the slope is no diffusion coefficient, however well known.
+    """
+    errors, freedom = standard_errors(_batched(slopes))
+    return estimate(slopes.mean(), np.nan if power > AS_TIME and _is_not_diffusive(power) else float(errors), freedom)
+
+
+def _powers(times: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """Exponents of t with which squared displacements (n_rows, n) grow over the second half, shape (n_rows,)."""
+    half = np.searchsorted(times, 0.5 * times[-1])
+    moving = squares[:, half] > 0.0
+    ratios = np.divide(squares[:, -1], squares[:, half], out=np.ones(len(squares)), where=moving)
+    return np.log(ratios) / np.log(times[-1] / times[half])
+
+
+def _is_not_diffusive(power: float) -> bool:
+    return abs(power - 1.0) > AS_TIME
 
 
 def _displacement_remarks(
-    jumps: int, times: np.ndarray, squares: np.ndarray, species: Sequence[str], errors: np.ndarray
+    jumps: int, times: np.ndarray, powers: np.ndarray, species: Sequence[str], errors: np.ndarray
 ) -> tuple[str, ...]:
     remarks = []
     if jumps:
         remarks.append(f"{jumps} jumps of half a cell or more were taken back as wrapping")
-    half = np.searchsorted(times, 0.5 * times[-1])
-    for row, square in zip(species, squares, strict=True):
-        power = np.log(square[-1] / square[half]) / np.log(times[-1] / times[half]) if square[half] > 0 else 0.0
-        if abs(power - 1.0) > 0.25:
+    for row, power in zip(species, powers, strict=True):
+        if _is_not_diffusive(power):
             remarks.append(
                 f"{row}: the squared displacement grows as t^{power:.2f} up to {times[-1]:.3g} ps, not yet as t"
             )
     if np.isnan(errors).any():
         remarks.append("too short for error bars")
     return tuple(remarks)
-
-
-def draw_displacements(results: Sequence[Displacements], path: Path) -> None:
-    """One picture of one or several runs: mean squared displacements against time, a panel for each species.
-
-    :param results: the runs
-    :param path: PNG or PDF to write
-    """
-    rows = tuple(dict.fromkeys(row for result in results for row in result.rows))
-    figure = Figure(figsize=(1.0 + 3.4 * len(rows), 3.6), layout="constrained")
-    axes = figure.subplots(1, len(rows), squeeze=False)[0]
-    for axis, row in zip(axes, rows, strict=True):
-        for result in results:
-            if row in result.rows:
-                i = result.rows.index(row)
-                label = f"{result.name}: {result.diffusion[row].text('Å²/ps')}"
-                band(axis, result.lags, result.squares[i], result.errors[i], label=label)
-        axis.set_xlim(left=0)
-        axis.set_ylim(bottom=0)
-        axis.set_xlabel("time / ps")
-        axis.set_ylabel(f"mean squared displacement of {row} / Å²")
-        axis.legend(frameon=False, fontsize="small")
-        tidy(axis)
-    figure.savefig(path, dpi=160)

@@ -15,11 +15,12 @@ CM2_PER_S = 1e-4  # of one Å²/ps
 MEMORY = 2**24
 
 
-def even(blocks: Iterable[Block]) -> tuple[float, Iterator[Block]]:
-    """The interval between frames in ps, and the blocks again, checked as they go by.
+def with_interval(blocks: Iterable[Block]) -> tuple[float, Iterator[Block]]:
+    """The interval between frames in ps, and all of the blocks again.
 
-    :raises DarkforcesError: here if there are less than two frames; later at a frame that is not one interval after the
-        one before, or that has NaN or infinite values
+    That it stays the same, and that values are finite, is what ``Trajectory.blocks(regular=True)`` sees to.
+
+    :raises DarkforcesError: if there are less than two frames
     """
     iterator = iter(blocks)
     first: list[Block] = []
@@ -30,27 +31,7 @@ def even(blocks: Iterable[Block]) -> tuple[float, Iterator[Block]]:
             raise DarkforcesError(f"the trajectory has {len(times)} frame(s): expected at least two")
         first.append(block)
         times = np.concatenate([times, block.times])
-    interval = float(times[1] - times[0])
-    return interval, _checked(chain(first, iterator), interval)
-
-
-def _checked(blocks: Iterable[Block], interval: float) -> Iterator[Block]:
-    last = None
-    for block in blocks:
-        times = block.times if last is None else np.concatenate([[last], block.times])
-        steps = np.diff(times)
-        # Files have their times rounded.
-        wrong = np.flatnonzero(np.abs(steps - interval) > 0.01 * interval)
-        if len(wrong):
-            raise DarkforcesError(
-                f"frames are {interval:.6g} ps apart at first, but {steps[wrong[0]]:.6g} ps before the frame at "
-                f"{times[wrong[0] + 1]:.6g} ps: expected even intervals"
-            )
-        bad = np.flatnonzero(~np.isfinite(block.values).all(axis=(1, 2)))
-        if len(bad):
-            raise DarkforcesError(f"values are NaN or infinite in the frame at {block.times[bad[0]]:.6g} ps")
-        last = block.times[-1] if len(block.times) else last
-        yield block
+    return float(times[1] - times[0]), chain(first, iterator)
 
 
 def relative(values: np.ndarray, masses: np.ndarray) -> np.ndarray:

@@ -12,6 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import DarkforcesError
+from ..serve.folder import RunFolder
+from ..serve.inputs import SimulationInput
 from ..serve.run import Outcome
 from . import statistics
 from .pictures import tidy
@@ -50,6 +52,12 @@ class Overview:
             raise DarkforcesError(f"'{path}' has no column '{missing[0]}'; it has {', '.join(table.columns)}")
         conserved = table.columns["conserved"]
         return cls(name, n_atoms, table.time, table.columns["temperature"], conserved - conserved[0])
+
+    @classmethod
+    def of(cls, outcome: Outcome, simulation: SimulationInput) -> Overview:
+        """Of a run that has ended, under the name of its input."""
+        progress = RunFolder(outcome.folder).progress(outcome.prefix)
+        return cls.read(progress, simulation.source.stem, simulation.n_atoms)
 
     @property
     def mean_temperature(self) -> Estimate:

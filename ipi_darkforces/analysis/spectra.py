@@ -23,20 +23,17 @@ of mass, which makes them smaller by 1/N for N independent particles, and not co
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.constants
 import scipy.fft
 import scipy.signal
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ..errors import DarkforcesError
+from . import peaks, statistics
 from .batches import Batches, curve_errors, estimate, standard_errors, widening
-from .frames import CM2_PER_S, MEMORY, check_atoms, even, relative, species_in, with_errors
-from .pictures import band, tidy
+from .frames import CM2_PER_S, MEMORY, check_atoms, relative, species_in, with_errors, with_interval
 from .statistics import Estimate
 from .temperatures import ALL
 from .trajectory import Block
@@ -70,6 +67,7 @@ class Spectra:
     :param correlation_errors: standard errors (see `curve_errors`), NaN if not known, shape (n_rows, m)
     :param temperatures: K, for each row
     :param diffusion: Å²/ps, from ω → 0, for each species
+    :param bands: cm⁻¹, positions of the bands of each row by their names (see `peaks`); None for those not seen
     :param duration: of the trajectory, ps
     :param interval: between frames, ps
     :param segment: length of the stretches of time whose spectra are averaged, ps
@@ -87,6 +85,7 @@ class Spectra:
     correlation_errors: np.ndarray
     temperatures: dict[str, Estimate]
     diffusion: dict[str, Estimate]
+    bands: dict[str, dict[str, Estimate | None]]
     duration: float
     interval: float
     segment: float
@@ -96,7 +95,7 @@ class Spectra:
     @property
     def resolution(self) -> float:
         """Width of a sharp line in the spectrum, at half its height, in cm⁻¹: that of the Hann window."""
-        return 1.44 / (self.segment * LIGHT)
+        return _resolution(self.segment)
 
     def as_json(self) -> dict[str, object]:
         """For machines: values and standard errors, units in the names; the curves are in `columns`."""
@@ -110,6 +109,10 @@ class Spectra:
             "temperature_K": {row: value.as_json() for row, value in self.temperatures.items()},
             "diffusion_A2_per_ps": {row: value.as_json() for row, value in self.diffusion.items()},
             "diffusion_cm2_per_s": {row: value.times(CM2_PER_S).as_json() for row, value in self.diffusion.items()},
+            "bands_per_cm": {
+                row: {name: None if band is None else band.as_json() for name, band in bands.items()}
+                for row, bands in self.bands.items()
+            },
             "remarks": list(self.remarks),
         }
 
@@ -146,9 +149,9 @@ def spectra(
     :param longest: ps
     :raises DarkforcesError: for less than 32 frames, uneven intervals, NaN, or lists of atoms that do not match
     """
-    interval, checked = even(blocks)
+    interval, blocks = with_interval(blocks)
     rows = (ALL, *species_in(symbols))
-    collected, n_frames = _collect(checked, symbols, masses, max(SHORTEST, round(longest / interval)))
+    collected, series = _collect(blocks, symbols, masses, max(SHORTEST, round(longest / interval)))
     power = collected.batches.mean
     means = collected.batches.means
     wavenumbers = scipy.fft.rfftfreq(collected.padded, interval * LIGHT)
@@ -160,16 +163,20 @@ def spectra(
 
     errors, freedom = standard_errors(means)
     average, averages = correlation(power), np.array([correlation(batch) for batch in means])
-    # Whether c_vv(0) alone is correlated between segments is a matter of its own.
-    hot, hot_freedom = standard_errors(averages[:, :, 0])
-    temperatures = [estimate(*pair, hot_freedom) for pair in zip(average[:, 0], hot, strict=True)]
+    # c_vv(0) may be correlated over many segments: the series of temperatures knows.
+    temperatures = [
+        replace(statistics.mean(each), value=float(value)) for each, value in zip(series, average[:, 0], strict=True)
+    ]
     zero = _at_zero(average, interval)
     zero_errors, zero_freedom = standard_errors(_at_zero(averages, interval))
     # What comes after the last lag is missing from the limit at zero, and no spread between segments shows it.
     undecayed = np.abs(average[:, -(n_lags // 4) :].mean(axis=1)) > UNDECAYED * average[:, 0]
     zero_errors = np.where(undecayed, np.nan, zero_errors)
     at_zero = [estimate(*pair, zero_freedom) for pair in zip(zero, zero_errors, strict=True)]
-    remarks = _remarks(interval, wavenumbers, power[0], masses, errors)
+    folding = _folding(interval, wavenumbers, power[0], masses)
+    remarks: tuple[str, ...] = (folding,) if folding else ()
+    if np.isnan(errors).any():
+        remarks += ("too short for error bars",)
     if undecayed[1:].any():
         slow = ", ".join(row for row, still in zip(rows[1:], undecayed[1:], strict=True) if still)
         remarks += (f"c_vv of {slow} has not decayed within {n_lags * interval:.3g} ps: too short for D from ω → 0",)
@@ -187,12 +194,32 @@ def spectra(
             row: value.times(_diffusion_per_density(row, symbols, masses))
             for row, value in zip(rows[1:], at_zero[1:], strict=True)
         },
-        duration=interval * (n_frames - 1),
+        bands={
+            row: {} if folding else _bands(wavenumbers, power[i], means[:, i], interval * collected.length, symbols)
+            for i, row in enumerate(rows)
+        },
+        duration=interval * (series.shape[1] - 1),
         interval=interval,
         segment=interval * collected.length,
         n_segments=collected.batches.count,
         remarks=remarks,
     )
+
+
+def _resolution(segment: float) -> float:
+    """In cm⁻¹, of a segment in ps."""
+    return 1.44 / (segment * LIGHT)
+
+
+def _bands(
+    wavenumbers: np.ndarray,
+    power: np.ndarray,
+    means: np.ndarray,
+    segment: float,
+    symbols: Sequence[str] | np.ndarray,
+) -> dict[str, Estimate | None]:
+    spectrum = peaks.Sampled(wavenumbers, power, means, _resolution(segment))
+    return {name: peaks.position(spectrum, band) for name, band in peaks.bands_of(symbols).items()}
 
 
 def _at_zero(correlation: np.ndarray, interval: float) -> np.ndarray:
@@ -220,58 +247,66 @@ def _degrees(of_row: np.ndarray, masses: np.ndarray) -> float:
     return float(of_row.sum() - (masses[of_row].sum() / masses.sum() if len(masses) > 1 else 0.0))
 
 
+def _weights(symbols: Sequence[str] | np.ndarray, masses: np.ndarray) -> np.ndarray:
+    """What squared velocities in Å²/ps² are to be multiplied with to give temperatures, shape (n_rows, 3 n_atoms)."""
+    rows = [np.ones(len(masses), dtype=bool), *(np.asarray(symbols) == s for s in species_in(symbols))]
+    weights = [np.where(row, masses, 0.0) / (3.0 * BOLTZMANN * _degrees(row, masses)) for row in rows]
+    return np.repeat(np.array(weights), 3, axis=1)
+
+
 def _collect(
     blocks: Iterable[Block], symbols: Sequence[str] | np.ndarray, masses: np.ndarray, longest: int
-) -> tuple[_Segments, int]:
-    """The power spectra of the longest segments of which there are enough, and the number of frames.
+) -> tuple[_Segments, np.ndarray]:
+    """Power spectra of the longest segments of which there are enough, and temperatures (n_rows, n_frames) in K.
 
     How long the trajectory is shows only at its end: several lengths are followed at once, and the shorter ones given
     up when a longer one has enough segments.
     """
     running: list[_Segments] = []
-    n_frames = 0
+    temperatures: list[np.ndarray] = []
     for block in blocks:
-        if not n_frames:
+        if not temperatures:
             check_atoms(block.values.shape[1], symbols, masses)
+            weights = _weights(symbols, masses)
             longest = max(SHORTEST, min(longest, MEMORY // (3 * len(masses))))
             lengths = [longest]
             while lengths[-1] > SHORTEST:
                 lengths.append(max(SHORTEST, lengths[-1] // 2))
-            running = [_Segments(length, symbols, masses) for length in lengths]
-        n_frames += len(block.times)
+            running = [_Segments(length, weights) for length in lengths]
         velocities = relative(block.values, masses).reshape(len(block.times), -1)
+        temperatures.append(weights @ np.square(velocities).T)
         for i, segments in enumerate(running):
             segments.add(velocities)
             if segments.batches.count >= ENOUGH_SEGMENTS:
                 del running[i + 1 :]
                 break
+    series = np.concatenate(temperatures, axis=1)
     with_segments = [segments for segments in running if segments.batches.count]
     if not with_segments:
-        raise DarkforcesError(f"the trajectory has {n_frames} frames: expected at least {SHORTEST} for a spectrum")
+        raise DarkforcesError(
+            f"the trajectory has {series.shape[1]} frames: expected at least {SHORTEST} for a spectrum"
+        )
     enough = [segments for segments in with_segments if segments.batches.count >= ENOUGH_SEGMENTS]
-    return (enough or with_segments[-1:])[0], n_frames
+    return (enough or with_segments[-1:])[0], series
 
 
 class _Segments:
     """Power spectra of overlapping segments of one length of the trajectory.
 
     :param length: in frames
-    :param symbols: of the atoms
-    :param masses: amu
+    :param weights: of the squared velocities in each row, shape (n_rows, 3 n_atoms)
     """
 
-    def __init__(self, length: int, symbols: Sequence[str] | np.ndarray, masses: np.ndarray):
+    def __init__(self, length: int, weights: np.ndarray):
         self.length = length
         self.batches = Batches()
         self.padded = 2 * scipy.fft.next_fast_len(length, real=True)
         self._window = scipy.signal.windows.hann(length, sym=False)
         self.window_energy = float(np.square(self._window).sum())
         self.window_correlation = scipy.fft.irfft(np.abs(scipy.fft.rfft(self._window, self.padded)) ** 2, self.padded)
-        rows = [np.ones(len(masses), dtype=bool), *(np.asarray(symbols) == s for s in species_in(symbols))]
-        weights = [np.where(row, masses, 0.0) / (3.0 * BOLTZMANN * _degrees(row, masses)) for row in rows]
-        self._weights = np.repeat(np.array(weights), 3, axis=1)
+        self._weights = weights
         # Segments of one component lie together: that is how they are transformed.
-        self._buffer = np.empty((3 * len(masses), length))
+        self._buffer = np.empty((weights.shape[1], length))
         self._filled = 0
 
     def add(self, velocities: np.ndarray) -> None:
@@ -299,62 +334,14 @@ class _Segments:
         return power
 
 
-def _remarks(
-    interval: float, wavenumbers: np.ndarray, power: np.ndarray, masses: np.ndarray, errors: np.ndarray
-) -> tuple[str, ...]:
-    remarks = []
+def _folding(interval: float, wavenumbers: np.ndarray, power: np.ndarray, masses: np.ndarray) -> str | None:
+    """What to say if there is motion that is too fast for the interval between frames."""
     nyquist = 0.5 / (interval * LIGHT)
     sampled = f"velocities every {1000 * interval:.3g} fs resolve motion up to {nyquist:.0f} cm⁻¹"
     fastest = next((fastest for mass, fastest in FASTEST if masses.min() < mass), 0.0)
     folded = power[wavenumbers > 0.9 * nyquist].sum() / power.sum()
     if nyquist < fastest:
-        remarks.append(f"{sampled}, but the lightest atoms move at up to {fastest:.0f} cm⁻¹: peaks are folded")
-    elif folded > FOLDED:
-        remarks.append(
-            f"{sampled}, but {100 * folded:.0f} % of the energy is at the end of this range: faster is folded"
-        )
-    if np.isnan(errors).any():
-        remarks.append("too short for error bars")
-    return tuple(remarks)
-
-
-def draw(results: Sequence[Spectra], path: Path) -> None:
-    """One picture of one or several runs: spectra on the left, c_vv(t) / c_vv(0) on the right, a row for each species.
-
-    :param results: the runs
-    :param path: PNG or PDF to write
-    """
-    rows = tuple(dict.fromkeys(row for result in results for row in result.rows))
-    figure = Figure(figsize=(9.0, 0.8 + 1.9 * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), 2, sharex="col", squeeze=False, width_ratios=[2, 1])
-    for (left, right), row in zip(axes, rows, strict=True):
-        for result in results:
-            if row in result.rows:
-                _draw_row(left, right, result, result.rows.index(row))
-        left.set_ylabel(f"$\\hat{{c}}_{{vv}}$ / (K cm), {row}")
-        right.set_ylabel("$c_{vv}(t)$ / $c_{vv}(0)$")
-        left.set_ylim(bottom=0)
-        right.axhline(0.0, color="0.4", linewidth=0.8)
-        tidy(left)
-        tidy(right)
-    axes[-1, 0].set_xlabel(r"$\omega\,/\,2\pi c$  /  cm$^{-1}$")
-    axes[-1, 1].set_xlabel("time / ps")
-    axes[-1, 0].set_xlim(0.0, max(_highest(result) for result in results))
-    axes[-1, 1].set_xlim(0.0, max(min(0.5, result.lags[-1]) for result in results))
-    axes[0, 0].legend(frameon=False)
-    figure.savefig(path, dpi=160)
-
-
-def _draw_row(left: Axes, right: Axes, result: Spectra, row: int) -> None:
-    band(left, result.wavenumbers, result.spectrum[row], result.spectrum_errors[row], label=result.name)
-    scale = result.correlation[row, 0]
-    shown = result.lags <= 0.5
-    band(
-        right, result.lags[shown], result.correlation[row, shown] / scale, result.correlation_errors[row, shown] / scale
-    )
-
-
-def _highest(result: Spectra) -> float:
-    """The wavenumber up to which there is anything to see, and a bit."""
-    seen = (result.spectrum > 0.01 * result.spectrum.max(axis=1, keepdims=True)).any(axis=0)
-    return float(min(1.15 * result.wavenumbers[np.flatnonzero(seen)[-1]], result.wavenumbers[-1]))
+        return f"{sampled}, but the lightest atoms move at up to {fastest:.0f} cm⁻¹: peaks are folded"
+    if folded > FOLDED:
+        return f"{sampled}, but {100 * folded:.0f} % of the energy is at the end of this range: faster is folded"
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..analysis import drift, motion, spectra, structure, structure_picture, temperatures
+from ..analysis import drift, motion, motion_picture, structure, structure_picture, temperatures
 from .question import Question, Row
 
 
@@ -51,6 +51,7 @@ def _spectra_rows(result: motion.Motion) -> list[Row]:
         }
         if moved is not None:
             row["D(displacements) / (Å²/ps)"] = moved.diffusion.get(species)
+        row |= {f"{band} / cm⁻¹": position for band, position in found.bands[species].items()}
         rows.append(row)
     return rows
 
@@ -107,10 +108,11 @@ SPECTRA = Question(
     "Velocity autocorrelation of all atoms and of each species, and its spectrum: the density of vibrational states. "
     "T is its integral, the kinetic temperature; D is the diffusion coefficient from its limit at zero frequency and, "
     "if there are positions, from the slope of the mean squared displacement: they should agree. 1 Å²/ps is 1e-4 "
-    "cm²/s. Shaded in the picture: two standard errors.",
+    "cm²/s. Bands of molecules with O-H are named, of others the highest peak is given. Shaded in the picture: two "
+    "standard errors.",
     lambda run, selection, args: motion.measure(run, selection),
     _spectra_rows,
-    lambda results, path, args: spectra.draw([result.spectra for result in results], path),
+    lambda results, path, args: motion_picture.draw(results, path),
     columns=lambda result: result.columns(),
 )
 

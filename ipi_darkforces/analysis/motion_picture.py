@@ -1,0 +1,124 @@
+"""The picture of how the atoms of runs move: spectra, autocorrelation, displacements, diffusion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .displacements import Displacements
+from .motion import Motion
+from .pictures import band, tidy
+from .spectra import Spectra
+from .statistics import Estimate
+from .temperatures import ALL
+
+_LONGEST = 0.5  # ps of the autocorrelation; what comes later is seen in the spectrum
+
+
+def draw(results: Sequence[Motion], path: Path) -> None:
+    """One picture of one or several runs, with a row of panels for all atoms and for each species.
+
+    Spectra are on the left, c_vv(t) / c_vv(0) in the middle. Where there are positions, mean squared displacements are
+    on the right, dashed where their slope was taken; above them are the diffusion coefficients from there (squares) and
+    from the spectrum at ω → 0 (circles), with 95 % intervals. Open symbols have no error bar: the run is too short.
+
+    :param results: the runs
+    :param path: PNG or PDF to write
+    """
+    rows = tuple(dict.fromkeys(row for result in results for row in result.spectra.rows))
+    moved = any(result.displacements is not None for result in results)
+    widths = [2.0, 1.0, 1.2] if moved else [2.0, 1.0]
+    figure = Figure(figsize=(3.0 * sum(widths), 0.8 + 1.9 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), len(widths), squeeze=False, width_ratios=widths)
+    for row, panels in zip(rows, axes, strict=True):
+        for i, result in enumerate(results):
+            if row in result.spectra.rows:
+                _draw_spectrum(panels[0], panels[1], result.spectra, row, f"C{i}")
+        _label_spectrum(panels[0], panels[1], [result.spectra for result in results], row)
+        if moved and row != ALL:
+            _draw_displacements(panels[2], [result.displacements for result in results], row)
+    if moved:
+        _draw_diffusion(axes[0, 2], results, rows[1:])
+    for panels in axes[:-1]:
+        for axis in (*panels[:2], *(panels[2:] if panels[0] is not axes[0, 0] else ())):
+            axis.tick_params(labelbottom=False)
+    for axis, label in zip(axes[-1], (r"$\omega\,/\,2\pi c$  /  cm$^{-1}$", "time / ps", "time / ps"), strict=False):
+        axis.set_xlabel(label)
+    axes[0, 0].legend(frameon=False)
+    figure.savefig(path, dpi=160)
+
+
+def _draw_spectrum(left: Axes, right: Axes, result: Spectra, species: str, color: str) -> None:
+    row = result.rows.index(species)
+    band(left, result.wavenumbers, result.spectrum[row], result.spectrum_errors[row], label=result.name, color=color)
+    scale = result.correlation[row, 0]
+    shown = result.lags <= _LONGEST
+    values, errors = result.correlation[row, shown] / scale, result.correlation_errors[row, shown] / scale
+    band(right, result.lags[shown], values, errors, color=color)
+
+
+def _label_spectrum(left: Axes, right: Axes, results: Sequence[Spectra], row: str) -> None:
+    left.set_ylabel(f"$\\hat{{c}}_{{vv}}$ / (K cm), {row}")
+    left.set_ylim(bottom=0.0)
+    left.set_xlim(0.0, max(_highest(result) for result in results))
+    right.set_ylabel("$c_{vv}(t)$ / $c_{vv}(0)$")
+    right.set_xlim(0.0, max(min(_LONGEST, result.lags[-1]) for result in results))
+    right.axhline(0.0, color="0.4", linewidth=0.8)
+    tidy(left)
+    tidy(right)
+
+
+def _highest(result: Spectra) -> float:
+    """The wavenumber up to which there is anything to see, and a bit."""
+    seen = (result.spectrum > 0.01 * result.spectrum.max(axis=1, keepdims=True)).any(axis=0)
+    return float(min(1.15 * result.wavenumbers[np.flatnonzero(seen)[-1]], result.wavenumbers[-1]))
+
+
+def _draw_displacements(axis: Axes, results: Sequence[Displacements | None], row: str) -> None:
+    for i, result in enumerate(results):
+        if result is None or row not in result.rows:
+            continue
+        k = result.rows.index(row)
+        band(axis, result.lags, result.squares[k], result.errors[k], color=f"C{i}")
+        fitted = result.lags >= result.window[0]
+        line = 6.0 * result.diffusion[row].value * result.lags[fitted]
+        line += (result.squares[k, fitted] - line).mean()
+        axis.plot(result.lags[fitted], line, "--", color="black", linewidth=0.9)
+    axis.set_xlim(left=0.0)
+    axis.set_ylim(bottom=0.0)
+    axis.set_ylabel(f"$\\langle|\\Delta r|^2\\rangle$ / Å$^2$, {row}")
+    tidy(axis)
+
+
+def _draw_diffusion(axis: Axes, results: Sequence[Motion], species: Sequence[str]) -> None:
+    """Both routes side by side, for each species and run."""
+    apart = 0.6 / (2 * len(results))
+    for i, result in enumerate(results):
+        for j, found in enumerate((result.spectra.diffusion, _from_displacements(result))):
+            for k, row in enumerate(species):
+                if row in found:
+                    _draw_value(axis, k + apart * (2 * i + j - len(results) + 0.5), found[row], "os"[j], f"C{i}")
+    for marker, label in (("o", r"$\omega\to 0$"), ("s", r"$\langle|\Delta r|^2\rangle$")):
+        axis.plot([], [], marker, color="0.4", markersize=5, label=label)
+    axis.set_xticks(range(len(species)), species)
+    axis.set_xlim(-0.6, len(species) - 0.4)
+    axis.margins(y=0.1)
+    axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
+    axis.set_ylabel("$D$ / (Å$^2$/ps)")
+    axis.legend(frameon=False, fontsize="small")
+    tidy(axis, "y")
+
+
+def _from_displacements(result: Motion) -> dict[str, Estimate]:
+    return {} if result.displacements is None else result.displacements.diffusion
+
+
+def _draw_value(axis: Axes, x: float, value: Estimate, marker: str, color: str) -> None:
+    margin = value.margin()
+    if margin is not None:
+        axis.errorbar(x, value.value, yerr=margin, color=color, linewidth=1.4, capsize=2.5)
+    axis.plot(x, value.value, marker, markersize=5, color=color, mfc="white" if margin is None else color)
