@@ -1,8 +1,9 @@
 """Direct machine-learned forces for i-PI, without paying for them with wrong physics.
 
-Four wings, each importing only from those below it::
+Five wings, each importing only from those below it::
 
     cli                   commands: parse, call one function, print
+    campaign              many simulations, and what they say together
     analysis              what a trajectory says
     diagnostics           what is wrong with a model
     serve                 the i-PI side: wire format, sockets, in-process plugin, inputs, runs

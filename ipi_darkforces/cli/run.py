@@ -18,7 +18,7 @@ from ..errors import DarkforcesError
 from ..forces.split import Component
 from ..forces.structure import formula_from_species
 from ..serve.compose import ENSEMBLES, Recipe, compose, read_structure, write_start
-from ..serve.folder import FinishedError, RunFolder
+from ..serve.folder import FinishedError
 from ..serve.inputs import SimulationInput
 from ..serve.run import ModelChoice, Outcome, Progress, last_outcome
 from ..serve.run import run as run_simulation
@@ -115,7 +115,7 @@ def _run_all(inputs: list[Path], args: argparse.Namespace) -> int:
                 raise
             outcome = last_outcome(output)  # of a series that was stopped later
         if outcome.steps > 0:
-            overviews.append(_overview(path, outcome))
+            overviews.append(Overview.of(outcome, SimulationInput.read(path)))
             summaries.append(summarize(overviews[-1], outcome))
             if not args.json:
                 print(_in_words(overviews[-1], outcome))
@@ -176,7 +176,7 @@ def _run_one(path: Path, output: Path, args: argparse.Namespace) -> Outcome:
     simulation = SimulationInput.read(path)
     # The driver and i-PI work in the run's folder, from where a relative path would mean something else.
     model = str(Path(args.model).resolve()) if Path(args.model).is_file() else args.model
-    with _Bar(path.stem, _number_of_atoms(path)) as bar:
+    with _Bar(path.stem, simulation.n_atoms) as bar:
         outcome = run_simulation(
             simulation,
             ModelChoice(model, args.device, args.dtype, args.variant),
@@ -190,10 +190,6 @@ def _run_one(path: Path, output: Path, args: argparse.Namespace) -> Outcome:
     return outcome
 
 
-def _overview(path: Path, outcome: Outcome) -> Overview:
-    return Overview.read(RunFolder(outcome.folder).progress(outcome.prefix), path.stem, _number_of_atoms(path))
-
-
 def _steps(simulation: SimulationInput, args: argparse.Namespace) -> int | None:
     if args.time is None:
         return args.steps
@@ -201,15 +197,6 @@ def _steps(simulation: SimulationInput, args: argparse.Namespace) -> int | None:
     if timestep is None:
         raise DarkforcesError(f"'{simulation.source}' has no time step, so --time means nothing; give --steps")
     return max(1, round(1000.0 * args.time / timestep))
-
-
-def _number_of_atoms(path: Path) -> int | None:
-    """As far as the input says."""
-    for forcefield in SimulationInput.read(path).socket_forcefields():
-        species = forcefield.settings.elements(path.parent)
-        if species is not None:
-            return len(species)
-    return None
 
 
 def _in_words(overview: Overview, outcome: Outcome) -> str:

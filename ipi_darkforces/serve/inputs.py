@@ -151,6 +151,15 @@ class SimulationInput:
         self._check_references()
         return found
 
+    @property
+    def n_atoms(self) -> int | None:
+        """As far as the input says, before i-PI has read what it starts from."""
+        for forcefield in self.socket_forcefields():
+            species = forcefield.settings.elements(self.source.parent)
+            if species is not None:
+                return len(species)
+        return None
+
     def _check_references(self) -> None:
         names = {node.attribs.get("name", "") for kind, node in self.root.fields if kind.startswith("ff")}
         for force in _descendants(self.root, "force"):

@@ -115,7 +115,7 @@ def run(
         else:
             _check_ports(prepared)
         folder.launched.write_text(prepared.text())
-        with _scratch() as prefix, _interruptible():
+        with _scratch() as prefix, interruptible():
             return _Run(folder, lock, prepared, model, prefix, in_process).watch(watch)
 
 
@@ -306,7 +306,7 @@ def _scratch() -> Iterator[str]:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Take SIGTERM, which batch systems send, and SIGHUP, when a terminal is closed, for Ctrl-C."""
 
     def interrupt(signum: int, frame: object) -> None:

@@ -1,0 +1,227 @@
+"""The folder of a campaign: what is in it, what is done, and what it may be used for.
+
+A folder belongs to one campaign, which may grow: longer simulations, more seeds, more blocks.
+
+    campaign.json           what belongs to the campaign, and the simulations as they were asked for last
+    start.chk, inputs/      what i-PI starts from, an input for each simulation
+    runs/NAME/              the folder of a simulation, as `darkforces run` makes them (see `RunFolder`); and
+    runs/NAME/ended.json    how it ended, once it has
+    logs/NAME.log           what its job said; snakemake.log is beside them
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ERROR, DarkforcesError
+from ..forces.structure import formula_from_species
+from ..forces.zoo import all_models
+from ..lock import locked
+from ..serve.compose import compose, read_structure, write_start
+from ..serve.folder import RunFolder
+from .matrix import Campaign, Simulation
+
+_START = "start.chk"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a simulation ended.
+
+    :param picoseconds: simulated
+    :param unstable: why it could not go on; None if it got to its end
+    :param seconds_per_step: wall time of a step of i-PI; None if it was too short to know
+    :param machine: where it ran
+    """
+
+    picoseconds: float
+    unstable: str | None
+    seconds_per_step: float | None
+    machine: dict[str, str]
+
+    def write(self, path: Path) -> None:
+        """All of it or nothing."""
+        _write_whole(path, json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Ended:
+        """What `write` wrote."""
+        return cls(**json.loads(path.read_text()))
+
+
+@dataclass(frozen=True)
+class Job:
+    """With what a simulation is run.
+
+    :param model: name or path
+    :param device: where it is evaluated
+    :param temperature: K, what it should be
+    """
+
+    model: str
+    device: str
+    temperature: float
+
+
+class CampaignFolder:
+    """The folder of one campaign.
+
+    :param path: where it is
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @property
+    def _campaign(self) -> Path:
+        return self.path / "campaign.json"
+
+    def input(self, name: str) -> Path:
+        """The i-PI input of a simulation."""
+        return self.path / "inputs" / f"{name}.xml"
+
+    def run(self, name: str) -> Path:
+        """The folder of a simulation."""
+        return self.path / "runs" / name
+
+    def log(self, name: str) -> Path:
+        """What the job of a simulation said."""
+        return self.path / "logs" / f"{name}.log"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep others out.
+
+        :raises DarkforcesError: if somebody else is at work here, or the folder is not one of a campaign
+        """
+        if self.path.exists() and not self._campaign.exists():
+            strangers = sorted(p.name for p in self.path.iterdir() if p.name != ".lock") if self.path.is_dir() else []
+            if strangers or not self.path.is_dir():
+                raise DarkforcesError(
+                    f"'{self.path}' is no folder of a campaign and not empty ({', '.join(strangers[:3])}...); "
+                    "choose another --output"
+                )
+        self.path.mkdir(parents=True, exist_ok=True)
+        with locked(self.path / ".lock", f"another campaign is running in '{self.path}'"):
+            yield
+
+    def prepare(self, campaign: Campaign, device: str) -> None:
+        """Write what the simulations need, and mark those that shall become longer as not done.
+
+        :param device: where models are evaluated
+        :raises DarkforcesError: if the folder holds another campaign
+        """
+        atoms = read_structure(campaign.structure)
+        belongs = {
+            "name": campaign.name,
+            "structure": _digest(campaign.structure),
+            "temperature_K": campaign.temperature,
+            "timestep_fs": campaign.timestep,
+            "weights": {model: weights(model) for model in campaign.models},
+        }
+        if self._campaign.exists():
+            self._check_same(belongs)
+        for folder in ("inputs", "runs", "logs"):
+            (self.path / folder).mkdir(exist_ok=True)
+        write_start(atoms, self.path / _START)
+        species = formula_from_species(atoms.numbers)
+        for simulation in campaign.simulations:
+            recipe = campaign.recipe(simulation, species, f"../{_START}")
+            self.input(simulation.name).write_text(compose(recipe))
+            ended = self.ended(simulation.name)
+            if ended and not ended.unstable and ended.picoseconds < simulation.time - 1e-3 * recipe.step:
+                self._ended(simulation.name).unlink()
+        simulations = {simulation.name: simulation.condition.model for simulation in campaign.simulations}
+        content = {"belongs": belongs, "device": device, "simulations": simulations}
+        _write_whole(self._campaign, json.dumps(content, indent=2) + "\n")
+
+    def _check_same(self, belongs: Mapping[str, Any]) -> None:
+        held = self._read()["belongs"]
+        for key, value in belongs.items():
+            if key == "weights":
+                changed = [model for model in value if held[key].get(model, value[model]) != value[model]]
+                other = [f"other weights of model '{model}'" for model in changed]
+            elif key == "structure":
+                other = ["another structure"] if held[key] != value else []
+            else:
+                other = [f"{key} {held[key]}, not {value}"] if held[key] != value else []
+            if other:
+                raise DarkforcesError(f"'{self.path}' holds a campaign with {other[0]}; choose another --output")
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self._campaign.read_text()))
+        except (FileNotFoundError, json.JSONDecodeError) as error:
+            raise DarkforcesError(f"'{self.path}' is no folder of a campaign: no '{self._campaign.name}'") from error
+
+    def job(self, name: str) -> Job:
+        """With what a simulation is run.
+
+        :raises DarkforcesError: if there is none of that name
+        """
+        content = self._read()
+        if name not in content["simulations"]:
+            raise DarkforcesError(f"'{self.path}' has no simulation {name}")
+        return Job(content["simulations"][name], content["device"], content["belongs"]["temperature_K"])
+
+    def _ended(self, name: str) -> Path:
+        return self.run(name) / "ended.json"
+
+    def ended(self, name: str) -> Ended | None:
+        """How a simulation ended; None if it has not."""
+        path = self._ended(name)
+        return Ended.read(path) if path.exists() else None
+
+    def has_ended(self, name: str, ended: Ended) -> None:
+        """Say so."""
+        ended.write(self._ended(name))
+
+    def picoseconds(self, simulation: Simulation) -> float:
+        """How far a simulation is, for those who watch; one that exploded has nothing left to do."""
+        if self._ended(simulation.name).exists():
+            return simulation.time
+        progress = RunFolder(self.run(simulation.name)).progress(simulation.name)
+        try:
+            with progress.open("rb") as stream:
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - 1000))
+                return 1e-3 * float(stream.read().splitlines()[-2].split()[1])  # the last line may not be whole
+        except (OSError, IndexError, ValueError):
+            return 0.0
+
+    def complaint(self, name: str) -> str:
+        """Why a simulation has not ended, as far as its job said."""
+        try:
+            lines = self.log(name).read_text(errors="replace").splitlines()
+        except FileNotFoundError:
+            return "it was not started"
+        said = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)] or lines
+        return f"{said[-1]} (see {self.log(name)})" if said else f"its job said nothing (see {self.log(name)})"
+
+
+def weights(model: str) -> str:
+    """What tells the weights of a model from others: the beginning of the SHA-256 of their file.
+
+    :raises DarkforcesError: if the model is neither a name nor a file
+    """
+    entry = all_models().get(model)
+    path = Path(model) if entry is None else entry.path
+    if not path.is_file():
+        raise DarkforcesError(f"model '{model}' is neither a name from `darkforces models` nor a file")
+    return _digest(path)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def _write_whole(path: Path, text: str) -> None:
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_text(text)
+    os.replace(fresh, path)

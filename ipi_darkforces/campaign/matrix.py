@@ -1,0 +1,310 @@
+"""Which simulations a campaign is made of: reading and checking its YAML file.
+
+structure: ../water.xyz             # beside the file; anything with a cell that ase reads
+models: [pet-m]                     # names from `darkforces models`, or paths
+temperature: 300                    # K
+timestep: 0.5                       # fs, of the fast forces
+time: 10                            # ps, of each simulation
+discard: 2                          # ps at the beginning that do not count
+seeds: 4                            # how many, or a list of them
+matrix:                             # each with each, block by block
+  - thermostats: [nve]
+    forces: [conservative, direct, mts8]
+  - thermostats: [langevin 100, svr 10, gle 10]     # fs
+    forces: [conservative, direct]
+    time: 100                       # a block can have models, time and seeds of its own
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import DarkforcesError, one_line
+from ..forces.split import Component
+from ..serve.compose import ENSEMBLES, Recipe
+
+NVE = "nve"
+# Of these, seeds of i-PI's random numbers cannot have more.
+_LARGEST_SEED = 2**31 - 1
+_REQUIRED = ("structure", "models", "time", "matrix")
+_OF_BLOCKS = ("thermostats", "forces", "models", "time", "seeds")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What simulations have in common that differ by their seeds alone.
+
+    :param model: name or path
+    :param label: of the model, fit for file names
+    :param ensemble: ``nve``, ``langevin``, ``svr`` or ``gle``
+    :param tau: fs, of the thermostat; None without one
+    :param component: ``conservative`` or ``direct`` forces
+    :param stride: M of multiple time stepping, which uses both; None without
+    """
+
+    model: str
+    label: str
+    ensemble: str
+    tau: float | None
+    component: Component
+    stride: int | None
+
+    @property
+    def thermostat(self) -> str:
+        """In names: ``langevin100``."""
+        return self.ensemble if self.tau is None else f"{self.ensemble}{self.tau:g}"
+
+    @property
+    def forces(self) -> str:
+        """In names: ``direct``, ``mts8``."""
+        return self.component.value if self.stride is None else f"mts{self.stride}"
+
+    @property
+    def needs(self) -> tuple[Component, ...]:
+        """What the model must be able to serve."""
+        return (self.component,) if self.stride is None else (Component.SLOW, Component.FAST)
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """One cell of the matrix.
+
+    :param condition: all but the seed
+    :param seed: of the first velocities and of the thermostat
+    :param time: ps
+    """
+
+    condition: Condition
+    seed: int
+    time: float
+
+    @property
+    def name(self) -> str:
+        """Of its folder and its outputs."""
+        of = self.condition
+        return f"{of.label}-{of.thermostat}-{of.forces}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """All of them.
+
+    :param name: of the file
+    :param structure: file with the structure that all start from
+    :param temperature: K, of the first velocities and of the thermostats
+    :param timestep: fs
+    :param discard: ps at the beginning of each simulation that do not count
+    :param simulations: in the order of the file
+    """
+
+    name: str
+    structure: Path
+    temperature: float
+    timestep: float
+    discard: float
+    simulations: tuple[Simulation, ...]
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Each once."""
+        return tuple(dict.fromkeys(simulation.condition for simulation in self.simulations))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Each once."""
+        return tuple(dict.fromkeys(condition.model for condition in self.conditions))
+
+    def recipe(self, simulation: Simulation, species: str, start: str) -> Recipe:
+        """What i-PI shall do.
+
+        :param species: the elements in the order of the atoms, as a formula
+        :param start: file name of the i-PI checkpoint with the structure
+        """
+        condition = simulation.condition
+        return Recipe(
+            name=simulation.name,
+            ensemble=condition.ensemble,
+            species=species,
+            start=start,
+            component=condition.component,
+            stride=condition.stride,
+            tau=condition.tau,
+            temperature=self.temperature,
+            timestep=self.timestep,
+            duration=1000.0 * simulation.time,
+            comment=f"  Simulation {simulation.name} of the campaign {self.name}, for model {condition.model}.",
+            thermalize=True,
+            seed=simulation.seed,
+        )
+
+    @classmethod
+    def read(cls, path: Path, models: Sequence[str] = ()) -> Campaign:
+        """Read a file.
+
+        :param models: instead of those in the file
+        :raises DarkforcesError: if it does not exist, or something in it cannot be used
+        """
+        given = _parsed(path)
+        try:
+            return _Reader(path, models, **given).campaign()
+        except DarkforcesError as error:
+            raise DarkforcesError(f"'{path}': {error}") from error
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """What is in the file, with keys that are known."""
+    try:
+        given = yaml.safe_load(path.read_text())
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise DarkforcesError(f"campaign '{path}' does not exist or is not a file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DarkforcesError(f"'{path}' is not YAML: {one_line(error)}") from error
+    known = [each.name for each in fields(_Reader) if each.name not in ("path", "replaced")]
+    if not isinstance(given, dict):
+        raise DarkforcesError(f"'{path}' is no campaign: expected {', '.join(known)}")
+    _check_keys(given, known, f"'{path}'")
+    for key in _REQUIRED:
+        if given.get(key) is None:
+            raise DarkforcesError(f"'{path}' does not say '{key}', which a campaign needs")
+    return given
+
+
+def _check_keys(given: dict[Any, Any], known: Sequence[str], where: str) -> None:
+    unknown = [str(key) for key in given if key not in known]
+    if unknown:
+        raise DarkforcesError(f"{where}: '{unknown[0]}' is not known: expected {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """The file as it is, with the defaults; see the docstring of the module."""
+
+    path: Path
+    replaced: Sequence[str]
+    structure: Any
+    models: Any
+    time: Any
+    matrix: Any
+    temperature: Any = 300.0
+    timestep: Any = 0.5
+    discard: Any = 0.0
+    seeds: Any = 1
+
+    def campaign(self) -> Campaign:
+        structure = self.path.parent / str(self.structure)
+        if not structure.is_file():
+            raise DarkforcesError(f"structure '{structure}' does not exist or is not a file")
+        simulations = tuple(self._simulations())
+        if not simulations:
+            raise DarkforcesError("the matrix is empty: expected at least one block with thermostats and forces")
+        _check_names(simulations)
+        discard = _number("discard", self.discard, "ps", zero=True)
+        shortest = min(simulations, key=lambda each: each.time)
+        if discard >= shortest.time:
+            raise DarkforcesError(f"nothing is left of {shortest.time:g} ps without the first {discard:g} ps (discard)")
+        return Campaign(
+            self.path.stem,
+            structure,
+            _number("temperature", self.temperature, "K"),
+            _number("timestep", self.timestep, "fs"),
+            discard,
+            simulations,
+        )
+
+    def _simulations(self) -> Iterator[Simulation]:
+        for i, block in enumerate(_listed(self.matrix)):
+            where = f"block {i + 1} of the matrix"
+            if not isinstance(block, dict):
+                raise DarkforcesError(f"{where} is {block!r}: expected {', '.join(_OF_BLOCKS)}")
+            _check_keys(block, _OF_BLOCKS, where)
+            for key in ("thermostats", "forces"):
+                if not _listed(block.get(key)):
+                    raise DarkforcesError(f"{where} has no {key}")
+            time = _number("time", block.get("time", self.time), "ps")
+            models = self.replaced or [
+                _found(str(model), self.path.parent) for model in _listed(block.get("models", self.models))
+            ]
+            yield from (
+                Simulation(Condition(model, _label(model), *_thermostat(thermostat), *_forces(forces)), seed, time)
+                for model in models
+                for thermostat in _listed(block["thermostats"])
+                for forces in _listed(block["forces"])
+                for seed in _seeds(block.get("seeds", self.seeds))
+            )
+
+
+def _listed(value: Any) -> list[Any]:
+    """One or several."""
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def _found(model: str, folder: Path) -> str:
+    """A model that is a file lies where the campaign says, seen from its file."""
+    return str((folder / model).resolve()) if (folder / model).is_file() else model
+
+
+def _label(model: str) -> str:
+    """The name becomes part of file names and of lists in i-PI's XML, and i-PI's comments must not have '--'."""
+    return re.sub(r"-+", "-", re.sub(r"[^\w.-]", "_", Path(model).stem if "/" in model else model))
+
+
+def _thermostat(given: Any) -> tuple[str, float | None]:
+    match = re.fullmatch(r"([a-z]+)\s*(?:([0-9.]+)\s*(?:fs)?)?", str(given).strip())
+    kind, tau = match.groups() if match else (None, None)
+    if kind not in ENSEMBLES or (kind == NVE) != (tau is None):
+        thermostats = ", ".join(f"'{ensemble} 100'" for ensemble in ENSEMBLES if ensemble != NVE)
+        raise DarkforcesError(
+            f"thermostat '{given}' is not known: expected {NVE}, or with its time in fs {thermostats}"
+        )
+    return kind, None if tau is None else _number(f"the time of thermostat '{given}'", tau, "fs")
+
+
+def _forces(given: Any) -> tuple[Component, int | None]:
+    match = re.fullmatch(r"mts\s*(\d+)", str(given).strip())
+    if match and int(match[1]) >= 2:
+        return Component.CONSERVATIVE, int(match[1])
+    for component in (Component.CONSERVATIVE, Component.DIRECT):
+        if given == component.value:
+            return component, None
+    raise DarkforcesError(f"forces '{given}' are not known: expected conservative, direct, or mts2, mts8, ...")
+
+
+def _seeds(given: Any) -> list[int]:
+    seeds = given if isinstance(given, list) else list(range(1, given + 1)) if _is_whole(given) else []
+    if not seeds or not all(_is_whole(seed) and 0 < seed <= _LARGEST_SEED for seed in seeds):
+        raise DarkforcesError(f"seeds {given!r} cannot be: expected how many, or a list of whole numbers above 0")
+    return seeds
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(name: str, given: Any, unit: str, zero: bool = False) -> float:
+    """A finite number above 0, or also 0."""
+    try:
+        value = float(given)
+    except (TypeError, ValueError):
+        value = float("nan")
+    if not (value >= 0.0 if zero else value > 0.0) or value == float("inf"):
+        raise DarkforcesError(f"{name} is {given!r}: expected a number of {unit}{' or 0' if zero else ' above 0'}")
+    return value
+
+
+def _check_names(simulations: Sequence[Simulation]) -> None:
+    seen: dict[str, Simulation] = {}
+    for simulation in simulations:
+        other = seen.setdefault(simulation.name, simulation)
+        if other is not simulation:
+            why = (
+                "is in the matrix twice"
+                if other.condition == simulation.condition
+                else f"is that of two models: '{other.condition.model}' and '{simulation.condition.model}'"
+            )
+            raise DarkforcesError(f"simulation {simulation.name} {why}")

@@ -1,0 +1,90 @@
+"""The job of one simulation, started by Snakemake: run it, or go on with it, and say how it ended."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from ..analysis.overview import Overview, summarize
+from ..errors import ERROR, DarkforcesError
+from ..serve.folder import FinishedError
+from ..serve.inputs import SimulationInput
+from ..serve.run import ModelChoice, Progress, last_outcome, run
+from .folder import CampaignFolder, Ended
+
+# A simulation that is so many times too hot has exploded, or is not worth going on with.
+TOO_HOT = 10.0
+# What the driver says of positions and forces when a simulation has exploded between two looks at its temperature.
+_NOT_FINITE = "NaN or infinite"
+_INTERRUPTED = 130
+
+
+class ExplodedError(DarkforcesError):
+    """A simulation is too hot to go on."""
+
+
+def simulate(folder: CampaignFolder, name: str) -> Ended | None:
+    """Run a simulation to its end, which an explosion is too; None if it was interrupted.
+
+    :param name: of the simulation
+    :raises DarkforcesError: if it could not be run
+    """
+    job = folder.job(name)
+    simulation = SimulationInput.read(folder.input(name))
+
+    def watch(progress: Progress, total: int) -> None:
+        if not progress.temperature < TOO_HOT * job.temperature:
+            raise ExplodedError(f"{progress.temperature:.3g} K at {1e-3 * progress.time:.4g} ps")
+
+    unstable = None
+    try:
+        outcome = run(simulation, ModelChoice(job.model, job.device), folder.run(name), watch=watch)
+    except FinishedError:  # killed before it could say so
+        outcome = last_outcome(folder.run(name))
+    except DarkforcesError as error:
+        if not isinstance(error, ExplodedError) and _NOT_FINITE not in str(error):
+            raise
+        unstable = str(error).partition(";")[0]
+        outcome = last_outcome(folder.run(name))
+    if outcome.interrupted:
+        return None
+    overview = Overview.of(outcome, simulation)
+    summarize(overview, outcome)
+    ended = Ended(float(overview.time[-1]), unstable, outcome.seconds_per_step, _machine(job.device))
+    folder.has_ended(name, ended)
+    return ended
+
+
+def _machine(device: str) -> dict[str, str]:
+    """Where we are."""
+    machine = {"cpu": _cpu(), "torch": version("torch"), "threads": os.environ.get("OMP_NUM_THREADS", "all")}
+    if device.startswith("cuda"):
+        import torch  # takes seconds
+
+        machine["gpu"] = torch.cuda.get_device_name(device)
+    return machine
+
+
+def _cpu() -> str:
+    """Its name, which Python knows on few systems."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def main(folder: str, name: str) -> int:
+    """Entry point of the job."""
+    try:
+        return 0 if simulate(CampaignFolder(Path(folder)), name) else _INTERRUPTED
+    except DarkforcesError as error:
+        print(f"{ERROR}{error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

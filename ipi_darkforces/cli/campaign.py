@@ -1,0 +1,99 @@
+"""``darkforces campaign``: a matrix of simulations, and a document of what they say."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..campaign import workflow
+from ..campaign.folder import CampaignFolder
+from ..campaign.matrix import Campaign
+from ..errors import DarkforcesError
+from .entry import INTERRUPTED
+from .options import MODEL_HELP
+
+DESCRIPTION = """\
+Runs each model with each kind of forces, each thermostat and each seed of a YAML file, and ends with a Markdown
+document: tables and pictures of all, and statements with error bars beside the paper's.
+
+Every simulation is one of `darkforces run`, in a folder of its own under OUTPUT/runs. The same command goes on where it
+was stopped, and skips what is done; with a longer time, more seeds or more blocks in the file it does what is missing.
+"""
+
+EPILOG = """\
+examples
+  darkforces campaign inputs/campaigns/quick.yaml
+      the paper's simulations in minutes; everything goes to the folder quick, with quick/results.md
+  darkforces campaign inputs/campaigns/quick.yaml --model my-model.ckpt --output my-quick
+  darkforces campaign full.yaml --device cuda --jobs 4
+      four simulations at a time share a GPU
+  darkforces campaign full.yaml --device cuda --jobs 20 --snakemake="--executor slurm --profile my-cluster"
+      on a cluster: jobs through an executor plugin of Snakemake (pip install snakemake-executor-plugin-slurm)
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "campaign",
+        help="run a matrix of simulations, and write down what they say",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("campaign", type=Path, metavar="YAML", help="which simulations; see inputs/campaigns")
+    parser.add_argument(
+        "--model", action="append", default=[], metavar="MODEL", help=f"instead of those in the file: {MODEL_HELP}"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (default: %(default)s)")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder for everything (default: named for the file)"
+    )
+    parser.add_argument(
+        "--document", type=Path, metavar="FILE", help="Markdown to write (default: results.md in that folder)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=workflow.cores(), metavar="N", help="simulations at a time (default: a core each)"
+    )
+    parser.add_argument(
+        "--snakemake", default="", metavar="OPTIONS", help="for Snakemake, as on its command line: --snakemake='...'"
+    )
+    parser.set_defaults(command=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what the command line asks for."""
+    if args.jobs < 1:
+        raise DarkforcesError(f"--jobs {args.jobs} is not a number of simulations: expected at least 1")
+    campaign = Campaign.read(args.campaign, args.model)
+    workflow.check_installed()
+    folder = CampaignFolder((args.output or Path(campaign.name)).resolve())
+    with folder.locked():
+        folder.prepare(campaign, args.device)
+        if not _simulate(campaign, folder, args):
+            print("stopped; the same command goes on from there", file=sys.stderr)
+            return INTERRUPTED
+    return 0
+
+
+def _simulate(campaign: Campaign, folder: CampaignFolder, args: argparse.Namespace) -> bool:
+    """Run what is missing; whether it was let to its end."""
+    total = sum(simulation.time for simulation in campaign.simulations)
+    with tqdm(
+        total=round(total, 3),
+        desc=campaign.name,
+        mininterval=0.1 if sys.stderr.isatty() else 30.0,
+        bar_format="{desc}: {percentage:3.0f}% |{bar}| {n:.3g}/{total:.3g} ps, {remaining} left{postfix}",
+    ) as bar:
+
+        def watch() -> None:
+            done = sum(min(folder.picoseconds(simulation), simulation.time) for simulation in campaign.simulations)
+            ended = sum(folder.ended(simulation.name) is not None for simulation in campaign.simulations)
+            bar.set_postfix_str(f"{ended} of {len(campaign.simulations)} simulations", refresh=False)
+            bar.update(done - bar.n)
+
+        watch()
+        return workflow.run(folder, args.jobs, args.snakemake, watch)
