@@ -8,6 +8,7 @@ Conservative forces and virials are derivatives of the energy.
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Sequence
@@ -19,7 +20,9 @@ import numpy as np
 import torch
 from metatensor.torch import TensorMap
 
-from ..errors import DarkforcesError
+from ..errors import DarkforcesError, one_line
+from .autograd import AutogradJacobian, without_net_force
+from .jacobian import Jacobian
 from .model import ForceModel, Need
 from .neighbors import NeighborList, wrap
 from .result import Forces
@@ -28,12 +31,13 @@ from .structure import Structure
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _FORCE_OUTPUTS = ("non_conservative_force", "non_conservative_forces")
 _STRESS_OUTPUT = "non_conservative_stress"
+log = logging.getLogger(__name__)
 # One array for each structure; None where it was not asked for.
 _Arrays = Sequence[np.ndarray | None]
 
 
 @dataclass(frozen=True)
-class _Outputs:
+class Outputs:
     """Names of the outputs that are used; None for those that the model does not have."""
 
     energy: str
@@ -70,7 +74,7 @@ class MetatomicModel(ForceModel):
             raise DarkforcesError(f"dtype '{dtype}' is not known: expected {' or '.join(DTYPES)}")
         name = name or str(path)
         model = _read(path)
-        self._outputs = _pick_outputs(name, model.capabilities().outputs, variant)
+        self._outputs = pick_outputs(name, model.capabilities().outputs, variant)
         self._device = _pick_device(name, device, model.capabilities().supported_devices)
         dtype = dtype or model.capabilities().dtype
         self._dtype = DTYPES[dtype]
@@ -87,10 +91,8 @@ class MetatomicModel(ForceModel):
 
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
         systems, leaves = zip(*(self._system(s, Need.CONSERVATIVE in need) for s in structures), strict=True)
-        options = mta.ModelEvaluationOptions(length_unit="angstrom", outputs=self._requested(need))
-        with torch.set_grad_enabled(Need.CONSERVATIVE in need), warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # output names: both spellings are fine with us
-            outputs = self._model(list(systems), options, check_consistency=False)
+        with torch.set_grad_enabled(Need.CONSERVATIVE in need):
+            outputs = self._predict(systems, need)
         energies = outputs[self._outputs.energy].block().values
 
         conservative = virials = direct = direct_virials = _nothing(structures)
@@ -104,6 +106,49 @@ class MetatomicModel(ForceModel):
                 _numpy(energies).reshape(-1).tolist(), conservative, direct, virials, direct_virials, strict=True
             )
         ]
+
+    @property
+    def epsilon(self) -> float:
+        """Relative rounding error of the model's precision."""
+        return torch.finfo(self._dtype).eps
+
+    def jacobian(self, structure: Structure, kind: Need) -> Jacobian:
+        """How forces change with the positions, by automatic differentiation where the model allows it."""
+        self.check_request([structure], kind)
+        system, (positions, _) = self._system(structure, differentiable=True)
+        outputs = self._predict([system], kind)
+        try:
+            jacobian = AutogradJacobian(self._differentiable_forces(outputs, structure, kind, positions), positions)
+            jacobian.transposed_times(np.zeros((len(structure.positions), 3)))
+        except RuntimeError as error:
+            log.warning(
+                "the %s of model '%s' have no derivatives (%s): finite differences instead",
+                kind,
+                self.name,
+                one_line(error)[:120],
+            )
+            return super().jacobian(structure, kind)
+        return jacobian
+
+    def _differentiable_forces(
+        self, outputs: dict[str, TensorMap], structure: Structure, kind: Need, positions: torch.Tensor
+    ) -> torch.Tensor:
+        """Forces as they are served, with a graph that leads to the positions, shape (n_atoms, 3)."""
+        if kind is Need.CONSERVATIVE:
+            energy = outputs[self._outputs.energy].block().values.sum()
+            energy = energy + 0.0 * positions.sum()  # a constant energy has no graph, and yet a gradient: zero
+            return -torch.autograd.grad(energy, positions, create_graph=True)[0]
+        assert self._outputs.direct is not None
+        forces = outputs[self._outputs.direct].block().values.reshape(-1, 3)
+        if self.remove_net_force:
+            return without_net_force(forces, positions, bool(structure.periodic.any()))
+        return forces
+
+    def _predict(self, systems: Sequence[mta.System], need: Need) -> dict[str, TensorMap]:
+        options = mta.ModelEvaluationOptions(length_unit="angstrom", outputs=self._requested(need))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # output names: both spellings are fine with us
+            return self._model(list(systems), options, check_consistency=False)
 
     def _predictions(
         self, outputs: dict[str, TensorMap], structures: Sequence[Structure], need: Need
@@ -164,7 +209,14 @@ def _read(path: str | Path) -> mta.AtomisticModel:
         raise DarkforcesError(f"'{path}' is not an exported metatomic model (.pt)") from error
 
 
-def _pick_outputs(name: str, available: dict[str, mta.ModelOutput], variant: str | None) -> _Outputs:
+def pick_outputs(name: str, available: dict[str, mta.ModelOutput], variant: str | None) -> Outputs:
+    """Which of a model's outputs to use.
+
+    :param name: of the model, for messages
+    :param available: all of them
+    :param variant: see `MetatomicModel`
+    :raises DarkforcesError: if there is no energy, no such variant, or several and none was chosen
+    """
     variants = {key.partition("/")[2] for key in available if key.partition("/")[0] == "energy"}
     if not variants:
         raise DarkforcesError(f"model '{name}' has no energy output; it has: {', '.join(sorted(available))}")
@@ -177,7 +229,7 @@ def _pick_outputs(name: str, available: dict[str, mta.ModelOutput], variant: str
     suffix = f"/{variant}" if variant else ""
     direct = next((key + suffix for key in _FORCE_OUTPUTS if key + suffix in available), None)
     stress = _STRESS_OUTPUT + suffix
-    return _Outputs("energy" + suffix, direct, stress if stress in available else None)
+    return Outputs("energy" + suffix, direct, stress if stress in available else None)
 
 
 def _pick_device(name: str, device: str, supported: Sequence[str]) -> torch.device:

@@ -11,6 +11,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from ..errors import DarkforcesError
+from .jacobian import FiniteDifferences, Jacobian
 from .result import Forces
 from .structure import Structure, name_atoms
 
@@ -62,6 +63,11 @@ class ForceModel(ABC):
         self.remove_net_force = remove_net_force
         self.passes = Passes()
 
+    @property
+    def epsilon(self) -> float:
+        """Relative rounding error of the precision in which forces are computed."""
+        return float(np.finfo(np.float64).eps)
+
     @abstractmethod
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
         """Compute; `need` is within `provides`, structures are finite and of known species."""
@@ -77,10 +83,7 @@ class ForceModel(ABC):
         :raises DarkforcesError: if the model cannot do it, does not know an element, or if positions or results are
             NaN or infinite; the message says which atoms
         """
-        self.check_need(need)
-        for structure in structures:
-            structure.check()
-            self.check_species(structure.species)
+        self.check_request(structures, need)
         results = self._evaluate(structures, need)
         self.passes.forward += len(structures)
         if Need.CONSERVATIVE in need:
@@ -90,6 +93,29 @@ class ForceModel(ABC):
         for forces, structure in zip(results, structures, strict=True):
             self._check_finite(forces, structure)
         return results
+
+    def jacobian(self, structure: Structure, kind: Need) -> Jacobian:
+        """How forces change with the positions, of the forces as they are served: without net force if it is removed.
+
+        From finite differences; models that know their derivatives do better.
+
+        :param kind: CONSERVATIVE or DIRECT
+        :raises DarkforcesError: see `evaluate`
+        """
+
+        def forces(geometries: list[np.ndarray]) -> list[np.ndarray]:
+            structures = [replace(structure, positions=positions) for positions in geometries]
+            return [of_kind(kind, result) for result in self.evaluate(structures, kind)]
+
+        forces([structure.positions])  # what cannot be evaluated is said here, as it would be with derivatives
+        return FiniteDifferences(forces, structure.positions, self.epsilon)
+
+    def check_request(self, structures: Sequence[Structure], need: Need) -> None:
+        """Raise a DarkforcesError for what cannot be evaluated: missing forces, unknown elements, bad positions."""
+        self.check_need(need)
+        for structure in structures:
+            structure.check()
+            self.check_species(structure.species)
 
     def check_need(self, need: Need) -> None:
         """Raise a DarkforcesError, naming what the model has, if it lacks something of `need`."""
@@ -123,6 +149,13 @@ class ForceModel(ABC):
         for virial in (forces.virial, forces.direct_virial):
             if virial is not None and not np.isfinite(virial).all():
                 raise DarkforcesError(f"model '{self.name}' predicts a virial that is NaN or infinite")
+
+
+def of_kind(kind: Need, forces: Forces) -> np.ndarray:
+    """The conservative or the direct forces, which must have been asked for, eV/Å, shape (n_atoms, 3)."""
+    values = {Need.CONSERVATIVE: forces.conservative, Need.DIRECT: forces.direct}[kind]
+    assert values is not None
+    return values
 
 
 def _elements(numbers: set[int] | frozenset[int]) -> str:
