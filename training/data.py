@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from ipi_darkforces.diagnostics.reference import Reference, read_reference, suspicious
 from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.whole import whole_file
 
 
 @dataclass(frozen=True)
@@ -102,16 +102,14 @@ def _labelled(reference: Reference) -> ase.Atoms:
 
 def write_frames(path: Path, frames: Sequence[ase.Atoms]) -> None:
     """Structures with their labels as extended XYZ: a whole file or none."""
-    scratch = path.with_name(path.name + ".part")
-    ase.io.write(scratch, frames, format="extxyz")
-    os.replace(scratch, path)
+    with whole_file(path) as fresh:
+        ase.io.write(fresh, frames, format="extxyz")
 
 
 def put_in_place(path: Path, text: str) -> None:
     """A text file: a whole one or none."""
-    scratch = path.with_name(path.name + ".part")
-    scratch.write_text(text)
-    os.replace(scratch, path)
+    with whole_file(path) as fresh:
+        fresh.write_text(text)
 
 
 def _digest(path: Path | None) -> str | None:

@@ -20,6 +20,7 @@ from ipi_darkforces.diagnostics.reference import read_reference
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces.card import Card
 from ipi_darkforces.forces.zoo import all_models, check_name, install, load_model, user_directory
+from ipi_darkforces.whole import whole_file
 
 NOT_STATED = "not stated: edit this card"
 LARGEST = 10.0  # MB
@@ -62,13 +63,11 @@ def slim(source: Path, target: Path) -> None:
     for state in ("optimizer_state_dict", "best_optimizer_state_dict", "scheduler_state_dict"):
         checkpoint[state] = None
     checkpoint["model_state_dict"] = checkpoint["best_model_state_dict"]  # the same tensors are written once
-    scratch = target.with_name(target.name + ".part")
-    torch.save(checkpoint, scratch)
-    megabytes = scratch.stat().st_size / 1e6
-    if megabytes > LARGEST:
-        scratch.unlink()
-        raise DarkforcesError(f"'{source}' is a model of {megabytes:.0f} MB: expected at most {LARGEST:.0f} MB")
-    os.replace(scratch, target)
+    with whole_file(target) as fresh:
+        torch.save(checkpoint, fresh)
+        megabytes = fresh.stat().st_size / 1e6
+        if megabytes > LARGEST:
+            raise DarkforcesError(f"'{source}' is a model of {megabytes:.0f} MB: expected at most {LARGEST:.0f} MB")
 
 
 def describe(stages: Sequence[Stage], accuracy: Accuracy) -> Card:

@@ -7,14 +7,13 @@ who writes one learns of a misspelt field at once, and not when somebody misses 
 from __future__ import annotations
 
 import json
-import os
 import sys
-import tempfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ..errors import DarkforcesError, one_line
+from ..whole import whole_file
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,9 @@ class Card:
         :raises DarkforcesError: if the file cannot be written
         """
         try:
-            with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-                fresh = Path(scratch) / "card.json"
+            with whole_file(path) as fresh:
                 text = json.dumps(self.as_dict(), indent=2, ensure_ascii=False)
                 fresh.write_text(text + "\n", encoding="utf-8")
-                os.replace(fresh, path)
         except OSError as error:
             raise DarkforcesError(f"model card '{path}' cannot be written: {error.strerror}") from error
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ..errors import DarkforcesError, one_line
+from ..whole import whole_file
 
 _EXPORTERS = ("metatrain", "metatomic-torch", "metatensor-torch", "torch")
 log = logging.getLogger(__name__)
@@ -47,13 +47,11 @@ def exported(checkpoint: Path) -> Path:
     log.info("exporting %s for this machine (once) to %s", checkpoint.stem, target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            fresh = Path(scratch) / target.name
+        with whole_file(target) as fresh:
             # By its whole path: metatrain takes 'a:b.ckpt' for an address on the web.
             _export(checkpoint.absolute(), fresh)
             if _key(checkpoint) != key:  # or the cache would have other weights under this name, for good
                 raise DarkforcesError(f"'{checkpoint}' has changed while it was exported; wait until it is written")
-            os.replace(fresh, target)
     except OSError as error:
         raise DarkforcesError(
             f"cannot write the model cache {target.parent} ({error.strerror}); set XDG_CACHE_HOME to a folder that can "
@@ -86,7 +84,7 @@ def _export(checkpoint: Path, target: Path) -> None:
     from metatrain.cli.export import export_model  # takes seconds to import and is needed once
 
     try:
-        with _quiet():
+        with quiet():
             export_model(checkpoint, target, extensions=target.parent / "extensions")
     except OSError:
         raise
@@ -95,8 +93,8 @@ def _export(checkpoint: Path, target: Path) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep metatrain's and torch's remarks about the export from the user, who can do nothing about them."""
+def quiet() -> Iterator[None]:
+    """Keep metatrain's and torch's remarks about models from the user, who can do nothing about them."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

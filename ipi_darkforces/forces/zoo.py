@@ -11,13 +11,13 @@ import logging
 import os
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 from ..errors import DarkforcesError, one_line
+from ..whole import whole_file
 from .card import Card
 from .export import exported, is_checkpoint
 from .model import ForceModel, Need
@@ -107,13 +107,11 @@ def install(checkpoint: Path, card: Card, name: str, overwrite: bool = False) ->
         raise DarkforcesError(f"model '{name}' is there already: '{target}'; choose another name, or overwrite it")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            fresh = Path(scratch) / target.name
+        with whole_file(target) as fresh:
             shutil.copyfile(checkpoint, fresh)
             if not is_checkpoint(fresh):  # the copy, as a training may be writing the original
                 raise DarkforcesError(f"'{checkpoint}' is not a metatrain checkpoint (.ckpt)")
             _card_path(target).unlink(missing_ok=True)  # an old card says nothing about new weights
-            os.replace(fresh, target)
     except OSError as error:
         raise DarkforcesError(
             f"cannot copy '{checkpoint}' to '{target}': {error.strerror or one_line(error)}"
