@@ -7,20 +7,19 @@ those in use but never guessed between two, and `suspicious` says what looks lik
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import ase
-import ase.io
 import numpy as np
 from ase import units
 from ase.data import atomic_numbers, covalent_radii
 from ase.neighborlist import neighbor_list
 
-from ..errors import DarkforcesError, one_line
+from ..errors import DarkforcesError
 from ..forces.structure import Structure, name_atoms
+from .structures import as_structure, read_frames
 
 ENERGY_UNITS = {
     "eV": units.eV,
@@ -104,9 +103,9 @@ def read_reference(
     electronvolts = _unit("energy", energy_unit, ENERGY_UNITS)
     electronvolts_per_angstrom = _unit("force", force_unit, FORCE_UNITS)
     references: list[Reference] = []
-    for i, atoms in enumerate(_frames(Path(path))):
+    for i, atoms in enumerate(read_frames(Path(path), "data file")):
         name = f"structure {i} in '{path}'"
-        structure = _structure(atoms, name, require_cell)
+        structure = as_structure(atoms, name, require_cell)
         labels = _labels(atoms)
         # Names are those of the first structure: what changes them halfway also changes what they mean.
         energy_key = energy_key or _find_key("energy", _ENERGY_KEYS, _scalars(labels), name)
@@ -126,64 +125,6 @@ def _unit(kind: str, name: str, known: dict[str, float]) -> float:
     if name not in known:
         raise DarkforcesError(f"{kind} unit '{name}' is not known: expected {', '.join(known)}")
     return known[name]
-
-
-def _frames(path: Path) -> Iterator[ase.Atoms]:
-    """The structures in a file, one after another."""
-    if path.is_dir():
-        raise DarkforcesError(f"data file '{path}' is a folder: expected a file of structures")
-    if not path.exists():
-        raise DarkforcesError(f"data file '{path}' does not exist (looked in {Path.cwd()})")
-    if path.is_file() and path.stat().st_size == 0:
-        raise DarkforcesError(f"data file '{path}' is empty")
-    number = 0
-    try:
-        for atoms in ase.io.iread(path, do_not_split_by_at_sign=True):
-            yield atoms
-            number += 1
-    except Exception as error:  # ase's readers raise anything on a file they cannot read
-        number = number or _first_unreadable(path)
-        reason = textwrap.shorten(one_line(error), 120, placeholder=" ...")
-        raise DarkforcesError(f"structure {number} in '{path}' cannot be read, or is cut off: {reason}") from error
-
-
-def _first_unreadable(path: Path) -> int:
-    """The number of the structure that ase stumbles over.
-
-    For extended XYZ, ase looks for the beginnings of all structures before it reads the first, and fails there and
-    then. Asked for one structure alone, it looks no further than to where the next one begins.
-    """
-    good, bad = -1, 0
-    while _readable(path, bad):
-        good, bad = bad, 2 * bad + 1
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        good, bad = (middle, bad) if _readable(path, middle) else (good, middle)
-    return bad
-
-
-def _readable(path: Path, number: int) -> bool:
-    try:
-        return bool(ase.io.read(path, index=slice(number, number + 1), do_not_split_by_at_sign=True))
-    except Exception:  # as above
-        return False
-
-
-def _structure(atoms: ase.Atoms, name: str, require_cell: bool) -> Structure:
-    if len(atoms) == 0:
-        raise DarkforcesError(f"{name} has no atoms")
-    cell = np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)
-    structure = Structure(atoms.numbers.astype(np.int32), np.array(atoms.positions, dtype=float), cell)
-    try:
-        structure.check()
-    except DarkforcesError as error:
-        raise DarkforcesError(f"{name}: {error}") from error
-    if require_cell and not structure.periodic.all():
-        raise DarkforcesError(
-            f"{name} is not periodic: expected a cell with three vectors (pbc: {atoms.pbc.tolist()}, "
-            f"cell vectors, Å: {np.round(atoms.cell.array, 4).tolist()})"
-        )
-    return structure
 
 
 def _labels(atoms: ase.Atoms) -> dict[str, np.ndarray]:

@@ -1,8 +1,8 @@
 """The Jacobian of forces that torch computed, by automatic differentiation.
 
-A backward pass gives Jᵀ v. It is linear in v, so that its own derivative with respect to v is J: a second backward pass,
-through the first, gives J v (the double backward trick, J. Townsend (2017)). It needs no forward mode, which TorchScript
-lacks, but a backward pass that can be differentiated.
+A backward pass gives Jᵀ v. It is linear in v, so that its own derivative with respect to v is J: a second backward
+pass, through the first, gives J v. That needs no forward mode, which TorchScript lacks, but a backward pass that can be
+differentiated.
 """
 
 from __future__ import annotations
