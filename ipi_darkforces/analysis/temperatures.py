@@ -16,8 +16,8 @@ which is the same where T_s is T.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -166,36 +166,50 @@ def _column(species: str) -> str:
 def draw(results: Sequence[Temperatures], path: Path) -> None:
     """One picture of one or several runs: how far each species is from its target, with 95 % intervals.
 
-    Without a target for all of them, temperatures are shown as they are. Open symbols have no error bar: the run is too
-    short to know it.
+    Without a target for all of them, temperatures are shown as they are.
 
     :param results: the runs, from top to bottom
     :param path: PNG or PDF to write
     """
-    against_target = all(result.target is not None for result in results)
-    species = list(dict.fromkeys(name for result in results for name in result.series))
-    figure = Figure(figsize=(6.4, 1.4 + 0.5 * len(results)), layout="constrained")
+    if any(result.target is None for result in results):
+        draw_means([(result.name, result.means) for result in results], False, path)
+    else:
+        draw_means([(result.name, _above(result.means, result.target or 0.0)) for result in results], True, path)
+
+
+def _above(means: Mapping[str, Estimate], target: float) -> dict[str, Estimate]:
+    return {species: replace(mean, value=mean.value - target) for species, mean in means.items()}
+
+
+def draw_means(rows: Sequence[tuple[str, Mapping[str, Estimate]]], against_target: bool, path: Path) -> None:
+    """Temperatures of all atoms and of species with 95 % intervals; those with open symbols are too short for one.
+
+    :param rows: from top to bottom: a name, and temperatures in K
+    :param against_target: whether these are above a target, which is zero then
+    :param path: PNG or PDF to write
+    """
+    species = list(dict.fromkeys(name for _, means in rows for name in means))
+    figure = Figure(figsize=(6.4, 1.4 + 0.5 * len(rows)), layout="constrained")
     axis = figure.subplots()
     for i, name in enumerate(species):
         color = "black" if name == ALL else f"C{i - 1}"
         offset = 0.18 * (i - 0.5 * (len(species) - 1))
-        for row, result in enumerate(results):
-            if name in result.means:
-                origin = (result.target or 0.0) if against_target else 0.0
-                _draw_mean(axis, result.means[name], origin, row + offset, color)
+        for row, (_, means) in enumerate(rows):
+            if name in means:
+                _draw_mean(axis, means[name], row + offset, color)
         axis.plot([], [], "o", ms=5, color=color, label=name)
     if against_target:
         axis.axvline(0.0, color="0.5", linewidth=0.8, zorder=0)
-    axis.set_yticks(range(len(results)), [result.name for result in results])
-    axis.set_ylim(len(results) - 0.4, -0.6)
+    axis.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.set_xlabel("mean temperature − target / K" if against_target else "mean temperature / K")
     axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     tidy(axis, "x")
     figure.savefig(path, dpi=200)
 
 
-def _draw_mean(axis: Axes, mean: Estimate, origin: float, height: float, color: str) -> None:
+def _draw_mean(axis: Axes, mean: Estimate, height: float, color: str) -> None:
     margin = mean.margin()
     if margin is not None:
-        axis.errorbar(mean.value - origin, height, xerr=margin, color=color, linewidth=1.4, capsize=2.5)
-    axis.plot(mean.value - origin, height, "o", ms=5, color=color, mfc="white" if margin is None else color)
+        axis.errorbar(mean.value, height, xerr=margin, color=color, linewidth=1.4, capsize=2.5)
+    axis.plot(mean.value, height, "o", ms=5, color=color, mfc="white" if margin is None else color)

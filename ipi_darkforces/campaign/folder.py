@@ -22,7 +22,7 @@ from typing import Any
 
 from ..errors import ERROR, DarkforcesError
 from ..forces.structure import formula_from_species
-from ..forces.zoo import all_models
+from ..forces.zoo import all_models, load_model
 from ..lock import locked
 from ..serve.compose import compose, read_structure, write_start
 from ..serve.folder import RunFolder
@@ -202,7 +202,21 @@ class CampaignFolder:
         except FileNotFoundError:
             return "it was not started"
         said = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)] or lines
-        return f"{said[-1]} (see {self.log(name)})" if said else f"its job said nothing (see {self.log(name)})"
+        return f"{said[-1] if said else 'its job said nothing'} (see logs/{name}.log)"
+
+
+def check_models(campaign: Campaign) -> None:
+    """Load each model once, which exports it too, and see whether it can do what is asked of it.
+
+    :raises DarkforcesError: if one does not exist, or lacks an output or an element
+    """
+    species = read_structure(campaign.structure).numbers
+    for name in campaign.models:
+        model = load_model(name)
+        model.check_species(species)
+        for condition in campaign.conditions:
+            for component in condition.needs if condition.model == name else ():
+                component.check(model)
 
 
 def weights(model: str) -> str:

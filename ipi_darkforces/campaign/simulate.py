@@ -12,7 +12,7 @@ from ..analysis.overview import Overview, summarize
 from ..errors import ERROR, DarkforcesError
 from ..serve.folder import FinishedError
 from ..serve.inputs import SimulationInput
-from ..serve.run import ModelChoice, Progress, last_outcome, run
+from ..serve.run import ModelChoice, Outcome, Progress, last_outcome, run
 from .folder import CampaignFolder, Ended
 
 # A simulation that is so many times too hot has exploded, or is not worth going on with.
@@ -34,8 +34,11 @@ def simulate(folder: CampaignFolder, name: str) -> Ended | None:
     """
     job = folder.job(name)
     simulation = SimulationInput.read(folder.input(name))
+    step = 0
 
     def watch(progress: Progress, total: int) -> None:
+        nonlocal step
+        step = progress.step
         if not progress.temperature < TOO_HOT * job.temperature:
             raise ExplodedError(f"{progress.temperature:.3g} K at {1e-3 * progress.time:.4g} ps")
 
@@ -45,15 +48,16 @@ def simulate(folder: CampaignFolder, name: str) -> Ended | None:
     except FinishedError:  # killed before it could say so
         outcome = last_outcome(folder.run(name))
     except DarkforcesError as error:
-        if not isinstance(error, ExplodedError) and _NOT_FINITE not in str(error):
+        if not isinstance(error, ExplodedError) and not (_NOT_FINITE in str(error) and step > 0):
             raise
         unstable = str(error).partition(";")[0]
-        outcome = last_outcome(folder.run(name))
+        outcome = Outcome(folder.run(name), simulation.prefix, step, simulation.total_steps, None, False)
     if outcome.interrupted:
         return None
     overview = Overview.of(outcome, simulation)
     summarize(overview, outcome)
-    ended = Ended(float(overview.time[-1]), unstable, outcome.seconds_per_step, _machine(job.device))
+    picoseconds = 1e-3 * outcome.steps * (simulation.timestep or 0.0)
+    ended = Ended(picoseconds, unstable, outcome.seconds_per_step, _machine(job.device))
     folder.has_ended(name, ended)
     return ended
 

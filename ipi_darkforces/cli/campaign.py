@@ -9,9 +9,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..campaign import workflow
-from ..campaign.folder import CampaignFolder
+from ..campaign.document import check_writable, write
+from ..campaign.findings import Notes, findings, measure
+from ..campaign.folder import CampaignFolder, check_models
 from ..campaign.matrix import Campaign
-from ..errors import DarkforcesError
+from ..errors import ERROR, DarkforcesError
 from .entry import INTERRUPTED
 from .options import MODEL_HELP
 
@@ -70,13 +72,19 @@ def run(args: argparse.Namespace) -> int:
         raise DarkforcesError(f"--jobs {args.jobs} is not a number of simulations: expected at least 1")
     campaign = Campaign.read(args.campaign, args.model)
     workflow.check_installed()
-    folder = CampaignFolder((args.output or Path(campaign.name)).resolve())
+    check_models(campaign)
+    output = args.output or Path(campaign.name)
+    document = args.document or output / "results.md"
+    folder = CampaignFolder(output.resolve())
     with folder.locked():
+        check_writable(document)
         folder.prepare(campaign, args.device)
         if not _simulate(campaign, folder, args):
             print("stopped; the same command goes on from there", file=sys.stderr)
             return INTERRUPTED
-    return 0
+        failed = _write(campaign, folder, document)
+    print(f"written: {document}")
+    return 1 if failed else 0
 
 
 def _simulate(campaign: Campaign, folder: CampaignFolder, args: argparse.Namespace) -> bool:
@@ -97,3 +105,21 @@ def _simulate(campaign: Campaign, folder: CampaignFolder, args: argparse.Namespa
 
         watch()
         return workflow.run(folder, args.jobs, args.snakemake, watch)
+
+
+def _write(campaign: Campaign, folder: CampaignFolder, document: Path) -> bool:
+    """Look at all simulations that have ended, and write the document; whether there are others."""
+    states = [(simulation, folder.ended(simulation.name)) for simulation in campaign.simulations]
+    ended = [(simulation, state) for simulation, state in states if state is not None]
+    failed = {simulation.name: folder.complaint(simulation.name) for simulation, state in states if state is None}
+    for name, why in failed.items():
+        print(f"{ERROR}simulation {name}: {why}", file=sys.stderr)
+    if not ended:
+        return True
+    notes: Notes = {}
+    measured = [
+        measure(folder, simulation, state, campaign.discard, notes)
+        for simulation, state in tqdm(ended, desc="analysis", disable=not sys.stderr.isatty())
+    ]
+    write(campaign, ended, failed, findings(campaign, measured), notes, document)
+    return bool(failed)

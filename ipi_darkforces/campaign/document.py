@@ -1,0 +1,234 @@
+"""Writing down what a campaign says: a Markdown document, with tables and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..analysis.statistics import Estimate
+from ..analysis.temperatures import ALL
+from ..errors import DarkforcesError
+from ..serve.compose import read_structure
+from . import paper, pictures
+from .findings import Finding, Findings, Notes
+from .folder import Ended, weights
+from .matrix import Campaign, Simulation
+from .statements import explosion, in_paper, minus, ratio, statements
+
+_MARK = "<!-- Written by darkforces campaign: what is changed here is lost. -->"
+_UNKNOWN = "± ?"
+
+
+def check_writable(path: Path) -> None:
+    """Raise a DarkforcesError if there is something at `path` that is no document of ours."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise DarkforcesError(f"'{path}' cannot be written: it is a folder, or there is no folder '{path.parent}'")
+    if path.exists() and not path.read_text(errors="replace").startswith(_MARK):
+        raise DarkforcesError(f"'{path}' exists and was not written by darkforces campaign; choose another --document")
+
+
+def write(
+    campaign: Campaign,
+    ended: Sequence[tuple[Simulation, Ended]],
+    failed: dict[str, str],
+    found: Sequence[Findings],
+    notes: Notes,
+    path: Path,
+) -> None:
+    """Write the document, and its pictures to the folder ``figures`` beside it.
+
+    :param ended: all simulations that have
+    :param failed: why others have not, by their names
+    :param found: what they say, for each model
+    :param notes: what a reader must know
+    :param path: of the document
+    """
+    parts = [_MARK, f"# Campaign {campaign.name}: what the paper's simulations say with our models"]
+    parts += _introduction(campaign, ended)
+    for findings in found:
+        parts += _model(findings, campaign, path.parent / "figures")
+    if failed:
+        parts += ["## What did not run", "\n".join(f"- {name}: {why}" for name, why in failed.items())]
+    if notes:
+        parts += ["## What must be known", "\n".join(f"- {text} ({_listed(names)})" for text, names in notes.items())]
+    path.write_text("\n\n".join(parts) + "\n")
+
+
+def _introduction(campaign: Campaign, ended: Sequence[tuple[Simulation, Ended]]) -> Iterator[str]:
+    atoms = read_structure(campaign.structure)
+    models = ", ".join(f"`{Path(model).name}` (weights {weights(model)})" for model in campaign.models)
+    total = sum(each.picoseconds for _, each in ended)
+    yield (
+        f"{len(ended)} of {len(campaign.simulations)} simulations of {atoms.get_chemical_formula()} at "
+        f"{campaign.temperature:g} K with {models}, {total:.4g} ps in all. The time step is {campaign.timestep:g} fs "
+        f"for the fast forces; the first {campaign.discard:g} ps of each do not count. All start from the same "
+        "positions, each seed with velocities of its own."
+    )
+    machines = dict.fromkeys(", ".join(f"{key} {value}" for key, value in each.machine.items()) for _, each in ended)
+    seconds = sum(_seconds(campaign, simulation, each) for simulation, each in ended)
+    yield f"Machine: {'; '.join(machines)}. Wall times of the simulations add up to {_duration(seconds)}."
+    yield (
+        "Errors are standard errors that account for time correlation, from within the simulations and, where these do "
+        f"not know them or differ by more, from between the seeds. `{_UNKNOWN}`: too short for an error bar. Verdicts "
+        "are by 95 % intervals. The paper is [Bigi, Langer, Ceriotti, ICML 2025](https://arxiv.org/abs/2412.11569); "
+        "its numbers are for its own models of liquid water, trained on other data, at 300 K: that ours differ in size "
+        "is expected, and whether they differ in kind is what is asked."
+    )
+
+
+def _seconds(campaign: Campaign, simulation: Simulation, ended: Ended) -> float:
+    step = campaign.timestep * (simulation.condition.stride or 1)
+    return 1000.0 * ended.picoseconds / step * (ended.seconds_per_step or 0.0)
+
+
+def _duration(seconds: float) -> str:
+    return next(
+        f"{seconds / size:.3g} {unit}" for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 0.0)) if seconds >= size
+    )
+
+
+def _model(findings: Findings, campaign: Campaign, folder: Path) -> Iterator[str]:
+    drawn = pictures.draw(findings, folder)
+    yield f"## Model {findings.model}"
+    yield "### What holds"
+    yield _table(
+        ["the paper says", "here", "paper", "verdict"],
+        [[each.claim, each.ours, each.paper, f"**{each.verdict}**"] for each in statements(findings)],
+    )
+    if findings.with_ensemble("nve"):
+        yield "### Does it heat? (paper: figures 2, 6, 11)"
+        yield _nve_table(findings)
+        yield from _picture(drawn, "nve", folder, "First seed of each; what is three times too hot is left out.")
+    if findings.thermostatted:
+        yield "### What thermostats make of it (paper: tables 2 and 7)"
+        yield "Temperature above the target, of all atoms and of each species, in K."
+        yield _temperature_table(findings)
+        yield from _picture(drawn, "temperatures", folder, "95 % intervals; open symbols are too short for one.")
+        yield "### How atoms move (paper: figure 3)"
+        yield _diffusion_table(findings)
+        yield from _picture(drawn, "motion", folder, "Seeds averaged; two standard errors are shaded.")
+        yield "### How atoms are arranged (paper: figures 8 and 12)"
+        yield "Left: functions of distance; right: differences to the first. Two standard errors are shaded."
+        yield from _picture(drawn, "structure", folder, "Conservative and direct forces with thermostats.")
+        yield from _picture(drawn, "structure-mts", folder, "Multiple time stepping.")
+    yield "### What it costs"
+    yield _cost_table(findings, campaign)
+
+
+def _picture(drawn: dict[str, str], what: str, folder: Path, caption: str) -> Iterator[str]:
+    if what in drawn:
+        yield f"![{what}]({folder.name}/{drawn[what]})"
+        yield f"*{caption}*"
+
+
+def _nve_table(findings: Findings) -> str:
+    return _table(
+        [
+            "NVE",
+            "temperature, K/ps",
+            "conserved quantity, meV/atom/ps",
+            "over std of kinetic energy, 1/ps",
+            "paper, K/ps",
+        ],
+        [
+            [
+                finding.condition.forces,
+                explosion(finding) or _shown(finding.temperature_slope),
+                _shown(finding.conserved_slope),
+                _shown(finding.relative_slope),
+                _paper_drift(finding),
+            ]
+            for finding in findings.with_ensemble("nve")
+        ],
+    )
+
+
+def _paper_drift(finding: Finding) -> str:
+    if finding.condition.forces == "direct":
+        return f"{paper.HEATING:g}"
+    return "none" if (finding.condition.stride or 1) <= paper.LARGEST_STABLE_STRIDE else "large, unstable"
+
+
+def _temperature_table(findings: Findings) -> str:
+    first = findings.thermostatted[0]
+    species = [first.heavy, first.light] if first.heavy != first.light else []
+    titles = [f"Δ{name}" for name in [ALL, *species]]
+    difference = [f"{species[0]} − {species[1]}"] if species else []
+    rows = []
+    for finding in findings.thermostatted:
+        theirs = paper.EXCESS.get((finding.condition.thermostat, finding.condition.forces), {})
+        row = [finding.condition.thermostat, finding.condition.forces]
+        row += [explosion(finding) or _shown(finding.excess(ALL)), *(_shown(finding.excess(name)) for name in species)]
+        row += [_shown(finding.inequality)] if species else []
+        row += [in_paper(theirs.get(name)) for name in [ALL, *species]]
+        row += [in_paper(minus(theirs.get("O"), theirs.get("H")))] if species else []
+        rows.append(row)
+    columns = titles + difference
+    return _table(["thermostat, τ in fs", "forces", *columns, *(f"paper: {name}" for name in columns)], rows)
+
+
+def _diffusion_table(findings: Findings) -> str:
+    reference = findings.reference
+    rows = [
+        [
+            finding.condition.thermostat,
+            finding.condition.forces,
+            explosion(finding) or _shown(finding.diffusion),
+            _shown(finding.diffusion_from_displacements),
+            "1"
+            if finding is reference
+            else _shown(ratio(reference.diffusion, finding.diffusion) if reference else None),
+            f"about {paper.SLOWED[finding.condition.thermostat]:g}"
+            if finding.condition.thermostat in paper.SLOWED
+            else "–",
+        ]
+        for finding in findings.all
+        if finding.condition.tau is not None or finding is reference
+    ]
+    d = f"D({findings.all[0].heavy})"
+    titles = [f"{d} from ω → 0, Å²/ps", f"{d} from displacements, Å²/ps", "slowed by a factor", "paper"]
+    return _table(["thermostat, τ in fs", "forces", *titles], rows)
+
+
+def _cost_table(findings: Findings, campaign: Campaign) -> str:
+    """Time for a step of the fast forces: the fastest simulation, as others may have shared their cores."""
+    fastest: dict[str, float] = {}
+    for finding in findings.all:
+        for each in finding.measured:
+            if each.ended.seconds_per_step is not None:
+                forces = finding.condition.forces
+                pace = 1000.0 * each.ended.seconds_per_step / (finding.condition.stride or 1)
+                fastest[forces] = min(pace, fastest.get(forces, pace))
+    slowest = fastest.get("conservative")
+    rows = [
+        [
+            forces,
+            f"{pace:.3g}",
+            f"{slowest / pace:.2f}" if slowest else "–",
+            f"{paper.MILLISECONDS[forces]:g}" if forces in paper.MILLISECONDS else "–",
+            f"{paper.MILLISECONDS['conservative'] / paper.MILLISECONDS[forces]:.2f}"
+            if forces in paper.MILLISECONDS
+            else "–",
+        ]
+        for forces, pace in fastest.items()
+    ]
+    titles = [f"ms for {campaign.timestep:g} fs", "faster than conservative by", "paper: ms, H100", "paper: faster by"]
+    return _table(["forces", *titles], rows) + "\n\nThe fastest simulation of each, everything included."
+
+
+def _shown(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "–"
+    text = f"{estimate.value:.3g} {_UNKNOWN}" if estimate.error is None else estimate.text("").strip()
+    return text.replace("-", "−")
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first ones, each once."""
+    each = list(dict.fromkeys(names))
+    return ", ".join(each) if len(each) <= 3 else f"{', '.join(each[:2])} and {len(each) - 2} more"

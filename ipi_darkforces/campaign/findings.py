@@ -1,0 +1,229 @@
+"""What the simulations of a campaign say, one by one and seeds taken together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+from ase.data import atomic_masses, atomic_numbers
+
+from ..analysis import drift, motion, statistics, structure, temperatures
+from ..analysis.drift import Drift
+from ..analysis.motion import Motion
+from ..analysis.runs import Run
+from ..analysis.selection import Selection
+from ..analysis.statistics import Estimate
+from ..analysis.structure import Correlations
+from ..analysis.temperatures import Temperatures
+from ..errors import DarkforcesError
+from ..serve.compose import read_structure
+from .folder import CampaignFolder, Ended
+from .matrix import Campaign, Condition, Simulation
+from .seeds import combined, combined_motion, combined_structure
+
+T = TypeVar("T")
+# Remarks about simulations, each with the names of those that it is about.
+Notes = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one simulation says; None for what it is too short for.
+
+    :param course: temperature and conserved quantity from its beginning on; all else is without the first part
+    """
+
+    simulation: Simulation
+    ended: Ended
+    course: Drift | None
+    drift: Drift | None
+    temperatures: Temperatures | None
+    motion: Motion | None
+    structure: Correlations | None
+
+
+def measure(folder: CampaignFolder, simulation: Simulation, ended: Ended, discard: float, notes: Notes) -> Measured:
+    """Look at a simulation that has ended; of one that exploded only at how.
+
+    :param discard: ps at the beginning that do not count
+    :param notes: what a reader must know is added
+    """
+    name = simulation.name
+
+    def notice(text: str) -> None:
+        notes.setdefault(text.removeprefix(f"{name}: "), []).append(name)
+
+    def ask(question: Callable[[Run, Selection], T], selection: Selection) -> T | None:
+        try:
+            return question(Run.read(folder.run(name), lambda text: None), selection)
+        except DarkforcesError as error:
+            notice(str(error).replace(f"{folder.run(name)}/", "").replace(str(folder.run(name)), name))
+            return None
+
+    whole, counting = Selection(0.0, notice=lambda text: None), Selection(discard, notice=notice)
+    course = ask(drift.measure, whole)
+    if ended.unstable:
+        return Measured(simulation, ended, course, None, None, None, None)
+    return Measured(
+        simulation,
+        ended,
+        course,
+        ask(drift.measure, counting),
+        ask(temperatures.measure, counting),
+        ask(motion.measure, counting),
+        ask(structure.measure, counting),
+    )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the seeds of a condition say together; None for what is not known of all of them.
+
+    :param measured: one for each seed
+    :param target: K
+    :param heavy, light: the heaviest and the lightest species; the same if there is only one
+    """
+
+    condition: Condition
+    measured: tuple[Measured, ...]
+    target: float
+    heavy: str
+    light: str
+
+    @property
+    def exploded(self) -> tuple[float, ...]:
+        """After how many ps, those that did."""
+        return tuple(each.ended.picoseconds for each in self.measured if each.ended.unstable)
+
+    def _over_seeds(self, value: Callable[[Measured], Estimate | None]) -> Estimate | None:
+        values = [value(each) for each in self.measured]
+        known = [each for each in values if each is not None]
+        return combined(known) if known and len(known) == len(values) else None
+
+    @cached_property
+    def temperature_slope(self) -> Estimate | None:
+        """K/ps."""
+        return self._over_seeds(lambda each: each.drift.temperature_slope if each.drift else None)
+
+    @cached_property
+    def conserved_slope(self) -> Estimate | None:
+        """meV/atom/ps."""
+        return self._over_seeds(lambda each: each.drift.conserved_slope if each.drift else None)
+
+    @cached_property
+    def relative_slope(self) -> Estimate | None:
+        """Of the conserved quantity over the standard deviation of the kinetic energy, 1/ps."""
+        return self._over_seeds(lambda each: each.drift.relative_slope if each.drift else None)
+
+    def excess(self, species: str) -> Estimate | None:
+        """Temperature above the target, K, of ``all`` atoms or a species."""
+
+        def of(each: Measured) -> Estimate | None:
+            if each.temperatures is None or species not in each.temperatures.series:
+                return None
+            return statistics.mean(each.temperatures.series[species] - self.target)
+
+        return self._over_seeds(of)
+
+    @cached_property
+    def inequality(self) -> Estimate | None:
+        """Temperature of the heaviest species above that of the lightest, K."""
+
+        def of(each: Measured) -> Estimate | None:
+            if each.temperatures is None or self.heavy == self.light:
+                return None
+            series = each.temperatures.series
+            return statistics.mean(series[self.heavy] - series[self.light])
+
+        return self._over_seeds(of)
+
+    @cached_property
+    def diffusion(self) -> Estimate | None:
+        """Of the heaviest species from ω → 0, Å²/ps."""
+        return self._over_seeds(lambda each: each.motion.spectra.diffusion[self.heavy] if each.motion else None)
+
+    @cached_property
+    def diffusion_from_displacements(self) -> Estimate | None:
+        """Of the heaviest species, Å²/ps."""
+
+        def of(each: Measured) -> Estimate | None:
+            displacements = each.motion.displacements if each.motion else None
+            return displacements.diffusion[self.heavy] if displacements else None
+
+        return self._over_seeds(of)
+
+    @cached_property
+    def peak_height(self) -> Estimate | None:
+        """Of the first peak of the radial distribution of the heaviest species."""
+
+        def of(each: Measured) -> Estimate | None:
+            function = each.structure and each.structure.functions.get(f"g_{self.heavy}{self.heavy}")
+            return function.peak.height if function and function.peak else None
+
+        return self._over_seeds(of)
+
+    def motion(self, name: str) -> Motion | None:
+        """All seeds in one, for pictures."""
+        found = [each.motion for each in self.measured if each.motion is not None]
+        return combined_motion(found, name) if found else None
+
+    def structure(self, name: str) -> Correlations | None:
+        """All seeds in one, for pictures."""
+        found = [each.structure for each in self.measured if each.structure is not None]
+        return combined_structure(found, name) if found else None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a campaign says about one model.
+
+    :param model: its label
+    """
+
+    model: str
+    all: tuple[Finding, ...]
+
+    def of(self, thermostat: str, forces: str) -> Finding | None:
+        """Of the simulations with a thermostat and a kind of forces, by their names; None if there are none."""
+        for finding in self.all:
+            if (finding.condition.thermostat, finding.condition.forces) == (thermostat, forces):
+                return finding
+        return None
+
+    def with_ensemble(self, ensemble: str) -> tuple[Finding, ...]:
+        """Those with a kind of thermostat, or ``nve``."""
+        return tuple(finding for finding in self.all if finding.condition.ensemble == ensemble)
+
+    @property
+    def thermostatted(self) -> tuple[Finding, ...]:
+        """Those that have a target."""
+        return tuple(finding for finding in self.all if finding.condition.tau is not None)
+
+    @property
+    def reference(self) -> Finding | None:
+        """Conservative forces with undisturbed dynamics: NVE or else SVR, which does not disturb it much."""
+        conservative = [f for f in self.all if f.condition.forces == "conservative" and f.condition.ensemble in _GENTLE]
+        return min(conservative, key=lambda f: _GENTLE.index(f.condition.ensemble), default=None)
+
+
+# In this order, they disturb the dynamics as little as possible.
+_GENTLE = ("nve", "svr")
+
+
+def findings(campaign: Campaign, measured: Sequence[Measured]) -> tuple[Findings, ...]:
+    """Everything, model by model.
+
+    :param measured: those simulations that have ended
+    """
+    symbols = sorted(
+        set(read_structure(campaign.structure).get_chemical_symbols()), key=lambda s: atomic_masses[atomic_numbers[s]]
+    )
+    made = []
+    for condition in campaign.conditions:
+        seeds = tuple(each for each in measured if each.simulation.condition == condition)
+        if seeds:
+            made.append(Finding(condition, seeds, campaign.temperature, symbols[-1], symbols[0]))
+    labels = dict.fromkeys(finding.condition.label for finding in made)
+    return tuple(Findings(label, tuple(f for f in made if f.condition.label == label)) for label in labels)

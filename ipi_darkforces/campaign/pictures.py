@@ -1,0 +1,96 @@
+"""The pictures of a campaign: those of the analysis, with one curve for each condition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from ..analysis import drift, motion_picture, structure_picture
+from ..analysis.drift import Drift
+from ..analysis.statistics import Estimate
+from ..analysis.temperatures import ALL, draw_means
+from .findings import Finding, Findings
+
+T = TypeVar("T")
+# Times the target: what is hotter than this is not shown, so that the rest can be seen.
+_HOTTEST = 3.0
+
+
+def draw(findings: Findings, folder: Path) -> dict[str, str]:
+    """Draw whatever there is data for.
+
+    :param folder: for PNG files
+    :return: file names, by what they show: ``nve``, ``temperatures``, ``motion``, ``structure``, ``structure-mts``
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = {}
+    for what, picture in _pictures(findings):
+        drawn[what] = f"{findings.model}-{what}.png"
+        picture(folder / drawn[what])
+    return drawn
+
+
+def _pictures(findings: Findings) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """What can be drawn, and how."""
+    courses = [_course(finding) for finding in findings.with_ensemble("nve")]
+    shown = [course for course in courses if course is not None]
+    if shown:
+        yield "nve", lambda path: drift.draw(shown, path)
+    excesses = [(_name(finding), _excesses(finding)) for finding in findings.thermostatted]
+    known = [row for row in excesses if row[1]]
+    if known:
+        yield "temperatures", lambda path: draw_means(known, True, path)
+    motions = _with_reference(findings, _undisturbed_or_thermostatted(findings), lambda f, name: f.motion(name))
+    if motions:
+        yield "motion", lambda path: motion_picture.draw(motions, path)
+    plain = [finding for finding in findings.thermostatted if finding.condition.stride is None]
+    structures = _with_reference(findings, plain, lambda f, name: f.structure(name))
+    if len(structures) > 1:
+        yield "structure", lambda path: structure_picture.draw(structures, path)
+    strides = [finding for finding in findings.thermostatted if finding.condition.stride is not None]
+    multiple = _with_reference(findings, strides, lambda f, name: f.structure(name))
+    if strides and len(multiple) > 1:
+        yield "structure-mts", lambda path: structure_picture.draw(multiple, path)
+
+
+def _name(finding: Finding) -> str:
+    return f"{finding.condition.thermostat} {finding.condition.forces}"
+
+
+def _course(finding: Finding) -> Drift | None:
+    """Of the first seed, until it is too hot."""
+    course = finding.measured[0].course
+    if course is None:
+        return None
+    hot = np.flatnonzero(course.temperature > _HOTTEST * finding.target)
+    until = course.time[hot[0]] if len(hot) else np.inf
+    kept = course.time <= until
+    cut = replace(course, name=finding.condition.forces, time=course.time[kept], temperature=course.temperature[kept])
+    if course.conserved is None or course.conserved_time is None:
+        return cut
+    before = course.conserved_time <= until
+    return replace(cut, conserved=course.conserved[before], conserved_time=course.conserved_time[before])
+
+
+def _undisturbed_or_thermostatted(findings: Findings) -> list[Finding]:
+    """All but NVE with forces other than conservative, of which the spectra say little while they heat."""
+    return [f for f in findings.all if f.condition.tau is not None or f is findings.reference]
+
+
+def _with_reference(findings: Findings, chosen: Sequence[Finding], made: Callable[[Finding, str], T | None]) -> list[T]:
+    """What is made of some findings, that of conservative forces with SVR first, if there is any."""
+    first = findings.with_ensemble("svr")
+    reference = next((finding for finding in first if finding.condition.forces == "conservative"), findings.reference)
+    ordered = [*([reference] if reference else []), *(finding for finding in chosen if finding is not reference)]
+    return [each for each in (made(finding, _name(finding)) for finding in ordered) if each is not None]
+
+
+def _excesses(finding: Finding) -> dict[str, Estimate]:
+    """Of all atoms and each species, as far as they are known."""
+    species = dict.fromkeys([ALL, finding.heavy, finding.light] if finding.heavy != finding.light else [ALL])
+    found = {name: finding.excess(name) for name in species}
+    return {name: excess for name, excess in found.items() if excess is not None}

@@ -1,0 +1,92 @@
+"""What simulations that differ by their seeds say together: averages, with errors from within and from between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy import stats
+
+from ..analysis.batches import widening
+from ..analysis.motion import Motion
+from ..analysis.statistics import Estimate
+from ..analysis.structure import Correlations, Function
+
+# Seeds that differ as much as this, or more, by chance once in a hundred times, have errors that are too small.
+_DISAGREEMENT = 0.01
+
+
+def combined(estimates: Sequence[Estimate]) -> Estimate:
+    """The average of independent estimates of the same, equally good by design.
+
+    Its error is that of the estimates, which is known from many values. Where they do not know it, or their scatter
+    is more than it allows (χ²), it is the standard error of their scatter, with as many degrees of freedom as there are
+    estimates but one.
+
+    :param estimates: at least one
+    """
+    n = len(estimates)
+    if n == 1:
+        return estimates[0]
+    values = np.array([each.value for each in estimates])
+    scatter = Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(n)), n - 1.0)
+    errors = np.array([np.nan if each.error is None else each.error for each in estimates])
+    if not (errors > 0.0).all():
+        return scatter
+    squares = errors**2
+    within = float(np.sqrt(squares.sum()) / n)
+    chance = stats.chi2.sf(np.square((values - values.mean()) / errors).sum(), n - 1)
+    if chance < _DISAGREEMENT:
+        return scatter
+    # Welch and Satterthwaite
+    freedom = squares.sum() ** 2 / (squares**2 / [each.freedom for each in estimates]).sum()
+    return Estimate(scatter.value, within, float(freedom) if freedom > 0 else np.inf)
+
+
+def combined_motion(motions: Sequence[Motion], name: str) -> Motion:
+    """Average spectra, autocorrelation functions and displacements, of those that are as long as the first."""
+    first = motions[0].spectra
+    same = [each for each in motions if each.spectra.spectrum.shape == first.spectrum.shape]
+    spectra = [each.spectra for each in same]
+    spectrum, spectrum_errors = _curve([each.spectrum for each in spectra], [each.spectrum_errors for each in spectra])
+    correlation, correlation_errors = _curve(
+        [each.correlation for each in spectra], [each.correlation_errors for each in spectra]
+    )
+    average = replace(
+        first,
+        name=name,
+        spectrum=spectrum,
+        spectrum_errors=spectrum_errors,
+        correlation=correlation,
+        correlation_errors=correlation_errors,
+        temperatures={row: combined([each.temperatures[row] for each in spectra]) for row in first.temperatures},
+        diffusion={row: combined([each.diffusion[row] for each in spectra]) for row in first.diffusion},
+    )
+    moved = [each.displacements for each in same if each.displacements is not None]
+    if not moved:
+        return Motion(average, None)
+    squares, errors = _curve([each.squares for each in moved], [each.errors for each in moved])
+    diffusion = {row: combined([each.diffusion[row] for each in moved]) for row in moved[0].diffusion}
+    return Motion(average, replace(moved[0], name=name, squares=squares, errors=errors, diffusion=diffusion))
+
+
+def combined_structure(structures: Sequence[Correlations], name: str) -> Correlations:
+    """Average functions of distance; their peaks are left out, as those of averages are not averages of peaks."""
+    first = structures[0]
+    functions = {}
+    for key in first.functions:
+        found = [each.functions[key] for each in structures if key in each.functions]
+        values, errors = _curve([each.values for each in found], [each.errors for each in found])
+        functions[key] = Function(values, errors, None)
+    return replace(first, name=name, functions=functions, n_frames=sum(each.n_frames for each in structures))
+
+
+def _curve(values: Sequence[np.ndarray], errors: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Average of curves (...), and its errors: those of the curves or, where these are not known, of their scatter."""
+    n = len(values)
+    if n == 1:
+        return values[0], errors[0]
+    within = np.sqrt(np.square(errors).sum(axis=0)) / n
+    scatter = np.std(values, axis=0, ddof=1) / np.sqrt(n) * widening(n - 1)
+    return np.mean(values, axis=0), np.where(np.isnan(within), scatter, within)
