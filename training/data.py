@@ -63,7 +63,7 @@ def prepare(source: Source, folder: Path) -> None:
     else:
         train, validation = _split(train, source.fraction, source.seed)
     for name, references in (("train", train), ("validation", validation)):
-        write_frames(folder / f"{name}.xyz", [_labelled(reference) for reference in references])
+        write_frames(folder / f"{name}.xyz", [as_atoms(reference) for reference in references])
     put_in_place(record, identity)  # last: it says that the others are whole
 
 
@@ -93,7 +93,8 @@ def _split(references: list[Reference], fraction: float, seed: int) -> tuple[lis
     return [references[i] for i in sorted(order[number:])], [references[i] for i in sorted(order[:number])]
 
 
-def _labelled(reference: Reference) -> ase.Atoms:
+def as_atoms(reference: Reference) -> ase.Atoms:
+    """The structure, with its energy (eV) and forces (eV/Å) as labels."""
     structure = reference.structure
     atoms = ase.Atoms(structure.species, structure.positions, cell=structure.cell, pbc=structure.periodic)
     atoms.calc = SinglePointCalculator(atoms, energy=reference.energy, forces=reference.forces)
