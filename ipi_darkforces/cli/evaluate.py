@@ -7,7 +7,6 @@ import json
 import logging
 from pathlib import Path
 
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from ..diagnostics.accuracy import Accuracy, Errors, ForceErrors, check_units, measure
@@ -15,7 +14,7 @@ from ..diagnostics.parity import draw_parity
 from ..diagnostics.reference import ENERGY_UNITS, FORCE_UNITS, Reference, atoms_too_close, atoms_too_far, read_reference
 from ..errors import DarkforcesError
 from ..forces.zoo import load_model
-from .options import MODEL_HELP, add_evaluation_options
+from .options import MODEL_HELP, add_evaluation_options, add_picture_options, picture_path
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +58,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     add_evaluation_options(parser.add_argument_group("model"))
     _add_data_options(parser)
-    parser.add_argument(
-        "--plot",
-        type=Path,
-        metavar="FILE",
-        help="where the picture goes (default: parity-MODEL-DATA.png in the current folder)",
-    )
-    parser.add_argument("--no-plot", action="store_true", help="draw no picture")
-    parser.add_argument("--overwrite", action="store_true", help="replace a picture that is there already")
+    add_picture_options(parser, "parity-MODEL-DATA.png")
     parser.add_argument("--json", action="store_true", help="print all numbers for machines")
     parser.set_defaults(command=run)
 
@@ -91,7 +83,7 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Judge the model."""
-    picture = _picture(args)
+    picture = picture_path(args, "parity", args.data)
     references = _read(args)
     model = load_model(args.model, args.device, args.dtype, args.variant)
     with tqdm(desc=Path(args.model).name, disable=None, leave=False, unit="evaluation") as bar:  # None: if a terminal
@@ -111,24 +103,6 @@ def run(args: argparse.Namespace) -> None:
     print(_table(accuracy, args.data))
     if picture is not None:
         print(f"\npicture: {picture}")
-
-
-def _picture(args: argparse.Namespace) -> Path | None:
-    """Where the picture goes; whatever stands in its way is said before anything is computed."""
-    if args.no_plot:
-        if args.plot is not None:
-            raise DarkforcesError("--plot and --no-plot contradict each other")
-        return None
-    more = f"+{len(args.data) - 1}" if len(args.data) > 1 else ""
-    path = args.plot or Path(f"parity-{Path(args.model).stem}-{args.data[0].stem}{more}.png")
-    known = sorted(Figure().canvas.get_supported_filetypes())
-    if path.suffix.lstrip(".").lower() not in known:
-        raise DarkforcesError(f"picture '{path}' has no suffix of a picture: expected one of {', '.join(known)}")
-    if not path.parent.is_dir():
-        raise DarkforcesError(f"picture '{path}' cannot be written: there is no folder '{path.parent}'")
-    if path.exists() and not args.overwrite:
-        raise DarkforcesError(f"picture '{path}' is there already; give --overwrite, --no-plot or another --plot FILE")
-    return path
 
 
 def _read(args: argparse.Namespace) -> list[Reference]:
