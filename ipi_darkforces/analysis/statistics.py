@@ -60,7 +60,7 @@ class Estimate:
     def text(self, unit: str) -> str:
         """Value, error and unit, with the digits that mean something."""
         if self.error is None:
-            return f"{self.value:.3g} {unit} (too short for an error bar)"
+            return f"{self.value:.4g} {unit} (too short for an error bar)"
         decimals = max(0, 1 - int(np.floor(np.log10(self.error)))) if self.error > 0 else 3
         return f"{self.value:.{decimals}f} ± {self.error:.{decimals}f} {unit}"
 

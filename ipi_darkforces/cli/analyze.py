@@ -1,4 +1,4 @@
-"""``darkforces analyze``: what do the trajectories say? One subcommand for each question."""
+"""``darkforces analyze``: what do the trajectories say? One subcommand for each question, and one for all of them."""
 
 from __future__ import annotations
 
@@ -6,19 +6,14 @@ import argparse
 import json
 import logging
 import sys
-from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from ..analysis.formats import ASE_VELOCITY
-from ..analysis.runs import Reading, Run
-from ..analysis.selection import Selection
 from ..errors import ERROR, DarkforcesError
-from .question import Question, aligned, write_csv, write_curves
+from . import report
+from .question import Question, aligned, write_csv, write_curves, writing
 from .questions import QUESTIONS
+from .reading import Bar, about, add_reading_options, add_run_options, check_numbers, read_run, select
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +21,14 @@ DESCRIPTION = """\
 Looks at what simulations left behind. A RUN is a folder made by `darkforces run`, a folder with outputs of i-PI, an
 i-PI input beside its outputs, or one file: properties or a trajectory of i-PI, an extended XYZ or an ase trajectory.
 A run that is still going on can be analysed. Errors are standard errors that account for time correlation.
+
+Without a question, all of them are asked: tables, curves and pictures go to a folder, with a page that shows them and
+says what they mean. A folder that is named like a question needs a slash: ./drift
 """
 
 EPILOG = """\
 examples
+  darkforces analyze nve-direct nve-conservative --output nve
   darkforces analyze drift nve-direct nve-conservative --plot drift.pdf
   darkforces analyze temperatures svr-*/ --discard 1 --csv temperatures.csv
   darkforces analyze temperatures md.extxyz --interval 2 --target 300
@@ -37,32 +36,42 @@ examples
   darkforces analyze structure nve-conservative svr-direct --plot structure.png
 """
 
-# Å/ps
-VELOCITY_UNITS = {"ase": ASE_VELOCITY, "A/ps": 1.0, "A/fs": 1000.0}
 _PICTURES = (".png", ".pdf")
-_LARGE = 2e7  # bytes of a file that takes long enough to show progress
+
+
+def with_question(words: list[str]) -> list[str]:
+    """The command line, with the question for everything where no question comes first: ``analyze RUN``.
+
+    A misspelt question is then a run that does not exist; the message says so.
+    """
+    known = {report.NAME, "-h", "--help", *(question.name for question in QUESTIONS)}
+    if words[:1] == ["analyze"] and not known & set(words[1:2]):
+        return ["analyze", report.NAME, *words[1:]]
+    return words
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand, with one subcommand for each question."""
+    """Add the subcommand, with one subcommand for each question and one for all of them."""
     parser = commands.add_parser(
         "analyze",
         help="look at trajectories: drift, temperatures, spectra, structure",
+        usage="%(prog)s [-h] [QUESTION] RUN [RUN ...] [options]",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    questions = parser.add_subparsers(title="questions", metavar="QUESTION", required=True)
+    questions = parser.add_subparsers(title="questions", metavar="QUESTION", required=True, prog=parser.prog)
     for question in QUESTIONS:
         asked = questions.add_parser(question.name, help=question.help, description=question.description)
-        asked.add_argument("run", metavar="RUN", nargs="+", type=Path, help="folder, i-PI input, or file")
+        add_run_options(asked)
         question.add_options(asked)
-        _add_options(asked, question)
+        _add_output_options(asked, question)
+        add_reading_options(asked)
         asked.set_defaults(command=run, question=question)
+    report.add_parser(questions)
 
 
-def _add_options(parser: argparse.ArgumentParser, question: Question) -> None:
-    parser.add_argument("--discard", type=float, default=0.0, metavar="PS", help="equilibration to leave out, in ps")
+def _add_output_options(parser: argparse.ArgumentParser, question: Question) -> None:
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print everything for machines")
     output.add_argument("--csv", type=Path, metavar="FILE", help="write the table as CSV")
@@ -70,14 +79,6 @@ def _add_options(parser: argparse.ArgumentParser, question: Question) -> None:
     if question.columns is not None:
         output.add_argument("--data", type=Path, metavar="FILE", help="write the curves of all runs as CSV")
     output.add_argument("--overwrite", action="store_true", help="replace these files if they exist")
-    group = parser.add_argument_group("for files that do not say it")
-    group.add_argument("--interval", type=float, metavar="FS", help="time between frames of a trajectory, in fs")
-    group.add_argument(
-        "--velocity-unit",
-        choices=VELOCITY_UNITS,
-        default="ase",
-        help="of columns with velocities in extended XYZ files (default: %(default)s)",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,11 +91,14 @@ def run(args: argparse.Namespace) -> int:
         return 1
     rows = [row for answer in answers for row in question.rows(answer)]
     if args.plot is not None:
-        question.draw(answers, args.plot, args)
+        with writing(args.plot) as file:
+            question.draw(answers, file)
     if args.csv is not None:
-        write_csv(rows, args.csv)
+        with writing(args.csv) as file:
+            write_csv(rows, file)
     if question.columns is not None and args.data is not None:
-        write_curves([(answer.name, question.columns(answer)) for answer in answers], args.data)
+        with writing(args.data) as file:
+            write_curves([(answer.name, question.columns(answer)) for answer in answers], file)
     if args.json:
         found = [answer.as_json() for answer in answers]
         print(json.dumps({"question": question.name, "runs": found, "notices": notices}, indent=2))
@@ -106,12 +110,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    if not args.discard >= 0.0:
-        raise DarkforcesError(f"--discard {args.discard:g} is not a time: expected 0 ps or more")
-    for name, unit in (("target", "K"), ("interval", "fs"), ("farthest", "Å")):
-        value = vars(args).get(name)
-        if value is not None and not value > 0.0:
-            raise DarkforcesError(f"--{name} {value:g} cannot be: expected more than 0 {unit}")
+    check_numbers(args)
     if args.plot is not None and args.plot.suffix.lower() not in _PICTURES:
         raise DarkforcesError(f"--plot {args.plot} is of no known kind: expected {' or '.join(_PICTURES)}")
     files = _files(args)
@@ -139,50 +138,14 @@ def _ask(question: Question, args: argparse.Namespace, notices: list[str]) -> tu
         notices.append(text)
         logger.warning(text)
 
-    reading = Reading(None if args.interval is None else 1e-3 * args.interval, VELOCITY_UNITS[args.velocity_unit])
-    answers, failed, names = [], False, Counter(_name(path) for path in args.run)
+    answers, failed = [], False
     for path in args.run:
-        with _Bar(str(path)) as bar:
+        with Bar(str(path)) as bar:
             try:
-                simulation = Run.read(path, notice, reading)
-                if names[_name(path)] > 1:
-                    simulation = replace(simulation, name=str(path))
-                selection = Selection(args.discard, vars(args).get("target"), bar.show, notice)
-                answers.append(question.measure(simulation, selection, args))
+                simulation = read_run(path, args, notice)
+                answers.append(question.measure(simulation, select(args, bar, notice), args))
             except DarkforcesError as error:
                 failed = True
-                # With several runs one must see which.
-                text = str(error) if str(path) in str(error) else f"'{path}': {error}"
-                notices.append(text)
-                print(f"{ERROR}{text}", file=sys.stderr)
+                notices.append(about(path, error))
+                print(f"{ERROR}{notices[-1]}", file=sys.stderr)
     return answers, failed
-
-
-def _name(path: Path) -> str:
-    """What a run would be called, near enough to see whether two are called the same."""
-    return path.resolve().name
-
-
-class _Bar:
-    """Progress through the files of a run that are large, on a terminal."""
-
-    def __init__(self, name: str):
-        self._name = name
-        self._bar: tqdm | None = None
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def show(self, done: int, total: int) -> None:
-        """Show how far it is."""
-        if total < _LARGE or not sys.stderr.isatty():
-            return
-        if self._bar is None:
-            self._bar = tqdm(total=total, desc=self._name, unit="B", unit_scale=True)
-        if done < self._bar.n:  # the next file
-            self._bar.reset(total)
-        self._bar.update(done - self._bar.n)

@@ -32,7 +32,7 @@ def main() -> None:
     analyze.add_parser(commands)
     evaluate.add_parser(commands)
     models.add_parser(commands)
-    args = parser.parse_args()
+    args = parser.parse_args(analyze.with_question(sys.argv[1:]))
     sys.exit(entry.run(lambda: args.command(args)))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -14,9 +15,13 @@ import numpy as np
 
 from ..analysis.runs import Run
 from ..analysis.selection import Selection
+from ..analysis.statements import Statement
 from ..analysis.statistics import Estimate
+from ..errors import DarkforcesError, one_line
+from ..whole import whole_file
 
 Value = Estimate | float | str | None
+UNKNOWN = "± ?: the run is too short to know the error"
 # A line of a table, by the titles of its columns, with units: ``T / K``.
 Row = dict[str, Value]
 
@@ -47,7 +52,8 @@ class Question:
     :param description: the same at length, and how to read the answer
     :param measure: answers it for a run; it is given the command line too
     :param rows: the answer as lines of the table
-    :param draw: all answers as one picture, to a PNG or PDF; it is given the command line too
+    :param draw: all answers as one picture, to a PNG or PDF
+    :param says: an answer in words; it is given that for the first of several runs too, or None for that one itself
     :param add_options: of its own
     :param columns: curves of the answer for ``--data``, by their names with units, each of any length; None if there
         are none
@@ -58,38 +64,57 @@ class Question:
     description: str
     measure: Callable[[Run, Selection, argparse.Namespace], Any]
     rows: Callable[[Any], list[Row]]
-    draw: Callable[[Sequence[Any], Path, argparse.Namespace], None]
+    draw: Callable[[Sequence[Any], Path], None]
+    says: Callable[[Any, Any], list[Statement]]
     add_options: Callable[[argparse.ArgumentParser], None] = _no_options
     columns: Callable[[Any], dict[str, np.ndarray]] | None = None
 
 
+def as_table(rows: Sequence[Row]) -> list[list[str]]:
+    """Titles and lines, as people read them."""
+    titles = list(dict.fromkeys(title for row in rows for title in row))
+    return [titles] + [[_shown(row.get(title)) for title in titles] for row in rows]
+
+
 def aligned(rows: Sequence[Row]) -> str:
     """A table for people."""
-    titles = _titles(rows)
-    lines = [titles] + [[_shown(row.get(title)) for title in titles] for row in rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(titles))]
+    lines = as_table(rows)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     # Names to the left, numbers to the right.
     padded = [[line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines]
     text = "\n".join("  ".join(line) for line in padded)
-    unknown = any(isinstance(value, Estimate) and value.error is None for row in rows for value in row.values())
-    return text + ("\n± ?: the run is too short to know the error" if unknown else "")
+    return text + (f"\n{UNKNOWN}" if lacks_errors(rows) else "")
 
 
-def _titles(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(title for row in rows for title in row))
+def lacks_errors(rows: Sequence[Row]) -> bool:
+    """Whether there are values without error bars."""
+    return any(isinstance(value, Estimate) and value.error is None for row in rows for value in row.values())
 
 
 def _shown(value: Value) -> str:
     if isinstance(value, Estimate):
-        return f"{value.value:.3g} ± ?" if value.error is None else value.text("").strip()
+        return f"{value.value:.4g} ± ?" if value.error is None else value.text("").strip()
     if isinstance(value, float):
         return f"{value:.4g}"
     return "-" if value is None else value
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Where to write a file that is to be whole; see `whole_file`.
+
+    :raises DarkforcesError: if it cannot be written
+    """
+    try:
+        with whole_file(path) as fresh:
+            yield fresh
+    except OSError as error:
+        raise DarkforcesError(f"'{path}' cannot be written: {error.strerror or one_line(error)}") from error
+
+
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """A table for spreadsheets; a value with an error takes three columns: value, standard error, 95 % margin."""
-    titles = _titles(rows)
+    titles = list(dict.fromkeys(title for row in rows for title in row))
     estimated = {title for row in rows for title, value in row.items() if isinstance(value, Estimate)}
     with path.open("w", newline="") as stream:
         writer = csv.writer(stream)

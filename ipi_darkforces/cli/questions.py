@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..analysis import drift, motion, motion_picture, structure, structure_picture, temperatures
+from ..analysis import drift, motion, motion_picture, statements, structure, structure_picture, temperatures
 from .question import Question, Row
 
 
@@ -87,7 +87,8 @@ DRIFT = Question(
     "deviation of the kinetic energy for each atom.",
     lambda run, selection, args: drift.measure(run, selection),
     _drift_rows,
-    lambda results, path, args: drift.draw(results, path),
+    drift.draw,
+    lambda result, first: statements.of_drift(result),
 )
 
 TEMPERATURES = Question(
@@ -98,7 +99,8 @@ TEMPERATURES = Question(
     "thermostat in the input, or --target.",
     lambda run, selection, args: temperatures.measure(run, selection),
     _temperatures_rows,
-    lambda results, path, args: temperatures.draw(results, path),
+    temperatures.draw,
+    lambda result, first: statements.of_temperatures(result),
     _add_target,
 )
 
@@ -112,7 +114,8 @@ SPECTRA = Question(
     "standard errors.",
     lambda run, selection, args: motion.measure(run, selection),
     _spectra_rows,
-    lambda results, path, args: motion_picture.draw(results, path),
+    motion_picture.draw,
+    lambda result, first: statements.of_motion(result),
     columns=lambda result: result.columns(),
 )
 
@@ -124,7 +127,8 @@ STRUCTURE = Question(
     "the picture also shows the differences to the first. Shaded: two standard errors.",
     lambda run, selection, args: structure.measure(run, selection, args.farthest),
     _structure_rows,
-    lambda results, path, args: structure_picture.draw(results, path),
+    structure_picture.draw,
+    statements.of_structure,
     _add_farthest,
     columns=lambda result: result.columns(),
 )

@@ -1,0 +1,188 @@
+"""What the answers say, in plain words, and whether it is what one expects.
+
+A value agrees with what is expected if that lies in its 95 % interval (Student's t): by chance, one of twenty does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from . import statistics
+from .drift import Drift
+from .motion import Motion
+from .statistics import Estimate
+from .structure import Correlations, difference
+from .temperatures import ALL, Temperatures
+
+# A drift by more than these standard deviations of what drifts is there, whether or not its error is known.
+_OBVIOUS = 3.0
+# Of a curve, one value in twenty is off by two standard errors by chance. Curves differ if one in ten is.
+_OFF = 0.1
+
+
+class Verdict(IntEnum):
+    """How an answer compares with what is expected; of several, the highest counts."""
+
+    MEASURED = 0  # nothing to compare with
+    AGREES = 1
+    UNKNOWN = 2
+    SLIGHT = 3
+    DIFFERS = 4
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A sentence, and what it amounts to."""
+
+    text: str
+    verdict: Verdict
+
+
+def of_drift(result: Drift) -> list[Statement]:
+    """Whether temperature and conserved quantity stay what they are."""
+    found = [_of_temperature_slope(result)]
+    if result.conserved_slope is not None:
+        found.append(_of_conserved_slope(result, result.conserved_slope))
+    return found
+
+
+def _of_temperature_slope(result: Drift) -> Statement:
+    slope = result.temperature_slope
+    line = slope.value * (result.time - result.time.mean())
+    scatter = float((result.temperature - result.temperature.mean() - line).std())
+    rises = f"The temperature {'rises' if slope.value > 0 else 'falls'} by {_size(slope, 'K/ps')}"
+    if _is_zero(slope):
+        return Statement(f"The temperature is steady: its slope is {slope.text('K/ps')}.", Verdict.AGREES)
+    if slope.error is not None:
+        return Statement(f"{rises}, {_errors_off(slope, 0.0)} from none.", Verdict.DIFFERS)
+    if np.ptp(line) > _OBVIOUS * scatter:
+        ratio = np.ptp(line) / scatter
+        return Statement(f"{rises}: over the run, {_brief(ratio)} times what it fluctuates.", Verdict.DIFFERS)
+    return Statement(f"The slope of the temperature is {slope.text('K/ps')}.", Verdict.UNKNOWN)
+
+
+def _of_conserved_slope(result: Drift, slope: Estimate) -> Statement:
+    unit = f"{result.energy_unit}/ps"
+    if _is_zero(slope):
+        return Statement(f"No drift of the conserved quantity is seen: {slope.text(unit)}.", Verdict.AGREES)
+    drifts = f"The conserved quantity {'rises' if slope.value > 0 else 'falls'} by {_size(slope, unit)}"
+    if slope.error is not None:
+        drifts += f", {_errors_off(slope, 0.0)} from none"
+    if result.relative_slope is None:
+        return Statement(f"{drifts}.", Verdict.UNKNOWN if slope.error is None else Verdict.DIFFERS)
+    change = abs(result.relative_slope.value) * float(np.ptp(result.time))
+    drifts += f"; over the run, {_brief(change)} times what the kinetic energy fluctuates."
+    if slope.error is None and change <= _OBVIOUS:
+        return Statement(drifts, Verdict.UNKNOWN)
+    return Statement(drifts, Verdict.SLIGHT if change < 1.0 else Verdict.DIFFERS)
+
+
+def of_temperatures(result: Temperatures) -> list[Statement]:
+    """Whether temperatures are those of the thermostat, and the same for all species."""
+    found = [_against_target(species, mean, result.target) for species, mean in result.means.items()]
+    if len(result.series) > 2:
+        found.append(_equipartition(result))
+    return found
+
+
+def _against_target(species: str, mean: Estimate, target: float | None) -> Statement:
+    name = "T" if species == ALL else f"T({species})"
+    if target is None:
+        return Statement(f"{name} = {mean.text('K')}; no thermostat says what it should be.", Verdict.MEASURED)
+    if mean.error is None:
+        return Statement(f"{name} = {mean.text('K')}; it should be {target:g} K.", Verdict.UNKNOWN)
+    off = f"{_errors_off(mean, target)} {'above' if mean.value > target else 'below'}"
+    if _is_zero(mean, target):
+        return Statement(f"{name} = {mean.text('K')} agrees with {target:g} K: {off}.", Verdict.AGREES)
+    return Statement(f"{name} = {mean.text('K')} is not {target:g} K: {off}.", Verdict.DIFFERS)
+
+
+def _equipartition(result: Temperatures) -> Statement:
+    """From the series of differences: in a closed system, what one species has the others lack."""
+    all_atoms = result.series[ALL]
+    off = {species: statistics.mean(each - all_atoms) for species, each in result.series.items() if species != ALL}
+    listed = ", ".join(f"{species}: {mean.text('K')}" for species, mean in off.items())
+    if any(mean.error is not None and not _is_zero(mean) for mean in off.values()):
+        return Statement(f"Energy is not shared evenly. Above the mean of all atoms: {listed}.", Verdict.DIFFERS)
+    if any(mean.error is None for mean in off.values()):
+        return Statement(f"How energy is shared is not known well. Above the mean: {listed}.", Verdict.UNKNOWN)
+    return Statement(f"Energy is shared evenly. Above the mean of all atoms: {listed}.", Verdict.AGREES)
+
+
+def of_motion(result: Motion) -> list[Statement]:
+    """Whether both routes find the same diffusion, and where the bands are."""
+    moved = {} if result.displacements is None else result.displacements.diffusion
+    found = [_of_diffusion(species, one, moved.get(species)) for species, one in result.spectra.diffusion.items()]
+    for species, bands in result.spectra.bands.items():
+        seen = ", ".join(f"{name} at {at.text('cm⁻¹')}" for name, at in bands.items() if at is not None)
+        if seen and species != ALL:
+            found.append(Statement(f"Bands of {species}: {seen}.", Verdict.MEASURED))
+    return found
+
+
+def _of_diffusion(species: str, spectral: Estimate, moved: Estimate | None) -> Statement:
+    unit = "Å²/ps"
+    text = f"D({species}) = {spectral.text(unit)} from the spectrum at ω → 0"
+    if moved is None:
+        return Statement(f"{text}; no positions to compare it with.", Verdict.MEASURED)
+    text += f", {moved.text(unit)} from displacements"
+    margins = spectral.margin(), moved.margin()
+    if margins[0] is None or margins[1] is None:
+        return Statement(f"{text}.", Verdict.UNKNOWN)
+    if abs(spectral.value - moved.value) <= np.hypot(margins[0], margins[1]):
+        return Statement(f"{text}: they agree.", Verdict.AGREES)
+    return Statement(f"{text}: they differ.", Verdict.DIFFERS)
+
+
+def of_structure(result: Correlations, reference: Correlations | None) -> list[Statement]:
+    """Where the first peaks are, and whether functions are those of the reference.
+
+    :param reference: None if there is nothing to compare with
+    """
+    peaks = [
+        f"{key} at {function.peak.position.text('Å')}, {function.peak.height.text('high').strip()}"
+        for key, function in result.functions.items()
+        if function.peak is not None
+    ]
+    found = [Statement(f"First peaks: {'; '.join(peaks)}.", Verdict.MEASURED)] if peaks else []
+    if reference is not None:
+        common = [key for key in result.functions if key in reference.functions]
+        found += [_against_reference(result, reference, key) for key in common]
+    return found
+
+
+def _against_reference(result: Correlations, reference: Correlations, key: str) -> Statement:
+    change = difference(result, reference, key)
+    known = np.isfinite(change.values) & (change.errors > 0.0)
+    if not known.any():
+        return Statement(f"{key}: too short to compare with {reference.name}.", Verdict.UNKNOWN)
+    off = float(np.mean(np.abs(change.values[known]) > 2.0 * change.errors[known]))
+    verdict = Verdict.AGREES if off <= _OFF else Verdict.DIFFERS
+    return Statement(
+        f"{key} {'agrees with' if verdict is Verdict.AGREES else 'differs from'} that of {reference.name}: off by more "
+        f"than two standard errors at {100 * off:.0f} % of distances (5 % are expected by chance).",
+        verdict,
+    )
+
+
+def _is_zero(estimate: Estimate, expected: float = 0.0) -> bool:
+    """Whether what is expected is in the 95 % interval; never without an error."""
+    margin = estimate.margin()
+    return margin is not None and abs(estimate.value - expected) <= margin
+
+
+def _size(estimate: Estimate, unit: str) -> str:
+    """Without the sign, which is in words."""
+    return Estimate(abs(estimate.value), estimate.error, estimate.freedom).text(unit)
+
+
+def _errors_off(estimate: Estimate, expected: float) -> str:
+    number = abs(estimate.errors_from(expected) or 0.0)
+    return f"{_brief(number)} standard errors"
+
+
+def _brief(number: float) -> str:
+    return f"{number:.2g}" if number < 10.0 else f"{number:.0f}"
