@@ -1,0 +1,251 @@
+"""PET models of metatrain as `ForceModel`s, by an implementation of our own that is faster on CPUs.
+
+It takes the weights from a checkpoint and computes the same function as the exported model; see `pet_network`.
+Differences of positions are taken in double precision, the network has the precision that is asked for, and what atoms
+and pairs contribute is summed in double precision. Conservative forces and the virial come from the derivative of the
+energy with respect to the vectors between neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import metatomic.torch as mta
+import numpy as np
+import torch
+
+from ..errors import DarkforcesError, one_line
+from .export import quiet
+from .layers import Packing
+from .metatomic import DTYPES, pick_outputs
+from .model import ForceModel, Need
+from .pet_network import Graph, PetNetwork
+from .result import Forces
+from .structure import Structure
+from .verlet import Pairs, VerletLists
+
+
+# What each kind of output is measured in here, and for what it is predicted, with which shape.
+_UNITS = {
+    "energy": "eV",
+    "non_conservative_force": "eV/Angstrom",
+    "non_conservative_forces": "eV/Angstrom",
+    "non_conservative_stress": "eV/Angstrom^3",
+}
+_KINDS = [("system", [[1]]), ("atom", [[3, 1]]), ("system", [[3, 3, 1]])]
+
+
+class UnsupportedModelError(Exception):
+    """This is no PET model, or one with parts that are not implemented here."""
+
+
+class PetModel(ForceModel):
+    """A PET model from a metatrain checkpoint, on the CPU.
+
+    :param path: the checkpoint
+    :param name: what the user calls it; default: its path
+    :param dtype: ``float32`` or ``float64``; default: the precision of the checkpoint
+    :param variant: see `MetatomicModel`
+    :param withhold: what the model shall not provide although it could
+    :param remove_net_force: see `ForceModel`
+    :raises UnsupportedModelError: if it is no PET model or has parts that are not implemented here
+    :raises DarkforcesError: if the file is no checkpoint, has no energy, the variant does not exist or the dtype is
+        unknown
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        name: str | None = None,
+        dtype: str | None = None,
+        variant: str | None = None,
+        withhold: Need = Need(0),
+        remove_net_force: bool = True,
+    ):
+        if dtype is not None and dtype not in DTYPES:
+            raise DarkforcesError(f"dtype '{dtype}' is not known: expected {' or '.join(DTYPES)}")
+        name = name or str(path)
+        model = _read(path)
+        outputs = pick_outputs(name, model.supported_outputs(), variant)
+        used = [output for output in (outputs.energy, outputs.direct, outputs.stress) if output is not None]
+        _check_outputs(model, used)
+        self._outputs = outputs
+        self._constants = {output: _constants(model, output) for output in used}
+        self._dtype = next(model.backend.gnn_layers.parameters()).dtype if dtype is None else DTYPES[dtype]
+        self._network = PetNetwork(model.backend.to(self._dtype), used)
+        self._elements = model.backend.species_to_species_index.numpy()
+        self._lists = VerletLists(self._network.cutoff)
+
+        provides = Need.ENERGY | Need.CONSERVATIVE | Need.VIRIAL
+        if outputs.direct is not None:
+            provides |= Need.DIRECT
+        super().__init__(name, provides & ~withhold, frozenset(model.atomic_types), remove_net_force)
+
+    def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
+        batch = _Batch(structures, [self._lists.pairs(structure) for structure in structures], self._elements)
+        vectors = torch.from_numpy(batch.vectors).to(self._dtype)
+        gradients = None
+        if Need.CONSERVATIVE in need:
+            outputs = self._network(batch.graph, vectors.requires_grad_(), self._asked(need))
+            gradients = self._gradients(outputs[self._outputs.energy], vectors)
+        else:
+            with torch.inference_mode():
+                outputs = self._network(batch.graph, vectors, self._asked(need))
+        values = {name: batch.by_atom(*parts) for name, parts in outputs.items()}
+        for name, constants in self._constants.items():
+            if name in values:
+                values[name] = values[name] * constants.scales[batch.elements] + constants.offsets[batch.elements]
+        return [self._forces(*part) for part in batch.split(values, gradients)]
+
+    def _asked(self, need: Need) -> list[str]:
+        names: list[str | None] = [self._outputs.energy]
+        if Need.DIRECT in need:
+            names += [self._outputs.direct, self._outputs.stress if Need.VIRIAL in need else None]
+        return [name for name in names if name is not None]
+
+    def _gradients(self, energies: tuple[torch.Tensor, torch.Tensor], vectors: torch.Tensor) -> np.ndarray:
+        """Derivatives of all energies with respect to the vectors of pairs, eV/Å, shape (n_pairs, 3)."""
+        if not len(vectors):
+            return np.zeros((0, 3))
+        atoms, pairs = energies
+        (gradients,) = torch.autograd.grad(atoms.sum() + pairs.sum(), vectors)
+        return gradients.double().numpy() * self._constants[self._outputs.energy].scales[0]
+
+    def _forces(
+        self, structure: Structure, pairs: Pairs, values: dict[str, np.ndarray], gradients: np.ndarray | None
+    ) -> Forces:
+        """What is known of one structure."""
+        conservative = virial = direct = direct_virial = None
+        if gradients is not None:
+            conservative = _sum_at(pairs.first, gradients, structure) - _sum_at(pairs.second, gradients, structure)
+            virial = -_symmetric(pairs.vectors.T @ gradients)
+        if self._outputs.direct in values:
+            direct = values[self._outputs.direct]
+        if self._outputs.stress in values:
+            # What the network predicts for it is volume times stress.
+            total = values[self._outputs.stress].sum(axis=0).reshape(3, 3)
+            direct_virial = -_symmetric(total) if structure.volume else np.zeros((3, 3))
+        return Forces(float(values[self._outputs.energy].sum()), conservative, direct, virial, direct_virial)
+
+
+class _Batch:
+    """Several structures as one graph.
+
+    :param structures: the structures
+    :param pairs: of each of them
+    :param elements: the network's number of each atomic number
+    """
+
+    def __init__(self, structures: Sequence[Structure], pairs: Sequence[Pairs], elements: np.ndarray):
+        self._structures = structures
+        self._pairs = pairs
+        self._atom_ends = np.cumsum([len(s.positions) for s in structures])
+        self._pair_ends = np.cumsum([len(p.vectors) for p in pairs])
+        starts = [0, *self._atom_ends[:-1]]
+        first = np.concatenate([p.first + start for p, start in zip(pairs, starts, strict=True)])
+        second = np.concatenate([p.second + start for p, start in zip(pairs, starts, strict=True)])
+        self.vectors = np.concatenate([p.vectors for p in pairs])
+        self.elements = elements[np.concatenate([s.species for s in structures])]
+        self._centres = np.concatenate([first, second])
+        packing = _pack(self._centres, len(self.elements))
+        self.graph = Graph(*map(torch.from_numpy, (self.elements, first, second)), packing)
+
+    def by_atom(self, atoms: torch.Tensor, pairs: torch.Tensor) -> np.ndarray:
+        """What atoms and their neighbours contribute, together, shape (n_atoms, n_values)."""
+        centres = torch.from_numpy(self._centres)
+        return atoms.detach().double().index_add(0, centres, pairs.detach().double()).numpy()
+
+    def split(
+        self, values: dict[str, np.ndarray], gradients: np.ndarray | None
+    ) -> Iterator[tuple[Structure, Pairs, dict[str, np.ndarray], np.ndarray | None]]:
+        """Each structure with what belongs to it."""
+        first_atom = first_pair = 0
+        for structure, pairs, atom_end, pair_end in zip(
+            self._structures, self._pairs, self._atom_ends, self._pair_ends, strict=True
+        ):
+            own = {name: value[first_atom:atom_end] for name, value in values.items()}
+            yield structure, pairs, own, None if gradients is None else gradients[first_pair:pair_end]
+            first_atom, first_pair = atom_end, pair_end
+
+
+def _pack(centres: np.ndarray, n_atoms: int) -> Packing:
+    """Where the tokens of atoms and of their neighbours go: each atom is the first of its own sequence."""
+    counts = np.bincount(centres, minlength=n_atoms)
+    width = int(counts.max()) + 1
+    order = np.argsort(centres, kind="stable")
+    rank = np.empty_like(centres)
+    rank[order] = np.arange(len(centres)) - np.repeat(np.cumsum(counts) - counts, counts)
+    places = np.concatenate([np.arange(n_atoms) * width, centres * width + 1 + rank])
+    return Packing(torch.from_numpy(places), n_atoms, width)
+
+
+@dataclass(frozen=True)
+class _Constants:
+    """What makes physical values of the network's, by element: value × scale + offset; shapes (n_elements, 1)."""
+
+    scales: np.ndarray
+    offsets: np.ndarray
+
+
+def _constants(model: Any, output: str) -> _Constants:
+    """From metatrain's scaler and composition model, asked about one atom of each element."""
+    target = model.dataset_info.targets[output]
+    factor = mta.unit_conversion_factor(target.unit, _UNITS[output.partition("/")[0]])
+    types = torch.tensor(model.atomic_types)
+    n = len(types)
+    nowhere, none = torch.zeros((n, 3), dtype=torch.float64), torch.zeros((3, 3), dtype=torch.float64)
+    system = mta.System(types, nowhere, none, torch.zeros(3, dtype=torch.bool))
+    asked = {output: mta.ModelOutput(sample_kind=target.sample_kind)}
+    scales = model.scaler.get_scales([system], asked)[output].block().values
+    scales = scales.reshape(len(scales), -1)[:, :1].expand(n, 1)
+    offsets = torch.zeros((n, 1), dtype=torch.float64)
+    composition = model.additive_models[0]
+    if output in composition.outputs:
+        offsets = composition([system], {output: mta.ModelOutput(sample_kind="atom")})[output].block().values
+    return _Constants(factor * scales.numpy(), factor * offsets.numpy())
+
+
+def _read(path: Path) -> Any:
+    """The model as metatrain makes it."""
+    try:
+        with quiet():
+            from metatrain.utils.io import model_from_checkpoint
+
+            checkpoint = torch.load(path, weights_only=False, map_location="cpu")
+            if checkpoint["architecture_name"] != "pet":
+                raise UnsupportedModelError(f"its architecture is {checkpoint['architecture_name']}")
+            model = model_from_checkpoint(checkpoint, context="export").eval()
+    except UnsupportedModelError:
+        raise
+    except Exception as error:  # metatrain and torch raise many kinds, with many lines
+        raise UnsupportedModelError(one_line(error)) from error
+    if model.long_range:
+        raise UnsupportedModelError("it has long-range features")
+    if len(model.additive_models) > 1:
+        raise UnsupportedModelError("it has a ZBL repulsion")
+    if mta.unit_conversion_factor(model.dataset_info.length_unit, "angstrom") != 1.0:
+        raise UnsupportedModelError(f"its unit of length is {model.dataset_info.length_unit}")
+    return model
+
+
+def _check_outputs(model: Any, used: Sequence[str]) -> None:
+    """That outputs are what they are taken for: the energy of a system, forces on its atoms, its stress."""
+    for name in used:
+        target, shapes = model.dataset_info.targets[name], list(model.output_shapes[name].values())
+        if (target.sample_kind, shapes) not in _KINDS:
+            raise UnsupportedModelError(f"its output '{name}' is of a kind of its own")
+    if any(name.startswith("non_conservative_stress/") for name in used):
+        raise UnsupportedModelError("its direct stress is that of a variant")
+
+
+def _sum_at(atoms: np.ndarray, values: np.ndarray, structure: Structure) -> np.ndarray:
+    """Sums of the values (n, 3) that belong to the same atom, shape (n_atoms, 3)."""
+    n = len(structure.positions)
+    return np.stack([np.bincount(atoms, values[:, axis], n) for axis in range(3)], axis=1)
+
+
+def _symmetric(matrix: np.ndarray) -> np.ndarray:
+    return 0.5 * (matrix + matrix.T)

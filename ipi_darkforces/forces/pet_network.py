@@ -1,0 +1,273 @@
+"""PET's network on packed pairs: the function that metatrain's PET computes, without what only training needs.
+
+Every atom is a sequence of tokens, itself and its neighbours, that attend to each other (Pozdnyakov and Ceriotti,
+NeurIPS 2023, arXiv:2305.19302; here as in metatrain's `metatrain.pet`, whose weights it takes). Three things make it
+faster. Neighbours are packed: every dense layer sees the pairs that there are and no padding up to the largest number
+of neighbours. Pairs come as the two directions of each, one half after the other, so that the reversed messages are the
+halves exchanged. And what depends on nothing but the weights is worked out once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .layers import Linear, Packing, SwiGLU, attention
+
+# As metatrain has them.
+_SMALLEST_FACTOR = 1e-15
+_BUMP_MARGIN = 1e-6
+_DISTANCE_MARGIN = 1e-15
+
+_Layer = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Atoms and their pairs.
+
+    :param elements: the number of each atom's element among those the network knows, shape (n_atoms,)
+    :param first: of each pair, shape (n_pairs,); every pair is there once
+    :param second: of each pair, shape (n_pairs,)
+    :param packing: of the tokens: atoms, then neighbours `second` of `first`, then neighbours `first` of `second`
+    """
+
+    elements: torch.Tensor
+    first: torch.Tensor
+    second: torch.Tensor
+    packing: Packing
+
+
+class PetNetwork:
+    """The network of a PET model.
+
+    :param backend: metatrain's `PETBackend`, in the precision in which it is to be evaluated
+    :param outputs: names of the outputs that may be asked for
+    :raises NotImplementedError: if it has parts that are not known here
+    """
+
+    def __init__(self, backend: Any, outputs: Sequence[str]):
+        if backend.num_neighbors_adaptive is not None or backend.system_conditioning is not None:
+            raise NotImplementedError("adaptive cutoffs and charges")
+        self.cutoff = backend.cutoff
+        self._width = backend.cutoff_width
+        self._switch = {"bump": _bump, "cosine": _cosine}[backend.cutoff_function.lower()]
+        self._residual = backend.featurizer_type == "residual"
+        self._atoms = [embedder.weight.detach() for embedder in backend.node_embedders]
+        self._messages = backend.edge_embedder.weight.detach()
+        self._layers = [_MessagePassing(layer, self._messages) for layer in backend.gnn_layers]
+        self._combinations = [
+            _Combination(norm, mlp)
+            for norm, mlp in zip(backend.combination_norms, backend.combination_mlps, strict=True)
+        ]
+        self._heads = {name: _Heads(backend, name) for name in outputs}
+
+    def __call__(
+        self, graph: Graph, vectors: torch.Tensor, outputs: Sequence[str]
+    ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """What is asked for, in the units of the network.
+
+        :param graph: the atoms and their pairs
+        :param vectors: Å, from first to second, shape (n_pairs, 3)
+        :param outputs: names of outputs
+        :return: for each of them the contributions of the atoms, shape (n_atoms, n_values), and of the neighbours, in
+            both directions of all pairs and weighted by their distance, shape (2 × n_pairs, n_values)
+        """
+        lengths = torch.linalg.vector_norm(vectors, dim=1)
+        factors = self._switch(lengths + _DISTANCE_MARGIN, self.cutoff, self._width)
+        distances = torch.sqrt(vectors.square().sum(1, keepdim=True) + _DISTANCE_MARGIN)
+        geometry = torch.cat([torch.cat([vectors, distances], 1), torch.cat([-vectors, distances], 1)])
+        weights = torch.log(factors.clamp_min(_SMALLEST_FACTOR))
+        bias = torch.cat([weights.new_zeros(len(graph.elements)), weights, weights])
+        neighbours = torch.cat([graph.elements[graph.second], graph.elements[graph.first]])
+
+        features = self._features(graph, neighbours, geometry, bias)
+        both = torch.cat([factors, factors]).unsqueeze(1)
+        results = {}
+        for name in outputs:
+            atoms, pairs = self._heads[name](features)
+            results[name] = atoms, pairs * both
+        return results
+
+    def _features(
+        self, graph: Graph, neighbours: torch.Tensor, geometry: torch.Tensor, bias: torch.Tensor
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Features of atoms and of their neighbours, for each time that they are read out."""
+        atoms = self._atoms[0][graph.elements]
+        messages = self._messages[neighbours]
+        features = []
+        for i, layer in enumerate(self._layers):
+            if self._residual:
+                atoms = self._atoms[i][graph.elements]
+            atoms, pairs = layer(graph, neighbours, geometry, bias, atoms, messages)
+            if self._residual:
+                features.append((atoms, pairs))
+                messages = 0.5 * (messages + _reversed(pairs))
+            else:
+                messages = self._combinations[i](messages, pairs)
+        return features if self._residual else [(atoms, messages)]
+
+
+class _MessagePassing:
+    """One layer of the graph neural network: metatrain's `CartesianTransformer`.
+
+    :param module: metatrain's
+    :param messages: what the first layer gets as messages for each element, shape (n_elements, n_features)
+    """
+
+    def __init__(self, module: Any, messages: torch.Tensor):
+        # The first matrix of `compress` multiplies what is linear in the geometry and what is the same for all
+        # neighbours of one element: both products are worked out here.
+        embed, (first, _, second) = module.edge_embedder, module.compress
+        mix = first.weight.detach().split(embed.out_features, dim=1)
+        constant = first.bias + embed.bias @ mix[0].t()
+        elements = messages if module.is_first else module.neighbor_embedder.weight
+        self._geometry = Linear(mix[0] @ embed.weight, torch.zeros_like(first.bias))
+        self._elements = (elements @ mix[1].t() + constant).detach()
+        self._messages = None if module.is_first else Linear(mix[2], torch.zeros_like(first.bias))
+        self._compress = Linear.of(second)
+        self._transformers = [_Transformer(layer) for layer in module.trans.layers]
+
+    def __call__(
+        self,
+        graph: Graph,
+        neighbours: torch.Tensor,
+        geometry: torch.Tensor,
+        bias: torch.Tensor,
+        atoms: torch.Tensor,
+        messages: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features of atoms and of their neighbours after the layer."""
+        pairs = self._geometry.plus(geometry, self._elements[neighbours])
+        if self._messages is not None:
+            pairs = self._messages.plus(messages, pairs)
+        pairs = self._compress(torch.nn.functional.silu(pairs))
+        for transformer in self._transformers:
+            atoms, pairs = transformer(graph.packing, bias, atoms, pairs)
+        return atoms, pairs
+
+
+class _Transformer:
+    """Attention among each atom and its neighbours: metatrain's `TransformerLayer`."""
+
+    def __init__(self, module: Any):
+        self._post_norm = module.transformer_type == "PostLN"
+        block = module.attention
+        self._heads = block.num_heads
+        # Queries are scaled by their matrix.
+        scale = torch.ones_like(block.input_linear.bias)
+        scale[: len(scale) // 3] = 1.0 / (block.head_dim**0.5 * block.temperature)
+        self._qkv = Linear(block.input_linear.weight * scale[:, None], block.input_linear.bias * scale)
+        self._output = Linear.of(block.output_linear)
+        self._norm_attention = _norm(module.norm_attention)
+        self._norm_mlp = _norm(module.norm_mlp)
+        self._mlp = _FeedForward(module.mlp)
+        self._wide = _WideAtoms(module) if module.expanded_node_features else None
+
+    def __call__(
+        self, packing: Packing, bias: torch.Tensor, atoms: torch.Tensor, pairs: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """New features of atoms and neighbours."""
+        n = len(atoms)
+        tokens = torch.cat([atoms if self._wide is None else self._wide.narrow(atoms), pairs])
+        if self._post_norm:
+            mixed = attention(self._qkv(tokens), bias, packing, self._heads)
+            tokens = self._norm_attention(self._output.plus(mixed, tokens))
+            tokens = self._norm_mlp(self._mlp.plus(tokens, tokens))
+            new_atoms, pairs = tokens[:n], tokens[n:]
+        else:
+            mixed = attention(self._qkv(self._norm_attention(tokens)), bias, packing, self._heads)
+            new_atoms = self._output(mixed[:n])
+            pairs = self._output.plus(mixed[n:], pairs)
+            pairs = self._mlp.plus(self._norm_mlp(pairs), pairs)
+        return new_atoms if self._wide is None else self._wide.update(atoms, new_atoms), pairs
+
+
+class _WideAtoms:
+    """Atoms with more features than their neighbours."""
+
+    def __init__(self, module: Any):
+        self.narrow = Linear.of(module.center_contraction)
+        self._widen = Linear.of(module.center_expansion)
+        self._norm = _norm(module.norm_center_features)
+        self._mlp = _FeedForward(module.center_mlp)
+
+    def update(self, atoms: torch.Tensor, narrow: torch.Tensor) -> torch.Tensor:
+        """The wide features with what came out of attention."""
+        atoms = self._widen.plus(narrow, atoms)
+        return self._mlp.plus(self._norm(atoms), atoms)
+
+
+class _FeedForward:
+    def __init__(self, module: Any):
+        self._out = Linear.of(module.w_out)
+        self._in: _Layer = SwiGLU(module.w_in) if module.is_swiglu else Linear.of(module.w_in).silu
+
+    def plus(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        return self._out.plus(self._in(x), residual)
+
+
+class _Combination:
+    """How messages and reversed messages make the messages to the next layer."""
+
+    def __init__(self, norm: torch.nn.Module, mlp: Any):
+        self._norm = _norm(norm)
+        self._in, self._out = Linear.of(mlp[0]), Linear.of(mlp[2])
+
+    def __call__(self, messages: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
+        both = self._norm(torch.cat([pairs, _reversed(pairs)], 1))
+        return self._out.plus(self._in.silu(both), messages + pairs)
+
+
+class _Heads:
+    """From features to one output, for each time that features are read out."""
+
+    def __init__(self, backend: Any, name: str):
+        parts = (backend.node_heads, backend.node_last_layers, backend.edge_heads, backend.edge_last_layers)
+        self._readouts = [
+            (_Head(*atoms), _Head(*pairs))
+            for *atoms, pair_head, pair_last in zip(*(part[name] for part in parts), strict=True)
+            for pairs in [(pair_head, pair_last)]
+        ]
+
+    def __call__(self, features: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+        values = [(a(atoms), p(pairs)) for (a, p), (atoms, pairs) in zip(self._readouts, features, strict=True)]
+        atoms, pairs = (torch.stack(v).sum(0) if len(v) > 1 else v[0] for v in zip(*values, strict=True))
+        return atoms, pairs
+
+
+class _Head:
+    def __init__(self, head: Any, last: Any):
+        self._first, self._second = Linear.of(head[0]), Linear.of(head[2])
+        (block,) = last.values()
+        self._last = Linear.of(block)
+
+    def __call__(self, features: torch.Tensor) -> torch.Tensor:
+        return self._last(self._second.silu(self._first.silu(features)))
+
+
+def _norm(module: Any) -> _Layer:
+    weight = module.weight.detach()
+    shape = list(weight.shape)
+    if isinstance(module, torch.nn.RMSNorm):
+        return lambda x: torch.nn.functional.rms_norm(x, shape, weight, module.eps)
+    bias = module.bias.detach()
+    return lambda x: torch.nn.functional.layer_norm(x, shape, weight, bias, module.eps)
+
+
+def _reversed(pairs: torch.Tensor) -> torch.Tensor:
+    """What belongs to the opposite direction of each pair."""
+    return pairs.roll(len(pairs) // 2, 0)
+
+
+def _bump(distances: torch.Tensor, cutoff: float, width: float) -> torch.Tensor:
+    scaled = ((distances - (cutoff - width)) / width).clamp(_BUMP_MARGIN, 1.0 - _BUMP_MARGIN)
+    return 0.5 * (1 + torch.tanh(1 / torch.tan(torch.pi * scaled)))
+
+
+def _cosine(distances: torch.Tensor, cutoff: float, width: float) -> torch.Tensor:
+    scaled = ((distances - (cutoff - width)) / width).clamp(0.0, 1.0)
+    return 0.5 * (1 + torch.cos(torch.pi * scaled))
