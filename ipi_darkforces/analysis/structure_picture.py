@@ -36,7 +36,8 @@ def draw(results: Sequence[Correlations], path: Path) -> None:
     for axis in axes[-1]:
         axis.set_xlabel("$r$ / Å")
         axis.set_xlim(0.0, max(result.distances[-1] for result in results))
-    axes[0, 0].legend(frameon=False)
+    lines, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside upper center", ncols=min(len(names), 2 * columns), frameon=False)
     figure.savefig(path, dpi=160)
 
 

@@ -17,6 +17,7 @@ from .statements import explosion, in_paper, minus, ratio, statements
 
 _MARK = "<!-- Written by darkforces campaign: what is changed here is lost. -->"
 _UNKNOWN = "± ?"
+_KINDS = {"conservative": "Conservative forces", "direct": "Direct forces", "mts": "Multiple time stepping"}
 
 
 def check_writable(path: Path) -> None:
@@ -65,7 +66,7 @@ def _introduction(campaign: Campaign, ended: Sequence[tuple[Simulation, Ended]])
         "positions, each seed with velocities of its own."
     )
     machines = dict.fromkeys(", ".join(f"{key} {value}" for key, value in each.machine.items()) for _, each in ended)
-    seconds = sum(_seconds(campaign, simulation, each) for simulation, each in ended)
+    seconds = sum(each.seconds for _, each in ended)
     yield f"Machine: {'; '.join(machines)}. Wall times of the simulations add up to {_duration(seconds)}."
     yield (
         "Errors are standard errors that account for time correlation, from within the simulations and, where these do "
@@ -76,15 +77,9 @@ def _introduction(campaign: Campaign, ended: Sequence[tuple[Simulation, Ended]])
     )
 
 
-def _seconds(campaign: Campaign, simulation: Simulation, ended: Ended) -> float:
-    step = campaign.timestep * (simulation.condition.stride or 1)
-    return 1000.0 * ended.picoseconds / step * (ended.seconds_per_step or 0.0)
-
-
 def _duration(seconds: float) -> str:
-    return next(
-        f"{seconds / size:.3g} {unit}" for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 0.0)) if seconds >= size
-    )
+    hours, minutes = divmod(round(seconds / 60.0), 60)
+    return f"{hours} h {minutes} min" if hours else f"{seconds / 60.0:.1f} min"
 
 
 def _model(findings: Findings, campaign: Campaign, folder: Path) -> Iterator[str]:
@@ -106,11 +101,12 @@ def _model(findings: Findings, campaign: Campaign, folder: Path) -> Iterator[str
         yield from _picture(drawn, "temperatures", folder, "95 % intervals; open symbols are too short for one.")
         yield "### How atoms move (paper: figure 3)"
         yield _diffusion_table(findings)
-        yield from _picture(drawn, "motion", folder, "Seeds averaged; two standard errors are shaded.")
+        for kind, caption in _KINDS.items():
+            yield from _picture(drawn, f"motion-{kind}", folder, f"{caption}, and conservative forces to compare with.")
         yield "### How atoms are arranged (paper: figures 8 and 12)"
         yield "Left: functions of distance; right: differences to the first. Two standard errors are shaded."
-        yield from _picture(drawn, "structure", folder, "Conservative and direct forces with thermostats.")
-        yield from _picture(drawn, "structure-mts", folder, "Multiple time stepping.")
+        for kind, caption in _KINDS.items():
+            yield from _picture(drawn, f"structure-{kind}", folder, f"{caption}.")
     yield "### What it costs"
     yield _cost_table(findings, campaign)
 
@@ -219,7 +215,7 @@ def _cost_table(findings: Findings, campaign: Campaign) -> str:
 def _shown(estimate: Estimate | None) -> str:
     if estimate is None:
         return "–"
-    text = f"{estimate.value:.3g} {_UNKNOWN}" if estimate.error is None else estimate.text("").strip()
+    text = f"{estimate.value:.4g} {_UNKNOWN}" if estimate.error is None else estimate.text("").strip()
     return text.replace("-", "−")
 
 

@@ -185,13 +185,6 @@ class Findings:
     model: str
     all: tuple[Finding, ...]
 
-    def of(self, thermostat: str, forces: str) -> Finding | None:
-        """Of the simulations with a thermostat and a kind of forces, by their names; None if there are none."""
-        for finding in self.all:
-            if (finding.condition.thermostat, finding.condition.forces) == (thermostat, forces):
-                return finding
-        return None
-
     def with_ensemble(self, ensemble: str) -> tuple[Finding, ...]:
         """Those with a kind of thermostat, or ``nve``."""
         return tuple(finding for finding in self.all if finding.condition.ensemble == ensemble)
@@ -203,13 +196,9 @@ class Findings:
 
     @property
     def reference(self) -> Finding | None:
-        """Conservative forces with undisturbed dynamics: NVE or else SVR, which does not disturb it much."""
-        conservative = [f for f in self.all if f.condition.forces == "conservative" and f.condition.ensemble in _GENTLE]
-        return min(conservative, key=lambda f: _GENTLE.index(f.condition.ensemble), default=None)
-
-
-# In this order, they disturb the dynamics as little as possible.
-_GENTLE = ("nve", "svr")
+        """Conservative forces with SVR, as in the paper, or else NVE: these hardly disturb the dynamics."""
+        gentle = [*self.with_ensemble("svr"), *self.with_ensemble("nve")]
+        return next((finding for finding in gentle if finding.condition.forces == "conservative"), None)
 
 
 def findings(campaign: Campaign, measured: Sequence[Measured]) -> tuple[Findings, ...]:

@@ -37,12 +37,14 @@ class Ended:
 
     :param picoseconds: simulated
     :param unstable: why it could not go on; None if it got to its end
+    :param seconds: wall time in all; of a simulation that was stopped, as much for what was done before
     :param seconds_per_step: wall time of a step of i-PI; None if it was too short to know
     :param machine: where it ran
     """
 
     picoseconds: float
     unstable: str | None
+    seconds: float
     seconds_per_step: float | None
     machine: dict[str, str]
 

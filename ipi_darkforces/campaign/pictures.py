@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +25,7 @@ def draw(findings: Findings, folder: Path) -> dict[str, str]:
     """Draw whatever there is data for.
 
     :param folder: for PNG files
-    :return: file names, by what they show: ``nve``, ``temperatures``, ``motion``, ``structure``, ``structure-mts``
+    :return: file names, by what they show: ``nve``, ``temperatures``, ``motion-direct``, ``structure-mts``, ...
     """
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {}
@@ -44,17 +45,14 @@ def _pictures(findings: Findings) -> Iterator[tuple[str, Callable[[Path], None]]
     known = [row for row in excesses if row[1]]
     if known:
         yield "temperatures", lambda path: draw_means(known, True, path)
-    motions = _with_reference(findings, _undisturbed_or_thermostatted(findings), lambda f, name: f.motion(name))
-    if motions:
-        yield "motion", lambda path: motion_picture.draw(motions, path)
-    plain = [finding for finding in findings.thermostatted if finding.condition.stride is None]
-    structures = _with_reference(findings, plain, lambda f, name: f.structure(name))
-    if len(structures) > 1:
-        yield "structure", lambda path: structure_picture.draw(structures, path)
-    strides = [finding for finding in findings.thermostatted if finding.condition.stride is not None]
-    multiple = _with_reference(findings, strides, lambda f, name: f.structure(name))
-    if strides and len(multiple) > 1:
-        yield "structure-mts", lambda path: structure_picture.draw(multiple, path)
+    for kind in ("conservative", "direct", "mts"):
+        chosen = [finding for finding in findings.thermostatted if finding.condition.forces.startswith(kind)]
+        motions = _with_reference(findings, chosen, lambda finding, name: finding.motion(name))
+        if chosen and motions:
+            yield f"motion-{kind}", partial(motion_picture.draw, motions)
+        structures = _with_reference(findings, chosen, lambda finding, name: finding.structure(name))
+        if chosen and structures:
+            yield f"structure-{kind}", partial(structure_picture.draw, structures)
 
 
 def _name(finding: Finding) -> str:
@@ -76,15 +74,9 @@ def _course(finding: Finding) -> Drift | None:
     return replace(cut, conserved=course.conserved[before], conserved_time=course.conserved_time[before])
 
 
-def _undisturbed_or_thermostatted(findings: Findings) -> list[Finding]:
-    """All but NVE with forces other than conservative, of which the spectra say little while they heat."""
-    return [f for f in findings.all if f.condition.tau is not None or f is findings.reference]
-
-
 def _with_reference(findings: Findings, chosen: Sequence[Finding], made: Callable[[Finding, str], T | None]) -> list[T]:
-    """What is made of some findings, that of conservative forces with SVR first, if there is any."""
-    first = findings.with_ensemble("svr")
-    reference = next((finding for finding in first if finding.condition.forces == "conservative"), findings.reference)
+    """What is made of some findings; that of the reference first, if there is one."""
+    reference = findings.reference
     ordered = [*([reference] if reference else []), *(finding for finding in chosen if finding is not reference)]
     return [each for each in (made(finding, _name(finding)) for finding in ordered) if each is not None]
 

@@ -40,8 +40,8 @@ def combined(estimates: Sequence[Estimate]) -> Estimate:
     if chance < _DISAGREEMENT:
         return scatter
     # Welch and Satterthwaite
-    freedom = squares.sum() ** 2 / (squares**2 / [each.freedom for each in estimates]).sum()
-    return Estimate(scatter.value, within, float(freedom) if freedom > 0 else np.inf)
+    unsure = float((squares**2 / [each.freedom for each in estimates]).sum())
+    return Estimate(scatter.value, within, float(squares.sum()) ** 2 / unsure if unsure > 0.0 else np.inf)
 
 
 def combined_motion(motions: Sequence[Motion], name: str) -> Motion:

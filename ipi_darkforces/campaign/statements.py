@@ -247,8 +247,8 @@ def _coloured_noise(findings: Findings) -> Iterator[Statement]:
 
 
 def _structure(findings: Findings) -> Iterator[Statement]:
-    """Against conservative forces with the same thermostat."""
-    reference = next((f for f in findings.with_ensemble("svr") if f.condition.forces == "conservative"), None)
+    """Against conservative forces."""
+    reference = findings.reference
     for finding in findings.with_ensemble("svr"):
         stride = finding.condition.stride
         if reference is None or finding is reference or finding.exploded:
