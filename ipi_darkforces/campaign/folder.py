@@ -54,8 +54,14 @@ class Ended:
 
     @classmethod
     def read(cls, path: Path) -> Ended:
-        """What `write` wrote."""
-        return cls(**json.loads(path.read_text()))
+        """What `write` wrote.
+
+        :raises DarkforcesError: if it was something else
+        """
+        try:
+            return cls(**json.loads(path.read_text()))
+        except (TypeError, json.JSONDecodeError) as error:
+            raise DarkforcesError(f"'{path}' is of another version; remove it to have it written again") from error
 
 
 @dataclass(frozen=True)
