@@ -92,7 +92,8 @@ class Drift:
 def measure(run: Run, selection: Selection) -> Drift:
     """Drifts of a run, as far as its outputs have them.
 
-    :raises DarkforcesError: if there is neither temperature nor velocities, or nothing says the time between frames
+    :raises DarkforcesError: if there is neither temperature nor velocities, or just once, or nothing says the time
+        between frames
     """
     if not run.tables and run.trajectory("velocities").interval is None:
         raise DarkforcesError(
@@ -104,6 +105,8 @@ def measure(run: Run, selection: Selection) -> Drift:
     else:
         _, time, series = temperature_series(run, selection)
         temperature = series[ALL]
+    if len(time) < 2:
+        raise DarkforcesError(f"'{run.path}' has the temperature at one time only: expected two or more for a drift")
     conserved_time, conserved = _conserved(run, selection)
     deviation = _kinetic_deviation(run, selection, temperature)
     return Drift(run.name, run.n_atoms, time, temperature, conserved_time, conserved, deviation)

@@ -112,6 +112,9 @@ def _from_folder(path: Path, notice: Notice, reading: Reading) -> Run:
     if setup is not None:
         return _from_files(name, path, setup.tables, setup.trajectories, setup, notice, reading)
     files = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith((".", "#"))]
+    for file in files:
+        if file.suffix in _TRAJECTORIES and file.stat().st_size == 0:
+            notice(f"'{file}' is empty")
     trajectories = [file for file in files if file.suffix in _TRAJECTORIES and _is_output(file)]
     tables = [file for file in files if file not in trajectories and looks_like_table(file)]
     prefixes = sorted({file.name.split(".")[0] for file in [*tables, *trajectories]})

@@ -55,26 +55,28 @@ def _of_temperature_slope(result: Drift) -> Statement:
     scatter = float((result.temperature - result.temperature.mean() - line).std())
     rises = f"The temperature {'rises' if slope.value > 0 else 'falls'} by {_size(slope, 'K/ps')}"
     if _is_zero(slope):
-        return Statement(f"The temperature is steady: its slope is {slope.text('K/ps')}.", Verdict.AGREES)
+        return Statement(f"The temperature is steady: its slope is {_text(slope, 'K/ps')}.", Verdict.AGREES)
     if slope.error is not None:
         return Statement(f"{rises}, {_errors_off(slope, 0.0)} from none.", Verdict.DIFFERS)
     if np.ptp(line) > _OBVIOUS * scatter:
         ratio = np.ptp(line) / scatter
-        return Statement(f"{rises}: over the run, {_brief(ratio)} times what it fluctuates.", Verdict.DIFFERS)
-    return Statement(f"The slope of the temperature is {slope.text('K/ps')}.", Verdict.UNKNOWN)
+        return Statement(
+            f"{rises}: over the run, that is {_brief(ratio)} times its standard deviation.", Verdict.DIFFERS
+        )
+    return Statement(f"The slope of the temperature is {_text(slope, 'K/ps')}.", Verdict.UNKNOWN)
 
 
 def _of_conserved_slope(result: Drift, slope: Estimate) -> Statement:
     unit = f"{result.energy_unit}/ps"
     if _is_zero(slope):
-        return Statement(f"No drift of the conserved quantity is seen: {slope.text(unit)}.", Verdict.AGREES)
+        return Statement(f"No drift of the conserved quantity is seen: {_text(slope, unit)}.", Verdict.AGREES)
     drifts = f"The conserved quantity {'rises' if slope.value > 0 else 'falls'} by {_size(slope, unit)}"
     if slope.error is not None:
         drifts += f", {_errors_off(slope, 0.0)} from none"
     if result.relative_slope is None:
         return Statement(f"{drifts}.", Verdict.UNKNOWN if slope.error is None else Verdict.DIFFERS)
     change = abs(result.relative_slope.value) * float(np.ptp(result.time))
-    drifts += f"; over the run, {_brief(change)} times what the kinetic energy fluctuates."
+    drifts += f"; over the run, that is {_brief(change)} times the standard deviation of the kinetic energy."
     if slope.error is None and change <= _OBVIOUS:
         return Statement(drifts, Verdict.UNKNOWN)
     return Statement(drifts, Verdict.SLIGHT if change < 1.0 else Verdict.DIFFERS)
@@ -82,34 +84,42 @@ def _of_conserved_slope(result: Drift, slope: Estimate) -> Statement:
 
 def of_temperatures(result: Temperatures) -> list[Statement]:
     """Whether temperatures are those of the thermostat, and the same for all species."""
-    found = [_against_target(species, mean, result.target) for species, mean in result.means.items()]
+    if result.target is None:
+        means = ", ".join(f"{_name(species)} = {_text(mean, 'K')}" for species, mean in result.means.items())
+        found = [Statement(f"{means}; no thermostat says what it should be.", Verdict.MEASURED)]
+    else:
+        found = [_against_target(species, mean, result.target) for species, mean in result.means.items()]
     if len(result.series) > 2:
         found.append(_equipartition(result))
     return found
 
 
-def _against_target(species: str, mean: Estimate, target: float | None) -> Statement:
-    name = "T" if species == ALL else f"T({species})"
-    if target is None:
-        return Statement(f"{name} = {mean.text('K')}; no thermostat says what it should be.", Verdict.MEASURED)
+def _name(species: str) -> str:
+    return "T" if species == ALL else f"T({species})"
+
+
+def _against_target(species: str, mean: Estimate, target: float) -> Statement:
+    found = f"{_name(species)} = {_text(mean, 'K')}"
     if mean.error is None:
-        return Statement(f"{name} = {mean.text('K')}; it should be {target:g} K.", Verdict.UNKNOWN)
+        return Statement(f"{found}; it should be {target:g} K.", Verdict.UNKNOWN)
     off = f"{_errors_off(mean, target)} {'above' if mean.value > target else 'below'}"
     if _is_zero(mean, target):
-        return Statement(f"{name} = {mean.text('K')} agrees with {target:g} K: {off}.", Verdict.AGREES)
-    return Statement(f"{name} = {mean.text('K')} is not {target:g} K: {off}.", Verdict.DIFFERS)
+        return Statement(f"{found} agrees with {target:g} K: {off}.", Verdict.AGREES)
+    return Statement(f"{found} is not {target:g} K: {off}.", Verdict.DIFFERS)
 
 
 def _equipartition(result: Temperatures) -> Statement:
     """From the series of differences: in a closed system, what one species has the others lack."""
     all_atoms = result.series[ALL]
     off = {species: statistics.mean(each - all_atoms) for species, each in result.series.items() if species != ALL}
-    listed = ", ".join(f"{species}: {mean.text('K')}" for species, mean in off.items())
+    listed = ", ".join(f"{species} by {_text(mean, 'K')}" for species, mean in off.items())
     if any(mean.error is not None and not _is_zero(mean) for mean in off.values()):
-        return Statement(f"Energy is not shared evenly. Above the mean of all atoms: {listed}.", Verdict.DIFFERS)
+        return Statement(f"Energy is not shared evenly: {listed} above the mean of all atoms.", Verdict.DIFFERS)
     if any(mean.error is None for mean in off.values()):
-        return Statement(f"How energy is shared is not known well. Above the mean: {listed}.", Verdict.UNKNOWN)
-    return Statement(f"Energy is shared evenly. Above the mean of all atoms: {listed}.", Verdict.AGREES)
+        return Statement(
+            f"Whether energy is shared evenly is not known: {listed} above the mean of all atoms.", Verdict.UNKNOWN
+        )
+    return Statement(f"Energy is shared evenly: {listed} above the mean of all atoms.", Verdict.AGREES)
 
 
 def of_motion(result: Motion) -> list[Statement]:
@@ -117,7 +127,7 @@ def of_motion(result: Motion) -> list[Statement]:
     moved = {} if result.displacements is None else result.displacements.diffusion
     found = [_of_diffusion(species, one, moved.get(species)) for species, one in result.spectra.diffusion.items()]
     for species, bands in result.spectra.bands.items():
-        seen = ", ".join(f"{name} at {at.text('cm⁻¹')}" for name, at in bands.items() if at is not None)
+        seen = ", ".join(f"{name} at {_text(at, 'cm⁻¹')}" for name, at in bands.items() if at is not None)
         if seen and species != ALL:
             found.append(Statement(f"Bands of {species}: {seen}.", Verdict.MEASURED))
     return found
@@ -125,10 +135,10 @@ def of_motion(result: Motion) -> list[Statement]:
 
 def _of_diffusion(species: str, spectral: Estimate, moved: Estimate | None) -> Statement:
     unit = "Å²/ps"
-    text = f"D({species}) = {spectral.text(unit)} from the spectrum at ω → 0"
+    text = f"D({species}) = {_text(spectral, unit)} from the spectrum at ω → 0"
     if moved is None:
         return Statement(f"{text}; no positions to compare it with.", Verdict.MEASURED)
-    text += f", {moved.text(unit)} from displacements"
+    text += f", {_text(moved, unit)} from displacements"
     margins = spectral.margin(), moved.margin()
     if margins[0] is None or margins[1] is None:
         return Statement(f"{text}.", Verdict.UNKNOWN)
@@ -143,7 +153,7 @@ def of_structure(result: Correlations, reference: Correlations | None) -> list[S
     :param reference: None if there is nothing to compare with
     """
     peaks = [
-        f"{key} at {function.peak.position.text('Å')}, {function.peak.height.text('high').strip()}"
+        f"{key} at {_text(function.peak.position, 'Å')}, {_text(function.peak.height, 'high').strip()}"
         for key, function in result.functions.items()
         if function.peak is not None
     ]
@@ -174,9 +184,14 @@ def _is_zero(estimate: Estimate, expected: float = 0.0) -> bool:
     return margin is not None and abs(estimate.value - expected) <= margin
 
 
+def _text(estimate: Estimate, unit: str) -> str:
+    """As `Estimate.text`, but briefer where there is no error: so many of these are in one sentence."""
+    return f"{estimate.value:.4g} ± ? {unit}" if estimate.error is None else estimate.text(unit)
+
+
 def _size(estimate: Estimate, unit: str) -> str:
     """Without the sign, which is in words."""
-    return Estimate(abs(estimate.value), estimate.error, estimate.freedom).text(unit)
+    return _text(Estimate(abs(estimate.value), estimate.error, estimate.freedom), unit)
 
 
 def _errors_off(estimate: Estimate, expected: float) -> str:

@@ -64,7 +64,7 @@ _FOOTNOTE = (
     "± is one standard error, which accounts for the correlation of successive values. “As expected” means that what "
     "is expected lies in the 95 % interval: one of twenty right values does not. “Slightly off” is a drift that can be "
     "seen, but over the run is less than the fluctuations of the kinetic energy. “Too short” means that the run is too "
-    "short to know the error. Open symbols in pictures have no error bar."
+    "short to know the error, ± ?. Open symbols in pictures have no error bar."
 )
 
 
@@ -118,9 +118,10 @@ def _overview(names: Sequence[str], answers: Sequence[Answers]) -> str:
 
 def _section(answers: Answers, folder: Path) -> str:
     question = answers.question
+    asks, _, finds = question.help.partition("? ")
     parts = [
         f'<section id="{question.name}"><h2>{question.name.capitalize()}</h2>',
-        f'<p class="lead">{escape(question.help[0].upper() + question.help[1:])}.</p>',
+        f'<p class="lead">{escape(asks.capitalize())}? {escape(finds.capitalize())}.</p>',
     ]
     for answer in answers.found:
         items = (

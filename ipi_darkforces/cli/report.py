@@ -67,9 +67,6 @@ def run(args: argparse.Namespace) -> int:
     failed = False
     for path in args.run:
         failed |= not _ask(path, args, answers, notices)
-    for each in answers:
-        for name, reason in each.missing.items():
-            logger.warning("%s: no %s: %s", name, each.question.name, reason)
     if not any(each.found for each in answers):
         raise DarkforcesError("nothing could be found out about any run, so there is no report")
     _write(args.output, answers, list(notices), args)
@@ -128,6 +125,7 @@ def _answer(answers: Answers, simulation: Run, selection: Selection, args: argpa
         answers.found.append(answers.question.measure(simulation, selection, args))
     except DarkforcesError as error:
         answers.missing[simulation.name] = str(error)
+        logger.warning("%s: no %s: %s", simulation.name, answers.question.name, error)
         return False
     return True
 

@@ -1,0 +1,111 @@
+"""Sentences about answers that are known."""
+
+import numpy as np
+import pytest
+
+from ipi_darkforces.analysis import statements
+from ipi_darkforces.analysis.drift import Drift
+from ipi_darkforces.analysis.remembered import Remembered
+from ipi_darkforces.analysis.statements import Verdict
+from ipi_darkforces.analysis.statistics import Estimate
+from ipi_darkforces.analysis.structure import Correlations, Function, Peak
+from ipi_darkforces.analysis.temperatures import Temperatures
+from ipi_darkforces.analysis.trajectory import Frame
+
+TIME = 0.001 * np.arange(2000)
+
+
+def drift(kelvin, conserved):
+    """A run whose kinetic energy fluctuates by 1 meV/atom."""
+    return Drift("run", 64, TIME, kelvin, TIME, conserved, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("kelvin", "conserved", "verdicts", "words"),
+    [
+        (0.0, 0.0, [Verdict.AGREES, Verdict.AGREES], "No drift of the conserved quantity is seen"),
+        (0.0, -0.1, [Verdict.AGREES, Verdict.SLIGHT], "The conserved quantity falls by 0.10"),
+        (100.0, 50.0, [Verdict.DIFFERS, Verdict.DIFFERS], "that is 100 times the standard deviation of the kinetic"),
+    ],
+)
+def test_drift_in_words(kelvin, conserved, verdicts, words):
+    noise = np.random.default_rng(0).normal(size=(2, 2000))
+    found = statements.of_drift(drift(300 + kelvin * TIME + 3.0 * noise[0], conserved * TIME + 0.01 * noise[1]))
+    assert [each.verdict for each in found] == verdicts
+    assert words in found[1].text
+
+
+def test_heating_that_is_no_straight_line_is_heating():
+    noise = np.random.default_rng(1).normal(size=(2, 2000))
+    found = statements.of_drift(drift(300 + 100 * TIME**3 + noise[0], 40 * TIME**3 + 0.01 * noise[1]))
+    assert [each.verdict for each in found] == [Verdict.DIFFERS, Verdict.DIFFERS]
+    assert "± ?" in found[0].text
+
+
+def test_short_runs_are_not_judged():
+    result = drift(300 + np.random.default_rng(2).normal(size=2000).cumsum(), np.zeros(2000))
+    assert statements.of_drift(result)[0].verdict is Verdict.UNKNOWN
+
+
+def test_temperatures_in_words():
+    noise = np.random.default_rng(3).normal(size=(2, 2000))
+    series = {"O": 310.0 + noise[0], "H": 295.0 + noise[1]}
+    series = {"all": (series["O"] + 2 * series["H"]) / 3, **series}
+    found = statements.of_temperatures(Temperatures("run", "properties", 300.0, TIME, series))
+    assert [each.verdict for each in found] == [Verdict.AGREES] + 3 * [Verdict.DIFFERS]
+    assert found[1].text.startswith("T(O) = 31")
+    assert "is not 300 K" in found[1].text
+    assert "not shared evenly" in found[3].text
+    # Without a target, what the species have of it can still be wrong.
+    found = statements.of_temperatures(Temperatures("run", "properties", None, TIME, series))
+    assert [each.verdict for each in found] == [Verdict.MEASURED, Verdict.DIFFERS]
+    even = dict.fromkeys(("all", "O", "H"), 300.0 + noise[0])
+    found = statements.of_temperatures(Temperatures("run", "properties", 300.0, TIME, even))
+    assert [each.verdict for each in found] == 4 * [Verdict.AGREES]
+
+
+def correlations(name, shift):
+    rng = np.random.default_rng(4)
+    values, errors = 1.0 + 0.1 * rng.normal(size=200) + shift, np.full(200, 0.1)
+    peak = Peak(Estimate(2.75, 0.01), Estimate(3.0, None))
+    return Correlations(name, 0.05 * np.arange(200), {"g_OO": Function(values, errors, peak)}, {}, 100, ())
+
+
+def test_structure_in_words():
+    (alone,) = statements.of_structure(correlations("one", 0.0), None)
+    assert alone.text == "First peaks: g_OO at 2.750 ± 0.010 Å, 3 ± ? high."
+    same = statements.of_structure(correlations("one", 0.05), correlations("other", 0.0))[1]
+    assert same.verdict is Verdict.AGREES
+    assert "g_OO agrees with that of other" in same.text
+    other = statements.of_structure(correlations("one", 0.5), correlations("other", 0.0))[1]
+    assert other.verdict is Verdict.DIFFERS
+
+
+class Counted:
+    """A source that knows how often it was read."""
+
+    def __init__(self):
+        self.times = 0
+
+    def frames(self, progress, notice):
+        self.times += 1
+        notice("damaged")
+        for i in range(10):
+            yield Frame(float(i), np.full((2, 3), float(i)), np.zeros((3, 3)), f"line {i}")
+
+
+@pytest.mark.parametrize(("largest", "times"), [(480, 1), (479, 3)])
+def test_frames_are_read_once_if_they_fit_into_memory(largest, times):
+    source, told = Counted(), []
+    remembered = Remembered(source, largest)
+    for _ in range(3):
+        assert [frame.time for frame in remembered.frames(None, told.append)] == list(range(10))
+    assert source.times == len(told) == times
+
+
+def test_what_was_not_read_to_the_end_is_read_again():
+    source = Counted()
+    remembered = Remembered(source)
+    next(remembered.frames(None, print))
+    assert len(list(remembered.frames(None, print))) == 10
+    assert source.times == 2
