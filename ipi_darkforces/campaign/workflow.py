@@ -52,7 +52,12 @@ def run(folder: CampaignFolder, jobs: int, options: str, watch: Callable[[], Non
     log = folder.log("snakemake")
     with log.open("w") as stream:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_hear_interrupts,
         )
         try:
             with interruptible():
@@ -71,6 +76,11 @@ def run(folder: CampaignFolder, jobs: int, options: str, watch: Callable[[], Non
 def cores() -> int:
     """That we may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _hear_interrupts() -> None:
+    """What a shell starts in the background is deaf to them, and so would be all that we start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _stop(process: subprocess.Popen) -> None:

@@ -89,9 +89,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _simulate(campaign: Campaign, folder: CampaignFolder, args: argparse.Namespace) -> bool:
     """Run what is missing; whether it was let to its end."""
-    total = sum(simulation.time for simulation in campaign.simulations)
+    # A bit more, lest rounding takes the bar beyond its end.
+    total = (1.0 + 1e-9) * sum(simulation.time for simulation in campaign.simulations)
     with tqdm(
-        total=round(total, 3),
+        total=total,
         desc=campaign.name,
         mininterval=0.1 if sys.stderr.isatty() else 30.0,
         bar_format="{desc}: {percentage:3.0f}% |{bar}| {n:.3g}/{total:.3g} ps, {remaining} left{postfix}",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-import re
-import signal
 import subprocess
 import sys
 import time
@@ -13,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from ipi_darkforces.cli import campaign as cli
+from ipi_darkforces.errors import DarkforcesError
+
 pytest.importorskip("snakemake")
 INPUTS = Path(__file__).parents[2] / "inputs"
-COMMAND = [sys.executable, "-m", "ipi_darkforces.cli.main", "campaign"]
 
 
 def campaign(path: Path, **changes: str) -> Path:
@@ -27,8 +28,12 @@ def campaign(path: Path, **changes: str) -> Path:
     return path
 
 
-def darkforces(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=240)
+def darkforces(*arguments: object) -> int:
+    """The command, in this process."""
+    parser = argparse.ArgumentParser()
+    cli.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["campaign", *map(str, arguments)])
+    return args.command(args)
 
 
 def state(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -50,17 +55,17 @@ def stopped_and_finished(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("campaign")
     path = campaign(folder / "tiny.yaml")
     runs = folder / "tiny" / "runs"
-    with subprocess.Popen([*COMMAND, str(path), "--jobs", "1"], cwd=folder, stderr=subprocess.DEVNULL) as process:
+    command = [sys.executable, "-m", "ipi_darkforces.cli.main", "campaign", path, "--jobs", "1"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) as process:
         try:
             wait_for(lambda: list(runs.glob("*/ended.json")) and len(list(runs.glob("*/*.progress"))) == 2)
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
         assert process.wait(60) == 130
     ended = list(runs.glob("*/ended.json"))
     before = state(folder / "tiny")
     assert len(ended) == 1
-    done = darkforces(path, "--jobs", "1", folder=folder)
-    assert done.returncode == 0, done.stderr
+    assert darkforces(path, "--output", folder / "tiny") == 0
     assert len(list(runs.glob("*/ended.json"))) == 2
     first = ended[0].parent.name
     after = state(folder / "tiny")
@@ -95,8 +100,7 @@ def test_its_document(stopped_and_finished):
 
 def test_the_same_command_again_runs_nothing(stopped_and_finished):
     before = state(stopped_and_finished / "tiny")
-    done = darkforces("tiny.yaml", folder=stopped_and_finished)
-    assert done.returncode == 0, done.stderr
+    assert darkforces(stopped_and_finished / "tiny.yaml", "--output", stopped_and_finished / "tiny") == 0
     assert state(stopped_and_finished / "tiny") == before
 
 
@@ -106,26 +110,53 @@ def test_the_same_command_again_runs_nothing(stopped_and_finished):
         ({"temperature": "310"}, [], "holds a campaign with temperature_K 300.0, not 310.0; choose another --output"),
         ({}, ["--model", "pet-mm"], "did you mean 'pet-m'"),
         ({"forces": "conservative"}, ["--model", "pet-nc"], "component 'conservative' cannot be served"),
-        ({}, ["--document", "tiny.yaml"], "was not written by darkforces campaign"),
-        ({}, ["--output", "."], "is no folder of a campaign and not empty"),
+        ({}, ["--document", "{yaml}"], "was not written by darkforces campaign"),
+        ({}, ["--output", "{folder}"], "is no folder of a campaign and not empty"),
         ({}, ["--snakemake=--no-such-option"], "Snakemake failed: .*no-such-option"),
     ],
 )
 def test_what_cannot_be_is_one_line(stopped_and_finished, changes, options, message, tmp_path):
     before = state(stopped_and_finished / "tiny")
     path = campaign(tmp_path / "tiny.yaml", **changes)
-    done = darkforces(path, "--output", stopped_and_finished / "tiny", *options, folder=stopped_and_finished)
-    assert done.returncode == 1
-    assert re.search(f"^darkforces: error: .*{message}", done.stderr, re.MULTILINE), done.stderr
-    assert "Traceback" not in done.stderr
+    # Of an option that is there twice, the later one counts.
+    options = [str(option).format(folder=tmp_path, yaml=path) for option in options]
+    with pytest.raises(DarkforcesError, match=message) as caught:
+        darkforces(path, "--output", stopped_and_finished / "tiny", *options)
+    assert "\n" not in str(caught.value)
     assert state(stopped_and_finished / "tiny") == before
+
+
+def test_more_time_goes_on_from_the_end(stopped_and_finished, tmp_path):
+    output = stopped_and_finished / "tiny"
+    before = {path.name: path.read_text() for path in output.glob("runs/*/*.out")}
+    assert darkforces(campaign(tmp_path / "tiny.yaml", time="0.034"), "--output", output) == 0
+    ended = [json.loads(path.read_text()) for path in output.glob("runs/*/ended.json")]
+    assert [each["picoseconds"] for each in ended] == pytest.approx([0.034, 0.034])
+    for path in output.glob("runs/*/*.out"):
+        assert path.read_text().startswith(before[path.name].rstrip())
+        assert float(path.read_text().splitlines()[-1].split()[0]) == 68
+
+
+def test_what_fails_is_named_and_the_rest_is_written_down(tmp_path, capsys):
+    """The folder of one of the simulations is in the way."""
+    path = campaign(tmp_path / "tiny.yaml", time="0.002")
+    assert darkforces(path, "--output", tmp_path / "out", "--snakemake=--dry-run") == 1
+    (tmp_path / "out" / "runs" / "pet-m-nve-direct-seed2").mkdir(exist_ok=True)
+    (tmp_path / "out" / "runs" / "pet-m-nve-direct-seed2" / "thesis.tex").write_text("important")
+    assert darkforces(path, "--output", tmp_path / "out") == 1
+    assert (
+        "error: simulation pet-m-nve-direct-seed2: 'runs/pet-m-nve-direct-seed2' is no folder"
+        in capsys.readouterr().err
+    )
+    text = (tmp_path / "out" / "results.md").read_text()
+    assert "1 of 2 simulations" in text
+    assert "- pet-m-nve-direct-seed2: 'runs/pet-m-nve-direct-seed2' is no folder of a run" in text
 
 
 def test_an_explosion_is_a_result(tmp_path):
     """O-H bonds do not survive steps of 4 fs."""
     path = campaign(tmp_path / "far.yaml", time="1", timestep="4", seeds="1", forces="conservative")
-    done = darkforces(path, "--document", tmp_path / "docs.md", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert darkforces(path, "--output", tmp_path / "far", "--document", tmp_path / "docs.md") == 0
     [ended] = [json.loads(p.read_text()) for p in (tmp_path / "far").glob("runs/*/ended.json")]
     assert ended["unstable"]
     assert 0.0 < ended["picoseconds"] < 0.5
