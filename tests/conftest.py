@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from ipi_darkforces.forces import ForceModel, Structure, load_model
+from ipi_darkforces.forces import ForceModel, Structure
 from ipi_darkforces.forces.export import exported
 from ipi_darkforces.forces.metatomic import MetatomicModel
 from ipi_darkforces.forces.zoo import ZOO
@@ -35,12 +35,12 @@ def pet_file() -> Path:
 
 
 @pytest.fixture(scope="session")
-def pet_file_float64(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pet_file_float64(pet_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled model in double precision, as a file that other programs can load too."""
     path = tmp_path_factory.mktemp("models") / "pet-float64.pt"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        load_model("pet-m", dtype="float64")._model.save(path)
+        MetatomicModel(pet_file, dtype="float64")._model.save(path)
     return path
 
 

@@ -132,7 +132,7 @@ def serve(args: argparse.Namespace) -> None:
     if args.input and not forcefields:
         raise DarkforcesError(f"'{args.input}' has no <ffsocket>: there is nothing to serve")
     places = _places(args, forcefields)
-    model = load_model(args.model, args.device, args.dtype, args.variant, not args.keep_net_force)
+    model = load_model(args.model, args.device, args.dtype, args.variant, not args.keep_net_force, args.backend)
     _check(settings, forcefields, model)
     split = Split(model)
     try:

@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
     """Judge the model."""
     picture = picture_path(args, "parity", args.data)
     references = _read(args)
-    model = load_model(args.model, args.device, args.dtype, args.variant)
+    model = load_model(args.model, args.device, args.dtype, args.variant, backend=args.backend)
     with tqdm(desc=Path(args.model).name, disable=None, leave=False, unit="evaluation") as bar:  # None: if a terminal
 
         def show(done: int, total: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from ..errors import DarkforcesError
+from ..forces.zoo import BACKENDS
 
 MODEL_HELP = (
     "a name from `darkforces models` (pet-m, pet-c, pet-nc, or one of your own), or the path of a metatrain "
@@ -39,6 +40,12 @@ def add_evaluation_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--variant", metavar="NAME", help="which head to use of a model that has several: pbe for energy/pbe"
+    )
+    group.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="metatomic: the exported model, even where there is a faster way, as for PET checkpoints on the CPU",
     )
 
 

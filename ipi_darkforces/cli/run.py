@@ -179,7 +179,7 @@ def _run_one(path: Path, output: Path, args: argparse.Namespace) -> Outcome:
     with _Bar(path.stem, simulation.n_atoms) as bar:
         outcome = run_simulation(
             simulation,
-            ModelChoice(model, args.device, args.dtype, args.variant),
+            ModelChoice(model, args.device, args.dtype, args.variant, args.backend),
             output,
             _steps(simulation, args),
             args.in_process,

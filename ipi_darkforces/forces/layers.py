@@ -33,15 +33,15 @@ class Linear:
         return cls(module.weight, module.bias)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """y."""
+        """The result for x."""
         return _Linear.apply(x, None, self)
 
     def plus(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
-        """y + residual."""
+        """With something added."""
         return _Linear.apply(x, residual, self)
 
     def silu(self, x: torch.Tensor) -> torch.Tensor:
-        """y / (1 + exp(-y))."""
+        """With y / (1 + exp(-y)) for y."""
         return _SiLU.apply(x, self)
 
 
@@ -58,7 +58,7 @@ class SwiGLU:
         self.gate = Linear(gates, gate_bias)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """y."""
+        """The result for x."""
         return _SwiGLU.apply(x, self)
 
 
@@ -189,7 +189,7 @@ def _product(
     add: torch.Tensor | None = None,
     times: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """x Wᵀ + b, then at most one of: a function of it, the sum with or the product by something."""
+    """The product x Wᵀ + b, then at most one of: a function of it, a sum with something, a product by something."""
     if x.dtype == torch.float32 and x.device.type == "cpu" and len(x) and _has_onednn():
         multiply = torch.ops.mkldnn._linear_pointwise
         if add is not None:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ..errors import DarkforcesError, one_line
-from .export import quiet
+from .export import is_checkpoint, quiet
 from .layers import Packing
 from .metatomic import DTYPES, pick_outputs
 from .model import ForceModel, Need
@@ -26,7 +26,6 @@ from .pet_network import Graph, PetNetwork
 from .result import Forces
 from .structure import Structure
 from .verlet import Pairs, VerletLists
-
 
 # What each kind of output is measured in here, and for what it is predicted, with which shape.
 _UNITS = {
@@ -39,7 +38,7 @@ _KINDS = [("system", [[1]]), ("atom", [[3, 1]]), ("system", [[3, 3, 1]])]
 
 
 class UnsupportedModelError(Exception):
-    """This is no PET model, or one with parts that are not implemented here."""
+    """Not a PET model, or one with parts that are not implemented here."""
 
 
 class PetModel(ForceModel):
@@ -51,9 +50,8 @@ class PetModel(ForceModel):
     :param variant: see `MetatomicModel`
     :param withhold: what the model shall not provide although it could
     :param remove_net_force: see `ForceModel`
-    :raises UnsupportedModelError: if it is no PET model or has parts that are not implemented here
-    :raises DarkforcesError: if the file is no checkpoint, has no energy, the variant does not exist or the dtype is
-        unknown
+    :raises UnsupportedModelError: if it is no checkpoint of a PET model or has parts that are not implemented here
+    :raises DarkforcesError: if it has no energy, the variant does not exist or the dtype is unknown
     """
 
     def __init__(
@@ -83,6 +81,11 @@ class PetModel(ForceModel):
         if outputs.direct is not None:
             provides |= Need.DIRECT
         super().__init__(name, provides & ~withhold, frozenset(model.atomic_types), remove_net_force)
+
+    @property
+    def epsilon(self) -> float:
+        """Relative rounding error of the network's precision."""
+        return torch.finfo(self._dtype).eps
 
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
         batch = _Batch(structures, [self._lists.pairs(structure) for structure in structures], self._elements)
@@ -210,6 +213,8 @@ def _constants(model: Any, output: str) -> _Constants:
 
 def _read(path: Path) -> Any:
     """The model as metatrain makes it."""
+    if not is_checkpoint(path):  # a file can hold code, and none is run before its name has been checked
+        raise UnsupportedModelError("it is not a metatrain checkpoint")
     try:
         with quiet():
             from metatrain.utils.io import model_from_checkpoint
@@ -222,6 +227,10 @@ def _read(path: Path) -> Any:
         raise
     except Exception as error:  # metatrain and torch raise many kinds, with many lines
         raise UnsupportedModelError(one_line(error)) from error
+    if model.num_neighbors_adaptive is not None:
+        raise UnsupportedModelError("it has adaptive cutoffs")
+    if model.system_conditioning is not None:
+        raise UnsupportedModelError("it asks for charges and spins")
     if model.long_range:
         raise UnsupportedModelError("it has long-range features")
     if len(model.additive_models) > 1:

@@ -44,14 +44,12 @@ class Graph:
 class PetNetwork:
     """The network of a PET model.
 
-    :param backend: metatrain's `PETBackend`, in the precision in which it is to be evaluated
+    :param backend: metatrain's `PETBackend`, without adaptive cutoffs or charges, in the precision in which it is to be
+        evaluated
     :param outputs: names of the outputs that may be asked for
-    :raises NotImplementedError: if it has parts that are not known here
     """
 
     def __init__(self, backend: Any, outputs: Sequence[str]):
-        if backend.num_neighbors_adaptive is not None or backend.system_conditioning is not None:
-            raise NotImplementedError("adaptive cutoffs and charges")
         self.cutoff = backend.cutoff
         self._width = backend.cutoff_width
         self._switch = {"bump": _bump, "cosine": _cosine}[backend.cutoff_function.lower()]

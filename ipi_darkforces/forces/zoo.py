@@ -24,6 +24,7 @@ from .model import ForceModel, Need
 from .split import Split
 
 _WEIGHTS = Path(str(files(__package__) / "weights"))
+BACKENDS = ("auto", "metatomic")
 _SUFFIXES = (".ckpt", ".pt")  # what ends like this is a path
 log = logging.getLogger(__name__)
 
@@ -126,10 +127,12 @@ def load_model(
     dtype: str | None = None,
     variant: str | None = None,
     remove_net_force: bool = True,
+    backend: str = "auto",
 ) -> ForceModel:
     """A model by its name, or by the path of a metatrain checkpoint or of an exported metatomic model.
 
-    A checkpoint is exported when it is first used, into a cache; see `exported`. It may hold any code, as an exported
+    Checkpoints of PET models are evaluated on CPUs by `PetModel`. Others, and those that it does not support, are
+    exported when they are first used, into a cache; see `exported`. A checkpoint may hold any code, as an exported
     model may: load those that you trust.
 
     :param name: ``pet-m``, ``path/to/model.ckpt`` or ``path/to/model.pt``
@@ -138,26 +141,39 @@ def load_model(
         is faster, double precision is for tests and for checks of energy conservation
     :param variant: the head to use of a model that has several
     :param remove_net_force: see `ForceModel`
+    :param backend: ``metatomic`` for the exported model even where there is a faster way, ``auto`` for the fastest
     :raises DarkforcesError: if there is no such model or it cannot be loaded
     """
+    if backend not in BACKENDS:
+        raise DarkforcesError(f"backend '{backend}' is not known: expected {' or '.join(BACKENDS)}")
     entry = all_models().get(name)
     if entry is None and not (Path(name).suffix or "/" in name or os.path.exists(name)):
         raise _no_such_name(name)
     if name in ZOO and name in _own_models():
         log.warning("'%s' is the bundled model; rename your own one in %s to use it", name, user_directory())
+    if entry is None and _is_given_as_checkpoint(name):
+        entry = ZooEntry(Path(name))
     # Not before it is needed: torch takes seconds to import, and who asks for help or misspells a name need not wait.
     from .metatomic import MetatomicModel
 
-    if entry is not None:
-        return MetatomicModel(exported(entry.path), name, device, dtype, variant, entry.withhold, remove_net_force)
-    path = exported(Path(name)) if _is_given_as_checkpoint(name) else name
-    return MetatomicModel(path, name, device, dtype, variant, remove_net_force=remove_net_force)
+    if entry is None:
+        return MetatomicModel(name, name, device, dtype, variant, remove_net_force=remove_net_force)
+    if backend == "auto" and device == "cpu":
+        from .pet import PetModel, UnsupportedModelError
+
+        try:
+            return PetModel(entry.path, name, dtype, variant, entry.withhold, remove_net_force)
+        except UnsupportedModelError as reason:
+            log.info("model '%s' is evaluated through metatomic: %s", name, reason)
+    return MetatomicModel(exported(entry.path), name, device, dtype, variant, entry.withhold, remove_net_force)
 
 
 @cache
-def shared_split(model: str, device: str = "cpu", dtype: str | None = None, variant: str | None = None) -> Split:
+def shared_split(
+    model: str, device: str = "cpu", dtype: str | None = None, variant: str | None = None, backend: str = "auto"
+) -> Split:
     """One model per process, shared by all force components that ask for the same one; see `load_model`."""
-    return Split(load_model(model, device, dtype, variant))
+    return Split(load_model(model, device, dtype, variant, backend=backend))
 
 
 def _card_path(checkpoint: Path) -> Path:

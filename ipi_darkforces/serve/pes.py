@@ -36,6 +36,7 @@ class DarkforcesDriver(Dummy_driver):
     :param device: cpu, cuda or cuda:1
     :param dtype: float32 or float64; default: that of the model
     :param variant: which head to use of a model that has several
+    :param backend: metatomic for the exported model even where there is a faster way
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class DarkforcesDriver(Dummy_driver):
         device: str = "cpu",
         dtype: str | None = None,
         variant: str | None = None,
+        backend: str = "auto",
         verbosity: Any = None,  # given by i-PI
         verbose: bool = False,
         **settings: str,
@@ -52,7 +54,7 @@ class DarkforcesDriver(Dummy_driver):
         if args:
             raise SystemExit(f"{ERROR}'{args[0]}' has no name: expected key=value")
         try:
-            self._split = shared_split(model, device, dtype, variant)
+            self._split = shared_split(model, device, dtype, variant, backend)
             self._role = Settings.parsed(settings, "the parameters of the forcefield").resolved(self._split.model)
         except DarkforcesError as error:
             raise SystemExit(f"{ERROR}{error}") from error

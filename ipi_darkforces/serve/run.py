@@ -37,6 +37,7 @@ class ModelChoice:
     device: str = "cpu"
     dtype: str | None = None
     variant: str | None = None
+    backend: str = "auto"
 
     def said(self) -> dict[str, str]:
         """What was said, by name."""
@@ -44,7 +45,7 @@ class ModelChoice:
 
     def deciding(self) -> dict[str, str]:
         """What of it decides the forces."""
-        return {key: value for key, value in self.said().items() if key != "device"}
+        return {key: value for key, value in self.said().items() if key not in ("device", "backend")}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch
 from ipi.pes.metatomic import MetatomicDriver
 from ipi.utils.units import unit_to_internal
 from toy_models import CUTOFF, STRESS, ConstantModule, export_toy
+from waters import TRICLINIC, VACUUM, few_waters, strained, water_like
 
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces import ForceModel, Forces, Need, Structure
@@ -23,8 +24,6 @@ from ipi_darkforces.serve.units import reply_to_ipi, structure_from_ipi
 BOTH = Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT | Need.VIRIAL
 CONSERVATIVE = Need.ENERGY | Need.CONSERVATIVE | Need.VIRIAL
 DIRECT = Need.ENERGY | Need.DIRECT | Need.VIRIAL
-VACUUM = np.zeros((3, 3))
-MOLECULE = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
 
 
 @pytest.fixture(scope="module")
@@ -45,19 +44,6 @@ def raw_single(pet_file: Path) -> ForceModel:
     return MetatomicModel(pet_file, remove_net_force=False)
 
 
-def few_waters(cell: np.ndarray, n_molecules: int = 8) -> Structure:
-    """Molecules on a grid, each turned at random, so that there are no symmetries."""
-    random = np.random.default_rng(5)
-    places = np.array(list(np.ndindex(2, 2, 2)))[:n_molecules] * 3.1
-    turned = [MOLECULE @ np.linalg.qr(random.normal(size=(3, 3)))[0] + place for place in places]
-    return Structure(np.array([8, 1, 1] * n_molecules, np.int32), np.concatenate(turned), cell)
-
-
-def water_like(water: Structure, **changes: np.ndarray) -> Structure:
-    return Structure(**{"species": water.species, "positions": water.positions, "cell": water.cell, **changes})
-
-
-TRICLINIC = np.array([[7.0, 0.0, 0.0], [1.5, 6.8, 0.0], [-2.0, 1.0, 7.2]])
 STRUCTURES: dict[str, Callable[[Structure], Structure]] = {
     "liquid": lambda water: water,
     "triclinic": lambda water: few_waters(TRICLINIC),
@@ -149,10 +135,6 @@ def displaced(structure: Structure, atom: int, axis: int, by: float) -> Structur
     positions = structure.positions.copy()
     positions[atom, axis] += by
     return water_like(structure, positions=positions)
-
-
-def strained(structure: Structure, strain: np.ndarray) -> Structure:
-    return water_like(structure, positions=structure.positions @ strain, cell=structure.cell @ strain)
 
 
 def energy(model: ForceModel, structure: Structure) -> float:

@@ -64,7 +64,7 @@ def main() -> None:
     """Make them all."""
     with tempfile.TemporaryDirectory() as scratch:
         model = Path(scratch) / "pet-m-float64.pt"
-        load_model("pet-m", dtype="float64")._model.save(model)
+        load_model("pet-m", dtype="float64", backend="metatomic")._model.save(model)
         for name in NAMES:
             run = run_with_ipi_alone(name, model, Path(scratch) / name)
             np.savez_compressed(HERE / f"{name}.npz", **run)
