@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from .. import __version__
-from . import analyze, campaign, entry, evaluate, models, run
+from . import analyze, campaign, entry, evaluate, jacobian, models, run, work
 
 DESCRIPTION = """\
 Direct machine-learned forces for i-PI, without paying for them with wrong physics.
@@ -16,6 +16,8 @@ Direct machine-learned forces for i-PI, without paying for them with wrong physi
     darkforces campaign inputs/campaigns/quick.yaml
     darkforces analyze drift nve-mts4
     darkforces evaluate my-model.pt val.xyz
+    darkforces jacobian my-model.pt water.xyz
+    darkforces work my-model.pt water.xyz
     darkforces models
 """
 
@@ -31,6 +33,8 @@ def main() -> None:
     campaign.add_parser(commands)
     analyze.add_parser(commands)
     evaluate.add_parser(commands)
+    jacobian.add_parser(commands)
+    work.add_parser(commands)
     models.add_parser(commands)
     args = parser.parse_args(analyze.with_question(sys.argv[1:]))
     sys.exit(entry.run(lambda: args.command(args)))

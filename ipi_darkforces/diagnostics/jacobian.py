@@ -42,6 +42,7 @@ class Shell:
 
     :param nearest: Å
     :param furthest: Å
+    :param distance: Å, the mean
     :param pairs: how many, each counted once
     :param total: ‖J‖_ij, eV/Å²
     :param antisymmetric: ‖J_anti,ij‖, eV/Å²
@@ -49,6 +50,7 @@ class Shell:
 
     nearest: float
     furthest: float
+    distance: float
     pairs: int
     total: float
     antisymmetric: float
@@ -63,6 +65,7 @@ class Shell:
         return {
             "nearest_angstrom": self.nearest,
             "furthest_angstrom": self.furthest,
+            "mean_distance_angstrom": self.distance,
             "pairs": self.pairs,
             "total_eV_per_angstrom2": self.total,
             "antisymmetric_eV_per_angstrom2": self.antisymmetric,
@@ -119,20 +122,25 @@ class Asymmetry:
         }
 
     def shells(self, width: float = 1.0) -> list[Shell]:
-        """Against distance: first each atom with itself, then pairs of atoms, ``width`` Å at a time."""
+        """Against distance: first each atom with itself, then pairs of atoms, ``width`` Å at a time.
+
+        The middles of shells are multiples of the width, so that bonds to hydrogen, of about 1 Å, are in one.
+        """
         upper = np.triu_indices(len(self.species))
         distances, total, antisymmetric = (a[upper] for a in (self.distances, self.total, self.antisymmetric))
         own = upper[0] == upper[1]
-        number = np.where(own, -1, np.floor(distances / width).astype(int))
+        number = np.where(own, -1, np.floor(distances / width + 0.5).astype(int))
         return [
             Shell(
-                max(0.0, n * width),
-                (n + 1) * width,
-                int(np.sum(number == n)),
-                float(np.sqrt(np.mean(total[number == n] ** 2))),
-                float(np.sqrt(np.mean(antisymmetric[number == n] ** 2))),
+                max(0.0, (n - 0.5) * width),
+                max(0.0, (n + 0.5) * width),
+                float(np.mean(distances[inside])),
+                int(np.sum(inside)),
+                float(np.sqrt(np.mean(total[inside] ** 2))),
+                float(np.sqrt(np.mean(antisymmetric[inside] ** 2))),
             )
             for n in np.unique(number).tolist()
+            for inside in [number == n]
         ]
 
     def as_json(self) -> dict[str, object]:
@@ -188,7 +196,7 @@ def jacobian_at(model: ForceModel, structure: Structure, name: str, kind: Need) 
     :raises DarkforcesError: if the model lacks these forces or does not know an element, or if there is but one atom
     """
     if len(structure.species) < 2:
-        raise DarkforcesError(f"{name} has one atom: expected at least two, as a single one has no net force")
+        raise DarkforcesError(f"{name} has one atom: expected at least two that act on each other")
     try:
         return model.jacobian(structure, kind)
     except DarkforcesError as error:

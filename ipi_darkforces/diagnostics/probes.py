@@ -112,8 +112,8 @@ def estimate(
     jacobian = jacobian_at(model, structure, name, kind)
     if not isinstance(jacobian, DerivedJacobian):
         raise DarkforcesError(
-            f"model '{model.name}' cannot be differentiated, and from finite differences there is no Jᵀ v to estimate λ "
-            "with; leave --error away for all of J"
+            f"model '{model.name}' cannot be differentiated, and finite differences give no Jᵀ v to estimate λ with; "
+            "leave --error away for all of J"
         )
     random = np.random.default_rng(seed)
     total, antisymmetric = [], []

@@ -1,0 +1,198 @@
+"""``darkforces jacobian``: how non-conservative are a model's forces? The asymmetry of their Jacobian."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from ..diagnostics import jacobian, probes
+from ..diagnostics.jacobian import Asymmetry
+from ..diagnostics.jacobian_picture import draw_asymmetry
+from ..diagnostics.probes import EstimatedAsymmetry
+from ..diagnostics.structures import read_structures
+from ..errors import DarkforcesError
+from ..forces.model import Need
+from ..forces.structure import Structure, name_atoms
+from ..forces.zoo import load_model
+from .options import MODEL_HELP, add_evaluation_options, add_picture_options, picture_path
+
+if TYPE_CHECKING:
+    from ..forces.model import ForceModel
+
+DESCRIPTION = """\
+Says how far forces are from being the gradient of an energy: by the asymmetry of their Jacobian, the matrix of the
+derivatives of all forces with respect to all positions, at one or several structures. lambda is the norm of its
+antisymmetric part over that of the whole: 0 for conservative forces, 1 for those without any conservative part. Given
+for all of a structure, for elements and atoms, and for pairs of atoms against their distance, with a picture.
+"""
+
+EPILOG = """\
+examples
+  darkforces jacobian pet-m inputs/water.xyz
+      exactly, by automatic differentiation: half a minute for 192 atoms, longer with the square of their number; draws
+      jacobian-pet-m-water.png
+  darkforces jacobian my-model.pt large.xyz --error 0.05
+      estimated with random probes until the standard error is 5 % of lambda: seconds for 192 atoms, and for any number
+      of atoms no more than some tens of evaluations; without pairs and picture
+  darkforces jacobian my-model.pt water.xyz --forces conservative --dtype float64
+      a check: conservative forces have a lambda at the level of rounding, about 1e-7 in single precision and 1e-16 in
+      double
+
+reading the table
+  Direct forces are judged as they are served to i-PI: without their mean. To subtract it makes each atom feel all
+  others, at any distance, a little and at random: lambda is about 0.7 where there is nothing else. For scale, lambda
+  of bulk water is 0.004 for the PET-NC of the paper, 0.015 for ORB, 0.017 for EquiformerV2, 0.032 for a SOAP-BPNN
+  (section 4.3). The smaller the part of J that lambda belongs to, the less it says about a simulation: look at the
+  norms too. Norms are root mean squares over all pairs at that distance.
+"""
+
+_KINDS = {"direct": Need.DIRECT, "conservative": Need.CONSERVATIVE}
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "jacobian",
+        help="how non-conservative are a model's forces?",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument(
+        "structures",
+        metavar="STRUCTURE",
+        nargs="+",
+        type=Path,
+        help="files of structures, of which all are taken: extended XYZ, or anything else that ase reads",
+    )
+    add_evaluation_options(parser.add_argument_group("model"))
+    parser.add_argument(
+        "--forces", choices=list(_KINDS), default="direct", help="which ones to judge (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--error",
+        type=float,
+        metavar="FRACTION",
+        help="estimate lambda with random probes, until its standard error is this fraction of it: 0.05 for 5 %% "
+        "(default: exactly)",
+    )
+    add_picture_options(parser, "jacobian-MODEL-STRUCTURE.png")
+    parser.add_argument("--json", action="store_true", help="print all numbers for machines")
+    # Not the fastest implementation by default, but one that can be differentiated.
+    parser.set_defaults(command=run, backend="metatomic")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Judge the model."""
+    picture = _picture(args)
+    structures = _read(args.structures)
+    model = load_model(args.model, args.device, args.dtype, args.variant, backend=args.backend)
+    kind = _KINDS[args.forces]
+    _check_kind(model, kind)
+    if args.error is None:
+        asymmetries = _measure(model, structures, kind)
+        if picture is not None:
+            draw_asymmetry(asymmetries, f"{model.name}: {kind}", picture)
+        text = "\n\n".join(_table(asymmetry) for asymmetry in asymmetries)
+        results: list[dict[str, object]] = [asymmetry.as_json() for asymmetry in asymmetries]
+    else:
+        estimates = [_estimate(model, name, structure, kind, args.error) for name, structure in structures.items()]
+        text = "\n\n".join(_estimated_table(estimate) for estimate in estimates)
+        results = [estimate.as_json() for estimate in estimates]
+    if args.json:
+        summary = {"model": model.name, "forces": args.forces, "structures": results}
+        print(json.dumps({**summary, "picture": picture and str(picture)}))
+        return
+    print(f"{model.name}: {kind}{', as they are served, without their mean' if kind is Need.DIRECT else ''}\n\n{text}")
+    if picture is not None:
+        print(f"\npicture: {picture}")
+
+
+def _picture(args: argparse.Namespace) -> Path | None:
+    if args.error is None:
+        return picture_path(args, "jacobian", args.structures)
+    if not 0.0 < args.error < 1.0:
+        raise DarkforcesError(f"--error {args.error:g} is not a relative error: expected a number between 0 and 1")
+    if args.plot is not None:
+        raise DarkforcesError("--plot and --error contradict each other: the picture needs all of the Jacobian")
+    return None
+
+
+def _read(paths: list[Path]) -> dict[str, Structure]:
+    structures: dict[str, Structure] = {}
+    for path in paths:
+        for name, structure in read_structures(path).items():
+            structures[str(path.parent / name) if name in structures else name] = structure
+    return structures
+
+
+def _check_kind(model: ForceModel, kind: Need) -> None:
+    try:
+        model.check_need(kind)
+    except DarkforcesError as error:
+        other = next((name for name, need in _KINDS.items() if need in model.provides), None)
+        raise DarkforcesError(f"{error}{f'; to judge those, give --forces {other}' if other else ''}") from error
+
+
+def _measure(model: ForceModel, structures: dict[str, Structure], kind: Need) -> list[Asymmetry]:
+    asymmetries = []
+    for name, structure in structures.items():
+        with tqdm(desc=name, total=len(structure.species), disable=None, leave=False, unit="atom") as bar:
+
+            def show(done: int, bar: tqdm = bar) -> None:
+                bar.update(done - bar.n)
+
+            asymmetries.append(jacobian.measure(model, structure, name, kind, show))
+    return asymmetries
+
+
+def _estimate(model: ForceModel, name: str, structure: Structure, kind: Need, error: float) -> EstimatedAsymmetry:
+    with tqdm(desc=name, disable=None, leave=False, unit="probe") as bar:
+
+        def show(done: int, reached: float) -> None:
+            bar.set_postfix_str(f"error {100.0 * reached:.1f} %", refresh=False)
+            bar.update(done - bar.n)
+
+        return probes.estimate(model, structure, name, kind, error, show)
+
+
+def _table(asymmetry: Asymmetry) -> str:
+    lines = [
+        f"{asymmetry.name}: {len(asymmetry.species)} atoms",
+        f"  lambda  {asymmetry.value:.3g}{_remark(asymmetry)}",
+    ]
+    lines += [f"  {symbol:>6}  {value:.3g}" for symbol, value in asymmetry.elements.items()]
+    worst = np.array([np.argmax(asymmetry.atoms)])
+    lines += [f"  worst   {asymmetry.atoms[worst[0]]:.3g}, {name_atoms(worst, asymmetry.species)}", ""]
+    lines += [f"  {'r_ij, Å':>10} {'pairs':>7} {'norm':>10} {'antisym.':>10} {'lambda':>10}   norms in eV/Å²"]
+    for shell in asymmetry.shells():
+        where = "on site" if shell.furthest == 0.0 else f"{shell.nearest:.1f} to {shell.furthest:.1f}"
+        lines.append(
+            f"  {where:>10} {shell.pairs:>7} {shell.total:>10.3g} {shell.antisymmetric:>10.3g} {shell.asymmetry:>10.3g}"
+        )
+    return "\n".join(lines)
+
+
+def _estimated_table(estimate: EstimatedAsymmetry) -> str:
+    lines = [
+        f"{estimate.name}: {len(estimate.species)} atoms, {estimate.probes} random probes",
+        f"  lambda  {_with_error(estimate.value)}{_remark(estimate)}",
+    ]
+    lines += [f"  {symbol:>6}  {_with_error(value)}" for symbol, value in estimate.elements.items()]
+    return "\n".join(lines)
+
+
+def _with_error(estimate: probes.Estimate) -> str:
+    return f"{estimate.value:.3g} ± {estimate.error:.1g}"
+
+
+def _remark(asymmetry: Asymmetry | EstimatedAsymmetry) -> str:
+    if not asymmetry.is_rounding:
+        return ""
+    return f"  (rounding: derivatives are known to {asymmetry.precision:.0g}; the forces are conservative)"

@@ -1,0 +1,59 @@
+"""The picture of the work along a closed path (the paper's figure 4)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..analysis.pictures import tidy
+from .work import Loop
+
+_COLORS = {"conservative": "#2166ac", "direct": "#c4342d"}
+_LAST = 0.9  # where the second panel begins
+
+
+def draw_work(loop: Loop, path: Path) -> None:
+    """Cumulative work of both kinds of forces, along all of the path and its last part.
+
+    :param loop: the work
+    :param path: picture to write, in any format that matplotlib knows by its suffix
+    """
+    figure = Figure(figsize=(9.6, 3.8), layout="constrained")
+    whole, last = figure.subplots(1, 2, width_ratios=(3, 2))
+    end = loop.parameters >= _LAST
+    _draw(whole, loop, np.ones_like(end))
+    _draw(last, loop, end)
+    whole.set_ylabel("cumulative work / eV")
+    whole.legend(frameon=False)
+    whole.set_title(loop.model, loc="left", fontsize=10, fontweight="bold")
+    last.set_title("the last tenth", loc="left", fontsize=10)
+    last.set_ylabel("cumulative work / meV")
+    for kind, work in loop.works.items():
+        last.plot(1.0, 1000.0 * work.total, "o", color=_COLORS[kind], markersize=5, clip_on=False)
+        last.annotate(
+            f"{1000.0 * work.total:.1f} meV",
+            (1.0, 1000.0 * work.total),
+            xytext=(6, 0),
+            textcoords="offset points",
+            color=_COLORS[kind],
+            fontsize=9,
+            verticalalignment="center",
+            annotation_clip=False,
+        )
+    for axis in (whole, last):
+        axis.set_xlabel("part of the path")
+        axis.axhline(0.0, color="0.55", linewidth=0.8, zorder=1)
+        tidy(axis)
+    figure.savefig(path, dpi=200)
+
+
+def _draw(axis: Axes, loop: Loop, shown: np.ndarray) -> None:
+    """In eV, or in meV where only a part is shown."""
+    scale = 1.0 if shown.all() else 1000.0
+    for kind, work in loop.works.items():
+        values = scale * work.cumulative[shown]
+        style = "--" if kind == "conservative" else "-"
+        axis.plot(loop.parameters[shown], values, style, color=_COLORS[kind], linewidth=1.5, label=f"{kind} forces")
