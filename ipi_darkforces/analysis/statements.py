@@ -18,7 +18,7 @@ from .structure import Correlations, difference
 from .temperatures import ALL, Temperatures
 
 # A drift by more than these standard deviations of what drifts is there, whether or not its error is known.
-_OBVIOUS = 3.0
+_OBVIOUS = 5.0
 # Of a curve, one value in twenty is off by two standard errors by chance. Curves differ if one in ten is.
 _OFF = 0.1
 

@@ -29,7 +29,7 @@ def write_run(folder: Path, *, slope: float = 0.0, trajectories: bool = True) ->
     noise = rng.normal(size=(2, len(step)))
     rows = np.column_stack([step, 1e3 * time, 300 + slope * time + 3 * noise[0], 1e-3 * slope * time + 1e-5 * noise[1]])
     write_table(folder / "run.out", rows)
-    for name, what, origin in (("pos", "positions{angstrom}", WATER), ("vel", "velocities", 0.0 * WATER)):
+    for name, what, origin in (("pos", "positions{angstrom}", WATER), ("vel", "velocities{atomic_unit}", 0.0 * WATER)):
         if trajectories:
             values = origin + 0.01 * rng.normal(size=(FRAMES, 3, 3))
             texts = [frame_text(i, each, LABELS, what) for i, each in enumerate(values)]
@@ -38,15 +38,17 @@ def write_run(folder: Path, *, slope: float = 0.0, trajectories: bool = True) ->
 
 
 @pytest.fixture
-def analyze(tmp_path, monkeypatch, capsys):
-    """Give the command in the test's folder; its exit code, what it printed, and its errors."""
+def analyze(tmp_path, monkeypatch, capsys, caplog):
+    """Give the command in the test's folder; its exit code, what it printed, and its warnings and errors."""
     monkeypatch.chdir(tmp_path)
 
     def command(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["darkforces", "analyze", *words])
+        caplog.clear()
         with pytest.raises(SystemExit) as ended:
             main()
-        return ended.value.code, *capsys.readouterr()
+        printed, errors = capsys.readouterr()
+        return ended.value.code, printed, "".join(f"{message}\n" for message in caplog.messages) + errors
 
     return command
 
@@ -100,7 +102,7 @@ def test_everything_that_the_files_allow(analyze, tmp_path):
         assert all(reason in page.text for reason in answers["missing"].values())
     assert [run["name"] for run in found["drift"]["runs"]] == ["calm", "hot"]
     assert "The temperature is steady" in found["drift"]["runs"][0]["statements"][0]
-    assert "The temperature rises by 4" in found["drift"]["runs"][1]["statements"][0]
+    assert "The temperature rises by 39.9" in found["drift"]["runs"][1]["statements"][0]
     assert list(found["spectra"]["missing"]) == list(found["structure"]["missing"]) == ["hot"]
     assert (tmp_path / "found" / "structure-curves.csv").read_text().startswith("run,distance_A,g_OO")
     assert sorted(path.name for path in (tmp_path / "found").iterdir() if path.name.startswith(".")) == []
@@ -139,7 +141,7 @@ def test_a_run_that_cannot_be_read_does_not_hide_the_others(analyze, tmp_path):
 def test_what_is_cut_or_changes_is_used_as_far_as_it_goes(analyze, tmp_path):
     folder = write_run(tmp_path / "run")
     velocities = (folder / "run.vel_0.xyz").read_text()
-    (folder / "run.vel_0.xyz").write_text(velocities[:-50])
+    (folder / "run.vel_0.xyz").write_text(velocities[:-20])
     positions = (folder / "run.pos_0.xyz").read_text()
     other = frame_text(FRAMES, np.zeros((2, 3)), LABELS[:2], "positions{angstrom}")
     (folder / "run.pos_0.xyz").write_text(positions + other)
