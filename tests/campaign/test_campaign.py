@@ -42,7 +42,7 @@ def state(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {str(file.relative_to(folder)): (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 240.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 500.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from ipi_darkforces.analysis.displacements import displacements
+from ipi_darkforces.analysis.motion import Motion
+from ipi_darkforces.analysis.spectra import spectra
 from ipi_darkforces.analysis.statistics import Estimate
-from ipi_darkforces.campaign.seeds import combined
+from ipi_darkforces.analysis.structure import Correlations, Function
+from ipi_darkforces.analysis.trajectory import Block
+from ipi_darkforces.campaign.seeds import combined, combined_motion, combined_structure
 
 
 def coverage(make, trials: int = 4000) -> float:
@@ -47,3 +54,52 @@ def test_seeds_that_differ_by_more_than_their_errors_are_not_believed():
 def test_one_seed_is_itself():
     alone = Estimate(1.0, None)
     assert combined([alone]) is alone
+
+
+def motion(seed: int, n_frames: int = 800) -> Motion:
+    """Of random velocities of one molecule, and of positions that diffuse."""
+    rng = np.random.default_rng(seed)
+    symbols, masses = ["O", "H", "H"], np.array([16.0, 1.0, 1.0])
+    times, cells = 0.002 * np.arange(n_frames), np.zeros((n_frames, 3, 3))
+    velocities = rng.normal(size=(n_frames, 3, 3))
+    positions = np.cumsum(0.1 * rng.normal(size=(n_frames, 3, 3)), axis=0)
+    return Motion(
+        spectra("one", [Block(times, velocities, cells)], symbols, masses),
+        displacements("one", [Block(times, positions, cells)], symbols, masses),
+    )
+
+
+def test_curves_are_averaged_and_their_errors_shrink():
+    seeds = [motion(seed) for seed in range(4)]
+    together = combined_motion(seeds, "all four")
+    assert (together.name, together.displacements.name) == ("all four", "all four")
+    spectra_of_each = np.array([each.spectra.spectrum for each in seeds])
+    np.testing.assert_allclose(together.spectra.spectrum, spectra_of_each.mean(axis=0))
+    assert np.median(together.spectra.spectrum_errors / seeds[0].spectra.spectrum_errors) == pytest.approx(0.5, rel=0.3)
+    squares = np.array([each.displacements.squares for each in seeds])
+    np.testing.assert_allclose(together.displacements.squares, squares.mean(axis=0))
+    assert together.displacements.diffusion["O"].error is not None
+
+
+def test_curves_without_errors_get_those_of_their_scatter():
+    seeds = [motion(seed) for seed in range(3)]
+    unknown = [
+        replace(each, spectra=replace(each.spectra, spectrum_errors=np.full_like(each.spectra.spectrum, np.nan)))
+        for each in seeds
+    ]
+    together = combined_motion(unknown, "all three").spectra
+    spectra_of_each = np.array([each.spectra.spectrum for each in seeds])
+    # Two of these errors are Student's interval: t(0.975, 2) = 4.30 standard errors of the mean.
+    half = 4.3027 / 1.96 * spectra_of_each.std(axis=0, ddof=1) / np.sqrt(3)
+    np.testing.assert_allclose(together.spectrum_errors, half, rtol=1e-3)
+
+
+def test_distributions_are_averaged():
+    def structure(height: float, frames: int) -> Correlations:
+        function = Function(np.array([0.0, height]), np.array([0.0, 0.2]), None)
+        return Correlations("one", np.array([0.5, 1.5]), {"g_OO": function}, {}, frames, ())
+
+    together = combined_structure([structure(2.0, 10), structure(3.0, 20)], "both")
+    np.testing.assert_allclose(together.functions["g_OO"].values, [0.0, 2.5])
+    np.testing.assert_allclose(together.functions["g_OO"].errors, [0.0, 0.2 / np.sqrt(2)])
+    assert (together.name, together.n_frames) == ("both", 30)
