@@ -65,10 +65,10 @@ def test_temperatures_in_words():
     assert [each.verdict for each in found] == 4 * [Verdict.AGREES]
 
 
-def correlations(name, shift):
+def correlations(name, shift, error=0.01):
     rng = np.random.default_rng(4)
     values, errors = 1.0 + 0.1 * rng.normal(size=200) + shift, np.full(200, 0.1)
-    peak = Peak(Estimate(2.75, 0.01), Estimate(3.0, None))
+    peak = Peak(Estimate(2.75, error), Estimate(3.0, None))
     return Correlations(name, 0.05 * np.arange(200), {"g_OO": Function(values, errors, peak)}, {}, 100, ())
 
 
@@ -78,6 +78,9 @@ def test_structure_in_words():
     same = statements.of_structure(correlations("one", 0.05), correlations("other", 0.0))[1]
     assert same.verdict is Verdict.AGREES
     assert "g_OO agrees with that of other" in same.text
+    short = statements.of_structure(correlations("one", 0.5), correlations("other", 0.0, error=None))[1]
+    assert short.verdict is Verdict.UNKNOWN
+    assert short.text == "g_OO: too short to compare with other."
     other = statements.of_structure(correlations("one", 0.5), correlations("other", 0.0))[1]
     assert other.verdict is Verdict.DIFFERS
 
