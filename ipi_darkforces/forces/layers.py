@@ -1,18 +1,21 @@
 """The layers that transformers are made of, for networks whose weights are fixed.
 
-Gradients are with respect to the inputs alone, and what comes after a matrix product is done while its result is still
-in the cache. In single precision on CPUs, products go through oneDNN with the full precision of the inputs: PyTorch's
+Gradients are with respect to the inputs alone, so that little need be remembered and matrices can be laid out in
+advance. In single precision on CPUs, products go through oneDNN, with the full precision of the inputs: PyTorch's
 default there, MKL, does not use all that the processors of other makers than its own can do.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch.autograd import Function
+
+_TYPICAL_ROWS = 1000  # for which oneDNN lays out a matrix; any other number will do
+_FUNCTIONS = {"none": lambda y: y, "swish": torch.nn.functional.silu, "sigmoid": torch.sigmoid}
 
 
 class Linear:
@@ -23,9 +26,9 @@ class Linear:
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor):
-        self.weight = weight.detach().contiguous()
-        self.transposed = weight.detach().t().contiguous()
         self.bias = bias.detach().contiguous()
+        self.weight = _Matrix(weight.detach().contiguous())
+        self.transposed = _Matrix(weight.detach().t().contiguous())
 
     @classmethod
     def of(cls, module: torch.nn.Linear) -> Linear:
@@ -62,66 +65,105 @@ class SwiGLU:
         return _SwiGLU.apply(x, self)
 
 
-@dataclass(frozen=True)
 class Packing:
     """Sequences of tokens, which are packed without gaps, whatever the lengths of their sequences and in any order.
 
     :param places: where each token belongs: number of its sequence × width + number within it, shape (n_tokens,)
     :param sequences: how many sequences there are
     :param width: at least the length of the longest one
+    :param heads: the features of a token are so many independent pieces
     """
 
-    places: torch.Tensor
-    sequences: int
-    width: int
+    def __init__(self, places: np.ndarray, sequences: int, width: int, heads: int):
+        self.places = torch.from_numpy(places)
+        self.sequences = sequences
+        self.width = width
+        self.heads = heads
+        tokens = np.zeros(sequences * width, np.int64)
+        tokens[places] = np.arange(len(places))
+        empty = np.ones(sequences * width, bool)
+        empty[places] = False
+        self._tokens = tokens.reshape(sequences, 1, width)
+        self._empty = torch.from_numpy(empty).view(sequences, 1, width, 1)
+        self._rows: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def spread(self, packed: torch.Tensor, kinds: int, heads: int) -> torch.Tensor:
-        """Sequences side by side, and split into heads, with zeros where there are no tokens.
+    def spread(self, packed: torch.Tensor, kinds: int) -> torch.Tensor:
+        """Sequences side by side and split into heads, with the features of some token where there is none.
 
         :param packed: shape (n_tokens, kinds × heads × n_features)
         :return: shape (kinds, sequences × heads, width, n_features)
         """
-        grid = packed.new_zeros((self.sequences * self.width, packed.shape[1]))
-        grid.index_copy_(0, self.places, packed)
-        split = grid.view(self.sequences, self.width, kinds, heads, -1).permute(2, 0, 3, 1, 4)
-        return split.reshape(kinds, self.sequences * heads, self.width, -1)
+        pieces = packed.contiguous().view(len(packed) * kinds * self.heads, -1)
+        rows, _ = self._indices(kinds)
+        return pieces.index_select(0, rows).view(kinds, self.sequences * self.heads, self.width, -1)
 
-    def pack(self, split: torch.Tensor, heads: int) -> torch.Tensor:
+    def pack(self, split: torch.Tensor, kinds: int) -> torch.Tensor:
         """The opposite of `spread`."""
-        grid = split.view(-1, self.sequences, heads, self.width, split.shape[-1]).permute(1, 3, 0, 2, 4)
-        return grid.reshape(self.sequences * self.width, -1).index_select(0, self.places)
+        _, rows = self._indices(kinds)
+        return split.view(-1, split.shape[-1]).index_select(0, rows).view(len(self.places), -1)
+
+    def clear(self, split: torch.Tensor) -> torch.Tensor:
+        """Zeros, in place, where there are no tokens, in what has one kind of features."""
+        split.view(self.sequences, self.heads, self.width, -1).masked_fill_(self._empty, 0.0)
+        return split
+
+    def _indices(self, kinds: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which piece comes where, on both ways."""
+        if kinds not in self._rows:
+            kind, head = np.arange(kinds).reshape(-1, 1, 1, 1), np.arange(self.heads).reshape(-1, 1)
+            there = (self._tokens * kinds + kind) * self.heads + head
+            sequence, place = np.divmod(self.places.numpy()[:, None, None], self.width)
+            back = ((kind[:, 0, 0] * self.sequences + sequence) * self.heads + head[:, 0]) * self.width + place
+            self._rows[kinds] = torch.from_numpy(there.reshape(-1)), torch.from_numpy(back.reshape(-1))
+        return self._rows[kinds]
 
 
-def attention(qkv: torch.Tensor, bias: torch.Tensor, packing: Packing, heads: int) -> torch.Tensor:
+def attention(qkv: torch.Tensor, bias: torch.Tensor, packing: Packing) -> torch.Tensor:
     """Self-attention among the tokens of each sequence: softmax(Q Kᵀ + bias) V.
 
     :param qkv: queries (scaled already), keys and values, shape (n_tokens, 3 × n_features)
     :param bias: of each token as a key, shape (n_tokens,)
     :param packing: which tokens belong together
-    :param heads: the features are so many independent pieces
     :return: shape (n_tokens, n_features)
     """
-    return _Attention.apply(qkv, bias, packing, heads)
+    return _Attention.apply(qkv, bias, packing)
+
+
+class _Matrix:
+    """A matrix that never changes, laid out for products with it."""
+
+    def __init__(self, matrix: torch.Tensor):
+        self._by_onednn = matrix.dtype == torch.float32 and matrix.device.type == "cpu" and _has_onednn()
+        self._matrix = torch.ops.mkldnn._reorder_linear_weight(matrix, _TYPICAL_ROWS) if self._by_onednn else matrix
+
+    def times(self, x: torch.Tensor, bias: torch.Tensor | None = None, then: str = "none") -> torch.Tensor:
+        """The product x Mᵀ + bias, or a function of it: its ``sigmoid``, or ``swish``, which is SiLU."""
+        if self._by_onednn and len(x):
+            return torch.ops.mkldnn._linear_pointwise(x, self._matrix, bias, then, [], "")
+        if self._by_onednn:
+            return x.new_empty((0, self._matrix.shape[0]))
+        return _FUNCTIONS[then](torch.nn.functional.linear(x, self._matrix, bias))
 
 
 class _Linear(Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, residual: torch.Tensor | None, layer: Linear) -> torch.Tensor:
         ctx.layer = layer
-        return _product(x, layer.weight, layer.bias, add=residual)
+        y = layer.weight.times(x, layer.bias)
+        return y if residual is None else y.add_(residual)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (grad,) = grads
-        return _product(grad, ctx.layer.transposed), grad if ctx.needs_input_grad[1] else None, None
+        return ctx.layer.transposed.times(grad), grad if ctx.needs_input_grad[1] else None, None
 
 
 class _SiLU(Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: Linear) -> torch.Tensor:
         if not ctx.needs_input_grad[0]:
-            return _product(x, layer.weight, layer.bias, then="swish")
-        y = _product(x, layer.weight, layer.bias)
+            return layer.weight.times(x, layer.bias, then="swish")
+        y = layer.weight.times(x, layer.bias)
         ctx.layer = layer
         ctx.save_for_backward(y)
         return torch.nn.functional.silu(y)
@@ -129,14 +171,14 @@ class _SiLU(Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (y,) = ctx.saved_tensors
-        return _product(torch.ops.aten.silu_backward(grads[0], y), ctx.layer.transposed), None
+        return ctx.layer.transposed.times(torch.ops.aten.silu_backward(grads[0], y)), None
 
 
 class _SwiGLU(Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: SwiGLU) -> torch.Tensor:
-        gate = _product(x, layer.gate.weight, layer.gate.bias, then="sigmoid")
-        y = _product(x, layer.value.weight, layer.value.bias, times=gate)
+        gate = layer.gate.weight.times(x, layer.gate.bias, then="sigmoid")
+        y = layer.value.weight.times(x, layer.value.bias).mul_(gate)
         ctx.layer = layer
         ctx.save_for_backward(y, gate)
         return y
@@ -144,29 +186,30 @@ class _SwiGLU(Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         y, gate = ctx.saved_tensors
-        by_value = _product(grads[0] * gate, ctx.layer.value.transposed)
-        by_gate = (grads[0] * y).addcmul_(grads[0] * y, gate, value=-1)  # y (1 - gate)
-        return _product(by_gate, ctx.layer.gate.transposed, add=by_value), None
+        by_value = ctx.layer.value.transposed.times(grads[0] * gate)
+        by_gate = grads[0] * y
+        by_gate.addcmul_(by_gate, gate, value=-1.0)  # σ' = σ (1 - σ)
+        return by_value.add_(ctx.layer.gate.transposed.times(by_gate)), None
 
 
 class _Attention(Function):
     @staticmethod
-    def forward(ctx: Any, qkv: torch.Tensor, bias: torch.Tensor, packing: Packing, heads: int) -> torch.Tensor:
-        q, k, v = packing.spread(qkv, 3, heads)
+    def forward(ctx: Any, qkv: torch.Tensor, bias: torch.Tensor, packing: Packing) -> torch.Tensor:
+        q, k, v = packing.spread(qkv, 3)
         weights = torch.bmm(q, k.transpose(1, 2))
         # Places that stay empty get no weight.
         keys = bias.new_full((packing.sequences * packing.width,), -torch.inf).index_copy_(0, packing.places, bias)
         _by_head(weights, packing).add_(keys.view(packing.sequences, 1, 1, packing.width))
         torch.softmax(weights, -1, out=weights)
-        ctx.packing, ctx.heads = packing, heads
+        ctx.packing = packing
         ctx.save_for_backward(q, k, v, weights)
-        return packing.pack(torch.bmm(weights, v), heads)
+        return packing.pack(torch.bmm(weights, v), 1)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         q, k, v, weights = ctx.saved_tensors
         packing: Packing = ctx.packing
-        (grad,) = packing.spread(grads[0], 1, ctx.heads)
+        (grad,) = packing.clear(packing.spread(grads[0], 1))
         by_weights = torch.bmm(grad, v.transpose(1, 2))
         by_scores = torch.ops.aten._softmax_backward_data(by_weights, weights, -1, weights.dtype)
         by_bias = _by_head(by_scores, packing).sum((1, 2)).view(-1).index_select(0, packing.places)
@@ -174,45 +217,19 @@ class _Attention(Function):
         torch.bmm(by_scores, k, out=by_qkv[0])
         torch.bmm(by_scores.transpose(1, 2), q, out=by_qkv[1])
         torch.bmm(weights.transpose(1, 2), grad, out=by_qkv[2])
-        return packing.pack(by_qkv, ctx.heads), by_bias, None, None
+        return packing.pack(by_qkv, 3), by_bias, None
 
 
 def _by_head(scores: torch.Tensor, packing: Packing) -> torch.Tensor:
     return scores.view(packing.sequences, -1, packing.width, packing.width)
 
 
-def _product(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None = None,
-    then: str = "none",
-    add: torch.Tensor | None = None,
-    times: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """The product x Wᵀ + b, then at most one of: a function of it, a sum with something, a product by something."""
-    if x.dtype == torch.float32 and x.device.type == "cpu" and len(x) and _has_onednn():
-        multiply = torch.ops.mkldnn._linear_pointwise
-        if add is not None:
-            return multiply.binary(x, add, weight, bias, "add")
-        if times is not None:
-            return multiply.binary(x, times, weight, bias, "mul")
-        return multiply(x, weight, bias, then, [], "")
-    y = torch.nn.functional.linear(x, weight, bias)
-    if add is not None:
-        return y + add
-    if times is not None:
-        return y * times
-    return {"none": lambda y: y, "swish": torch.nn.functional.silu, "sigmoid": torch.sigmoid}[then](y)
-
-
 @cache
 def _has_onednn() -> bool:
     """Whether this PyTorch has what its own compiler uses of oneDNN."""
     try:
-        x = torch.ones((1, 1))
-        y = torch.ops.mkldnn._linear_pointwise.binary(
-            x, x, x, torch.ops.mkldnn._linear_pointwise(x, x, x[0], "swish", [], "")[0], "mul"
-        )
-        return bool(torch.isfinite(y).all())
+        x = torch.ones((2, 2))
+        prepared = torch.ops.mkldnn._reorder_linear_weight(x, _TYPICAL_ROWS)
+        return torch.ops.mkldnn._linear_pointwise(x, prepared, x[0], "none", [], "").tolist() == [[3.0, 3.0]] * 2
     except (AttributeError, RuntimeError):
         return False

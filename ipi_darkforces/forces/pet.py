@@ -88,7 +88,9 @@ class PetModel(ForceModel):
         return torch.finfo(self._dtype).eps
 
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
-        batch = _Batch(structures, [self._lists.pairs(structure) for structure in structures], self._elements)
+        batch = _Batch(
+            structures, [self._lists.pairs(structure) for structure in structures], self._elements, self._network.heads
+        )
         vectors = torch.from_numpy(batch.vectors).to(self._dtype)
         gradients = None
         if Need.CONSERVATIVE in need:
@@ -140,9 +142,10 @@ class _Batch:
     :param structures: the structures
     :param pairs: of each of them
     :param elements: the network's number of each atomic number
+    :param heads: of the network
     """
 
-    def __init__(self, structures: Sequence[Structure], pairs: Sequence[Pairs], elements: np.ndarray):
+    def __init__(self, structures: Sequence[Structure], pairs: Sequence[Pairs], elements: np.ndarray, heads: int):
         self._structures = structures
         self._pairs = pairs
         self._atom_ends = np.cumsum([len(s.positions) for s in structures])
@@ -153,8 +156,8 @@ class _Batch:
         self.vectors = np.concatenate([p.vectors for p in pairs])
         self.elements = elements[np.concatenate([s.species for s in structures])]
         self._centres = np.concatenate([first, second])
-        packing = _pack(self._centres, len(self.elements))
-        self.graph = Graph(*map(torch.from_numpy, (self.elements, first, second)), packing)
+        packing = _pack(self._centres, len(self.elements), heads)
+        self.graph = Graph(torch.from_numpy(self.elements), torch.from_numpy(first), torch.from_numpy(second), packing)
 
     def by_atom(self, atoms: torch.Tensor, pairs: torch.Tensor) -> np.ndarray:
         """What atoms and their neighbours contribute, together, shape (n_atoms, n_values)."""
@@ -174,7 +177,7 @@ class _Batch:
             first_atom, first_pair = atom_end, pair_end
 
 
-def _pack(centres: np.ndarray, n_atoms: int) -> Packing:
+def _pack(centres: np.ndarray, n_atoms: int, heads: int) -> Packing:
     """Where the tokens of atoms and of their neighbours go: each atom is the first of its own sequence."""
     counts = np.bincount(centres, minlength=n_atoms)
     width = int(counts.max()) + 1
@@ -182,7 +185,7 @@ def _pack(centres: np.ndarray, n_atoms: int) -> Packing:
     rank = np.empty_like(centres)
     rank[order] = np.arange(len(centres)) - np.repeat(np.cumsum(counts) - counts, counts)
     places = np.concatenate([np.arange(n_atoms) * width, centres * width + 1 + rank])
-    return Packing(torch.from_numpy(places), n_atoms, width)
+    return Packing(places, n_atoms, width, heads)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ class PetNetwork:
 
     def __init__(self, backend: Any, outputs: Sequence[str]):
         self.cutoff = backend.cutoff
+        self.heads = backend.num_heads
         self._width = backend.cutoff_width
         self._switch = {"bump": _bump, "cosine": _cosine}[backend.cutoff_function.lower()]
         self._residual = backend.featurizer_type == "residual"
@@ -154,7 +155,6 @@ class _Transformer:
     def __init__(self, module: Any):
         self._post_norm = module.transformer_type == "PostLN"
         block = module.attention
-        self._heads = block.num_heads
         # Queries are scaled by their matrix.
         scale = torch.ones_like(block.input_linear.bias)
         scale[: len(scale) // 3] = 1.0 / (block.head_dim**0.5 * block.temperature)
@@ -172,12 +172,12 @@ class _Transformer:
         n = len(atoms)
         tokens = torch.cat([atoms if self._wide is None else self._wide.narrow(atoms), pairs])
         if self._post_norm:
-            mixed = attention(self._qkv(tokens), bias, packing, self._heads)
+            mixed = attention(self._qkv(tokens), bias, packing)
             tokens = self._norm_attention(self._output.plus(mixed, tokens))
             tokens = self._norm_mlp(self._mlp.plus(tokens, tokens))
             new_atoms, pairs = tokens[:n], tokens[n:]
         else:
-            mixed = attention(self._qkv(self._norm_attention(tokens)), bias, packing, self._heads)
+            mixed = attention(self._qkv(self._norm_attention(tokens)), bias, packing)
             new_atoms = self._output(mixed[:n])
             pairs = self._output.plus(mixed[n:], pairs)
             pairs = self._mlp.plus(self._norm_mlp(pairs), pairs)
