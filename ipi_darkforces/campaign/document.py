@@ -10,9 +10,9 @@ from ..analysis.temperatures import ALL
 from ..errors import DarkforcesError
 from ..serve.compose import read_structure
 from . import paper, pictures
-from .findings import Finding, Findings, Notes
+from .findings import Finding, Findings, Measured, by_model
 from .folder import Ended, weights
-from .matrix import Campaign, Simulation
+from .matrix import Campaign
 from .statements import explosion, in_paper, minus, ratio, statements
 
 _MARK = "<!-- Written by darkforces campaign: what is changed here is lost. -->"
@@ -30,43 +30,43 @@ def check_writable(path: Path) -> None:
 
 def write(
     campaign: Campaign,
-    ended: Sequence[tuple[Simulation, Ended]],
+    measured: Sequence[Measured],
     failed: dict[str, str],
-    found: Sequence[Findings],
-    notes: Notes,
     path: Path,
 ) -> None:
     """Write the document, and its pictures to the folder ``figures`` beside it.
 
-    :param ended: all simulations that have
+    :param measured: all simulations that have ended
     :param failed: why others have not, by their names
-    :param found: what they say, for each model
-    :param notes: what a reader must know
     :param path: of the document
     """
     parts = [_MARK, f"# Campaign {campaign.name}: what the paper's simulations say with our models"]
-    parts += _introduction(campaign, ended)
-    for findings in found:
+    parts += _introduction(campaign, [each.ended for each in measured])
+    for findings in by_model(campaign, measured):
         parts += _model(findings, campaign, path.parent / "figures")
     if failed:
         parts += ["## What did not run", "\n".join(f"- {name}: {why}" for name, why in failed.items())]
+    notes: dict[str, list[str]] = {}
+    for each in measured:
+        for text in each.notes:
+            notes.setdefault(text, []).append(each.simulation.name)
     if notes:
         parts += ["## What must be known", "\n".join(f"- {text} ({_listed(names)})" for text, names in notes.items())]
     path.write_text("\n\n".join(parts) + "\n")
 
 
-def _introduction(campaign: Campaign, ended: Sequence[tuple[Simulation, Ended]]) -> Iterator[str]:
+def _introduction(campaign: Campaign, ended: Sequence[Ended]) -> Iterator[str]:
     atoms = read_structure(campaign.structure)
     models = ", ".join(f"`{Path(model).name}` (weights {weights(model)})" for model in campaign.models)
-    total = sum(each.picoseconds for _, each in ended)
+    total = sum(each.picoseconds for each in ended)
     yield (
         f"{len(ended)} of {len(campaign.simulations)} simulations of {atoms.get_chemical_formula()} at "
         f"{campaign.temperature:g} K with {models}, {total:.4g} ps in all. The time step is {campaign.timestep:g} fs "
         f"for the fast forces; the first {campaign.discard:g} ps of each do not count. All start from the same "
         "positions, each seed with velocities of its own."
     )
-    machines = dict.fromkeys(", ".join(f"{key} {value}" for key, value in each.machine.items()) for _, each in ended)
-    seconds = sum(each.seconds for _, each in ended)
+    machines = dict.fromkeys(", ".join(f"{key} {value}" for key, value in each.machine.items()) for each in ended)
+    seconds = sum(each.seconds for each in ended)
     yield f"Machine: {'; '.join(machines)}. Wall times of the simulations add up to {_duration(seconds)}."
     yield (
         "Errors are standard errors that account for time correlation, from within the simulations and, where these do "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from multiprocessing import get_context
 from typing import TypeVar
 
 from ase.data import atomic_masses, atomic_numbers
@@ -24,8 +26,8 @@ from .matrix import Campaign, Condition, Simulation
 from .seeds import combined, combined_motion, combined_structure
 
 T = TypeVar("T")
-# Remarks about simulations, each with the names of those that it is about.
-Notes = dict[str, list[str]]
+# ps in all, from which on it takes longer to look at simulations than to start processes for it.
+_LONG = 20.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Measured:
     """What one simulation says; None for what it is too short for.
 
     :param course: temperature and conserved quantity from its beginning on; all else is without the first part
+    :param notes: what a reader must know
     """
 
     simulation: Simulation
@@ -42,18 +45,35 @@ class Measured:
     temperatures: Temperatures | None
     motion: Motion | None
     structure: Correlations | None
+    notes: tuple[str, ...]
 
 
-def measure(folder: CampaignFolder, simulation: Simulation, ended: Ended, discard: float, notes: Notes) -> Measured:
+def measure_all(
+    folder: CampaignFolder, ended: Sequence[tuple[Simulation, Ended]], discard: float, workers: int
+) -> Iterator[Measured]:
+    """Look at simulations that have ended, several at a time if they are long; see `measure`.
+
+    :param workers: processes for it
+    """
+    if workers == 1 or sum(each.picoseconds for _, each in ended) < _LONG:
+        yield from (measure(folder, simulation, each, discard) for simulation, each in ended)
+        return
+    # Not by a fork: the threads of torch, which we have, do not survive it.
+    with ProcessPoolExecutor(min(workers, len(ended)), get_context("spawn")) as pool:
+        for future in [pool.submit(measure, folder, simulation, each, discard) for simulation, each in ended]:
+            yield future.result()
+
+
+def measure(folder: CampaignFolder, simulation: Simulation, ended: Ended, discard: float) -> Measured:
     """Look at a simulation that has ended; of one that exploded only at how.
 
     :param discard: ps at the beginning that do not count
-    :param notes: what a reader must know is added
     """
     name = simulation.name
+    notes: list[str] = []
 
     def notice(text: str) -> None:
-        notes.setdefault(text.removeprefix(f"{name}: "), []).append(name)
+        notes.append(text.removeprefix(f"{name}: "))
 
     def ask(question: Callable[[Run, Selection], T], selection: Selection) -> T | None:
         try:
@@ -65,7 +85,7 @@ def measure(folder: CampaignFolder, simulation: Simulation, ended: Ended, discar
     whole, counting = Selection(0.0, notice=lambda text: None), Selection(discard, notice=notice)
     course = ask(drift.measure, whole)
     if ended.unstable:
-        return Measured(simulation, ended, course, None, None, None, None)
+        return Measured(simulation, ended, course, None, None, None, None, tuple(notes))
     return Measured(
         simulation,
         ended,
@@ -74,6 +94,7 @@ def measure(folder: CampaignFolder, simulation: Simulation, ended: Ended, discar
         ask(temperatures.measure, counting),
         ask(motion.measure, counting),
         ask(structure.measure, counting),
+        tuple(notes),
     )
 
 
@@ -201,7 +222,7 @@ class Findings:
         return next((finding for finding in gentle if finding.condition.forces == "conservative"), None)
 
 
-def findings(campaign: Campaign, measured: Sequence[Measured]) -> tuple[Findings, ...]:
+def by_model(campaign: Campaign, measured: Sequence[Measured]) -> tuple[Findings, ...]:
     """Everything, model by model.
 
     :param measured: those simulations that have ended

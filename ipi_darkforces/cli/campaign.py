@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ..campaign import workflow
 from ..campaign.document import check_writable, write
-from ..campaign.findings import Notes, findings, measure
+from ..campaign.findings import measure_all
 from ..campaign.folder import CampaignFolder, check_models
 from ..campaign.matrix import Campaign
 from ..errors import ERROR, DarkforcesError
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         if not _simulate(campaign, folder, args):
             print("stopped; the same command goes on from there", file=sys.stderr)
             return INTERRUPTED
-        failed = _write(campaign, folder, document)
+        failed = _write(campaign, folder, document, args.jobs)
     print(f"written: {document}")
     return 1 if failed else 0
 
@@ -108,7 +108,7 @@ def _simulate(campaign: Campaign, folder: CampaignFolder, args: argparse.Namespa
         return workflow.run(folder, args.jobs, args.snakemake, watch)
 
 
-def _write(campaign: Campaign, folder: CampaignFolder, document: Path) -> bool:
+def _write(campaign: Campaign, folder: CampaignFolder, document: Path, jobs: int) -> bool:
     """Look at all simulations that have ended, and write the document; whether there are others."""
     states = [(simulation, folder.ended(simulation.name)) for simulation in campaign.simulations]
     ended = [(simulation, state) for simulation, state in states if state is not None]
@@ -117,10 +117,7 @@ def _write(campaign: Campaign, folder: CampaignFolder, document: Path) -> bool:
         print(f"{ERROR}simulation {name}: {why}", file=sys.stderr)
     if not ended:
         return True
-    notes: Notes = {}
-    measured = [
-        measure(folder, simulation, state, campaign.discard, notes)
-        for simulation, state in tqdm(ended, desc="analysis", disable=not sys.stderr.isatty())
-    ]
-    write(campaign, ended, failed, findings(campaign, measured), notes, document)
+    found = measure_all(folder, ended, campaign.discard, min(jobs, workflow.cores()))
+    measured = list(tqdm(found, desc="analysis", total=len(ended), disable=not sys.stderr.isatty()))
+    write(campaign, measured, failed, document)
     return bool(failed)
