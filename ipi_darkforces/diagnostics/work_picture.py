@@ -27,14 +27,14 @@ def draw_work(loop: Loop, path: Path) -> None:
     _draw(whole, loop, np.ones_like(end))
     _draw(last, loop, end)
     whole.set_ylabel("cumulative work / eV")
-    whole.legend(frameon=False)
+    whole.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 0.98))
     whole.set_title(loop.model, loc="left", fontsize=10, fontweight="bold")
     last.set_title("the last tenth", loc="left", fontsize=10)
     last.set_ylabel("cumulative work / meV")
     for kind, work in loop.works.items():
         last.plot(1.0, 1000.0 * work.total, "o", color=_COLORS[kind], markersize=5, clip_on=False)
         last.annotate(
-            f"{1000.0 * work.total:.1f} meV",
+            f"{round(1000.0 * work.total, 1) + 0.0:.1f} meV",  # no minus sign for zero
             (1.0, 1000.0 * work.total),
             xytext=(6, 0),
             textcoords="offset points",
