@@ -37,7 +37,7 @@ class Ended:
 
     :param picoseconds: simulated
     :param unstable: why it could not go on; None if it got to its end
-    :param seconds: wall time in all; of a simulation that was stopped, as much for what was done before
+    :param seconds: wall time of all its steps, as far as is known
     :param seconds_per_step: wall time of a step of i-PI; None if it was too short to know
     :param machine: where it ran
     """

@@ -35,11 +35,12 @@ def simulate(folder: CampaignFolder, name: str) -> Ended | None:
     """
     job = folder.job(name)
     simulation = SimulationInput.read(folder.input(name))
-    steps: list[int] = []  # that were reported
+    step = 0
     started = time.monotonic()
 
     def watch(progress: Progress, total: int) -> None:
-        steps.append(progress.step)
+        nonlocal step
+        step = progress.step
         if not progress.temperature < TOO_HOT * job.temperature:
             raise ExplodedError(f"{progress.temperature:.3g} K at {1e-3 * progress.time:.4g} ps")
 
@@ -49,18 +50,18 @@ def simulate(folder: CampaignFolder, name: str) -> Ended | None:
     except FinishedError:  # killed before it could say so
         outcome = last_outcome(folder.run(name))
     except DarkforcesError as error:
-        if not isinstance(error, ExplodedError) and not (_NOT_FINITE in str(error) and any(steps)):
+        if not isinstance(error, ExplodedError) and not (_NOT_FINITE in str(error) and step > 0):
             raise
         unstable = str(error).partition(";")[0]
-        outcome = Outcome(folder.run(name), simulation.prefix, steps[-1], simulation.total_steps, None, False)
+        outcome = Outcome(folder.run(name), simulation.prefix, step, simulation.total_steps, None, False)
     if outcome.interrupted:
         return None
     overview = Overview.of(outcome, simulation)
     summarize(overview, outcome)
     picoseconds = 1e-3 * outcome.steps * (simulation.timestep or 0.0)
-    now = max(1, outcome.steps - steps[0]) if steps else outcome.steps
-    seconds = (time.monotonic() - started) * outcome.steps / now
-    ended = Ended(picoseconds, unstable, seconds, outcome.seconds_per_step, _machine(job.device))
+    pace = outcome.seconds_per_step
+    seconds = time.monotonic() - started if pace is None else pace * outcome.steps
+    ended = Ended(picoseconds, unstable, seconds, pace, _machine(job.device))
     folder.has_ended(name, ended)
     return ended
 

@@ -14,6 +14,7 @@ import pytest
 
 from ipi_darkforces.cli import campaign as cli
 from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.serve.inputs import SimulationInput
 
 pytest.importorskip("snakemake")
 INPUTS = Path(__file__).parents[2] / "inputs"
@@ -134,7 +135,9 @@ def test_more_time_goes_on_from_the_end(stopped_and_finished, tmp_path):
     assert [each["picoseconds"] for each in ended] == pytest.approx([0.034, 0.034])
     for path in output.glob("runs/*/*.out"):
         assert path.read_text().startswith(before[path.name].rstrip())
-        assert float(path.read_text().splitlines()[-1].split()[0]) == 68
+        steps = [float(line.split()[0]) for line in path.read_text().splitlines() if not line.startswith("#")]
+        assert steps == list(range(0, 68, 8))
+        assert SimulationInput.read(path.parent / "RESTART").step == 68
 
 
 def test_what_fails_is_named_and_the_rest_is_written_down(tmp_path, capsys):
