@@ -10,7 +10,7 @@ from ..analysis.temperatures import ALL
 from ..errors import DarkforcesError
 from ..serve.compose import read_structure
 from . import paper, pictures
-from .findings import Finding, Findings, Measured, by_model
+from .findings import Finding, Findings, Measured
 from .folder import Ended, weights
 from .matrix import Campaign
 from .statements import explosion, in_paper, minus, ratio, statements
@@ -31,18 +31,20 @@ def check_writable(path: Path) -> None:
 def write(
     campaign: Campaign,
     measured: Sequence[Measured],
+    found: Sequence[Findings],
     failed: dict[str, str],
     path: Path,
 ) -> None:
     """Write the document, and its pictures to the folder ``figures`` beside it.
 
     :param measured: all simulations that have ended
+    :param found: what they say, model by model
     :param failed: why others have not, by their names
     :param path: of the document
     """
     parts = [_MARK, f"# Campaign {campaign.name}: what the paper's simulations say with our models"]
     parts += _introduction(campaign, [each.ended for each in measured])
-    for findings in by_model(campaign, measured):
+    for findings in found:
         parts += _model(findings, campaign, path.parent / "figures")
     if failed:
         parts += ["## What did not run", "\n".join(f"- {name}: {why}" for name, why in failed.items())]
@@ -147,7 +149,7 @@ def _paper_drift(finding: Finding) -> str:
 
 def _temperature_table(findings: Findings) -> str:
     first = findings.thermostatted[0]
-    species = [first.heavy, first.light] if first.heavy != first.light else []
+    species = first.species[1:]
     titles = [f"Δ{name}" for name in [ALL, *species]]
     difference = [f"{species[0]} − {species[1]}"] if species else []
     rows = []

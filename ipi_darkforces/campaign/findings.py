@@ -18,7 +18,7 @@ from ..analysis.runs import Run
 from ..analysis.selection import Selection
 from ..analysis.statistics import Estimate
 from ..analysis.structure import Correlations
-from ..analysis.temperatures import Temperatures
+from ..analysis.temperatures import ALL, Temperatures
 from ..errors import DarkforcesError
 from ..serve.compose import read_structure
 from .folder import CampaignFolder, Ended
@@ -184,6 +184,31 @@ class Finding:
             return function.peak.height if function and function.peak else None
 
         return self._over_seeds(of)
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        """Of which temperatures are given: all atoms and, if there are several, the heaviest and the lightest."""
+        return (ALL,) if self.heavy == self.light else (ALL, self.heavy, self.light)
+
+    def as_json(self) -> dict[str, object]:
+        """For machines: values and standard errors, units in the names."""
+
+        def known(estimate: Estimate | None) -> dict[str, float | None] | None:
+            return None if estimate is None else estimate.as_json()
+
+        return {
+            "thermostat": self.condition.thermostat,
+            "forces": self.condition.forces,
+            "seeds": len(self.measured),
+            "unstable_after_ps": list(self.exploded),
+            "temperature_drift_K_per_ps": known(self.temperature_slope),
+            "conserved_drift_meV_per_atom_per_ps": known(self.conserved_slope),
+            "above_target_K": {name: known(self.excess(name)) for name in self.species},
+            "heaviest_above_lightest_K": known(self.inequality),
+            "diffusion_A2_per_ps": known(self.diffusion),
+            "diffusion_from_displacements_A2_per_ps": known(self.diffusion_from_displacements),
+            "first_peak_height": known(self.peak_height),
+        }
 
     def motion(self, name: str) -> Motion | None:
         """All seeds in one, for pictures."""

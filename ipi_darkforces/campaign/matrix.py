@@ -152,7 +152,7 @@ class Campaign:
         """
         given = _parsed(path)
         try:
-            return _Reader(path, models, **given).campaign()
+            return _Reader(path, [_found(model, Path()) for model in models], **given).campaign()
         except DarkforcesError as error:
             raise DarkforcesError(f"'{path}': {error}") from error
 

@@ -7,7 +7,7 @@ one of the size that matters; else the simulations are too short to tell.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -59,6 +59,15 @@ def statements(findings: Findings) -> list[Statement]:
         _structure,
     )
     return [statement for part in parts for statement in part(findings)]
+
+
+def as_json(findings: Findings) -> dict[str, object]:
+    """What was found for a model, and what holds, for machines."""
+    return {
+        "model": findings.model,
+        "statements": [asdict(statement) for statement in statements(findings)],
+        "findings": [finding.as_json() for finding in findings.all],
+    }
 
 
 def judge(difference: Estimate | None, matters: float, tolerance: float = 0.0) -> Judgement | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from tqdm import tqdm
 
 from ..campaign import workflow
 from ..campaign.document import check_writable, write
-from ..campaign.findings import measure_all
+from ..campaign.findings import by_model, measure_all
 from ..campaign.folder import CampaignFolder, check_models
 from ..campaign.matrix import Campaign
+from ..campaign.statements import as_json
 from ..errors import ERROR, DarkforcesError
 from .entry import INTERRUPTED
 from .options import MODEL_HELP
@@ -63,6 +65,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--snakemake", default="", metavar="OPTIONS", help="for Snakemake, as on its command line: --snakemake='...'"
     )
+    parser.add_argument("--json", action="store_true", help="print what was found for machines")
     parser.set_defaults(command=run)
 
 
@@ -82,9 +85,7 @@ def run(args: argparse.Namespace) -> int:
         if not _simulate(campaign, folder, args):
             print("stopped; the same command goes on from there", file=sys.stderr)
             return INTERRUPTED
-        failed = _write(campaign, folder, document, args.jobs)
-    print(f"written: {document}")
-    return 1 if failed else 0
+        return 1 if _write(campaign, folder, document, args) else 0
 
 
 def _simulate(campaign: Campaign, folder: CampaignFolder, args: argparse.Namespace) -> bool:
@@ -108,7 +109,7 @@ def _simulate(campaign: Campaign, folder: CampaignFolder, args: argparse.Namespa
         return workflow.run(folder, args.jobs, args.snakemake, watch)
 
 
-def _write(campaign: Campaign, folder: CampaignFolder, document: Path, jobs: int) -> bool:
+def _write(campaign: Campaign, folder: CampaignFolder, document: Path, args: argparse.Namespace) -> bool:
     """Look at all simulations that have ended, and write the document; whether there are others."""
     states = [(simulation, folder.ended(simulation.name)) for simulation in campaign.simulations]
     ended = [(simulation, state) for simulation, state in states if state is not None]
@@ -117,7 +118,13 @@ def _write(campaign: Campaign, folder: CampaignFolder, document: Path, jobs: int
         print(f"{ERROR}simulation {name}: {why}", file=sys.stderr)
     if not ended:
         return True
-    found = measure_all(folder, ended, campaign.discard, min(jobs, workflow.cores()))
-    measured = list(tqdm(found, desc="analysis", total=len(ended), disable=not sys.stderr.isatty()))
-    write(campaign, measured, failed, document)
+    one_by_one = measure_all(folder, ended, campaign.discard, min(args.jobs, workflow.cores()))
+    measured = list(tqdm(one_by_one, desc="analysis", total=len(ended), disable=not sys.stderr.isatty()))
+    found = by_model(campaign, measured)
+    write(campaign, measured, found, failed, document)
+    if args.json:
+        models = [as_json(findings) for findings in found]
+        print(json.dumps({"document": str(document), "models": models, "failed": failed}, indent=2))
+    else:
+        print(f"written: {document}")
     return bool(failed)

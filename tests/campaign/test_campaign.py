@@ -99,10 +99,18 @@ def test_its_document(stopped_and_finished):
     assert "nan" not in text.split()
 
 
-def test_the_same_command_again_runs_nothing(stopped_and_finished):
-    before = state(stopped_and_finished / "tiny")
-    assert darkforces(stopped_and_finished / "tiny.yaml", "--output", stopped_and_finished / "tiny") == 0
-    assert state(stopped_and_finished / "tiny") == before
+def test_the_same_command_again_runs_nothing_and_tells_machines(stopped_and_finished, capsys):
+    output = stopped_and_finished / "tiny"
+    before = state(output)
+    assert darkforces(stopped_and_finished / "tiny.yaml", "--output", output, "--json") == 0
+    assert state(output) == before
+    told = json.loads(capsys.readouterr().out)
+    assert (told["document"], told["failed"]) == (str(output / "results.md"), {})
+    [model] = told["models"]
+    [finding] = model["findings"]
+    assert (finding["thermostat"], finding["forces"], finding["seeds"]) == ("nve", "direct", 2)
+    assert finding["temperature_drift_K_per_ps"]["error"] > 0
+    assert [statement["claim"] for statement in model["statements"]] == ["NVE, direct forces: heats"]
 
 
 @pytest.mark.parametrize(

@@ -64,12 +64,14 @@ def test_seeds_decide_velocities_and_thermostat(write):
     assert "<tau units='femtosecond'> 100 </tau>" in texts[4]
 
 
-def test_models_can_be_replaced_and_lie_beside_the_file(write, tmp_path):
+def test_models_can_be_replaced_and_lie_beside_the_file(write, tmp_path, monkeypatch):
     (tmp_path / "my model.ckpt").write_bytes(b"weights")
     beside = Campaign.read(write(WHOLE.replace("[pet-m]", "[pet-m, my model.ckpt]")))
     assert beside.models == ("pet-m", str(tmp_path / "my model.ckpt"))
     assert beside.simulations[-1].name == "my_model-langevin100-conservative-seed7"
     assert Campaign.read(write(WHOLE), ["pet-nc"]).models == ("pet-nc",)
+    monkeypatch.chdir(tmp_path)  # jobs run elsewhere
+    assert Campaign.read(write(WHOLE), ["my model.ckpt"]).models == (str(tmp_path / "my model.ckpt"),)
 
 
 @pytest.mark.parametrize("size", ["quick", "full"])
