@@ -179,9 +179,7 @@ def test_pictures(made_up, tmp_path, suffix):
 def test_what_a_picture_shows(made_up, tmp_path, monkeypatch):
     """The axis is the deviation if there is a target, and each mean is where it belongs."""
     shown: list[tuple[float, str]] = []
-    monkeypatch.setattr(
-        temperatures, "_draw_mean", lambda axis, mean, origin, height, color: shown.append((mean.value - origin, color))
-    )
+    monkeypatch.setattr(temperatures, "_draw_mean", lambda axis, mean, height, color: shown.append((mean.value, color)))
     draw([made_up], tmp_path / "picture.png")
     assert shown == [
         (made_up.means["all"].value - 300.0, "black"),
