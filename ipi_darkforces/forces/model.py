@@ -62,6 +62,7 @@ class ForceModel(ABC):
         self.species = species
         self.remove_net_force = remove_net_force
         self.passes = Passes()
+        self._known = b""  # the atoms that were checked last: a simulation always has the same
 
     @property
     def epsilon(self) -> float:
@@ -125,27 +126,24 @@ class ForceModel(ABC):
 
     def check_species(self, species: np.ndarray) -> None:
         """Raise a DarkforcesError, naming the elements, if the model does not know some of `species` (n_atoms,)."""
-        if self.species is None:
+        if self.species is None or species.tobytes() == self._known:
             return
         unknown = set(np.unique(species).tolist()) - self.species
         if unknown:
             raise DarkforcesError(
                 f"model '{self.name}' does not know {_elements(unknown)}; it knows {_elements(self.species)}"
             )
+        self._known = species.tobytes()
 
     def _check_finite(self, forces: Forces, structure: Structure) -> None:
         if not np.isfinite(forces.energy):
             raise DarkforcesError(f"model '{self.name}' predicts an energy that is NaN or infinite: {forces.energy}")
         for kind in ("conservative", "direct"):
             values = getattr(forces, kind)
-            if values is None:
+            if values is None or np.isfinite(values).all():
                 continue
-            bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-            if len(bad):
-                atoms = name_atoms(bad, structure.species)
-                raise DarkforcesError(
-                    f"model '{self.name}' predicts {kind} forces that are NaN or infinite for {atoms}"
-                )
+            atoms = name_atoms(np.flatnonzero(~np.isfinite(values).all(axis=1)), structure.species)
+            raise DarkforcesError(f"model '{self.name}' predicts {kind} forces that are NaN or infinite for {atoms}")
         for virial in (forces.virial, forces.direct_virial):
             if virial is not None and not np.isfinite(virial).all():
                 raise DarkforcesError(f"model '{self.name}' predicts a virial that is NaN or infinite")
@@ -164,7 +162,7 @@ def _elements(numbers: set[int] | frozenset[int]) -> str:
 
 def _without_net_force(forces: Forces, structure: Structure) -> Forces:
     assert forces.direct is not None
-    direct = forces.direct - forces.direct.mean(axis=0)
+    direct = forces.direct - forces.direct.sum(axis=0) / len(forces.direct)
     if not structure.periodic.any():
         direct = _without_net_torque(direct, structure.positions)
     return replace(forces, direct=direct)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import ase
@@ -52,20 +52,26 @@ class Structure:
 
         :raises DarkforcesError: for NaN or infinite positions or cell, or a cell that is (nearly) flat
         """
-        bad = np.flatnonzero(~np.isfinite(self.positions).all(axis=1))
-        if len(bad):
+        if not np.isfinite(self.positions).all():
+            bad = np.flatnonzero(~np.isfinite(self.positions).all(axis=1))
             raise DarkforcesError(f"positions are NaN or infinite for {name_atoms(bad, self.species)}")
-        if not np.isfinite(self.cell).all():
-            raise DarkforcesError(f"the cell is NaN or infinite: {self.cell.tolist()} Å")
-        vectors = self.cell[self.periodic]
-        if len(vectors):
-            # The width along a vector is what it has beyond the plane of the others: 1/norm of the reciprocal vector.
-            widths = 1.0 / np.linalg.norm(np.linalg.pinv(vectors), axis=0) if _independent(vectors) else np.zeros(1)
-            if widths.min() < SMALLEST_WIDTH:
-                raise DarkforcesError(
-                    f"the cell is too small: {widths.min():.3g} Å wide, expected at least {SMALLEST_WIDTH} Å "
-                    f"(cell vectors, Å: {np.round(vectors, 4).tolist()})"
-                )
+        _check_cell(self.cell.tobytes())
+
+
+@lru_cache(maxsize=64)  # cells seldom change from one step to the next
+def _check_cell(data: bytes) -> None:
+    cell = np.frombuffer(data).reshape(3, 3)
+    if not np.isfinite(cell).all():
+        raise DarkforcesError(f"the cell is NaN or infinite: {cell.tolist()} Å")
+    vectors = cell[np.any(cell != 0.0, axis=1)]
+    if len(vectors):
+        # The width along a vector is what it has beyond the plane of the others: 1/norm of the reciprocal vector.
+        widths = 1.0 / np.linalg.norm(np.linalg.pinv(vectors), axis=0) if _independent(vectors) else np.zeros(1)
+        if widths.min() < SMALLEST_WIDTH:
+            raise DarkforcesError(
+                f"the cell is too small: {widths.min():.3g} Å wide, expected at least {SMALLEST_WIDTH} Å "
+                f"(cell vectors, Å: {np.round(vectors, 4).tolist()})"
+            )
 
 
 def _independent(vectors: np.ndarray) -> bool:

@@ -6,11 +6,16 @@ The same conversions, in the same order, as in i-PI's own drivers, so that resul
 from __future__ import annotations
 
 import numpy as np
-from ipi.utils.units import unit_to_internal, unit_to_user
+from ipi.utils.units import unit_to_internal
 
 from ..forces.split import Answer
 from ..forces.structure import Structure
 from .protocol import Reply
+
+# i-PI multiplies by these to get internal units, and divides by them to leave them.
+ANGSTROM = unit_to_internal("length", "angstrom", 1.0)
+ELECTRONVOLT = unit_to_internal("energy", "electronvolt", 1.0)
+EV_PER_ANGSTROM = unit_to_internal("force", "ev/ang", 1.0)
 
 
 def structure_from_ipi(cell: np.ndarray, positions: np.ndarray, species: np.ndarray) -> Structure:
@@ -22,16 +27,16 @@ def structure_from_ipi(cell: np.ndarray, positions: np.ndarray, species: np.ndar
     """
     return Structure(
         species,
-        np.ascontiguousarray(unit_to_user("length", "angstrom", positions)),
-        np.ascontiguousarray(unit_to_user("length", "angstrom", cell.T)),
+        np.ascontiguousarray(positions / ANGSTROM),
+        np.ascontiguousarray(cell.T / ANGSTROM),
     )
 
 
 def reply_to_ipi(answer: Answer, extras: str = "") -> Reply:
     """What i-PI gets to know about a structure."""
     return Reply(
-        unit_to_internal("energy", "electronvolt", answer.energy),
-        unit_to_internal("force", "ev/ang", answer.forces),
-        unit_to_internal("energy", "electronvolt", answer.virial),
+        answer.energy * ELECTRONVOLT,
+        answer.forces * EV_PER_ANGSTROM,
+        answer.virial * ELECTRONVOLT,
         extras,
     )
