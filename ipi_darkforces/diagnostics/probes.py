@@ -27,7 +27,7 @@ from ..forces.structure import Structure
 from .jacobian import ROUNDING, check_finite, jacobian_at, vanishing
 
 # An error from fewer probes than this is itself not known well enough to stop by it.
-_FEWEST_PROBES = 12
+_FEWEST_PROBES = 16
 
 
 @dataclass(frozen=True)
