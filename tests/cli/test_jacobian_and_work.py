@@ -125,7 +125,7 @@ def test_work(said: Say, folder: Path) -> None:
         (["jacobian", "pet-m", "waters.xyz", "--plot", "waters.xyz"], "'waters.xyz' has no suffix of a picture"),
         (["work", "pet-m"], "expected either a STRUCTURE, of which a molecule turns, or --path FILE"),
         (["work", "pet-m", "waters.xyz", "--path", "open.xyz"], "expected either a STRUCTURE"),
-        (["work", "pet-m", "--path", "open.xyz"], ") ends 0.4 Å from where it began; expected the last structure to be"),
+        (["work", "pet-m", "--path", "open.xyz"], ") ends 0.4 Å from where it began; expected the last"),
         (["work", "pet-m", "--path", "open.xyz", "--atom", "1"], "--path and --atom contradict each other"),
         (["work", "pet-m", "waters.xyz", "--tolerance", "-1"], "--tolerance -1 is not an error: expected meV"),
         (["work", "pet-m", "waters.xyz", "--atom", "6"], "waters.xyz has no atom 6: expected 0 to 5"),
