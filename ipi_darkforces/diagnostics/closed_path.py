@@ -6,20 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import ase
 import numpy as np
 from ase.data import atomic_masses, chemical_symbols
-from ase.geometry import find_mic
-from ase.neighborlist import natural_cutoffs, neighbor_list
 from scipy.interpolate import CubicSpline
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from ..analysis.molecules import BONDED
 from ..errors import DarkforcesError
 from ..forces.structure import Structure, name_atoms
+from .molecules import bonded_atoms, nearest_images
 from .structures import as_structure, read_frames
 
 # How much a molecule is stretched and compressed on its way.
@@ -69,7 +64,7 @@ def turning_molecule(structure: Structure, name: str, atom: int | None = None) -
     :param atom: one of the molecule's atoms, counted from zero; None: the molecule with the most room to turn in
     :raises DarkforcesError: if there is no such atom, or no molecule that can turn
     """
-    molecules = _molecules(structure)
+    molecules = bonded_atoms(structure)
     if atom is None:
         candidates = [m for m in molecules if 1 < len(m) < len(structure.species)]
         if not candidates:
@@ -97,21 +92,11 @@ def _molecule_of(structure: Structure, name: str, molecules: list[np.ndarray], a
     return molecule
 
 
-def _molecules(structure: Structure) -> list[np.ndarray]:
-    """Atoms that are bonded to each other, directly or not: distances below the sum of the covalent radii and 25 %."""
-    atoms = ase.Atoms(structure.species, structure.positions, cell=structure.cell, pbc=structure.periodic)
-    first, second = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=BONDED))
-    n = len(atoms)
-    bonds = coo_array((np.ones(len(first)), (first, second)), shape=(n, n))
-    _, labels = connected_components(bonds, directed=False)
-    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
-
-
 def _turning(structure: Structure, molecule: np.ndarray) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Positions and their derivatives, given the parameter."""
     # Whole, although it may lie across the boundary: seen from its first atom.
     first = structure.positions[molecule[0]]
-    offsets = _nearest(structure.positions[molecule] - first, structure)
+    offsets = nearest_images(structure.positions[molecule] - first, structure)
     masses = atomic_masses[structure.species[molecule]]
     centre = masses @ offsets / masses.sum()
     shape = offsets - centre
@@ -138,16 +123,8 @@ def _room(structure: Structure, molecule: np.ndarray) -> float:
     positions, _ = _turning(structure, molecule)(np.arange(_ANGLES) / _ANGLES)
     first = structure.positions[molecule[0]]
     # The nearest images as seen from the molecule, which is smaller than the cell.
-    others = first + _nearest(np.delete(structure.positions, molecule, axis=0) - first, structure)
+    others = first + nearest_images(np.delete(structure.positions, molecule, axis=0) - first, structure)
     return float(cKDTree(others).query(positions.reshape(-1, 3))[0].min())
-
-
-def _nearest(vectors: np.ndarray, structure: Structure) -> np.ndarray:
-    """The shortest of all images of each vector (n, 3), Å."""
-    if not structure.periodic.any():
-        return vectors
-    shortest, _ = find_mic(vectors, structure.cell, structure.periodic)
-    return shortest
 
 
 def _described(structure: Structure, molecule: np.ndarray) -> str:
@@ -197,7 +174,7 @@ def _unwrapped(frames: list[Structure]) -> np.ndarray:
     """Positions without jumps across the boundary, Å, shape (n_frames, n_atoms, 3)."""
     positions = [frames[0].positions]
     for frame in frames[1:]:
-        positions.append(positions[-1] + _nearest(frame.positions - positions[-1], frame))
+        positions.append(positions[-1] + nearest_images(frame.positions - positions[-1], frame))
     return np.array(positions)
 
 

@@ -1,0 +1,34 @@
+"""Which atoms are a molecule, whatever it is made of, and where is it when it lies across the boundary?"""
+
+from __future__ import annotations
+
+import ase
+import numpy as np
+from ase.geometry import find_mic
+from ase.neighborlist import natural_cutoffs, neighbor_list
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ..analysis.molecules import BONDED
+from ..forces.structure import Structure
+
+
+def bonded_atoms(structure: Structure) -> list[np.ndarray]:
+    """Atoms that are bonded to each other, directly or not: distances below the sum of the covalent radii and 25 %.
+
+    :return: indices of the atoms of each molecule, shape (n_atoms_of_it,)
+    """
+    atoms = ase.Atoms(structure.species, structure.positions, cell=structure.cell, pbc=structure.periodic)
+    first, second = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=BONDED))
+    n = len(atoms)
+    bonds = coo_array((np.ones(len(first)), (first, second)), shape=(n, n))
+    _, labels = connected_components(bonds, directed=False)
+    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
+
+
+def nearest_images(vectors: np.ndarray, structure: Structure) -> np.ndarray:
+    """The shortest of all images of each vector (n, 3), Å."""
+    if not structure.periodic.any():
+        return vectors
+    shortest, _ = find_mic(vectors, structure.cell, structure.periodic)
+    return shortest
