@@ -8,4 +8,4 @@ pip install --quiet -c constraints.txt -e '.[campaign,test,training]'
 ruff check .
 ruff format --check .
 mypy
-pytest "$@"
+pytest -n auto --maxprocesses 4 --dist loadfile "$@"
