@@ -158,14 +158,18 @@ def load_model(
 
     if entry is None:
         return MetatomicModel(name, name, device, dtype, variant, remove_net_force=remove_net_force)
+    unsupported = None
     if backend == "auto" and device == "cpu":
         from .pet import PetModel, UnsupportedModelError
 
         try:
             return PetModel(entry.path, name, dtype, variant, entry.withhold, remove_net_force)
         except UnsupportedModelError as reason:
-            log.info("model '%s' is evaluated through metatomic: %s", name, reason)
-    return MetatomicModel(exported(entry.path), name, device, dtype, variant, entry.withhold, remove_net_force)
+            unsupported = reason
+    model = MetatomicModel(exported(entry.path), name, device, dtype, variant, entry.withhold, remove_net_force)
+    if unsupported is not None:
+        log.info("model '%s' is evaluated through metatomic: %s", name, unsupported)
+    return model
 
 
 @cache

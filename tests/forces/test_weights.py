@@ -20,7 +20,8 @@ DIRECT_MINUS_CONSERVATIVE = 165.876
 @pytest.fixture(scope="module")
 def accuracy() -> Accuracy:
     """Of pet-m, on what it labelled itself: python training/sample.py pet-m.pt inputs/water.xyz --branches 1."""
-    return measure(load_model("pet-m"), read_reference(Path(__file__).with_name("sampled.xyz")))
+    # As it did: energies are sums of large numbers in single precision there, and 0.16 meV/atom away from exact ones.
+    return measure(load_model("pet-m", backend="metatomic"), read_reference(Path(__file__).with_name("sampled.xyz")))
 
 
 def test_conservative_forces_and_energies_are_those_of_the_weights_that_labelled(accuracy: Accuracy) -> None:

@@ -23,7 +23,7 @@ LOAD_AND_SAY_FROM_WHERE = """
 from ipi_darkforces.forces.export import exported
 from ipi_darkforces.forces.zoo import ZOO, load_model
 
-load_model("pet-m")
+load_model("pet-m", backend="metatomic")
 print(exported(ZOO["pet-m"].path))
 """
 
@@ -208,7 +208,7 @@ class TestCache:
         (tmp_path / "file").touch()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
         with pytest.raises(DarkforcesError, match="cannot write the model cache .*; set XDG_CACHE_HOME") as caught:
-            load_model("pet-m")
+            load_model("pet-m", backend="metatomic")
         assert "\n" not in str(caught.value)
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -216,7 +216,7 @@ class TestCache:
         cache.mkdir()
         cache.chmod(0o500)
         with pytest.raises(DarkforcesError, match=r"cannot write the model cache .* \(Permission denied\)"):
-            load_model("pet-m")
+            load_model("pet-m", backend="metatomic")
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
     def test_read_only_cache_that_has_the_model_will_do(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +270,7 @@ class TestOwnModels:
 
     def test_load_under_their_names_with_all_that_they_have(self, exports: list[Path]) -> None:
         checkpoint = install(ZOO["pet-m"].path, CARD, "water2")
-        model = load_model("water2")
+        model = load_model("water2", backend="metatomic")
         assert model.name == "water2"
         assert Need.DIRECT | Need.CONSERVATIVE in model.provides
         assert exports == [checkpoint]
@@ -279,7 +279,11 @@ class TestOwnModels:
         install(ZOO["pet-m"].path, CARD, "water2")
         install(ZOO["pet-m"].path, CARD, "water3")
         (own / "water2.json").write_text("{")
-        assert [load_model(name).name for name in ("water3", "pet-m", "water2")] == ["water3", "pet-m", "water2"]
+        assert [load_model(name, backend="metatomic").name for name in ("water3", "pet-m", "water2")] == [
+            "water3",
+            "pet-m",
+            "water2",
+        ]
         with pytest.raises(DarkforcesError, match="water2.json' is not JSON"):
             card_of("water2")
         assert card_of("water3") == CARD
@@ -303,12 +307,12 @@ class TestOwnModels:
         CARD.write(own / "pet-m.json")
         assert all_models()["pet-m"] == ZOO["pet-m"]
         assert card_of("pet-m") != CARD
-        load_model("pet-m")
+        load_model("pet-m", backend="metatomic")
         assert exports == [ZOO["pet-m"].path]
         assert [record.getMessage() for record in caplog.records] == [
             f"'pet-m' is the bundled model; rename your own one in {own} to use it"
         ]
-        load_model("pet-c")
+        load_model("pet-c", backend="metatomic")
         assert len(caplog.records) == 1
 
     @pytest.mark.parametrize("name", ["my-model.pt", ".hidden"])
@@ -425,11 +429,11 @@ class TestCheckpointByPath:
         (tmp_path / "folder").mkdir()
         shutil.copy(ZOO["pet-m"].path, tmp_path / "folder" / name)
         monkeypatch.chdir(tmp_path / "folder")
-        model = load_model(name)
+        model = load_model(name, backend="metatomic")
         assert model.name == name
         assert Need.DIRECT | Need.CONSERVATIVE in model.provides
         before = [path.stat() for path in cache.iterdir()]
-        load_model(name)
+        load_model(name, backend="metatomic")
         assert [path.stat().st_mtime_ns for path in cache.iterdir()] == [stat.st_mtime_ns for stat in before]
         assert len(before) == 1
 
@@ -438,7 +442,7 @@ class TestCheckpointByPath:
         path = tmp_path / "my.ckpt"
         path.write_text(content)
         with pytest.raises(DarkforcesError, match=f"^'{path}' is not a metatrain checkpoint \\(.ckpt\\)$"):
-            load_model(str(path))
+            load_model(str(path), backend="metatomic")
 
     def test_exported_model_is_none(self, pet_file: Path) -> None:
         assert is_checkpoint(ZOO["pet-m"].path)

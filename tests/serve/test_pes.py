@@ -34,7 +34,7 @@ INSIDE = in_process("custom", parameters, PLUGIN)
 @pytest.fixture
 def passes():
     """What the model that all plugins of this process share has done since the beginning of the test."""
-    counted = shared_split("pet-m", "cpu", "float64", None).model.passes
+    counted = shared_split("pet-m", "cpu", "float64", None, "auto").model.passes
     before = (counted.forward, counted.backward)
     return lambda: (counted.forward - before[0], counted.backward - before[1])
 
