@@ -11,6 +11,7 @@ model into i-PI's process (`<ffdirect>`), which spares it the sockets. The table
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import re
@@ -130,6 +131,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=8, help="of each simulation (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each turn, at least (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=ROOT / "docs", help="folder of the results (default: docs/)")
+    parser.add_argument("--json", action="store_true", help="print everything for machines")
     args = parser.parse_args()
     cases = [(atoms, kind) for atoms in args.atoms for kind in args.kinds]
     results = []
@@ -137,10 +139,15 @@ def main() -> None:
         for atoms, kind in cases:
             bar.set_description(f"{kind}, {atoms} atoms")
             results.append(compare(args.model, atoms, kind, args.threads, args.turns, args.seconds, bar))
-            print(row(results[-1]), flush=True)
+            if not args.json:
+                bar.write(row(results[-1]))
     args.output.mkdir(exist_ok=True)
     (args.output / "performance.md").write_text(document(results, args))
     draw(results, args.output / "performance.png")
+    if args.json:
+        print(
+            json.dumps([{key: np.asarray(v).tolist() for key, v in vars(each).items()} for each in results], indent=2)
+        )
 
 
 def compare(model: str, atoms: int, kind: str, threads: int, turns: int, seconds: float, bar: tqdm) -> Comparison:
