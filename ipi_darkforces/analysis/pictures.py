@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 from matplotlib.axes import Axes
 
+KIND_COLORS = {"conservative": "#2166ac", "direct": "#c4342d"}  # of forces
+
 
 def band(axis: Axes, x: np.ndarray, values: np.ndarray, errors: np.ndarray, **line: object) -> None:
     """A curve with two standard errors shaded; without shade where these are not known."""

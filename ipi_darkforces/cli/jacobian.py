@@ -14,7 +14,7 @@ from ..diagnostics import jacobian, probes
 from ..diagnostics.jacobian import Asymmetry
 from ..diagnostics.jacobian_picture import draw_asymmetry
 from ..diagnostics.probes import EstimatedAsymmetry
-from ..diagnostics.structures import read_structures
+from ..diagnostics.structures import read_structure_files
 from ..errors import DarkforcesError
 from ..forces.model import Need
 from ..forces.structure import Structure, name_atoms
@@ -91,7 +91,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> None:
     """Judge the model."""
     picture = _picture(args)
-    structures = _read(args.structures)
+    structures = read_structure_files(args.structures)
     model = load_model(args.model, args.device, args.dtype, args.variant, backend=args.backend)
     kind = _KINDS[args.forces]
     _check_kind(model, kind)
@@ -122,14 +122,6 @@ def _picture(args: argparse.Namespace) -> Path | None:
     if args.plot is not None:
         raise DarkforcesError("--plot and --error contradict each other: the picture needs all of the Jacobian")
     return None
-
-
-def _read(paths: list[Path]) -> dict[str, Structure]:
-    structures: dict[str, Structure] = {}
-    for path in paths:
-        for name, structure in read_structures(path).items():
-            structures[str(path.parent / name) if name in structures else name] = structure
-    return structures
 
 
 def _check_kind(model: ForceModel, kind: Need) -> None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from .. import __version__
-from . import analyze, campaign, entry, evaluate, jacobian, models, run, work
+from . import analyze, campaign, entry, evaluate, jacobian, models, optimize, run, work
 
 DESCRIPTION = """\
 Direct machine-learned forces for i-PI, without paying for them with wrong physics.
@@ -18,6 +18,7 @@ Direct machine-learned forces for i-PI, without paying for them with wrong physi
     darkforces evaluate my-model.pt val.xyz
     darkforces jacobian my-model.pt water.xyz
     darkforces work my-model.pt water.xyz
+    darkforces optimize my-model.pt water.xyz
     darkforces models
 """
 
@@ -35,6 +36,7 @@ def main() -> None:
     evaluate.add_parser(commands)
     jacobian.add_parser(commands)
     work.add_parser(commands)
+    optimize.add_parser(commands)
     models.add_parser(commands)
     args = parser.parse_args(analyze.with_question(sys.argv[1:]))
     sys.exit(entry.run(lambda: args.command(args)))

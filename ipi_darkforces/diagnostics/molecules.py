@@ -13,16 +13,21 @@ from ..analysis.molecules import BONDED
 from ..forces.structure import Structure
 
 
+def bonds(structure: Structure) -> np.ndarray:
+    """Pairs of atoms that are closer than the sum of their covalent radii and 25 %, i < j, in order, shape (n, 2)."""
+    atoms = ase.Atoms(structure.species, structure.positions, cell=structure.cell, pbc=structure.periodic)
+    pairs = np.stack(neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=BONDED)), axis=1)
+    return np.unique(pairs[pairs[:, 0] < pairs[:, 1]], axis=0)
+
+
 def bonded_atoms(structure: Structure) -> list[np.ndarray]:
-    """Atoms that are bonded to each other, directly or not: distances below the sum of the covalent radii and 25 %.
+    """Atoms that are bonded to each other, directly or not.
 
     :return: indices of the atoms of each molecule, shape (n_atoms_of_it,)
     """
-    atoms = ase.Atoms(structure.species, structure.positions, cell=structure.cell, pbc=structure.periodic)
-    first, second = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=BONDED))
-    n = len(atoms)
-    bonds = coo_array((np.ones(len(first)), (first, second)), shape=(n, n))
-    _, labels = connected_components(bonds, directed=False)
+    n = len(structure.species)
+    first, second = bonds(structure).T
+    _, labels = connected_components(coo_array((np.ones(len(first)), (first, second)), shape=(n, n)), directed=False)
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import ase
@@ -27,6 +27,18 @@ def read_structures(path: Path) -> dict[str, Structure]:
     if len(structures) == 1:
         return {path.name: structures[0]}
     return {f"{path.name} #{i}": structure for i, structure in enumerate(structures)}
+
+
+def read_structure_files(paths: Sequence[Path]) -> dict[str, Structure]:
+    """All structures in several files, by names that tell them apart.
+
+    :raises DarkforcesError: see `read_structures`
+    """
+    structures: dict[str, Structure] = {}
+    for path in paths:
+        for name, structure in read_structures(path).items():
+            structures[str(path.parent / name) if name in structures else name] = structure
+    return structures
 
 
 def read_frames(path: Path, role: str) -> Iterator[ase.Atoms]:

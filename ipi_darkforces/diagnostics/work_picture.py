@@ -8,10 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..analysis.pictures import tidy
+from ..analysis.pictures import KIND_COLORS, tidy
 from .work import Loop
 
-_COLORS = {"conservative": "#2166ac", "direct": "#c4342d"}
 _LAST = 0.9  # where the second panel begins
 
 
@@ -32,13 +31,13 @@ def draw_work(loop: Loop, path: Path) -> None:
     last.set_title("the last tenth", loc="left", fontsize=10)
     last.set_ylabel("cumulative work / meV")
     for kind, work in loop.works.items():
-        last.plot(1.0, 1000.0 * work.total, "o", color=_COLORS[kind], markersize=5, clip_on=False)
+        last.plot(1.0, 1000.0 * work.total, "o", color=KIND_COLORS[kind], markersize=5, clip_on=False)
         last.annotate(
             f"{round(1000.0 * work.total, 1) + 0.0:.1f} meV",  # no minus sign for zero
             (1.0, 1000.0 * work.total),
             xytext=(6, 0),
             textcoords="offset points",
-            color=_COLORS[kind],
+            color=KIND_COLORS[kind],
             fontsize=9,
             verticalalignment="center",
             annotation_clip=False,
@@ -56,4 +55,4 @@ def _draw(axis: Axes, loop: Loop, shown: np.ndarray) -> None:
     for kind, work in loop.works.items():
         values = scale * work.cumulative[shown]
         style = "--" if kind == "conservative" else "-"
-        axis.plot(loop.parameters[shown], values, style, color=_COLORS[kind], linewidth=1.5, label=f"{kind} forces")
+        axis.plot(loop.parameters[shown], values, style, color=KIND_COLORS[kind], linewidth=1.5, label=f"{kind} forces")
