@@ -133,6 +133,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "docs", help="folder of the results (default: docs/)")
     parser.add_argument("--json", action="store_true", help="print everything for machines")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as any other end: nothing is left running
     cases = [(atoms, kind) for atoms in args.atoms for kind in args.kinds]
     results = []
     with tqdm(total=len(cases) * args.turns, disable=None, unit="turn") as bar:
