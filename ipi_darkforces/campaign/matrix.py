@@ -231,7 +231,7 @@ class _Reader:
                 _found(str(model), self.path.parent) for model in _listed(block.get("models", self.models))
             ]
             yield from (
-                Simulation(Condition(model, _label(model), *_thermostat(thermostat), *_forces(forces)), seed, time)
+                Simulation(Condition(model, label_of(model), *_thermostat(thermostat), *_forces(forces)), seed, time)
                 for model in models
                 for thermostat in _listed(block["thermostats"])
                 for forces in _listed(block["forces"])
@@ -249,8 +249,8 @@ def _found(model: str, folder: Path) -> str:
     return str((folder / model).resolve()) if (folder / model).is_file() else model
 
 
-def _label(model: str) -> str:
-    """The name becomes part of file names and of lists in i-PI's XML, and i-PI's comments must not have '--'."""
+def label_of(model: str) -> str:
+    """The name of a model in file names, lists in i-PI's XML, and its comments, which must not have '--'."""
     return re.sub(r"-+", "-", re.sub(r"[^\w.-]", "_", Path(model).stem if "/" in model else model))
 
 

@@ -37,7 +37,7 @@ def draw(findings: Findings, folder: Path) -> dict[str, str]:
 
 def _pictures(findings: Findings) -> Iterator[tuple[str, Callable[[Path], None]]]:
     """What can be drawn, and how."""
-    courses = [_course(finding) for finding in findings.with_ensemble("nve")]
+    courses = [course_of(finding) for finding in findings.with_ensemble("nve")]
     shown = [course for course in courses if course is not None]
     if shown:
         yield "nve", lambda path: drift.draw(shown, path)
@@ -59,7 +59,7 @@ def _name(finding: Finding) -> str:
     return f"{finding.condition.thermostat} {finding.condition.forces}"
 
 
-def _course(finding: Finding) -> Drift | None:
+def course_of(finding: Finding) -> Drift | None:
     """Of the first seed, until it is too hot."""
     course = finding.measured[0].course
     if course is None:

@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,10 +28,13 @@ class ExplodedError(DarkforcesError):
     """A simulation is too hot to go on."""
 
 
-def simulate(folder: CampaignFolder, name: str) -> Ended | None:
+def simulate(
+    folder: CampaignFolder, name: str, report: Callable[[Progress, int], None] = lambda progress, total: None
+) -> Ended | None:
     """Run a simulation to its end, which an explosion is too; None if it was interrupted.
 
     :param name: of the simulation
+    :param report: called with how far it is, and the number of steps in all
     :raises DarkforcesError: if it could not be run
     """
     job = folder.job(name)
@@ -41,6 +45,7 @@ def simulate(folder: CampaignFolder, name: str) -> Ended | None:
     def watch(progress: Progress, total: int) -> None:
         nonlocal step
         step = progress.step
+        report(progress, total)
         if not progress.temperature < TOO_HOT * job.temperature:
             raise ExplodedError(f"{progress.temperature:.3g} K at {1e-3 * progress.time:.4g} ps")
 

@@ -6,13 +6,14 @@ import argparse
 import sys
 
 from .. import __version__
-from . import analyze, campaign, entry, evaluate, jacobian, models, optimize, run, work
+from . import analyze, assess, campaign, entry, evaluate, jacobian, models, optimize, run, work
 
 DESCRIPTION = """\
 Direct machine-learned forces for i-PI, without paying for them with wrong physics.
 
     darkforces run inputs/nve-mts4.xml --model pet-m
     darkforces run --structure my.xyz --model my-model.pt --ensemble nve --mts 4
+    darkforces assess my-model.pt water.xyz
     darkforces campaign inputs/campaigns/quick.yaml
     darkforces analyze drift nve-mts4
     darkforces evaluate my-model.pt val.xyz
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     run.add_parser(commands)
+    assess.add_parser(commands)
     campaign.add_parser(commands)
     analyze.add_parser(commands)
     evaluate.add_parser(commands)

@@ -11,7 +11,7 @@ from pathlib import Path
 from .. import __version__
 from ..analysis.statements import Verdict
 from .answers import Answers
-from .question import UNKNOWN, as_table, lacks_errors
+from .question import UNKNOWN, Row, as_table, lacks_errors
 
 _STYLE = """\
 :root { --ink: #1d2733; --faint: #66727f; --line: #dfe4ea; --paper: #fff; --shade: #f5f7f9; }
@@ -87,6 +87,15 @@ def of(answers: Sequence[Answers], notices: Sequence[str], discard: float, folde
         f"<footer><p>{_FOOTNOTE}</p><p>Made by <code>darkforces analyze</code> {escape(__version__)}, "
         f"{datetime.now():%-d %B %Y, %H:%M}. The numbers behind this page are beside it, as CSV and JSON.</p></footer>",
     ]
+    return document(title, body)
+
+
+def document(title: str, body: Iterable[str]) -> str:
+    """A whole page.
+
+    :param title: as text
+    :param body: its parts, as HTML
+    """
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
@@ -94,13 +103,48 @@ def of(answers: Sequence[Answers], notices: Sequence[str], discard: float, folde
     )
 
 
+def mark(kind: str, words: str) -> str:
+    """A coloured label.
+
+    :param kind: ``agrees``, ``differs``, ``slight``, ``unknown`` or ``measured``
+    """
+    return f'<span class="mark {kind}">{escape(words)}</span>'
+
+
+def figure(picture: Path, name: str, caption: str) -> str:
+    """A picture, with everything in it.
+
+    :param picture: PNG
+    :param name: what it shows, for those who cannot see it
+    """
+    content = base64.b64encode(picture.read_bytes()).decode("ascii")
+    return (
+        f'<figure><img src="data:image/png;base64,{content}" alt="{escape(name)}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Values with their errors, and what is meant where these are not known."""
+    titles, *lines = as_table(rows)
+    head = "".join(f'<th class="unit">{escape(title)}</th>' for title in titles)
+    body = "".join(f"<tr>{_cells(line)}</tr>" for line in lines)
+    note = f'<p class="files">{escape(UNKNOWN)}</p>' if lacks_errors(rows) else ""
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}'
+
+
+def links(files: Iterable[str]) -> str:
+    """Files that are beside the page."""
+    listed = ", ".join(f'<a href="{escape(file)}">{escape(file)}</a>' for file in files)
+    return f'<p class="files">{listed}</p>'
+
+
 def _names(answers: Answers) -> list[str]:
     return [*(answer.name for answer in answers.found), *answers.missing]
 
 
 def _mark(verdict: Verdict | None) -> str:
-    kind, words = _WORDS[verdict]
-    return f'<span class="mark {kind}">{words}</span>'
+    return mark(*_WORDS[verdict])
 
 
 def _overview(names: Sequence[str], answers: Sequence[Answers]) -> str:
@@ -131,30 +175,16 @@ def _section(answers: Answers, folder: Path) -> str:
     for name, reason in answers.missing.items():
         parts.append(f"<h3>{escape(name)}</h3><ul><li>{_mark(None)}<span>{escape(reason)}</span></li></ul>")
     if answers.found:
-        parts += [_picture(answers, folder), _table(answers)]
+        parts += [_picture(answers, folder), table(answers.rows())]
     return "\n".join([*parts, "</section>"])
 
 
 def _picture(answers: Answers, folder: Path) -> str:
     name = answers.question.name
-    content = base64.b64encode((folder / f"{name}.png").read_bytes()).decode("ascii")
     files = [f"{name}.pdf", f"{name}.csv", f"{name}.json"]
     files += [f"{name}-curves.csv"] if answers.question.columns is not None else []
-    links = ", ".join(f'<a href="{file}">{file}</a>' for file in files)
-    return (
-        f'<figure><img src="data:image/png;base64,{content}" alt="{name}: {escape(answers.question.help)}">'
-        f"<figcaption>{escape(answers.question.description)}</figcaption></figure>"
-        f'<p class="files">{links}</p>'
-    )
-
-
-def _table(answers: Answers) -> str:
-    rows = answers.rows()
-    titles, *lines = as_table(rows)
-    head = "".join(f'<th class="unit">{escape(title)}</th>' for title in titles)
-    body = "".join(f"<tr>{_cells(line)}</tr>" for line in lines)
-    note = f'<p class="files">{escape(UNKNOWN)}</p>' if lacks_errors(rows) else ""
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}'
+    picture = figure(folder / f"{name}.png", f"{name}: {answers.question.help}", answers.question.description)
+    return picture + links(files)
 
 
 def _cells(line: Iterable[str]) -> str:

@@ -176,7 +176,7 @@ def _run_one(path: Path, output: Path, args: argparse.Namespace) -> Outcome:
     simulation = SimulationInput.read(path)
     # The driver and i-PI work in the run's folder, from where a relative path would mean something else.
     model = str(Path(args.model).resolve()) if Path(args.model).is_file() else args.model
-    with _Bar(path.stem, simulation.n_atoms) as bar:
+    with SimulationBar(path.stem, simulation.n_atoms) as bar:
         outcome = run_simulation(
             simulation,
             ModelChoice(model, args.device, args.dtype, args.variant, args.backend),
@@ -212,7 +212,7 @@ def _in_words(overview: Overview, outcome: Outcome) -> str:
     )
 
 
-class _Bar:
+class SimulationBar:
     """The progress bar of one run."""
 
     def __init__(self, name: str, n_atoms: int | None):
@@ -221,7 +221,7 @@ class _Bar:
         self._bar: tqdm | None = None
         self._recent: deque[tuple[int, float]] = deque(maxlen=50)  # steps, and when they were reported
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> SimulationBar:
         return self
 
     def __exit__(self, *exception: object) -> None:

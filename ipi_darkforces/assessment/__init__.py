@@ -1,0 +1,1 @@
+"""One model for one system: is it safe to run with its direct forces, and if not, how then?"""

@@ -1,0 +1,133 @@
+"""What the simulations say of each way to use a model's forces, in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..analysis.drift import Drift
+from ..analysis.statistics import Estimate
+from ..analysis.units import BOLTZMANN_EV
+from ..campaign.findings import Finding, Findings
+
+# Parts of a simulation whose drifts are compared where the error of the slope through all of it is not known.
+_PARTS = 5
+# Values in each of them, at least.
+_FEWEST = 4
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A way to use a model's forces.
+
+    :param forces: ``conservative``, ``direct`` or ``mts4``
+    :param stride: M of multiple time stepping; None without
+    :param nve: ps simulated without a thermostat
+    :param svr: ps simulated with one; None if there is no such simulation
+    :param exploded: which simulation did, when and how; None if none did
+    :param heating: K/ps, of NVE: the drift of the conserved quantity over 3 k_B for each atom
+    :param relative_drift: 1/ps, of NVE: the drift over the standard deviation of the kinetic energy
+    :param milliseconds: wall time of a step of the fast forces, everything included; None if not known
+    :param excess: K, with a thermostat: temperature above the target of ``all`` atoms and of species
+    :param inequality: K, with a thermostat: temperature of the heaviest species above that of the lightest; None if
+        there is one species
+    """
+
+    forces: str
+    stride: int | None
+    nve: float
+    svr: float | None = None
+    exploded: str | None = None
+    heating: Estimate | None = None
+    relative_drift: Estimate | None = None
+    milliseconds: float | None = None
+    excess: dict[str, Estimate] = field(default_factory=dict)
+    inequality: Estimate | None = None
+
+    @property
+    def name(self) -> str:
+        """In sentences."""
+        return f"{self.forces} forces" if self.stride is None else f"multiple time stepping with M = {self.stride}"
+
+    def as_json(self) -> dict[str, object]:
+        """For machines: values and standard errors, units in the names."""
+
+        def known(estimate: Estimate | None) -> dict[str, float | None] | None:
+            return None if estimate is None else estimate.as_json()
+
+        return {
+            "forces": self.forces,
+            "stride": self.stride,
+            "nve_ps": self.nve,
+            "svr_ps": self.svr,
+            "exploded": self.exploded,
+            "heating_K_per_ps": known(self.heating),
+            "drift_over_kinetic_deviation_per_ps": known(self.relative_drift),
+            "milliseconds_per_step": self.milliseconds,
+            "above_target_K": {name: estimate.as_json() for name, estimate in self.excess.items()},
+            "heaviest_above_lightest_K": known(self.inequality),
+        }
+
+
+def choices(findings: Findings) -> tuple[Choice, ...]:
+    """All that were simulated, in the order of the simulations."""
+    thermostatted = {finding.condition.forces: finding for finding in findings.thermostatted}
+    return tuple(
+        _choice(nve, thermostatted.get(nve.condition.forces)) for nve in findings.all if nve.condition.tau is None
+    )
+
+
+def _choice(nve: Finding, svr: Finding | None) -> Choice:
+    [simulation] = nve.measured
+    stride = nve.condition.stride
+    pace = simulation.ended.seconds_per_step
+    excess = {species: svr.excess(species) for species in svr.species} if svr else {}
+    return Choice(
+        forces=nve.condition.forces,
+        stride=stride,
+        nve=simulation.ended.picoseconds,
+        svr=svr.measured[0].ended.picoseconds if svr else None,
+        exploded=_explosion(nve, "NVE") or (_explosion(svr, "SVR") if svr else None),
+        heating=heating(simulation.drift) if simulation.drift else None,
+        relative_drift=nve.relative_slope,
+        milliseconds=None if pace is None else 1000.0 * pace / (stride or 1),
+        excess={species: estimate for species, estimate in excess.items() if estimate is not None},
+        inequality=svr.inequality if svr else None,
+    )
+
+
+def _explosion(finding: Finding, ensemble: str) -> str | None:
+    ended = finding.measured[0].ended
+    return f"{ensemble} explodes after {ended.picoseconds:.2g} ps" if ended.unstable else None
+
+
+def heating(drift: Drift) -> Estimate | None:
+    """K/ps: the drift of the conserved quantity as a temperature, by the heat capacity of classical vibrations.
+
+    That is 3 k_B for each atom. The conserved quantity fluctuates much less than the temperature, so that this is known
+    much earlier than the slope of the latter.
+
+    A simulation that is too short to know the error of the slope through all of it is cut into five parts, whose drifts
+    are taken as independent: right for a random walk, and too large an error for noise around a line.
+
+    :param drift: of a simulation with a known number of atoms
+    :return: without an error if it is too short for that too; None without a conserved quantity
+    """
+    slope = drift.conserved_slope
+    if slope is None:
+        return None
+    if slope.error is None:
+        assert drift.conserved_time is not None
+        assert drift.conserved is not None
+        slope = _from_parts(drift.conserved_time, drift.conserved) or slope
+    return slope.times(1e-3 / (3.0 * BOLTZMANN_EV))
+
+
+def _from_parts(time: np.ndarray, values: np.ndarray) -> Estimate | None:
+    """The mean drift of a series (n,), from beginning to end."""
+    if len(time) <= _FEWEST * _PARTS:
+        return None
+    edges = np.linspace(0, len(time) - 1, _PARTS + 1).round().astype(int)
+    drifts = np.diff(values[edges]) / np.diff(time[edges])
+    return Estimate(float(drifts.mean()), float(drifts.std(ddof=1) / np.sqrt(_PARTS)), _PARTS - 1.0)

@@ -1,0 +1,80 @@
+"""What an assessment asks of the model alone; each answer is kept in a file, for when it is asked again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ..diagnostics import probes
+from ..diagnostics.closed_path import turning_molecule
+from ..diagnostics.work import integrate
+from ..diagnostics.work_picture import draw_work
+from ..errors import DarkforcesError
+from ..forces.model import ForceModel, Need
+from ..forces.structure import Structure
+from ..whole import whole_file
+
+WORK_PICTURE = "work"
+_TOLERANCE = 1e-4  # eV, of the work
+
+
+def asymmetry(
+    folder: Path,
+    model: Callable[[], ForceModel],
+    structure: Structure,
+    name: str,
+    error: float,
+    report: Callable[[int, float], None],
+) -> dict[str, object]:
+    """λ of the direct forces, estimated with random probes.
+
+    :param folder: where ``jacobian.json`` is kept
+    :param model: loads one that can be differentiated
+    :param name: of the structure
+    :param error: relative standard error at which to stop
+    :param report: called with the number of probes, and the relative error that they give
+    """
+
+    def measure() -> dict[str, object]:
+        found = probes.estimate(model(), structure, name, Need.DIRECT, error, report)
+        elements = {symbol: estimate.as_json() for symbol, estimate in found.elements.items()}
+        return {"probes": found.probes, "lambda": found.value.as_json(), "elements": elements}
+
+    return _kept(folder / "jacobian.json", {"relative_error": error}, measure)
+
+
+def work(
+    folder: Path, model: ForceModel, structure: Structure, name: str, report: Callable[[int], None]
+) -> dict[str, object]:
+    """The work of all forces along a closed path, with a picture; why there is none, if no molecule can turn.
+
+    :param folder: where ``work.json`` and the picture are kept
+    :param name: of the structure
+    :param report: called with the number of evaluations that are done
+    """
+
+    def measure() -> dict[str, object]:
+        try:
+            path = turning_molecule(structure, name)
+        except DarkforcesError as error:
+            return {"missing": str(error).partition("; or give")[0]}
+        loop = integrate(model, path, _TOLERANCE, report)
+        for suffix in ("pdf", "png"):
+            with whole_file(folder / f"{WORK_PICTURE}.{suffix}") as picture:
+                draw_work(loop, picture)
+        return loop.as_json()
+
+    return _kept(folder / "work.json", {"tolerance_meV": 1000.0 * _TOLERANCE}, measure)
+
+
+def _kept(file: Path, asked: Mapping[str, float], measure: Callable[[], dict[str, object]]) -> dict[str, object]:
+    """What is in a file, if that was found with the same settings; else what is found now."""
+    if file.exists():
+        held = json.loads(file.read_text())
+        if held["asked"] == asked:
+            return dict(held["found"])
+    found = measure()
+    with whole_file(file) as fresh:
+        fresh.write_text(json.dumps({"asked": asked, "found": found}, indent=2) + "\n")
+    return found

@@ -1,0 +1,107 @@
+"""The pictures of an assessment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..analysis import drift
+from ..analysis.pictures import tidy
+from ..analysis.temperatures import draw_means
+from ..campaign.findings import Findings
+from ..campaign.pictures import course_of
+from ..whole import whole_file
+from .criteria import HEATING, Judged, Judgement
+from .procedure import Result
+
+_COLORS = {Judgement.SAFE: "#2a8a4a", Judgement.UNSAFE: "#c4342d", Judgement.UNKNOWN: "0.5"}
+
+
+def draw(result: Result, temperature: float, folder: Path) -> list[str]:
+    """Draw what there is data for, as PNG and PDF.
+
+    :param temperature: K, of the simulations
+    :return: names of the files without their suffix
+    """
+    names = []
+    for name, picture in _pictures(result, temperature):
+        for suffix in ("pdf", "png"):
+            with whole_file(folder / f"{name}.{suffix}") as file:
+                picture(file)
+        names.append(name)
+    return names
+
+
+def _pictures(result: Result, temperature: float) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    yield "choices", lambda path: _draw_choices(result.judged, HEATING * temperature, path)
+    yield from _courses(result.findings)
+    rows = [(each.choice.forces, each.choice.excess) for each in result.judged if each.choice.excess]
+    if rows:
+        yield "temperatures", lambda path: draw_means(rows, True, path)
+
+
+def _courses(findings: Findings) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    courses = [course_of(finding) for finding in findings.with_ensemble("nve")]
+    known = [course for course in courses if course is not None]
+    if known:
+        yield "nve", lambda path: drift.draw(known, path)
+
+
+def _draw_choices(judged: Sequence[Judged], limit: float, path: Path) -> None:
+    """Heating and time of each way to use the forces; colours say what is safe.
+
+    :param limit: K/ps
+    """
+    ordered = sorted(judged, key=lambda each: (each.choice.forces == "direct", each.choice.stride or 0))
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    for place, each in enumerate(ordered):
+        color = _COLORS[each.judgement]
+        if each.choice.exploded:
+            upper.annotate(
+                "explodes", (place, 0.97), xycoords=("data", "axes fraction"), ha="center", va="top", color=color
+            )
+        elif each.choice.heating is not None:
+            margin = each.choice.heating.margin()
+            upper.errorbar(
+                place, each.choice.heating.value, yerr=margin, fmt="o", ms=6, color=color, capsize=3, linewidth=1.4,
+                mfc="white" if margin is None else color,
+            )  # fmt: skip
+        if each.choice.milliseconds is not None:
+            lower.bar(place, each.choice.milliseconds, width=0.55, color=color)
+            lower.annotate(
+                f"{each.choice.milliseconds:.3g}",
+                (place, each.choice.milliseconds),
+                ha="center",
+                va="bottom",
+                fontsize=9,
+            )
+    _show_limit(upper, limit)
+    names = [_title(each) for each in ordered]
+    lower.set_xticks(range(len(names)), names)
+    lower.set_xlim(-0.6, len(names) - 0.4)
+    lower.set_ylabel("time of a step / ms")
+    for judgement in {each.judgement: None for each in ordered}:
+        lower.plot([], [], "s", color=_COLORS[judgement], label=judgement.value)
+    figure.legend(*lower.get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False)
+    for axis in (upper, lower):
+        tidy(axis, "y")
+    figure.savefig(path, dpi=200)
+
+
+def _show_limit(axis: Axes, limit: float) -> None:
+    """Linear within the limits, logarithmic beyond: direct forces can heat by hundreds of times as much."""
+    axis.axhspan(-limit, limit, color=_COLORS[Judgement.SAFE], alpha=0.12, linewidth=0)
+    axis.set_yscale("symlog", linthresh=limit)
+    low, high = axis.get_ylim()
+    axis.set_ylim(min(low, -2.0 * limit), max(high, 2.0 * limit))
+    axis.axhline(0.0, color="0.5", linewidth=0.8, zorder=0)
+    axis.set_ylabel("heating in NVE / (K/ps)")
+
+
+def _title(judged: Judged) -> str:
+    stride = judged.choice.stride
+    return judged.choice.forces if stride is None else f"M = {stride}"

@@ -1,0 +1,72 @@
+"""Which simulations an assessment is made of: a small campaign, which grows with what the first of them say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..campaign.matrix import NVE, Campaign, Condition, Simulation, label_of
+from ..forces.model import Need
+from ..forces.split import Component
+
+# M of multiple time stepping; M = 1 is conservative forces at every step.
+STRIDES = (2, 4, 8, 16)
+# fs, of SVR as in the paper's tables: tight, and global, so that what is left is how energy is shared.
+_TAU = 10.0
+# Thermostatted simulations are so much longer: temperatures of species fluctuate more than the conserved quantity.
+_LONGER = 2.0
+# Of an NVE simulation, the part at its beginning that does not count.
+_DISCARDED = 0.2
+_SEED = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is assessed, and for how long.
+
+    :param model: name, or path that does not depend on the current folder
+    :param provides: what the model can be asked for; direct forces at least
+    :param structure: file with the structure that all simulations start from
+    :param temperature: K
+    :param timestep: fs, of the fast forces
+    :param time: ps, of each NVE simulation
+    """
+
+    model: str
+    provides: Need
+    structure: Path
+    temperature: float
+    timestep: float
+    time: float
+
+    @property
+    def nve(self) -> tuple[Simulation, ...]:
+        """With all the forces that the model allows, without a thermostat."""
+        direct = self._simulation(NVE, Component.DIRECT, None)
+        if Need.CONSERVATIVE not in self.provides:
+            return (direct,)
+        strides = (self._simulation(NVE, Component.CONSERVATIVE, stride) for stride in STRIDES)
+        return (self._simulation(NVE, Component.CONSERVATIVE, None), direct, *strides)
+
+    def svr(self, stride: int | None) -> Simulation:
+        """With a thermostat, and direct forces or multiple time stepping.
+
+        :param stride: M; None for direct forces at all steps
+        """
+        return self._simulation("svr", Component.DIRECT if stride is None else Component.CONSERVATIVE, stride)
+
+    def _simulation(self, ensemble: str, component: Component, stride: int | None) -> Simulation:
+        tau, time = (None, self.time) if ensemble == NVE else (_TAU, _LONGER * self.time)
+        return Simulation(Condition(self.model, label_of(self.model), ensemble, tau, component, stride), _SEED, time)
+
+    def campaign(self, simulations: Sequence[Simulation]) -> Campaign:
+        """The campaign of these simulations."""
+        return Campaign(
+            f"assessment of {label_of(self.model)}",
+            self.structure,
+            self.temperature,
+            self.timestep,
+            _DISCARDED * self.time,
+            tuple(simulations),
+        )

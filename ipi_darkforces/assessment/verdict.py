@@ -1,0 +1,148 @@
+"""What somebody who chooses a model is told: in plain words, and as an exit code for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from .criteria import Judged, Judgement
+from .evidence import Choice
+
+
+class Advice(IntEnum):
+    """How to run a model; the numbers are exit codes. 1 is an error, as for all commands, and 2 a wrong option."""
+
+    DIRECT = 0
+    MTS = 10
+    CONSERVATIVE = 11
+    NOTHING = 12
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is advised.
+
+    :param advice: in one word
+    :param choice: what to use; None if nothing is shown to be safe
+    :param headline: the advice, in a sentence
+    :param text: why, what it saves, and what is not known
+    """
+
+    advice: Advice
+    choice: Choice | None
+    headline: str
+    text: tuple[str, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """For machines."""
+        return {
+            "advice": self.advice.name.lower(),
+            "exit_code": int(self.advice),
+            "forces": self.choice.forces if self.choice else None,
+            "stride": self.choice.stride if self.choice else None,
+            "headline": self.headline,
+            "text": list(self.text),
+        }
+
+
+def largest_safe_stride(judged: Sequence[Judged]) -> Judged | None:
+    """The last stride that is safe, of those of which all shorter ones are too; None if there is none."""
+    last = None
+    for each in sorted((each for each in judged if each.choice.stride), key=lambda each: each.choice.stride or 0):
+        if each.judgement is not Judgement.SAFE:
+            break
+        last = each
+    return last
+
+
+def decide(model: str, judged: Sequence[Judged]) -> Verdict:
+    """The advice: direct forces if they are safe, or the largest safe stride, or conservative forces.
+
+    Multiple time stepping is advised only where conservative forces, which it imitates, are safe too.
+
+    :param model: its name
+    :param judged: all choices, of which one is direct forces
+    """
+    by_forces = {each.choice.forces: each for each in judged}
+    direct, conservative = by_forces["direct"], by_forces.get("conservative")
+    longest = max(each.choice.nve for each in judged)
+    text = [f"Direct forces are {direct.judgement.value}. {_reasons(direct)}"]
+    choice: Choice | None = None
+    if direct.judgement is Judgement.SAFE:
+        advice, choice = Advice.DIRECT, direct.choice
+        headline = f"{model} can be run with its direct forces, as far as {longest:.2g} ps show."
+    elif conservative is None:
+        advice = Advice.NOTHING
+        unsafe = direct.judgement is Judgement.UNSAFE
+        headline = (
+            f"{model} cannot be run: its direct forces are not safe, and it has no others."
+            if unsafe
+            else f"Whether {model} can be run is not known: {longest:.2g} ps are too short, and it has no other forces."
+        )
+        text.append("A model with an energy too has conservative forces, and allows multiple time stepping.")
+    elif conservative.judgement is not Judgement.SAFE:
+        advice = Advice.NOTHING
+        headline = f"Nothing that was tried with {model} is shown to be safe."
+        text.append(f"Conservative forces are {conservative.judgement.value}. {_reasons(conservative)}")
+        text += _why_not_even_conservative(conservative)
+    else:
+        safe = largest_safe_stride(judged)
+        choice = safe.choice if safe else conservative.choice
+        advice = Advice.MTS if safe else Advice.CONSERVATIVE
+        headline = f"{_instead(direct)}: run {model} with {choice.name}, which is safe as far as {longest:.2g} ps show."
+        text += _strides(judged, safe)
+    if choice is not None:
+        text += _savings(choice, conservative.choice if conservative else None)
+    text.append(
+        f"All this is from {longest:.2g} ps without a thermostat: what takes longer to go wrong is not seen, and "
+        "longer runs can still fail. Watch the conserved quantity of production runs."
+    )
+    return Verdict(advice, choice, headline, tuple(text))
+
+
+def _reasons(judged: Judged) -> str:
+    return " ".join(reason.text for reason in judged.reasons)
+
+
+def _instead(direct: Judged) -> str:
+    if direct.judgement is Judgement.UNSAFE:
+        return "Not with direct forces alone"
+    return "Direct forces alone are not shown to be safe"
+
+
+def _why_not_even_conservative(conservative: Judged) -> Iterator[str]:
+    if conservative.judgement is Judgement.UNSAFE:
+        yield (
+            "If conservative forces do not conserve energy, the time step is too long, the structure is far from "
+            "equilibrium or from what the model knows, or its energy is not smooth: try a shorter time step first."
+        )
+    else:
+        yield "Longer simulations can tell: the same command goes on with --thorough, or with a longer --time."
+
+
+def _strides(judged: Sequence[Judged], safe: Judged | None) -> Iterator[str]:
+    """Why this stride, and not the next."""
+    if safe is not None:
+        yield f"M = {safe.choice.stride} is safe. {_reasons(safe)}"
+    largest = safe.choice.stride if safe else None
+    following = next((each for each in judged if (each.choice.stride or 0) > (largest or 0)), None)
+    if following is not None:
+        yield f"M = {following.choice.stride} is {following.judgement.value}. {_reasons(following)}"
+    if safe is None:
+        yield (
+            "Strides are longer for models whose two kinds of force agree better: training with both, or more of it, "
+            "may help."
+        )
+
+
+def _savings(choice: Choice, conservative: Choice | None) -> Iterator[str]:
+    """What a choice saves, if it is known and not the conservative forces themselves."""
+    if conservative is None or choice is conservative or not choice.milliseconds or not conservative.milliseconds:
+        return
+    part = choice.milliseconds / conservative.milliseconds
+    steps = f"{choice.milliseconds:.3g} ms a step instead of {conservative.milliseconds:.3g}"
+    if part < 1.0:
+        yield f"It saves {1.0 - part:.0%} of the time of conservative forces on this machine: {steps}."
+    else:
+        yield f"It saves nothing on this machine ({steps}): conservative forces are as good."

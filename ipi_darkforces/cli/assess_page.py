@@ -1,0 +1,182 @@
+"""The page of an assessment: the verdict, what it rests on, and by which criteria."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..analysis.statistics import Estimate
+from ..assessment.criteria import REASONS, Judged, Judgement
+from ..assessment.parts import WORK_PICTURE
+from ..assessment.plan import Plan
+from ..assessment.procedure import Result
+from ..assessment.verdict import Advice, Verdict
+from .page import document, figure, links, mark, table
+from .question import Row
+
+_KINDS = {Judgement.SAFE: "agrees", Judgement.UNSAFE: "differs", Judgement.UNKNOWN: "unknown", None: "unknown"}
+_ADVICE = {
+    Advice.DIRECT: ("agrees", "direct forces"),
+    Advice.MTS: ("slight", "multiple time stepping"),
+    Advice.CONSERVATIVE: ("slight", "conservative forces"),
+    Advice.NOTHING: ("differs", "nothing shown safe"),
+}
+_CAPTIONS = {
+    "choices": (
+        "Above: by how much NVE simulations heat, with 95 % intervals (open symbols: not known), linear within the "
+        "limit, which is shaded, and logarithmic beyond. Below: wall time of a step of the fast forces, everything "
+        "included."
+    ),
+    "nve": "NVE simulations from the same start, until they are three times too hot.",
+    "temperatures": (
+        "Temperatures of species with SVR, τ = 10 fs, above that of the thermostat, with 95 % intervals; open symbols "
+        "are too short for one."
+    ),
+}
+# Of bulk water, by models of the paper (section 4.3 and appendix D).
+_LAMBDA_OF_PAPER = "0.004 for PET-NC, 0.015 for ORB, 0.017 for EquiformerV2 and 0.032 for SOAP-BPNN-NC"
+_WORK_OF_PAPER = "132 meV for PET-NC, 15 for ORB, −241 for EquiformerV2 and −410 for SOAP-BPNN-NC"
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """All that was found out.
+
+    :param formula: of the structure
+    :param asymmetry, work: as they are kept in their files
+    """
+
+    plan: Plan
+    formula: str
+    verdict: Verdict
+    result: Result
+    asymmetry: dict[str, Any]
+    work: dict[str, Any]
+
+    def rows(self) -> list[Row]:
+        """A table of the choices."""
+        conservative = next((each.choice for each in self.result.judged if each.choice.forces == "conservative"), None)
+        slowest = conservative.milliseconds if conservative else None
+        return [_row(each, slowest) for each in self.result.judged]
+
+    def as_json(self) -> dict[str, object]:
+        """For machines: units in the names."""
+        curves = ("parameter", "energy_eV", "cumulative_work_eV")
+        return {
+            "model": self.plan.model,
+            "structure": str(self.plan.structure),
+            "formula": self.formula,
+            "temperature_K": self.plan.temperature,
+            "timestep_fs": self.plan.timestep,
+            "verdict": self.verdict.as_json(),
+            "criteria": REASONS,
+            "lambda": self.asymmetry,
+            "work": {key: value for key, value in self.work.items() if key not in curves},
+            "choices": [each.as_json() for each in self.result.judged],
+            "machine": self.result.machine,
+        }
+
+
+def _row(judged: Judged, slowest: float | None) -> Row:
+    choice = judged.choice
+    pace = choice.milliseconds
+    return {
+        "forces": choice.forces,
+        "": judged.judgement.value,
+        "NVE / ps": choice.nve,
+        "heating / (K/ps)": choice.exploded or choice.heating,
+        "drift over std of kinetic energy / (1/ps)": choice.relative_drift,
+        "SVR / ps": choice.svr,
+        "heaviest − lightest / K": choice.inequality,
+        "ms per step": pace,
+        "time / conservative": pace / slowest if pace and slowest else None,
+    }
+
+
+def of(assessment: Assessment, drawn: list[str], folder: Path) -> str:
+    """The page.
+
+    :param drawn: pictures, names without suffix
+    :param folder: where they are
+    """
+    plan = assessment.plan
+    name = Path(plan.model).name
+    title = f"Is {name} safe to run with direct forces?"
+    machine = ", ".join(f"{key} {value}" for key, value in assessment.result.machine.items())
+    body = [
+        f"<header><h1>{escape(title)}</h1><p>{escape(assessment.formula)} ({escape(plan.structure.name)}), "
+        f"{plan.temperature:g} K, {plan.timestep:g} fs.</p></header>",
+        _verdict(assessment.verdict),
+        _choices(assessment, drawn, folder),
+        _forces(assessment, folder),
+        _criteria(),
+        f"<footer><p>Wall times are from simulations one after another on this machine: {escape(machine)}. Velocities "
+        "were drawn at random; the first fifth of an NVE simulation, and as much of the others, does not count.</p>"
+        f"<p>Made by <code>darkforces assess</code> {escape(__version__)}, {datetime.now():%-d %B %Y, %H:%M}. The "
+        "numbers behind this page are beside it: assessment.json; the simulations are in runs, to be looked at with "
+        "<code>darkforces analyze</code>.</p></footer>",
+    ]
+    return document(title, body)
+
+
+def _verdict(verdict: Verdict) -> str:
+    paragraphs = "".join(f"<p>{escape(each)}</p>" for each in verdict.text)
+    advised = mark(*_ADVICE[verdict.advice])
+    return f"<section><h2>{advised} {escape(verdict.headline)}</h2>{paragraphs}</section>"
+
+
+def _choices(assessment: Assessment, drawn: list[str], folder: Path) -> str:
+    parts = ["<section><h2>Ways to use its forces</h2>", table(assessment.rows())]
+    for each in assessment.result.judged:
+        name = each.choice.name
+        items = (
+            f"<li>{mark(_KINDS[reason.judgement], (reason.judgement or Judgement.UNKNOWN).value)}"
+            f"<span>{escape(reason.text)}</span></li>"
+            for reason in each.reasons
+        )
+        parts.append(f"<h3>{escape(name[0].upper() + name[1:])}</h3><ul>{''.join(items)}</ul>")
+    for picture in drawn:
+        parts += [figure(folder / f"{picture}.png", picture, _CAPTIONS[picture]), links([f"{picture}.pdf"])]
+    return "\n".join([*parts, "</section>"])
+
+
+def _forces(assessment: Assessment, folder: Path) -> str:
+    found, work = assessment.asymmetry, assessment.work
+    rows: list[Row] = [{"atoms": "all", "λ": _estimate(found["lambda"])}]
+    rows += [{"atoms": symbol, "λ": _estimate(value)} for symbol, value in found["elements"].items()]
+    parts = [
+        "<section><h2>The direct forces themselves</h2>",
+        "<p>These say how far direct forces are from being the gradient of an energy. They decide nothing here, as "
+        "what they do to a simulation depends on the system.</p>",
+        "<h3>Asymmetry of their Jacobian</h3>",
+        f'<p class="lead">λ is 0 for conservative forces. For the models of the paper: {_LAMBDA_OF_PAPER}.</p>',
+        table(rows),
+        "<h3>Work along a closed path</h3>",
+    ]
+    if "missing" in work:
+        parts.append(f"<p>Not measured: {escape(work['missing'])}.</p>")
+    else:
+        works: list[Row] = [
+            {"forces": kind, "work / meV": Estimate(value, work["error_meV"][kind])}
+            for kind, value in work["work_meV"].items()
+        ]
+        caption = f"{work['path']}. For the models of the paper, on another path: {_WORK_OF_PAPER}."
+        parts += [table(works), figure(folder / f"{WORK_PICTURE}.png", "work along a closed path", caption)]
+        parts.append(links([f"{WORK_PICTURE}.pdf"]))
+    return "\n".join([*parts, "</section>"])
+
+
+def _estimate(value: dict[str, float]) -> Estimate:
+    return Estimate(value["value"], value["error"])
+
+
+def _criteria() -> str:
+    items = "".join(f"<h3>{escape(what)}</h3><p>{escape(why)}</p>" for what, why in REASONS.items())
+    return (
+        "<section><h2>What counts as safe</h2><p>By 95 % intervals; what these do not decide is not known. A stride is "
+        f"advised only if all shorter ones are safe too.</p>{items}</section>"
+    )
