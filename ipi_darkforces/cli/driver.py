@@ -19,8 +19,9 @@ from ..serve.address import DEFAULT_NAME, DEFAULT_PREFIX, Address, InetAddress, 
 from ..serve.driver import Driver
 from ..serve.inputs import SimulationInput, SocketForcefield
 from ..serve.settings import Settings
+from ..serve.watch import checked_limit
 from . import entry
-from .options import add_model_options
+from .options import add_model_options, add_watch_option
 
 log = logging.getLogger("ipi_darkforces")  # not __name__, which is "__main__" under python -m
 
@@ -73,6 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--wait", type=float, metavar="SECONDS", help="give up if i-PI does not listen after so long (default: never)"
     )
+    add_watch_option(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="log every message")
     return parser
 
@@ -128,6 +130,7 @@ def _add_client_options(parser: argparse.ArgumentParser) -> None:
 def serve(args: argparse.Namespace) -> None:
     """Do what the command line says."""
     settings = _settings(args)
+    too_far = checked_limit(args.warn_above, "--warn-above")
     forcefields = SimulationInput.read(args.input).socket_forcefields() if args.input else []
     if args.input and not forcefields:
         raise DarkforcesError(f"'{args.input}' has no <ffsocket>: there is nothing to serve")
@@ -136,7 +139,7 @@ def serve(args: argparse.Namespace) -> None:
     _check(settings, forcefields, model)
     split = Split(model)
     try:
-        Driver(split, places, settings, args.stay, args.wait).serve()
+        Driver(split, places, settings, args.stay, args.wait, too_far).serve()
     finally:
         log.info(
             "model '%s': %d requests answered with %d forward and %d backward passes",

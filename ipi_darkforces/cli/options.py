@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from ..errors import DarkforcesError
 from ..forces.zoo import BACKENDS
+from ..serve.watch import TOO_FAR
 
 MODEL_HELP = (
     "a name from `darkforces models` (pet-m, pet-c, pet-nc, or one of your own), or the path of a metatrain "
@@ -46,6 +47,18 @@ def add_evaluation_options(group: argparse._ArgumentGroup) -> None:
         choices=BACKENDS,
         default="auto",
         help="metatomic: the exported model, even where there is a faster way, as for PET checkpoints on the CPU",
+    )
+
+
+def add_watch_option(parser: argparse.ArgumentParser) -> None:
+    """When multiple time stepping is worth a warning."""
+    parser.add_argument(
+        "--warn-above",
+        type=float,
+        default=TOO_FAR,
+        metavar="EV/Å",
+        help="with multiple time stepping, warn when conservative and direct forces on an atom differ by more "
+        "(default: %(default)s; every 2 fs, that is a kick beyond the thermal velocity of hydrogen)",
     )
 
 

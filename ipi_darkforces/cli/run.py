@@ -12,6 +12,7 @@ from collections import deque
 from pathlib import Path
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..analysis.overview import Overview, draw, summarize
 from ..errors import DarkforcesError
@@ -23,7 +24,7 @@ from ..serve.inputs import SimulationInput
 from ..serve.run import ModelChoice, Outcome, Progress, last_outcome
 from ..serve.run import run as run_simulation
 from .entry import INTERRUPTED
-from .options import add_model_options
+from .options import add_model_options, add_watch_option
 
 DESCRIPTION = """\
 Runs i-PI with the forces of one model: starts i-PI and the driver, shows progress, stops both cleanly on Ctrl-C, and
@@ -65,6 +66,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--in-process", action="store_true", help="the model inside i-PI's process instead of one of its own"
     )
     parser.add_argument("--json", action="store_true", help="print the summary for machines")
+    add_watch_option(parser)
     _add_structure_options(parser)
     parser.set_defaults(command=run)
 
@@ -176,7 +178,7 @@ def _run_one(path: Path, output: Path, args: argparse.Namespace) -> Outcome:
     simulation = SimulationInput.read(path)
     # The driver and i-PI work in the run's folder, from where a relative path would mean something else.
     model = str(Path(args.model).resolve()) if Path(args.model).is_file() else args.model
-    with SimulationBar(path.stem, simulation.n_atoms) as bar:
+    with logging_redirect_tqdm(), SimulationBar(path.stem, simulation.n_atoms) as bar:
         outcome = run_simulation(
             simulation,
             ModelChoice(model, args.device, args.dtype, args.variant, args.backend),
@@ -185,6 +187,7 @@ def _run_one(path: Path, output: Path, args: argparse.Namespace) -> Outcome:
             args.in_process,
             args.overwrite,
             bar.show,
+            args.warn_above,
         )
         bar.finish(outcome.steps)
     return outcome
@@ -210,6 +213,11 @@ def _in_words(overview: Overview, outcome: Outcome) -> str:
             f"  picture              {outcome.folder / 'summary.png'}",
         ]
     )
+
+
+def _apart(progress: Progress) -> str:
+    seen = progress.disagreement
+    return "" if seen is None else f", forces apart {1000.0 * seen.rms:.0f} meV/Å, at most {seen.largest:.2g} eV/Å"
 
 
 class SimulationBar:
@@ -242,7 +250,7 @@ class SimulationBar:
         drift = 1000.0 * progress.drift / (self._n_atoms or 1)
         unit = "meV/atom" if self._n_atoms else "meV"
         self._bar.set_postfix_str(
-            f"{progress.temperature:.0f} K, drift {drift:+.2f} {unit}, {self._pace()}", refresh=False
+            f"{progress.temperature:.0f} K, drift {drift:+.2f} {unit}{_apart(progress)}, {self._pace()}", refresh=False
         )
         self._bar.update(progress.step - self._bar.n)
 

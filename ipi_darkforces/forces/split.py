@@ -16,12 +16,13 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
 
 from ..errors import DarkforcesError
+from .disagreement import Disagreement, History, disagreement
 from .model import ForceModel, Need
 from .result import Forces
 from .structure import Structure
@@ -72,11 +73,18 @@ class Component(Enum):
 
 @dataclass(frozen=True)
 class Answer:
-    """What i-PI gets to know about one geometry: energy (eV), forces (eV/Å, (n_atoms, 3)) and virial (eV, (3, 3))."""
+    """What i-PI gets to know about one geometry.
+
+    :param energy: eV
+    :param forces: eV/Å, shape (n_atoms, 3)
+    :param virial: eV, shape (3, 3)
+    :param disagreement: of both kinds of forces, where slow ones are asked for
+    """
 
     energy: float
     forces: np.ndarray
     virial: np.ndarray
+    disagreement: Disagreement | None = None
 
 
 def answer(forces: Forces, component: Component) -> Answer:
@@ -117,6 +125,13 @@ class _Mark:
             for stream, index in self._visits:
                 stream.note_late_correction(index)
 
+    def disagreement(self, positions: np.ndarray, slow: np.ndarray) -> Disagreement:
+        """Of both kinds of forces here, the slow ones being their difference."""
+        if not self._visits:  # slow forces were asked for first: nobody says which replica of which simulation it is
+            return disagreement(slow)
+        stream, index = self._visits[0]
+        return stream.note_disagreement(index, positions, slow)
+
 
 @dataclass
 class _Geometry:
@@ -144,6 +159,7 @@ class Stream:
         self._run_start: int | None = None
         self._run_length = 0
         self._burst = 0  # corrections since the last geometry was visited: P in the end
+        self._history = History()
 
     @property
     def corrected(self) -> bool:
@@ -172,6 +188,10 @@ class Stream:
         self._note_correction(index)
         if self._run_length == 2 * self._burst:  # a run of two steps: M = 1
             self._period = self._burst
+
+    def note_disagreement(self, index: int, positions: np.ndarray, slow: np.ndarray) -> Disagreement:
+        """Note the slow forces (n_atoms, 3) at a geometry visited before; say what that amounts to."""
+        return self._history.note(index, None if self._period is None else index - self._period, positions, slow)
 
     def _note_correction(self, index: int) -> None:
         place = index - self._count  # negative: from the end
@@ -243,9 +263,14 @@ class Split:
             self._remember(key, geometry)
         answers = []
         for request in requests:
-            forces = geometries[request.structure.key].forces
-            assert forces is not None
-            answers.append(answer(forces, request.component))
+            geometry = geometries[request.structure.key]
+            assert geometry.forces is not None
+            found = answer(geometry.forces, request.component)
+            if request.component is Component.SLOW:
+                found = replace(
+                    found, disagreement=geometry.mark.disagreement(request.structure.positions, found.forces)
+                )
+            answers.append(found)
         self.answered += len(answers)
         return answers
 

@@ -26,6 +26,7 @@ from .protocol import (
 from .settings import Role, Settings
 from .shared_memory import SharedArrays
 from .units import reply_to_ipi, structure_from_ipi
+from .watch import TOO_FAR, Watch
 
 log = logging.getLogger(__name__)
 _CHUNK = 2**20
@@ -38,9 +39,12 @@ class Connection:
     :param connection: the connected socket
     :param split: who computes
     :param settings: what the user said on the command line; it comes before what i-PI sends
+    :param too_far: see `Watch`
     """
 
-    def __init__(self, address: Address, connection: socket.socket, split: Split, settings: Settings):
+    def __init__(
+        self, address: Address, connection: socket.socket, split: Split, settings: Settings, too_far: float = TOO_FAR
+    ):
         self.address = address
         self.open = True
         self._socket = connection
@@ -51,6 +55,7 @@ class Connection:
         self._shared: SharedArrays | None = None
         self._role: Role | None = None
         self._stream = split.open_stream()
+        self._watch = Watch(str(address), too_far)
         self._replies: list[Reply] | None = None
         # What has come in but cannot be acted on before the forces are there.
         self._postponed: list[Message] = []
@@ -78,6 +83,10 @@ class Connection:
     def answer(self, answers: Sequence[Answer]) -> None:
         """Take the results for what was pending, and send them if i-PI has asked for them already."""
         self._replies = [reply_to_ipi(answer) for answer in answers]
+        for answer in answers:
+            if answer.disagreement is not None:
+                assert self._role is not None
+                self._watch.see(answer.disagreement, self._role.species)
         self.pending = []
         postponed, self._postponed = self._postponed, []
         self._act(postponed)
@@ -158,12 +167,12 @@ class Connection:
         self.close()
 
 
-def connect(address: Address, split: Split, settings: Settings) -> Connection:
+def connect(address: Address, split: Split, settings: Settings, too_far: float) -> Connection:
     """Connect to i-PI.
 
     :raises NobodyListeningError: if nobody listens there (yet)
     :raises DarkforcesError: if there is no such host, or the socket is somebody else's
     """
-    connection = Connection(address, address.connect(), split, settings)
+    connection = Connection(address, address.connect(), split, settings, too_far)
     log.info("connected to i-PI at %s", address)
     return connection

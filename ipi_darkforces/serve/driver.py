@@ -16,6 +16,7 @@ from ..forces.split import Split
 from .address import Address, NobodyListeningError, UnixPattern
 from .connection import Connection, connect
 from .settings import Settings
+from .watch import TOO_FAR
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class Driver:
     :param settings: what every client is to do, as far as the user said
     :param stay: wait for the next simulation when all have gone, instead of returning
     :param wait: seconds to wait for the first connection; None for ever
+    :param too_far: see `Watch`
     """
 
     def __init__(
@@ -41,12 +43,14 @@ class Driver:
         settings: Settings,
         stay: bool = False,
         wait: float | None = None,
+        too_far: float = TOO_FAR,
     ):
         self._split = split
         self._places = places
         self._settings = settings
         self._stay = stay
         self._wait = wait
+        self._too_far = too_far
         self._selector = selectors.DefaultSelector()
         self._connections: dict[Address, Connection] = {}
         self._missing: list[Address | UnixPattern] = []
@@ -101,7 +105,7 @@ class Driver:
 
     def _connect(self, address: Address) -> bool:
         try:
-            connection = connect(address, self._split, self._settings)
+            connection = connect(address, self._split, self._settings, self._too_far)
         except NobodyListeningError:
             return False
         self._connections[address] = connection

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ..errors import DarkforcesError
 from ..lock import locked
-from .inputs import PROGRESS, SimulationInput
+from .inputs import DISAGREEMENT, PROGRESS, SimulationInput
 
 _OURS = (
     "input.xml",
@@ -71,6 +71,10 @@ class RunFolder:
     def progress(self, prefix: str) -> Path:
         """Where i-PI writes step, time, temperature and conserved quantity."""
         return self.path / f"{prefix}.{PROGRESS}"
+
+    def disagreement(self, prefix: str) -> Path:
+        """Where i-PI writes how far both kinds of forces are apart, with multiple time stepping."""
+        return self.path / f"{prefix}.{DISAGREEMENT}"
 
     @contextmanager
     def locked(self) -> Iterator[int]:

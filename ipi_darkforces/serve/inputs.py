@@ -13,11 +13,13 @@ from io import StringIO
 from pathlib import Path
 from xml.sax import SAXParseException
 
+import numpy as np
 from ipi.inputs.simulation import InputSimulation
 from ipi.utils.io.inputs.io_xml import read_dict, write_dict, xml_node, xml_parse_file, xml_parse_string, xml_write
 from ipi.utils.units import unit_to_user
 
 from ..errors import DarkforcesError, one_line
+from ..forces.disagreement import EXTRAS
 from ..forces.split import Component
 from .address import Address, InetAddress, UnixAddress
 from .settings import Settings
@@ -25,6 +27,7 @@ from .settings import Settings
 # Forcefields that wait for a driver of a kind that we are not.
 _NOT_SERVED = ("ffmpi", "ffcavphsocket")
 PROGRESS = "progress"
+DISAGREEMENT = "disagreement"
 _PROGRESS_PROPERTIES = "[ step, time{femtosecond}, temperature{kelvin}, conserved{electronvolt} ]"
 # What follows a file name inside `<initialize>`; other modes hold their values in the input itself.
 _FILE_MODES = ("xyz", "pdb", "chk", "ase")
@@ -152,13 +155,18 @@ class SimulationInput:
         return found
 
     @property
-    def n_atoms(self) -> int | None:
-        """As far as the input says, before i-PI has read what it starts from."""
+    def species(self) -> np.ndarray | None:
+        """Atomic numbers (n_atoms,), as far as the input says, before i-PI has read what it starts from."""
         for forcefield in self.socket_forcefields():
             species = forcefield.settings.elements(self.source.parent)
             if species is not None:
-                return len(species)
+                return species
         return None
+
+    @property
+    def n_atoms(self) -> int | None:
+        """As far as the input says."""
+        return None if self.species is None else len(self.species)
 
     def _check_references(self) -> None:
         names = {node.attribs.get("name", "") for kind, node in self.root.fields if kind.startswith("ff")}
@@ -176,22 +184,34 @@ class SimulationInput:
         self._parsed = self._check()
 
     def add_progress(self, stride: int) -> None:
-        """Add an output of step, temperature and conserved quantity for those who watch, unless it is there."""
+        """Add outputs for those who watch, unless they are there.
+
+        Of step, temperature and conserved quantity and, where a component is slow, of how far both kinds of forces are
+        apart.
+        """
         output = next((node for name, node in self.root.fields if name == "output"), None)
         if output is None:
             output = _parse_node("<output prefix='simulation'/>")
             self.root.fields.append(("output", output))
-        for name, node in output.fields:
-            if name == "properties" and node.attribs.get("filename") == PROGRESS:
-                return
-        output.fields.append(
-            (
-                "properties",
-                _parse_node(
-                    f"<properties filename='{PROGRESS}' stride='{stride}'> {_PROGRESS_PROPERTIES} </properties>"
-                ),
+        nodes = [f"<properties filename='{PROGRESS}' stride='{stride}'> {_PROGRESS_PROPERTIES} </properties>"]
+        slow = self._slow_component()
+        if slow is not None:
+            nodes.append(
+                f"<trajectory filename='{DISAGREEMENT}' stride='{stride}' extra_type='{', '.join(EXTRAS)}'> "
+                f"extras_component_raw({slow}) </trajectory>"
             )
-        )
+        there = {(name, node.attribs.get("filename")) for name, node in output.fields if name != "_text"}
+        for text in nodes:
+            node = _parse_node(text)
+            if (node.name, node.attribs["filename"]) not in there:
+                output.fields.append((node.name, node))
+
+    def _slow_component(self) -> int | None:
+        """Which of the first system's forces is slow, counted from zero."""
+        slow = {f.name for f in self.socket_forcefields() if f.settings.component == Component.SLOW.value}
+        system = next((node for name, node in self.root.fields if name == "system"), None)
+        forces = [] if system is None else [force.attribs.get("forcefield") for force in _descendants(system, "force")]
+        return next((i for i, forcefield in enumerate(forces) if forcefield in slow), None)
 
     def make_files_local(self) -> list[Path]:
         """Refer to the files that the input starts from by their names alone, as if they lay beside it.

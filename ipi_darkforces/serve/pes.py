@@ -18,6 +18,7 @@ from ipi_darkforces.forces.split import Request
 from ipi_darkforces.forces.zoo import shared_split
 from ipi_darkforces.serve.settings import Settings
 from ipi_darkforces.serve.units import reply_to_ipi, structure_from_ipi
+from ipi_darkforces.serve.watch import TOO_FAR, Watch, checked_limit
 
 __DRIVER_NAME__ = "darkforces"
 __DRIVER_CLASS__ = "DarkforcesDriver"
@@ -37,6 +38,7 @@ class DarkforcesDriver(Dummy_driver):
     :param dtype: float32 or float64; default: that of the model
     :param variant: which head to use of a model that has several
     :param backend: metatomic for the exported model even where there is a faster way
+    :param warn_above: eV/Å, say so when slow forces on an atom are larger
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class DarkforcesDriver(Dummy_driver):
         dtype: str | None = None,
         variant: str | None = None,
         backend: str = "auto",
+        warn_above: float | str = TOO_FAR,
         verbosity: Any = None,  # given by i-PI
         verbose: bool = False,
         **settings: str,
@@ -54,6 +57,7 @@ class DarkforcesDriver(Dummy_driver):
         if args:
             raise SystemExit(f"{ERROR}'{args[0]}' has no name: expected key=value")
         try:
+            self._watch = Watch("darkforces", checked_limit(warn_above, "warn_above"))
             self._split = shared_split(model, device, dtype, variant, backend)
             self._role = Settings.parsed(settings, "the parameters of the forcefield").resolved(self._split.model)
         except DarkforcesError as error:
@@ -85,5 +89,9 @@ class DarkforcesDriver(Dummy_driver):
             structure_from_ipi(c, p.reshape(-1, 3), self._role.species) for c, p in zip(cells, positions, strict=True)
         ]
         requests = [Request(s, self._role.component, self._stream) for s in structures]
-        replies = [reply_to_ipi(answer) for answer in self._split.serve(requests)]
+        answers = self._split.serve(requests)
+        for answer in answers:
+            if answer.disagreement is not None:
+                self._watch.see(answer.disagreement, self._role.species)
+        replies = [reply_to_ipi(answer) for answer in answers]
         return [(r.energy, r.forces, r.virial, r.extras) for r in replies]

@@ -19,9 +19,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import ERROR, DarkforcesError
+from ..forces.disagreement import EXTRAS, Disagreement
 from .folder import RunFolder
 from .inputs import SimulationInput
+from .watch import TOO_FAR, Watch
 
 POLL = 0.1  # seconds between looks at what i-PI has written
 PROGRESS_EVERY = 2.0  # fs
@@ -56,12 +60,14 @@ class Progress:
     :param time: fs
     :param temperature: K
     :param drift: eV, by how much i-PI's conserved quantity has changed since the beginning of the run
+    :param disagreement: of both kinds of forces, with multiple time stepping; in the replica where it is worst
     """
 
     step: int
     time: float
     temperature: float
     drift: float
+    disagreement: Disagreement | None
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,7 @@ def run(
     in_process: bool = False,
     overwrite: bool = False,
     watch: Callable[[Progress, int], None] = lambda progress, total: None,
+    warn_above: float = TOO_FAR,
 ) -> Outcome:
     """Run a simulation, or go on with it, until it is finished or interrupted.
 
@@ -102,6 +109,7 @@ def run(
     :param in_process: the model as a plugin inside i-PI, instead of a process of its own
     :param overwrite: start anew even if the folder holds a run
     :param watch: called with the progress and the number of steps in all
+    :param warn_above: eV/Å, see `Watch`
     :return: how it ended; also when it was interrupted (SIGINT or SIGTERM), with i-PI's RESTART written
     :raises FinishedError: if the folder holds this run and it is finished
     :raises DarkforcesError: if the folder holds something else, i-PI or the driver fails; RESTART is written if any
@@ -110,14 +118,29 @@ def run(
     folder = RunFolder(output)
     with folder.locked() as lock:
         prepared = folder.begin(simulation, model.deciding(), steps, overwrite)
+        species = prepared.species
         prepared.add_progress(max(1, round(PROGRESS_EVERY / (prepared.timestep or PROGRESS_EVERY))))
         if in_process:
-            prepared.serve_in_process(model.said())
+            prepared.serve_in_process({**model.said(), "warn_above": str(warn_above)})
         else:
             _check_ports(prepared)
         folder.launched.write_text(prepared.text())
         with _scratch() as prefix, interruptible():
-            return _Run(folder, lock, prepared, model, prefix, in_process).watch(watch)
+            run = _Run(folder, lock, prepared, model, prefix, in_process, warn_above)
+            return run.watch(_alarmed(watch, Watch(prepared.prefix, warn_above), species))
+
+
+def _alarmed(
+    report: Callable[[Progress, int], None], alarm: Watch, species: np.ndarray | None
+) -> Callable[[Progress, int], None]:
+    """The same, with warnings."""
+
+    def report_and_warn(progress: Progress, total: int) -> None:
+        report(progress, total)
+        if progress.disagreement is not None and species is not None:
+            alarm.warn(progress.disagreement, species)
+
+    return report_and_warn
 
 
 def last_outcome(output: Path) -> Outcome:
@@ -138,15 +161,16 @@ class _Run:
         model: ModelChoice,
         prefix: str,
         in_process: bool,
+        warn_above: float,
     ):
         self._folder = folder
         self._prepared = prepared
-        self._tail = _Tail(folder.progress(prepared.prefix))  # before i-PI adds to it
+        self._tail = _Tail(folder, prepared.prefix)  # before i-PI adds to it
         self._ipi = _Process([_ipi_script(), "-S", prefix, folder.launched.name], folder.path, "i-pi.log", lock)
         self._driver: _Process | None = None
         if not in_process:
             options = [f"--{key}={value}" for key, value in model.said().items()]
-            options += [f"--input={folder.launched.name}", f"--sockets_prefix={prefix}"]
+            options += [f"--warn-above={warn_above}", f"--input={folder.launched.name}", f"--sockets_prefix={prefix}"]
             command = [sys.executable, "-m", "ipi_darkforces.cli.driver", *options]
             self._driver = _Process(command, folder.path, "driver.log", lock)
 
@@ -202,29 +226,49 @@ def _pace(reports: list[tuple[int, float]]) -> float | None:
 
 
 class _Tail:
-    """Reads what is added to a file of i-PI's properties, whole lines only."""
+    """Reads what i-PI adds to the outputs that we watch."""
 
-    def __init__(self, path: Path):
-        self._path = path
-        self._position = 0
+    def __init__(self, folder: RunFolder, prefix: str):
+        self._progress = _NewLines(folder.progress(prefix))
+        self._disagreements = _NewLines(folder.disagreement(prefix))
         self._origin: float | None = None  # the conserved quantity at the beginning
+        self._disagreement: Disagreement | None = None
         for _ in self.read():  # a run that is continued: only what is added is news
             pass
 
     def read(self) -> Iterator[Progress]:
+        for line in self._disagreements.read():
+            self._disagreement = _worst(line)
+        for line in self._progress.read():
+            step, now, temperature, conserved = map(float, line.split())
+            if self._origin is None:
+                self._origin = conserved
+            yield Progress(int(step), now, temperature, conserved - self._origin, self._disagreement)
+
+
+class _NewLines:
+    """Whole lines that are added to a file, without comments."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._position = 0
+
+    def read(self) -> list[str]:
         if not self._path.exists():
-            return
+            return []
         with self._path.open("rb") as stream:
             stream.seek(self._position)
             text = stream.read()
         whole = text[: text.rfind(b"\n") + 1]
         self._position += len(whole)
-        for line in whole.decode().splitlines():
-            if not line.startswith("#"):
-                step, now, temperature, conserved = map(float, line.split())
-                if self._origin is None:
-                    self._origin = conserved
-                yield Progress(int(step), now, temperature, conserved - self._origin)
+        return [line for line in whole.decode().splitlines() if line.strip() and not line.lstrip().startswith("#")]
+
+
+def _worst(line: str) -> Disagreement:
+    """Of all replicas, whose values of each quantity stand next to each other."""
+    rms, largest, worst, work = np.array(line.split(), float).reshape(len(EXTRAS), -1)
+    i = int(largest.argmax())
+    return Disagreement(rms[i], int(worst[i]), largest[i], work[i])
 
 
 class _Process:

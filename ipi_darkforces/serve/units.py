@@ -32,11 +32,11 @@ def structure_from_ipi(cell: np.ndarray, positions: np.ndarray, species: np.ndar
     )
 
 
-def reply_to_ipi(answer: Answer, extras: str = "") -> Reply:
+def reply_to_ipi(answer: Answer) -> Reply:
     """What i-PI gets to know about a structure."""
     return Reply(
         answer.energy * ELECTRONVOLT,
         answer.forces * EV_PER_ANGSTROM,
         answer.virial * ELECTRONVOLT,
-        extras,
+        "" if answer.disagreement is None else answer.disagreement.as_json(),
     )

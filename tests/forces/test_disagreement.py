@@ -1,0 +1,124 @@
+"""How far both kinds of forces are apart at outer steps, and the work between them, for springs with a known shear."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from toy_models import SpringModel
+
+from ipi_darkforces.forces import Structure
+from ipi_darkforces.forces.disagreement import EXTRAS, Disagreement
+from ipi_darkforces.forces.split import Component, Request, Split
+
+CELL = 10.0 * np.eye(3)
+
+
+def shear(positions: np.ndarray) -> np.ndarray:
+    """Direct less conservative forces of the springs."""
+    return 0.1 * positions[:, [1, 2, 0]]
+
+
+def exact_work(path: np.ndarray) -> float:
+    """∫ shear · dr along straight lines between points (n, n_atoms, 3): it is linear, so that halfway is the mean."""
+    middles, ways = (path[1:] + path[:-1]) / 2.0, np.diff(path, axis=0)
+    return sum(float(np.vdot(shear(middle), way)) for middle, way in zip(middles, ways, strict=True))
+
+
+def walk(steps: int, n_atoms: int = 4, seed: int = 0) -> np.ndarray:
+    """Positions, shape (steps + 1, n_atoms, 3)."""
+    random = np.random.default_rng(seed)
+    return random.normal(size=(n_atoms, 3)) + np.cumsum(random.normal(0.0, 0.1, (steps + 1, n_atoms, 3)), axis=0)
+
+
+class Simulation:
+    """Asks as i-PI does, with multiple time stepping: fast forces of all replicas, and slow ones every M steps."""
+
+    def __init__(self, split: Split):
+        self._split = split
+        self._fast, self._slow = split.open_stream(), split.open_stream()
+
+    def fast(self, replicas: np.ndarray) -> None:
+        for positions in replicas:
+            assert self._ask(positions, Component.FAST) is None
+
+    def slow(self, replicas: np.ndarray) -> list[Disagreement]:
+        found = [self._ask(positions, Component.SLOW) for positions in replicas]
+        assert all(each is not None for each in found)
+        return found
+
+    def _ask(self, positions: np.ndarray, component: Component) -> Disagreement | None:
+        stream = self._fast if component is Component.FAST else self._slow
+        structure = Structure(np.array([8, 1, 1, 1], np.int32), positions, CELL)
+        return self._split.serve([Request(structure, component, stream)])[0].disagreement
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_work_is_that_along_the_way_of_each_replica(stride: int, replicas: int) -> None:
+    steps = 6 * stride
+    paths = np.array([walk(steps, seed=seed) for seed in range(replicas)])
+    simulation = Simulation(Split(SpringModel()))
+    for step in range(steps + 1):
+        simulation.fast(paths[:, step])
+        if step % stride:
+            continue
+        for path, found in zip(paths, simulation.slow(paths[:, step]), strict=True):
+            first = 0
+            if stride == 1 and step:
+                first = _known_from(path, found, step)
+            assert found.work == pytest.approx(exact_work(path[first : step + 1 : stride]), abs=1e-12)
+
+
+def _known_from(path: np.ndarray, found: Disagreement, step: int) -> int:
+    """With a stride of one, it takes a step or two to find out how many replicas there are."""
+    works = [exact_work(path[first : step + 1]) for first in range(min(step, 2) + 1)]
+    return int(np.argmin(np.abs(np.array(works) - found.work)))
+
+
+def test_of_two_simulations_at_once_each_has_its_own() -> None:
+    split = Split(SpringModel())
+    simulations, paths = [Simulation(split) for _ in range(2)], [walk(8, seed=seed) for seed in range(2)]
+    for step in range(9):
+        for simulation, path in zip(simulations, paths, strict=True):
+            simulation.fast(path[step : step + 1])
+            if step % 2 == 0:
+                (found,) = simulation.slow(path[step : step + 1])
+                assert found.work == pytest.approx(exact_work(path[: step + 1 : 2]), abs=1e-12)
+
+
+def test_how_far_they_are_apart() -> None:
+    simulation, positions = Simulation(Split(SpringModel())), walk(0)
+    positions[0, 2] = [3.0, 4.0, 0.0]
+    simulation.fast(positions)
+    (found,) = simulation.slow(positions)
+    assert found.rms == pytest.approx(np.sqrt(np.mean(shear(positions[0]) ** 2)))
+    assert (found.worst, found.largest) == (2, pytest.approx(0.5))
+
+
+def test_asked_for_again_it_says_the_same() -> None:
+    simulation, path = Simulation(Split(SpringModel())), walk(4)
+    for step in range(5):
+        simulation.fast(path[step : step + 1])
+        if step % 2 == 0:
+            first, again = (simulation.slow(path[step : step + 1]) for _ in range(2))
+            assert first == again
+
+
+def test_slow_before_fast_is_no_beginning() -> None:
+    """Nothing is known of the replica then; the work begins at the next outer step."""
+    simulation, path = Simulation(Split(SpringModel())), walk(8)
+    (found,) = simulation.slow(path[:1])
+    assert found.work == 0.0
+    for step in range(9):
+        simulation.fast(path[step : step + 1])
+        if step and step % 4 == 0:
+            (found,) = simulation.slow(path[step : step + 1])
+    assert found.work == pytest.approx(exact_work(path[4:9:4]), abs=1e-12)
+
+
+def test_extras_are_json() -> None:
+    assert json.loads(Disagreement(0.07, 5, 0.4, -0.2).as_json()) == dict(
+        zip(EXTRAS, (0.07, 0.4, 5, -0.2), strict=True)
+    )
