@@ -215,11 +215,6 @@ def _in_words(overview: Overview, outcome: Outcome) -> str:
     )
 
 
-def _apart(progress: Progress) -> str:
-    seen = progress.disagreement
-    return "" if seen is None else f", forces apart {1000.0 * seen.rms:.0f} meV/Å, at most {seen.largest:.2g} eV/Å"
-
-
 class SimulationBar:
     """The progress bar of one run."""
 
@@ -227,7 +222,7 @@ class SimulationBar:
         self._name = name
         self._n_atoms = n_atoms
         self._bar: tqdm | None = None
-        self._recent: deque[tuple[int, float]] = deque(maxlen=50)  # steps, and when they were reported
+        self._recent: deque[tuple[Progress, float]] = deque(maxlen=50)  # and when it was reported
 
     def __enter__(self) -> SimulationBar:
         return self
@@ -246,17 +241,30 @@ class SimulationBar:
                 mininterval=0.1 if sys.stderr.isatty() else 30.0,  # in a log, a line every half minute is enough
                 bar_format="{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}",
             )
-        self._recent.append((progress.step, time.monotonic()))
+        self._recent.append((progress, time.monotonic()))
         drift = 1000.0 * progress.drift / (self._n_atoms or 1)
         unit = "meV/atom" if self._n_atoms else "meV"
         self._bar.set_postfix_str(
-            f"{progress.temperature:.0f} K, drift {drift:+.2f} {unit}{_apart(progress)}, {self._pace()}", refresh=False
+            f"{progress.temperature:.0f} K, drift {drift:+.2f} {unit}, {self._apart()}{self._pace()}", refresh=False
         )
         self._bar.update(progress.step - self._bar.n)
 
     def _pace(self) -> str:
         (first, started), (last, now) = self._recent[0], self._recent[-1]
-        return f"{1000.0 * (now - started) / (last - first):.1f} ms/step" if last > first else "..."
+        steps = last.step - first.step
+        return f"{1000.0 * (now - started) / steps:.1f} ms/step" if steps > 0 else "..."
+
+    def _apart(self) -> str:
+        """With multiple time stepping: how far both kinds of forces are apart, and which power the direct ones inject."""
+        first, last = self._recent[0][0], self._recent[-1][0]
+        seen, before = last.disagreement, first.disagreement
+        if seen is None:
+            return ""
+        apart = f"forces apart {1000.0 * seen.rms:.0f} meV/Å, {seen.largest:.2g} eV/Å on atom {seen.worst}, "
+        if before is None or not last.time > first.time:
+            return apart
+        power = 1e6 * (seen.work - before.work) / (last.time - first.time) / (self._n_atoms or 1)
+        return f"{apart}power {power:+.3g} {'meV/atom' if self._n_atoms else 'meV'}/ps, "
 
     def finish(self, steps: int) -> None:
         """Show where it ended, which may be between two reports."""
