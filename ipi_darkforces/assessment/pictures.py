@@ -98,6 +98,11 @@ def _show_limit(axis: Axes, limit: float) -> None:
     axis.set_yscale("symlog", linthresh=limit)
     low, high = axis.get_ylim()
     axis.set_ylim(min(low, -2.0 * limit), max(high, 2.0 * limit))
+    powers = [10.0**k for k in range(-9, 10) if 10.0**k > 1.5 * limit]
+    ticks = [-each for each in powers] + [-limit, 0.0, limit] + powers
+    axis.set_yticks([each for each in ticks if axis.get_ylim()[0] <= each <= axis.get_ylim()[1]])
+    axis.yaxis.set_major_formatter(lambda value, position: f"{value:g}".replace("-", "−"))
+    axis.minorticks_off()
     axis.axhline(0.0, color="0.5", linewidth=0.8, zorder=0)
     axis.set_ylabel("heating in NVE / (K/ps)")
 

@@ -67,7 +67,7 @@ def decide(model: str, judged: Sequence[Judged]) -> Verdict:
     by_forces = {each.choice.forces: each for each in judged}
     direct, conservative = by_forces["direct"], by_forces.get("conservative")
     longest = max(each.choice.nve for each in judged)
-    text = [f"Direct forces are {direct.judgement.value}. {_reasons(direct)}"]
+    text = [_said(direct)]
     choice: Choice | None = None
     if direct.judgement is Judgement.SAFE:
         advice, choice = Advice.DIRECT, direct.choice
@@ -84,7 +84,7 @@ def decide(model: str, judged: Sequence[Judged]) -> Verdict:
     elif conservative.judgement is not Judgement.SAFE:
         advice = Advice.NOTHING
         headline = f"Nothing that was tried with {model} is shown to be safe."
-        text.append(f"Conservative forces are {conservative.judgement.value}. {_reasons(conservative)}")
+        text.append(_said(conservative))
         text += _why_not_even_conservative(conservative)
     else:
         safe = largest_safe_stride(judged)
@@ -101,8 +101,16 @@ def decide(model: str, judged: Sequence[Judged]) -> Verdict:
     return Verdict(advice, choice, headline, tuple(text))
 
 
-def _reasons(judged: Judged) -> str:
-    return " ".join(reason.text for reason in judged.reasons)
+def _said(judged: Judged) -> str:
+    """Whether it is safe, and why."""
+    name = f"M = {judged.choice.stride}" if judged.choice.stride else judged.choice.name
+    are = "is" if judged.choice.stride else "are"
+    said = {
+        Judgement.SAFE: f"{name} {are} safe.",
+        Judgement.UNSAFE: f"{name} {are} not safe.",
+        Judgement.UNKNOWN: f"whether {name} {are} safe is not known.",
+    }[judged.judgement]
+    return " ".join([said[0].upper() + said[1:], *(reason.text for reason in judged.reasons)])
 
 
 def _instead(direct: Judged) -> str:
@@ -124,11 +132,11 @@ def _why_not_even_conservative(conservative: Judged) -> Iterator[str]:
 def _strides(judged: Sequence[Judged], safe: Judged | None) -> Iterator[str]:
     """Why this stride, and not the next."""
     if safe is not None:
-        yield f"M = {safe.choice.stride} is safe. {_reasons(safe)}"
+        yield _said(safe)
     largest = safe.choice.stride if safe else None
     following = next((each for each in judged if (each.choice.stride or 0) > (largest or 0)), None)
     if following is not None:
-        yield f"M = {following.choice.stride} is {following.judgement.value}. {_reasons(following)}"
+        yield _said(following)
     if safe is None:
         yield (
             "Strides are longer for models whose two kinds of force agree better: training with both, or more of it, "

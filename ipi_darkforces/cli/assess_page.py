@@ -86,7 +86,7 @@ def _row(judged: Judged, slowest: float | None) -> Row:
     pace = choice.milliseconds
     return {
         "forces": choice.forces,
-        "": judged.judgement.value,
+        "judgement": judged.judgement.value,
         "NVE / ps": choice.nve,
         "heating / (K/ps)": choice.exploded or choice.heating,
         "drift over std of kinetic energy / (1/ps)": choice.relative_drift,
