@@ -12,9 +12,9 @@ from ..analysis.units import BOLTZMANN_EV
 from ..campaign.findings import Finding, Findings
 
 # Parts of a simulation whose drifts are compared where the error of the slope through all of it is not known.
-_PARTS = 5
+_PARTS = 4
 # Values in each of them, at least.
-_FEWEST = 4
+_FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,9 @@ def heating(drift: Drift) -> Estimate | None:
     That is 3 k_B for each atom. The conserved quantity fluctuates much less than the temperature, so that this is known
     much earlier than the slope of the latter.
 
-    A simulation that is too short to know the error of the slope through all of it is cut into five parts, whose drifts
-    are taken as independent: right for a random walk, and too large an error for noise around a line.
+    A simulation that is too short to know the error of the slope through all of it is cut into four parts, and the
+    mean of their slopes has the error of their scatter: they are independent both for noise around a line and for a
+    random walk, which may have any slope as a whole.
 
     :param drift: of a simulation with a known number of atoms
     :return: without an error if it is too short for that too; None without a conserved quantity
@@ -125,9 +126,9 @@ def heating(drift: Drift) -> Estimate | None:
 
 
 def _from_parts(time: np.ndarray, values: np.ndarray) -> Estimate | None:
-    """The mean drift of a series (n,), from beginning to end."""
-    if len(time) <= _FEWEST * _PARTS:
+    """The mean of the slopes of parts of a series (n,); None if it has too few values."""
+    if len(time) < _FEWEST * _PARTS:
         return None
-    edges = np.linspace(0, len(time) - 1, _PARTS + 1).round().astype(int)
-    drifts = np.diff(values[edges]) / np.diff(time[edges])
-    return Estimate(float(drifts.mean()), float(drifts.std(ddof=1) / np.sqrt(_PARTS)), _PARTS - 1.0)
+    parts = zip(np.array_split(time, _PARTS), np.array_split(values, _PARTS), strict=True)
+    slopes = np.array([np.polyfit(*part, 1)[0] for part in parts])
+    return Estimate(float(slopes.mean()), float(slopes.std(ddof=1) / np.sqrt(_PARTS)), _PARTS - 1.0)

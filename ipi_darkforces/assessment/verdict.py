@@ -59,13 +59,14 @@ def largest_safe_stride(judged: Sequence[Judged]) -> Judged | None:
 def decide(model: str, judged: Sequence[Judged]) -> Verdict:
     """The advice: direct forces if they are safe, or the largest safe stride, or conservative forces.
 
-    Multiple time stepping is advised only where conservative forces, which it imitates, are safe too.
+    Multiple time stepping is not advised where conservative forces, which it imitates, are unsafe.
 
     :param model: its name
     :param judged: all choices, of which one is direct forces
     """
     by_forces = {each.choice.forces: each for each in judged}
     direct, conservative = by_forces["direct"], by_forces.get("conservative")
+    safe = largest_safe_stride(judged)
     longest = max(each.choice.nve for each in judged)
     text = [_said(direct)]
     choice: Choice | None = None
@@ -81,13 +82,12 @@ def decide(model: str, judged: Sequence[Judged]) -> Verdict:
             else f"Whether {model} can be run is not known: {longest:.2g} ps are too short, and it has no other forces."
         )
         text.append("A model with an energy too has conservative forces, and allows multiple time stepping.")
-    elif conservative.judgement is not Judgement.SAFE:
+    elif conservative.judgement is Judgement.UNSAFE or (safe is None and conservative.judgement is Judgement.UNKNOWN):
         advice = Advice.NOTHING
         headline = f"Nothing that was tried with {model} is shown to be safe."
         text.append(_said(conservative))
         text += _why_not_even_conservative(conservative)
     else:
-        safe = largest_safe_stride(judged)
         choice = safe.choice if safe else conservative.choice
         advice = Advice.MTS if safe else Advice.CONSERVATIVE
         headline = f"{_instead(direct)}: run {model} with {choice.name}, which is safe as far as {longest:.2g} ps show."

@@ -33,7 +33,7 @@ def test_the_interval_of_a_random_walk_covers_its_drift() -> None:
     """The slope of a whole random walk knows no error: parts do."""
     random = np.random.default_rng(1)
     covered = []
-    for _ in range(400):
+    for _ in range(200):
         steps = 5.0 * MEV_PER_KELVIN * 0.004 + 0.02 * random.normal(size=100)
         found = heating(drift(np.cumsum(steps)))
         assert found is not None

@@ -122,10 +122,15 @@ def test_what_is_not_known_of_direct_forces_is_not_called_unsafe() -> None:
         (choice("conservative", exploded="NVE explodes after 0.1 ps"), "try a shorter time step first"),
     ],
 )
-def test_without_conservative_forces_to_imitate_no_stride_is_advised(conservative: Choice, said: str) -> None:
-    found = verdict(conservative, choice("direct", PAPER), choice("mts2"))
+def test_without_conservative_forces_that_are_safe_nothing_is(conservative: Choice, said: str) -> None:
+    found = verdict(conservative, choice("direct", PAPER), choice("mts2", NOISY))
     assert (found.advice, found.advice.value, found.choice) == (Advice.NOTHING, 12, None)
     assert any(said in text for text in found.text)
+
+
+def test_a_stride_is_not_better_than_the_forces_that_it_imitates() -> None:
+    assert verdict(choice("conservative", PAPER), choice("direct", PAPER), choice("mts2")).advice is Advice.NOTHING
+    assert verdict(choice("conservative", NOISY), choice("direct", PAPER), choice("mts2")).advice is Advice.MTS
 
 
 @pytest.mark.parametrize(
