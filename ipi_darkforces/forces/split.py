@@ -115,9 +115,13 @@ class _Mark:
     def __init__(self) -> None:
         self.corrected = False
         self._visits: list[tuple[Stream, int]] = []
+        self._unclaimed: tuple[np.ndarray, np.ndarray] | None = None
 
     def visited(self, stream: Stream, index: int) -> None:
         self._visits.append((stream, index))
+        if self._unclaimed is not None:
+            stream.note_disagreement(index, *self._unclaimed)
+            self._unclaimed = None
 
     def correct(self) -> None:
         if not self.corrected:
@@ -127,7 +131,8 @@ class _Mark:
 
     def disagreement(self, positions: np.ndarray, slow: np.ndarray) -> Disagreement:
         """Of both kinds of forces here, the slow ones being their difference."""
-        if not self._visits:  # slow forces were asked for first: nobody says which replica of which simulation it is
+        if not self._visits:  # slow forces are asked for first: whose geometry it is will be known later
+            self._unclaimed = positions, slow
             return disagreement(slow)
         stream, index = self._visits[0]
         return stream.note_disagreement(index, positions, slow)

@@ -7,6 +7,7 @@ output that i-PI writes for us, and stop i-PI with the signal on which it writes
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -237,17 +238,20 @@ class _Tail:
             pass
 
     def read(self) -> Iterator[Progress]:
-        for line in self._disagreements.read():
-            self._disagreement = _worst(line)
-        for line in self._progress.read():
+        lines = self._progress.read()
+        known = _by_step(self._disagreements.read())  # what i-PI writes after the others
+        for line in lines:
+            if line.startswith("#"):
+                continue
             step, now, temperature, conserved = map(float, line.split())
             if self._origin is None:
                 self._origin = conserved
+            self._disagreement = known.get(int(step), self._disagreement)
             yield Progress(int(step), now, temperature, conserved - self._origin, self._disagreement)
 
 
 class _NewLines:
-    """Whole lines that are added to a file, without comments."""
+    """Whole lines that are added to a file."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -261,7 +265,17 @@ class _NewLines:
             text = stream.read()
         whole = text[: text.rfind(b"\n") + 1]
         self._position += len(whole)
-        return [line for line in whole.decode().splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        return whole.decode().splitlines()
+
+
+def _by_step(lines: list[str]) -> dict[int, Disagreement]:
+    """From i-PI's extras: a comment with the step, and a line of numbers."""
+    found = {}
+    for comment, line in zip(lines[:-1], lines[1:], strict=True):
+        step = re.search(r"# Step: +(\d+)", comment)
+        if step and not line.lstrip().startswith("#"):
+            found[int(step[1])] = _worst(line)
+    return found
 
 
 def _worst(line: str) -> Disagreement:

@@ -106,8 +106,8 @@ def test_asked_for_again_it_says_the_same() -> None:
             assert first == again
 
 
-def test_slow_before_fast_is_no_beginning() -> None:
-    """Nothing is known of the replica then; the work begins at the next outer step."""
+def test_slow_may_be_asked_for_first() -> None:
+    """As happens in the beginning; whose geometry it is shows when the fast forces are asked for."""
     simulation, path = Simulation(Split(SpringModel())), walk(8)
     (found,) = simulation.slow(path[:1])
     assert found.work == 0.0
@@ -115,7 +115,7 @@ def test_slow_before_fast_is_no_beginning() -> None:
         simulation.fast(path[step : step + 1])
         if step and step % 4 == 0:
             (found,) = simulation.slow(path[step : step + 1])
-    assert found.work == pytest.approx(exact_work(path[4:9:4]), abs=1e-12)
+            assert found.work == pytest.approx(exact_work(path[: step + 1 : 4]), abs=1e-12)
 
 
 def test_extras_are_json() -> None:
