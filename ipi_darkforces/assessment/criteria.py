@@ -34,8 +34,8 @@ REASONS = {
     f"With SVR, τ = 10 fs, temperatures of the heaviest and the lightest species differ by less than {EQUAL:.0%}.": (
         "Equipartition. A global thermostat hides heating, but not that it is unevenly shared: 14 K, or 5 %, between "
         f"O and H with the paper's direct forces (table 7). A difference certainly above {UNEQUAL:.0%} violates it. "
-        "Direct forces must show that they do not; multiple time stepping must not show that it does: it samples what "
-        "conservative forces do, up to errors that the conserved quantity shows earlier."
+        "Of direct forces it must be known that they do not. Multiple time stepping fails only if it is known that it "
+        "does: it samples what conservative forces do, up to errors that the conserved quantity shows earlier."
     ),
 }
 

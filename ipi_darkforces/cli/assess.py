@@ -213,5 +213,6 @@ def _print(assessment: Assessment, verdict: Verdict, output: Path, for_machines:
     if for_machines:
         print(json.dumps({**assessment.as_json(), "report": str(output / PAGE)}, indent=2))
         return
-    print("\n".join([verdict.headline, "", *verdict.text, "", aligned(assessment.rows()), ""]))
+    run_it = [assessment.command] if assessment.command else []
+    print("\n".join([verdict.headline, "", *verdict.text, *run_it, "", aligned(assessment.rows()), ""]))
     print(f"written: {output / PAGE}")

@@ -63,6 +63,19 @@ class Assessment:
         slowest = conservative.milliseconds if conservative else None
         return [_row(each, slowest) for each in self.result.judged]
 
+    @property
+    def command(self) -> str | None:
+        """How to run what is advised; None if nothing is."""
+        choice = self.verdict.choice
+        if choice is None:
+            return None
+        forces = f"--mts {choice.stride}" if choice.stride else f"--forces {choice.forces}"
+        plan = self.plan
+        return (
+            f"darkforces run --structure {plan.structure} --model {plan.model} {forces} "
+            f"--timestep {plan.timestep:g} --temperature {plan.temperature:g}"
+        )
+
     def as_json(self) -> dict[str, object]:
         """For machines: units in the names."""
         curves = ("parameter", "energy_eV", "cumulative_work_eV")
@@ -72,7 +85,7 @@ class Assessment:
             "formula": self.formula,
             "temperature_K": self.plan.temperature,
             "timestep_fs": self.plan.timestep,
-            "verdict": self.verdict.as_json(),
+            "verdict": {**self.verdict.as_json(), "command": self.command},
             "criteria": REASONS,
             "lambda": self.asymmetry,
             "work": {key: value for key, value in self.work.items() if key not in curves},
@@ -110,7 +123,7 @@ def of(assessment: Assessment, drawn: list[str], folder: Path) -> str:
     body = [
         f"<header><h1>{escape(title)}</h1><p>{escape(assessment.formula)} ({escape(plan.structure.name)}), "
         f"{plan.temperature:g} K, {plan.timestep:g} fs.</p></header>",
-        _verdict(assessment.verdict),
+        _verdict(assessment.verdict, assessment.command),
         _choices(assessment, drawn, folder),
         _forces(assessment, folder),
         _criteria(),
@@ -123,8 +136,10 @@ def of(assessment: Assessment, drawn: list[str], folder: Path) -> str:
     return document(title, body)
 
 
-def _verdict(verdict: Verdict) -> str:
+def _verdict(verdict: Verdict, command: str | None) -> str:
     paragraphs = "".join(f"<p>{escape(each)}</p>" for each in verdict.text)
+    if command is not None:
+        paragraphs += f"<p><code>{escape(command)}</code></p>"
     advised = mark(*_ADVICE[verdict.advice])
     return f"<section><h2>{advised} {escape(verdict.headline)}</h2>{paragraphs}</section>"
 

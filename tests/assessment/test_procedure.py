@@ -108,12 +108,12 @@ def test_if_none_is_safe_none_is_confirmed(simulate) -> None:
 
 
 def test_what_is_done_is_not_done_again(simulate) -> None:
-    nothing, first = simulate(DIRECT, {}, stop_before="nve mts8")
+    alone = {"provides": Need.ENERGY | Need.DIRECT}
+    nothing, first = simulate(DIRECT, {}, stop_before="svr direct", **alone)
     assert nothing is None
-    result, second = simulate(DIRECT, {})
-    assert first + second == [*NVE, "svr direct", "svr mts4"]
-    assert result is not None
-    again, third = simulate(DIRECT, {})
+    result, second = simulate(DIRECT, {}, **alone)
+    assert (first, second) == (["nve direct"], ["svr direct"])
+    again, third = simulate(DIRECT, {}, **alone)
     assert third == []
     assert [each.as_json() for each in again.judged] == [each.as_json() for each in result.judged]
 

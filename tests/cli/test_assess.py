@@ -1,0 +1,154 @@
+"""``darkforces assess``, as a user meets it: real short simulations, stopped and gone on with, and what cannot be."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+from waters import few_waters
+
+from ipi_darkforces.cli import main
+
+COMMAND = [sys.executable, "-m", "ipi_darkforces.cli.main", "assess", "pet-nc", "waters.xyz", "--time", "0.032"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight waters in a cell, and what cannot be assessed."""
+    folder = tmp_path_factory.mktemp("structures")
+    water = few_waters(6.2 * np.eye(3))
+    atoms = ase.Atoms(water.species, water.positions, cell=water.cell, pbc=True)
+    ase.io.write(folder / "waters.xyz", atoms)
+    ase.io.write(folder / "vacuum.xyz", ase.Atoms(water.species, water.positions))
+    ase.io.write(folder / "atom.xyz", ase.Atoms("O", cell=6 * np.eye(3), pbc=True))
+    ase.io.write(folder / "argon.xyz", ase.Atoms("Ar2", [[0, 0, 0], [0, 0, 3]], cell=6 * np.eye(3), pbc=True))
+    return folder
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path):
+    """What the command says, and its exit code."""
+    monkeypatch.chdir(folder)
+
+    def say(*arguments: object) -> tuple[str, str, int]:
+        monkeypatch.setattr(sys, "argv", ["darkforces", "assess", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main.main()
+        return (*capsys.readouterr(), done.value.code)
+
+    return say
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 500.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def assessed(folder: Path) -> tuple[Path, dict[str, int], subprocess.CompletedProcess]:
+    """Direct forces alone, stopped in the second simulation, and gone on with; when its parts were written before."""
+    output = folder / "assess-pet-nc-waters"
+    with subprocess.Popen(COMMAND, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            wait_for(lambda: process.poll() is not None or list(output.glob("runs/*svr*/*.progress")))
+        finally:
+            process.terminate()
+        _, err = process.communicate(timeout=100)
+    assert process.returncode == 130, err
+    assert "stopped; the same command goes on from there" in err
+    assert not (output / "report.html").exists()
+    parts = [output / "jacobian.json", output / "work.json", *output.glob("runs/*nve*/*")]
+    before = {str(file): file.stat().st_mtime_ns for file in parts if file.is_file()}
+    assert sum(name.endswith("ended.json") for name in before) == 1
+    done = subprocess.run([*COMMAND, "--json"], cwd=folder, capture_output=True, text=True, timeout=400)
+    return output, before, done
+
+
+def test_what_was_finished_is_kept(assessed) -> None:
+    _, before, _ = assessed
+    assert {name: Path(name).stat().st_mtime_ns for name in before} == before
+
+
+def test_its_summary(assessed) -> None:
+    """Thirty femtoseconds say nothing, and it says so."""
+    output, _, done = assessed
+    told = json.loads(done.stdout)
+    assert done.returncode == told["verdict"]["exit_code"] == 12
+    assert told["report"] == "assess-pet-nc-waters/report.html"
+    assert {key: value for key, value in told.items() if key != "report"} == json.loads(
+        (output / "assessment.json").read_text()
+    )
+    [direct] = told["choices"]
+    assert (direct["forces"], direct["judgement"]) == ("direct", "not known")
+    assert (direct["nve_ps"], direct["svr_ps"]) == pytest.approx((0.032, 0.064))
+    assert direct["heating_K_per_ps"]["value"] != 0.0
+    assert set(direct["above_target_K"]) == {"all", "H", "O"}
+    assert "too short" in told["verdict"]["headline"]
+    value = told["lambda"]["lambda"]
+    assert 0.0 < value["error"] <= 0.05 * value["value"]
+    assert set(told["work"]["work_meV"]) == {"direct"}
+
+
+def test_its_page_and_pictures(assessed) -> None:
+    output, _, _ = assessed
+    page = (output / "report.html").read_text()
+    assert "Is pet-nc safe to run with direct forces?" in page
+    assert "Whether direct forces are safe is not known." in page
+    assert "What counts as safe" in page
+    for name in ("choices", "nve", "temperatures", "work"):
+        assert (output / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (output / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert f'<a href="{name}.pdf">' in page
+    assert page.count("data:image/png;base64,") == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pet-nc", "waters.xyz", "--temperature", "350"], "with temperature_K 300.0, not 350.0; choose another"),
+        (["pet-nc", "waters.xyz", "--output", "."], "is no folder of a campaign and not empty"),
+        (["pet-m", "vacuum.xyz"], "'vacuum.xyz' has no complete cell"),
+        (["pet-m", "atom.xyz"], "'atom.xyz' has one atom: expected at least two"),
+        (["pet-m", "argon.xyz"], "model 'pet-m' does not know Ar; it knows H, O"),
+        (["pet-m", "no.xyz"], "'no.xyz' does not exist"),
+        (["pet-mm", "waters.xyz"], "did you mean 'pet-m'"),
+        (["pet-m", "waters.xyz", "--time", "0.01"], "--time 0.01 is too short for M = 16: expected at least 0.032 ps"),
+        (["pet-m", "waters.xyz", "--time", "nan"], "--time nan cannot be: expected more than 0 ps"),
+        (["pet-m", "waters.xyz", "--timestep", "0"], "--timestep 0 cannot be: expected more than 0 fs"),
+    ],
+)
+def test_what_is_wrong_is_one_line(arguments: list[str], message: str, said, assessed, folder: Path) -> None:
+    before = sorted(folder.iterdir())
+    out, err, code = said(*arguments)
+    assert (code, out) == (1, "")
+    assert message in err
+    assert err.startswith("darkforces: error: ")
+    assert err.count("\n") == 1
+    assert sorted(path for path in folder.iterdir() if path.name != ".lock") == before
+
+
+def test_without_direct_forces_there_is_nothing_to_try(said, folder: Path) -> None:
+    out, err, code = said("pet-c", "waters.xyz")
+    assert (code, err) == (11, "")
+    assert out.startswith("pet-c has no direct forces, so that only its conservative ones can be used")
+    assert out.count("\n") == 1
+    out, _, code = said("pet-c", "waters.xyz", "--json")
+    assert (code, json.loads(out)["verdict"]["advice"]) == (11, "conservative")
+    assert not (folder / "assess-pet-c-waters").exists()
+
+
+def test_help_is_a_page(said) -> None:
+    out, _, code = said("--help")
+    assert code == 0
+    assert "darkforces assess pet-m inputs/water.xyz --thorough" in out
+    assert "12  nothing is shown to be safe" in out
