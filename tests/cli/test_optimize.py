@@ -1,0 +1,107 @@
+"""The command ``darkforces optimize``, as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+
+from ipi_darkforces.cli import main
+from ipi_darkforces.diagnostics.structures import read_structures
+from ipi_darkforces.forces import Need
+from ipi_darkforces.forces.zoo import load_model
+
+Say = Callable[..., tuple[str, str, int]]
+
+
+@pytest.fixture
+def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path) -> Say:
+    """What the command says, in the folder with the structures, with its exit code."""
+    monkeypatch.chdir(folder)
+
+    def command(*arguments: object) -> tuple[str, str, int]:
+        monkeypatch.setattr(sys, "argv", ["darkforces", "optimize", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main.main()
+        return (*capsys.readouterr(), done.value.code)
+
+    return command
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two waters in a cell; one atom; argon."""
+    positions = np.array([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0], [0, 0, 2.9], [0.2, 0.3, 1.95], [0.7, -0.6, 3.2]])
+    ase.io.write(tmp_path / "waters.xyz", ase.Atoms("OH2OH2", positions, cell=10 * np.eye(3), pbc=True))
+    ase.io.write(tmp_path / "atom.xyz", ase.Atoms("O"))
+    ase.io.write(tmp_path / "argon.xyz", ase.Atoms("Ar2", [[0, 0, 0], [0, 0, 3]]))
+    return tmp_path
+
+
+def test_table_and_picture(say: Say, folder: Path) -> None:
+    out, err, code = say("pet-m", "waters.xyz", "--steps", 3, "--starts", 2)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "pet-m: geometry optimisations, at most 3 steps"
+    assert "2 molecules, converged below 1e-05 eV/Å" in lines
+    assert "2 structures, converged below 0.0001 eV/Å" in lines
+    assert not any("clusters" in line for line in lines)  # there are but two molecules
+    rows = [line.split()[:5] for line in lines if line.startswith(("  FIRE ", "  L-BFGS "))]
+    assert [row[:2] for row in rows] == 2 * [[a, f] for a in ("FIRE", "L-BFGS") for f in ("conservative", "direct")]
+    assert all(row[2:] == ["0", "(0", "to"] for row in rows)
+    assert "PET-NC 52" in out
+    assert lines[-1] == "picture: optimize-pet-m-waters.png"
+    assert (folder / "optimize-pet-m-waters.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_double_precision_by_default(say: Say, folder: Path) -> None:
+    """Unless another precision is asked for."""
+    arguments = ("pet-nc", "waters.xyz", "--sets", "structures", "--steps", "1", "--no-plot", "--json")
+    said = [json.loads(say(*arguments, *more)[0]) for more in ((), ("--dtype", "float32"))]
+    assert [each["dtype"] for each in said] == ["float64", "float32"]
+    double, single = (each["optimizations"][0]["largest_force_eV_per_angstrom"][0] for each in said)
+    (structure,) = read_structures(folder / "waters.xyz").values()
+    (forces,) = load_model("pet-nc", dtype="float64").evaluate([structure], Need.DIRECT)
+    assert double == pytest.approx(np.linalg.norm(forces.direct, axis=1).max(), rel=1e-9)
+    assert single != pytest.approx(double, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pet-m", "no.xyz"], "structure file 'no.xyz' does not exist"),
+        (["pet-m", "atom.xyz"], "atom.xyz has one atom: expected at least two"),
+        (["pet-m", "argon.xyz"], "argon.xyz: model 'pet-m' does not know Ar; it knows H, O"),
+        (
+            ["pet-m", "waters.xyz", "--sets", "clusters"],
+            "no clusters can be cut out of waters.xyz: expected at least 4",
+        ),
+        (["pet-m", "waters.xyz", "--steps", "0"], "--steps 0 is too few: expected at least 1"),
+        (["pet-m", "waters.xyz", "--starts", "0"], "--starts 0 is too few: expected at least 1"),
+        (["pet-m", "waters.xyz", "--seed", "-1"], "--seed -1 is too few: expected at least 0"),
+        (["pet-m", "waters.xyz", "--fmax", "0"], "--fmax 0 cannot be used: expected eV/Å, more than zero"),
+        (["pet-m", "waters.xyz", "--displace", "nan"], "--displace nan cannot be used: expected Å, more than zero"),
+        (["pet-m", "waters.xyz", "--plot", "waters.xyz"], "'waters.xyz' has no suffix of a picture"),
+    ],
+)
+def test_what_is_wrong_is_one_line(arguments: list[str], message: str, say: Say, folder: Path) -> None:
+    before = sorted(folder.iterdir())
+    out, err, code = say(*arguments)
+    assert (code, out) == (1, "")
+    assert message in err
+    assert err.startswith("darkforces: error: ")
+    assert err.count("\n") == 1
+    assert sorted(folder.iterdir()) == before
+
+
+def test_help_is_a_page(say: Say) -> None:
+    out, _, code = say("--help")
+    assert code == 0
+    assert "darkforces optimize pet-m inputs/water.xyz" in out
+    assert "reading the table" in out
