@@ -78,16 +78,15 @@ def test_ipi_writes_it_and_the_driver_warns(
     assert seen[-1].disagreement.work == pytest.approx(mine[-1, 1])
     warning = f"by {at_start.largest:.3g} eV/Å on atom {at_start.worst} (O), more than {limit:.3g} eV/Å"
     assert warning in (tmp_path / "outside" / "run" / "driver.log").read_text()
-    assert warning in caplog.text
+    assert f"more than {limit:.3g} eV/Å" in caplog.text  # here every other step is seen, as soon as i-PI writes it
 
 
 def test_replicas_in_one_process(tmp_path: Path, at_start: Disagreement) -> None:
     """As plugins inside i-PI, and with a path integral."""
-    seen = simulate(tmp_path / "inside", 2, with_beads(2), in_process=True)
-    assert extras(tmp_path / "inside" / "run" / "run.disagreement").shape == (2, 2 * len(EXTRAS))
-    assert seen[0].disagreement is not None
-    assert seen[0].disagreement.largest == pytest.approx(at_start.largest, rel=1e-6)
-    assert seen[-1].disagreement.work != 0.0
+    simulate(tmp_path / "inside", 4, with_beads(2), in_process=True)
+    first, *_, last = extras(tmp_path / "inside" / "run" / "run.disagreement").reshape(-1, len(EXTRAS), 2)
+    assert first[1] == pytest.approx(2 * [at_start.largest], rel=1e-6)
+    assert (last[3] != 0.0).all()
 
 
 class TestWarnings:
