@@ -28,6 +28,9 @@ from .seeds import combined, combined_motion, combined_structure
 T = TypeVar("T")
 # ps in all, from which on it takes longer to look at simulations than to start processes for it.
 _LONG = 20.0
+# ps, of one simulation. Molecules of a liquid leave their cages within picoseconds; what is shorter does not know how
+# far off its diffusion coefficient is, however small its scatter.
+_DIFFUSIVE = 10.0
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,11 @@ def measure(folder: CampaignFolder, simulation: Simulation, ended: Ended, discar
     )
 
 
+def _if_long(diffusion: Estimate, measured: Measured) -> Estimate:
+    """Without an error bar if the simulation is too short for one."""
+    return diffusion if measured.ended.picoseconds >= _DIFFUSIVE else Estimate(diffusion.value, None)
+
+
 @dataclass(frozen=True)
 class Finding:
     """What the seeds of a condition say together; None for what is not known of all of them.
@@ -163,7 +171,11 @@ class Finding:
     @cached_property
     def diffusion(self) -> Estimate | None:
         """Of the heaviest species from ω → 0, Å²/ps."""
-        return self._over_seeds(lambda each: each.motion.spectra.diffusion[self.heavy] if each.motion else None)
+
+        def of(each: Measured) -> Estimate | None:
+            return _if_long(each.motion.spectra.diffusion[self.heavy], each) if each.motion else None
+
+        return self._over_seeds(of)
 
     @cached_property
     def diffusion_from_displacements(self) -> Estimate | None:
@@ -171,7 +183,7 @@ class Finding:
 
         def of(each: Measured) -> Estimate | None:
             displacements = each.motion.displacements if each.motion else None
-            return displacements.diffusion[self.heavy] if displacements else None
+            return _if_long(displacements.diffusion[self.heavy], each) if displacements else None
 
         return self._over_seeds(of)
 
