@@ -155,4 +155,4 @@ def _force_rows(name: str, errors: ForceErrors | None) -> list[tuple[str, Errors
 
 def _digits(value: float) -> str:
     """Three digits that mean something, and never an exponent."""
-    return f"{value:.1f}" if value >= 10.0 else f"{value:.3f}"
+    return f"{value:.1f}" if round(value, 3) >= 10.0 else f"{value:.3f}"

@@ -70,7 +70,7 @@ def test_curves_have_a_point_for_each_epoch(folder: Path, tmp_path: Path, monkey
         "pet-m-distilled, conservative": 2,
         "pet-m-distilled, direct": 2,
     }
-    assert lines["pet-m-ft, direct"][0, 0] > lines["pet-nc, direct"][-1, 0]
+    assert lines["pet-m-ft, direct"][0, 0] >= lines["pet-nc, direct"][-1, 0]  # logged to the second
     logged = Stage("pet-m-ft", folder / "pet-m-ft").history()[-1].metrics
     assert lines["pet-m-ft, conservative"][-1, 1] == pytest.approx(logged["validation forces RMSE"])
 
