@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import shutil
 import signal
@@ -31,6 +30,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ipi_darkforces.analysis.pictures import tidy
+from ipi_darkforces.campaign.simulate import processor
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces.export import exported
 from ipi_darkforces.forces.split import Component
@@ -243,7 +243,7 @@ def document(results: list[Comparison], args: argparse.Namespace) -> str:
 
 ![Time per step, ours and theirs](performance.png)
 
-Liquid water, model {args.model}, NVE with steps of 0.5 fs; {date.today()}, {processor()},
+Liquid water, model {args.model}, NVE with steps of 0.5 fs; {date.today()}, {processor()} ({os.cpu_count()} cores),
 {args.threads} thread(s) for the model. Both simulations ran in turns of {args.seconds:g} s, {args.turns} turns each:
 median and quartiles of the turns. "Ours" is i-PI with `i-pi-darkdriver` over unix sockets, "theirs" i-PI with its own
 driver in its process (`<ffdirect>`, the exported model). On a machine that does other things meanwhile, only the ratios
@@ -255,15 +255,6 @@ mean something.
 
 Made by `python benchmarks/beside_ipi.py {" ".join(sys.argv[1:])}`.
 """
-
-
-def processor() -> str:
-    """Its name and how many cores there are."""
-    try:
-        names = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    except OSError:
-        names = []
-    return f"{names[0] if names else platform.processor()} ({os.cpu_count()} cores)"
 
 
 def draw(results: list[Comparison], path: Path) -> None:

@@ -22,3 +22,12 @@ def whole_file(path: Path) -> Iterator[Path]:
         fresh = Path(scratch) / path.name
         yield fresh
         os.replace(fresh, path)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Put a text file (UTF-8) in place in one step, as `whole_file` does.
+
+    :raises OSError: if its folder cannot be written
+    """
+    with whole_file(path) as fresh:
+        fresh.write_text(text, encoding="utf-8")

@@ -15,7 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from ipi_darkforces.diagnostics.reference import Reference, read_reference, suspicious
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.whole import whole_file
+from ipi_darkforces.whole import whole_file, write_whole
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def prepare(source: Source, folder: Path) -> None:
         train, validation = _split(train, source.fraction, source.seed)
     for name, references in (("train", train), ("validation", validation)):
         write_frames(folder / f"{name}.xyz", [as_atoms(reference) for reference in references])
-    put_in_place(record, identity)  # last: it says that the others are whole
+    write_whole(record, identity)  # last: it says that the others are whole
 
 
 def _read(path: Path, source: Source) -> list[Reference]:
@@ -105,12 +105,6 @@ def write_frames(path: Path, frames: Sequence[ase.Atoms]) -> None:
     """Structures with their labels as extended XYZ: a whole file or none."""
     with whole_file(path) as fresh:
         ase.io.write(fresh, frames, format="extxyz")
-
-
-def put_in_place(path: Path, text: str) -> None:
-    """A text file: a whole one or none."""
-    with whole_file(path) as fresh:
-        fresh.write_text(text)
 
 
 def _digest(path: Path | None) -> str | None:

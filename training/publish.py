@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from data import put_in_place
 from metatrain.utils.io import load_model as load_checkpoint
 from omegaconf import OmegaConf
 from stage import Stage
@@ -20,7 +19,7 @@ from ipi_darkforces.diagnostics.reference import read_reference
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces.card import Card
 from ipi_darkforces.forces.zoo import all_models, check_name, install, load_model, user_directory
-from ipi_darkforces.whole import whole_file
+from ipi_darkforces.whole import whole_file, write_whole
 
 NOT_STATED = "not stated: edit this card"
 LARGEST = 10.0  # MB
@@ -45,7 +44,7 @@ def publish(stages: Sequence[Stage], folder: Path, name: str) -> None:
     check_free(name, folder)  # still
     accuracy = measure(load_model(str(checkpoint)), read_reference(folder / "validation.xyz"))
     check_units(accuracy)
-    put_in_place(folder / f"{name}-errors.json", json.dumps(accuracy.as_json(), indent=2) + "\n")
+    write_whole(folder / f"{name}-errors.json", json.dumps(accuracy.as_json(), indent=2) + "\n")
     draw_parity(accuracy, folder / f"{name}-parity.png")
     if not card_path.exists():  # or it has been edited
         describe(stages, accuracy).write(card_path)

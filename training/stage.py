@@ -17,7 +17,6 @@ from pathlib import Path
 
 import metatomic.torch  # noqa: F401  (or no checkpoint can be read, for the classes in it)
 import torch
-from data import put_in_place
 from metatrain.utils.architectures import check_architecture_options, get_default_hypers
 from metatrain.utils.pydantic import validate_base_options
 from omegaconf import DictConfig, OmegaConf
@@ -25,6 +24,7 @@ from tqdm import tqdm
 
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.lock import locked
+from ipi_darkforces.whole import write_whole
 
 OPTIONS = Path(__file__).parent / "options"
 MUON = Path(__file__).with_name("muon.py")
@@ -125,7 +125,7 @@ class Stage:
                 f"stage {self.name} was begun with other options (see {path}); "
                 "give the same ones to go on, or another --output to begin anew"
             )
-        put_in_place(path, text)
+        write_whole(path, text)
         return int(options.architecture.training.num_epochs)
 
     def history(self) -> list[Epoch]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+
+from ..whole import whole_file
 
 KIND_COLORS = {"conservative": "#2166ac", "direct": "#c4342d"}  # of forces
 
@@ -23,3 +27,14 @@ def tidy(axis: Axes, along: Literal["both", "x", "y"] = "both") -> None:
     """
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.3, axis=along)
+
+
+def save_both(draw: Callable[[Path], None], stem: Path) -> None:
+    """Save a picture as PNG and as PDF, each of them a whole file or none.
+
+    :param draw: draws it into a file, of the kind that its suffix says
+    :param stem: the file without its suffix
+    """
+    for suffix in ("pdf", "png"):
+        with whole_file(stem.with_name(f"{stem.name}.{suffix}")) as file:
+            draw(file)

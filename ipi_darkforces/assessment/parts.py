@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ..analysis.pictures import save_both
 from ..diagnostics import probes
 from ..diagnostics.closed_path import turning_molecule
 from ..diagnostics.work import integrate
@@ -13,7 +14,7 @@ from ..diagnostics.work_picture import draw_work
 from ..errors import DarkforcesError
 from ..forces.model import ForceModel, Need
 from ..forces.structure import Structure
-from ..whole import whole_file
+from ..whole import write_whole
 
 WORK_PICTURE = "work"
 _TOLERANCE = 1e-4  # eV, of the work
@@ -60,9 +61,7 @@ def work(
         except DarkforcesError as error:
             return {"missing": str(error).partition("; or give")[0]}
         loop = integrate(model, path, _TOLERANCE, report)
-        for suffix in ("pdf", "png"):
-            with whole_file(folder / f"{WORK_PICTURE}.{suffix}") as picture:
-                draw_work(loop, picture)
+        save_both(lambda file: draw_work(loop, file), folder / WORK_PICTURE)
         return loop.as_json()
 
     return _kept(folder / "work.json", {"tolerance_meV": 1000.0 * _TOLERANCE}, measure)
@@ -75,6 +74,5 @@ def _kept(file: Path, asked: Mapping[str, float], measure: Callable[[], dict[str
         if held["asked"] == asked:
             return dict(held["found"])
     found = measure()
-    with whole_file(file) as fresh:
-        fresh.write_text(json.dumps({"asked": asked, "found": found}, indent=2) + "\n")
+    write_whole(file, json.dumps({"asked": asked, "found": found}, indent=2) + "\n")
     return found

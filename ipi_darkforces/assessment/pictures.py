@@ -9,11 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..analysis import drift
-from ..analysis.pictures import tidy
+from ..analysis.pictures import save_both, tidy
 from ..analysis.temperatures import draw_means
 from ..campaign.findings import Findings
 from ..campaign.pictures import course_of
-from ..whole import whole_file
 from .criteria import HEATING, Judged, Judgement
 from .procedure import Result
 
@@ -28,9 +27,7 @@ def draw(result: Result, temperature: float, folder: Path) -> list[str]:
     """
     names = []
     for name, picture in _pictures(result, temperature):
-        for suffix in ("pdf", "png"):
-            with whole_file(folder / f"{name}.{suffix}") as file:
-                picture(file)
+        save_both(picture, folder / name)
         names.append(name)
     return names
 

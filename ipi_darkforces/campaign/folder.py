@@ -26,6 +26,7 @@ from ..forces.zoo import all_models, load_model
 from ..lock import locked
 from ..serve.compose import compose, read_structure, write_start
 from ..serve.folder import RunFolder
+from ..whole import write_whole
 from .matrix import Campaign, Simulation
 
 _START = "start.chk"
@@ -50,7 +51,7 @@ class Ended:
 
     def write(self, path: Path) -> None:
         """All of it or nothing."""
-        _write_whole(path, json.dumps(asdict(self), indent=2) + "\n")
+        write_whole(path, json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Ended:
@@ -148,7 +149,7 @@ class CampaignFolder:
                 self._ended(simulation.name).unlink()
         simulations = {simulation.name: simulation.condition.model for simulation in campaign.simulations}
         content = {"belongs": belongs, "device": device, "simulations": simulations}
-        _write_whole(self._campaign, json.dumps(content, indent=2) + "\n")
+        write_whole(self._campaign, json.dumps(content, indent=2) + "\n")
 
     def _check_same(self, belongs: Mapping[str, Any]) -> None:
         held = self._read()["belongs"]
@@ -241,9 +242,3 @@ def weights(model: str) -> str:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-
-
-def _write_whole(path: Path, text: str) -> None:
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(text)
-    os.replace(fresh, path)

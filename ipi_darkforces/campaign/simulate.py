@@ -73,7 +73,7 @@ def simulate(
 
 def _machine(device: str) -> dict[str, str]:
     """Where we are."""
-    machine = {"cpu": _cpu(), "torch": version("torch"), "threads": os.environ.get("OMP_NUM_THREADS", "all")}
+    machine = {"cpu": processor(), "torch": version("torch"), "threads": os.environ.get("OMP_NUM_THREADS", "all")}
     if device.startswith("cuda"):
         import torch  # takes seconds
 
@@ -81,7 +81,7 @@ def _machine(device: str) -> dict[str, str]:
     return machine
 
 
-def _cpu() -> str:
+def processor() -> str:
     """Its name, which Python knows on few systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -19,7 +19,13 @@ from ..errors import DarkforcesError
 from ..forces.model import Need
 from ..forces.structure import Structure, name_atoms
 from ..forces.zoo import load_model
-from .options import MODEL_HELP, add_evaluation_options, add_picture_options, picture_path
+from .options import (
+    MODEL_HELP,
+    add_evaluation_options,
+    add_picture_options,
+    add_structures_argument,
+    picture_path,
+)
 
 if TYPE_CHECKING:
     from ..forces.model import ForceModel
@@ -64,13 +70,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument(
-        "structures",
-        metavar="STRUCTURE",
-        nargs="+",
-        type=Path,
-        help="files of structures, of which all are taken: extended XYZ, or anything else that ase reads",
-    )
+    add_structures_argument(parser)
     add_evaluation_options(parser.add_argument_group("model"))
     parser.add_argument(
         "--forces", choices=list(_KINDS), default="direct", help="which ones to judge (default: %(default)s)"

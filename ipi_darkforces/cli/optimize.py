@@ -14,12 +14,18 @@ from ..diagnostics.starts import SETS, Start, make_starts
 from ..diagnostics.structures import read_structure_files
 from ..errors import DarkforcesError
 from ..forces.zoo import load_model
-from .options import MODEL_HELP, add_evaluation_options, add_picture_options, picture_path
+from .options import (
+    MODEL_HELP,
+    add_evaluation_options,
+    add_picture_options,
+    add_structures_argument,
+    picture_path,
+)
 
 DESCRIPTION = """\
 Optimises geometries with FIRE and L-BFGS of ase, with conservative and with direct forces, and says how often they
 arrive where forces vanish, and what becomes of the others. It starts from single molecules and clusters of four, cut
-out of STRUCTURES and displaced at random, and from STRUCTURES as they are.
+out of each STRUCTURE and displaced at random, and from each STRUCTURE as it is.
 """
 
 EPILOG = """\
@@ -65,13 +71,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument(
-        "structures",
-        metavar="STRUCTURES",
-        nargs="+",
-        type=Path,
-        help="files of structures, of which all are taken: extended XYZ, or anything else that ase reads",
-    )
+    add_structures_argument(parser)
     add_evaluation_options(parser.add_argument_group("model"))
     _add_start_options(parser)
     parser.add_argument(
@@ -83,7 +83,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         metavar="EV/Å",
         help="threshold for the largest force on an atom (default: 1e-5, and 1e-4 for periodic structures)",
     )
-    add_picture_options(parser, "optimize-MODEL-STRUCTURES.png")
+    add_picture_options(parser, "optimize-MODEL-STRUCTURE.png")
     parser.add_argument("--json", action="store_true", help="print all numbers for machines")
     parser.set_defaults(command=run, dtype="float64")
 

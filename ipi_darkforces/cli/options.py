@@ -50,6 +50,17 @@ def add_evaluation_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_structures_argument(parser: argparse.ArgumentParser) -> None:
+    """Which structures, in any number of files."""
+    parser.add_argument(
+        "structures",
+        metavar="STRUCTURE",
+        nargs="+",
+        type=Path,
+        help="files of structures, of which all are taken: extended XYZ, or anything else that ase reads",
+    )
+
+
 def add_watch_option(parser: argparse.ArgumentParser) -> None:
     """When multiple time stepping is worth a warning."""
     parser.add_argument(

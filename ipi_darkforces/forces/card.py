@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DarkforcesError, one_line
-from ..whole import whole_file
+from ..whole import write_whole
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,7 @@ class Card:
         :raises DarkforcesError: if the file cannot be written
         """
         try:
-            with whole_file(path) as fresh:
-                text = json.dumps(self.as_dict(), indent=2, ensure_ascii=False)
-                fresh.write_text(text + "\n", encoding="utf-8")
+            write_whole(path, json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n")
         except OSError as error:
             raise DarkforcesError(f"model card '{path}' cannot be written: {error.strerror}") from error
 

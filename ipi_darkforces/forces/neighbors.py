@@ -13,9 +13,7 @@ import torch
 import vesin
 from metatensor.torch import Labels, TensorBlock
 
-# Å beyond the cutoff. Larger: fewer searches but more pairs to go through at each step; for water at 300 K and 0.5 fs
-# a search every 30 steps or so.
-SKIN = 0.5
+from .verlet import SKIN
 
 _SAMPLES = ["first_atom", "second_atom", "cell_shift_a", "cell_shift_b", "cell_shift_c"]
 

@@ -1,7 +1,9 @@
 """Pairs of atoms within a cutoff: searched for once, and used while none can be missing (Verlet, 1967).
 
 Everything is done in double precision. Positions need not be wrapped: an atom counts as where it is nearest to where it
-was when the list was made, so that jumps by whole cell vectors, as programs make when they wrap, change nothing.
+was when the list was made, so that jumps by whole cell vectors, as programs make when they wrap, change nothing. The
+list follows a cell that changes, and simulations that take turns have one each: vesin's own lists with a skin, which
+`neighbors` uses, would be searched anew in all three cases.
 """
 
 from __future__ import annotations
