@@ -1,24 +1,19 @@
-"""metatrain with another optimizer for PET: Muon for the hidden matrices, Adam for all the rest.
+"""Another optimizer for PET: Muon for the hidden matrices, Adam for all the rest.
 
 Muon (K. Jordan et al., 2024; step lengths matched to Adam's as in J. Liu et al., arXiv:2502.16982) makes every step of
 a matrix equally long in all directions. From the same checkpoint, five epochs of `pet-m-ft` brought the force errors
 from 41.3 and 52.3 meV/Å (conservative, direct) to 38.5 and 48.9 with it and to 40.3 and 50.9 with Adam; a step takes
-a few per cent longer. metatrain has no option for it, so its Adam is replaced here, in a process of its own:
-
-    python training/muon.py train options.yaml
+a few per cent longer.
 
 torch.optim.Muon does the same in bfloat16, which CPUs do slowly: a step then takes longer than the gradients.
 """
 
 from __future__ import annotations
 
-import environment  # noqa: F401  isort: skip
-
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from metatrain.__main__ import main
 from torch.optim import Adam, Optimizer
 
 SMALLEST = 16  # rows and columns of a matrix that Muon gets; smaller ones are embeddings and outputs
@@ -74,8 +69,3 @@ def orthogonalized(matrix: torch.Tensor) -> torch.Tensor:
         square = wide @ wide.T
         wide = linear * wide + (cubic * square + quintic * square @ square) @ wide
     return wide.T if matrix.shape[0] > matrix.shape[1] else wide
-
-
-if __name__ == "__main__":
-    torch.optim.Adam = MuonAndAdam  # type: ignore[assignment, misc]
-    main()

@@ -27,7 +27,7 @@ from ipi_darkforces.lock import locked
 from ipi_darkforces.whole import write_whole
 
 OPTIONS = Path(__file__).parent / "options"
-MUON = Path(__file__).with_name("muon.py")
+FIT = Path(__file__).with_name("fit.py")
 
 _SHOWN = ("energy MAE (per atom)", "forces MAE", "non_conservative_force MAE (per atom)")
 _EPOCH = re.compile(r"^\[([^\]]+)\]\[INFO\] - Epoch: +(\d+) \|")
@@ -101,7 +101,7 @@ class Stage:
     def _run(self, epochs: int, lock: int) -> int:
         """Let metatrain go on from the last whole checkpoint; its exit code."""
         options = OmegaConf.load(self.folder / "options.yaml")
-        metatrain = [str(MUON)] if options.architecture.name == "pet" else ["-m", "metatrain"]
+        metatrain = [str(FIT)] if options.architecture.name == "pet" else ["-m", "metatrain"]
         command = [sys.executable, "-W", "ignore", *metatrain, "train", "options.yaml", "-o", "unfinished.pt"]
         start = newest_checkpoint(self.folder)
         if start is not None:

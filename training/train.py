@@ -3,7 +3,7 @@
     python training/train.py pet-m-ft --data train.xyz --output runs/water --name my-water
 
 A recipe is a list of stages. Each stage is a folder of the output, and metatrain does the training: options/STAGE.yaml
-is the whole of what is trained and how, and `training/muon.py train options.yaml` there does the same by hand. What is
+is the whole of what is trained and how, and `training/fit.py train options.yaml` there does the same by hand. What is
 finished stays finished: stopped at any moment and started again with the same command, training goes on from the last
 epoch. Recipes that are given the same --output share what they can: pet-m-ft begins with the pet-nc that is there.
 """
