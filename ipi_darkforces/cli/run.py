@@ -23,6 +23,7 @@ from ..serve.folder import FinishedError
 from ..serve.inputs import SimulationInput
 from ..serve.run import ModelChoice, Outcome, Progress, last_outcome
 from ..serve.run import run as run_simulation
+from ..serve.watch import checked_limit
 from .entry import INTERRUPTED
 from .options import add_model_options, add_watch_option
 
@@ -143,6 +144,7 @@ def _check(args: argparse.Namespace) -> None:
         raise DarkforcesError(f"--time {args.time:g} is not a time: expected more than 0 ps")
     if args.mts is not None and args.mts < 1:
         raise DarkforcesError(f"--mts {args.mts} is not a stride: expected at least 1")
+    checked_limit(args.warn_above, "--warn-above")
     stems = [path.stem for path in args.input]
     if len(set(stems)) < len(stems):
         raise DarkforcesError("two of the inputs have the same name, and so would their folders")

@@ -91,19 +91,19 @@ def answer(forces: Forces, component: Component) -> Answer:
     """The share of `component` in what is known about a geometry.
 
     The energy belongs to the fast component, and the virials of fast and slow add up to the conservative one; a model
-    without direct stress gives the fast component none.
+    without direct stress gives the fast component none, and one without any stress gives none at all.
     """
     nothing = np.zeros((3, 3))
     direct_virial = nothing if forces.direct_virial is None else forces.direct_virial
+    virial = nothing if forces.virial is None else forces.virial
     if component in (Component.DIRECT, Component.FAST):
         assert forces.direct is not None
         return Answer(forces.energy, forces.direct, direct_virial)
     assert forces.conservative is not None
-    assert forces.virial is not None
     if component is Component.CONSERVATIVE:
-        return Answer(forces.energy, forces.conservative, forces.virial)
+        return Answer(forces.energy, forces.conservative, virial)
     assert forces.direct is not None
-    return Answer(0.0, forces.conservative - forces.direct, forces.virial - direct_virial)
+    return Answer(0.0, forces.conservative - forces.direct, virial - direct_virial)
 
 
 class _Mark:
@@ -311,7 +311,8 @@ class Split:
             if missing:
                 batches.setdefault(missing, []).append(key)
         for need, keys in batches.items():
-            results = self.model.evaluate([structures[key] for key in keys], need | Need.ENERGY | Need.VIRIAL)
+            beside = (Need.ENERGY | Need.VIRIAL) & self.model.provides
+            results = self.model.evaluate([structures[key] for key in keys], need | beside)
             for key, forces in zip(keys, results, strict=True):
                 geometry = geometries[key]
                 geometry.forces = forces if geometry.forces is None else geometry.forces.merged(forces)

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from ..errors import DarkforcesError, one_line
 from ..whole import whole_file
+from .calculator import PREFIX, Option, load_by_factory
 from .card import Card
 from .export import exported, is_checkpoint
 from .model import ForceModel, Need
@@ -128,24 +130,32 @@ def load_model(
     variant: str | None = None,
     remove_net_force: bool = True,
     backend: str = "auto",
+    options: Mapping[str, Option] | None = None,
 ) -> ForceModel:
-    """A model by its name, or by the path of a metatrain checkpoint or of an exported metatomic model.
+    """A model by its name, by the path of a metatrain checkpoint or exported metatomic model, or an ase calculator.
 
     Checkpoints of PET models are evaluated on CPUs by `PetModel`. Others, and those that it does not support, are
     exported when they are first used, into a cache; see `exported`. A checkpoint may hold any code, as an exported
     model may: load those that you trust.
 
-    :param name: ``pet-m``, ``path/to/model.ckpt`` or ``path/to/model.pt``
+    :param name: ``pet-m``, ``path/to/model.ckpt``, ``path/to/model.pt`` or ``ase:package.module:factory``
     :param device: ``cpu``, ``cuda`` or ``cuda:1``
     :param dtype: ``float32`` or ``float64``; default: the precision in which the model was exported. Single precision
         is faster, double precision is for tests and for checks of energy conservation
     :param variant: the head to use of a model that has several
     :param remove_net_force: see `ForceModel`
     :param backend: ``metatomic`` for the exported model even where there is a faster way, ``auto`` for the fastest
+    :param options: of ase calculators; see `load_by_factory`
     :raises DarkforcesError: if there is no such model or it cannot be loaded
     """
     if backend not in BACKENDS:
         raise DarkforcesError(f"backend '{backend}' is not known: expected {' or '.join(BACKENDS)}")
+    if name.startswith(PREFIX):
+        return load_by_factory(name, options or {}, device, dtype, remove_net_force)
+    if options:
+        raise DarkforcesError(
+            f"model '{name}' has no option '{next(iter(options))}': only ase calculators have options"
+        )
     entry = all_models().get(name)
     if entry is None and not (Path(name).suffix or "/" in name or os.path.exists(name)):
         raise _no_such_name(name)

@@ -33,11 +33,14 @@ def test_help_is_a_page(arguments, words):
         (["run", "nve-direct.xml", "--model", "pet-m", "--time", "-1"], "--time -1 is not a time"),
         (["run", "nve-direct.xml", "nve-direct.xml", "--model", "pet-m"], "the same name"),
         (["run", "--structure", "water.xyz", "--model", "pet-m", "--mts", "0"], "--mts 0 is not a stride"),
+        (["run", "nve-mts4.xml", "--model", "pet-m", "--warn-above", "-3"], "--warn-above -3.0 cannot be used"),
         (["run", "--structure", "water.xyz", "--model", "pet-m", "--ensemble", "svr"], "needs the time constant"),
     ],
 )
-def test_what_is_wrong_is_one_line(arguments, message):
+def test_what_is_wrong_is_one_line_and_leaves_nothing_behind(arguments, message):
+    before = set((ROOT / "inputs").iterdir())
     done = darkforces(*arguments, cwd=ROOT / "inputs")
+    assert set((ROOT / "inputs").iterdir()) == before
     assert done.returncode == 1
     assert done.stdout == ""
     assert message in done.stderr
