@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -136,7 +137,7 @@ class ForceModel(ABC):
         self._known = species.tobytes()
 
     def _check_finite(self, forces: Forces, structure: Structure) -> None:
-        if not np.isfinite(forces.energy):
+        if not math.isfinite(forces.energy):
             raise DarkforcesError(f"model '{self.name}' predicts an energy that is NaN or infinite: {forces.energy}")
         for kind in ("conservative", "direct"):
             values = getattr(forces, kind)
@@ -163,7 +164,7 @@ def _elements(numbers: set[int] | frozenset[int]) -> str:
 def _without_net_force(forces: Forces, structure: Structure) -> Forces:
     assert forces.direct is not None
     direct = forces.direct - forces.direct.sum(axis=0) / len(forces.direct)
-    if not structure.periodic.any():
+    if not structure.cell.any():
         direct = _without_net_torque(direct, structure.positions)
     return replace(forces, direct=direct)
 

@@ -39,12 +39,7 @@ class Component(Enum):
     @property
     def need(self) -> Need:
         """What has to be known of a geometry to answer for this component, besides energy and virial."""
-        return {
-            Component.CONSERVATIVE: Need.CONSERVATIVE,
-            Component.DIRECT: Need.DIRECT,
-            Component.FAST: Need.DIRECT,
-            Component.SLOW: Need.CONSERVATIVE | Need.DIRECT,
-        }[self]
+        return _NEEDS[self]
 
     @classmethod
     def named(cls, name: str) -> Component:
@@ -69,6 +64,14 @@ class Component(Enum):
             model.check_need(self.need)
         except DarkforcesError as error:
             raise DarkforcesError(f"component '{self.value}' cannot be served: {error}") from error
+
+
+_NEEDS = {
+    Component.CONSERVATIVE: Need.CONSERVATIVE,
+    Component.DIRECT: Need.DIRECT,
+    Component.FAST: Need.DIRECT,
+    Component.SLOW: Need.CONSERVATIVE | Need.DIRECT,
+}
 
 
 @dataclass(frozen=True)

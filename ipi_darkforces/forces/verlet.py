@@ -63,12 +63,10 @@ class VerletList:
 
     def pairs(self, structure: Structure) -> Pairs | None:
         """The pairs of a structure, with its own vectors; None if some might be missing."""
-        if not (
-            np.array_equal(structure.species, self._species) and np.array_equal(structure.periodic, self._periodic)
-        ):
+        if not _same(structure.species, self._species):
             return None
-        if not np.array_equal(structure.cell, self._cell):
-            if not self._periodic.all():
+        if not _same(structure.cell, self._cell):
+            if not (self._periodic.all() and structure.periodic.all()):
                 return None
             self._follow(structure.cell)
         moved = structure.positions - self._expected
@@ -97,6 +95,10 @@ class VerletList:
             self._expected = self._original @ deformation
             stretch = np.linalg.svd(deformation, compute_uv=False).min()
         self._farthest = max(0.0, 0.5 * (stretch * (self._cutoff + SKIN) - self._cutoff))
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return one is other or np.array_equal(one, other)
 
 
 class VerletLists:

@@ -1,0 +1,241 @@
+"""Any ase calculator as a `ForceModel`.
+
+ase does not know whether forces are the gradient of an energy or predicted as such: who chooses the calculator says it.
+Its energy is the one that forces are meant to be the gradient of, ``free_energy`` where a calculator has both.
+
+Nothing here needs more than numpy and ase, so that a calculator can be served from its own environment, which need not
+have the packages of other models, nor allow them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.geometry import wrap_positions
+from ase.stress import voigt_6_to_full_3x3_stress
+
+from ..errors import DarkforcesError, one_line
+from .model import ForceModel, Need
+from .result import Forces
+from .structure import Structure
+
+PREFIX = "ase:"
+KINDS = {"conservative": Need.CONSERVATIVE, "direct": Need.DIRECT}
+Option = str | int | float | bool
+_LONGEST = 300  # characters of what another library has to say
+log = logging.getLogger(__name__)
+
+
+class CalculatorModel(ForceModel):
+    """An ase calculator.
+
+    :param calculator: gives at least energy and forces
+    :param name: what the user calls it
+    :param kind: what its forces are: CONSERVATIVE or DIRECT
+    :param species: see `ForceModel`
+    :param remove_net_force: see `ForceModel`; only of direct forces
+    :param wrap: whether it gets positions inside the cell, which keep their digits in single precision however far
+        atoms diffuse; not for calculators that know molecules by the order of their atoms and want them whole
+    :raises DarkforcesError: if it is no calculator, or has no energy or no forces
+    """
+
+    def __init__(
+        self,
+        calculator: Any,
+        name: str,
+        kind: Need = Need.CONSERVATIVE,
+        species: frozenset[int] | None = None,
+        remove_net_force: bool = True,
+        wrap: bool = False,
+    ):
+        properties = _properties(calculator, name)
+        self._calculator = calculator
+        self._kind = kind
+        self._wrap = wrap
+        self._energy = "free_energy" if "free_energy" in properties else "energy"
+        provides = Need.ENERGY | kind
+        if "stress" in properties:
+            provides |= Need.VIRIAL
+        super().__init__(name, provides, species, remove_net_force)
+
+    def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
+        return [self._evaluate_one(structure, need) for structure in structures]
+
+    def _evaluate_one(self, structure: Structure, need: Need) -> Forces:
+        positions = structure.positions
+        if self._wrap and structure.periodic.any():
+            positions = wrap_positions(positions, structure.cell, structure.periodic)
+        atoms = Atoms(structure.species, positions, cell=structure.cell, pbc=structure.periodic)
+        # What costs most comes first: many calculators then know the rest.
+        virial = self._virial(atoms, structure) if Need.VIRIAL in need else None
+        forces = self._property("forces", atoms, (len(atoms), 3)) if need & self._kind else None
+        energy = float(self._property(self._energy, atoms, ()))
+        if self._kind is Need.DIRECT:
+            return Forces(energy, direct=forces, direct_virial=virial)
+        return Forces(energy, conservative=forces, virial=virial)
+
+    def _virial(self, atoms: Atoms, structure: Structure) -> np.ndarray:
+        if not structure.volume:  # nothing to act against; and calculators raise an error or give NaN
+            return np.zeros((3, 3))
+        stress = np.asarray(self._raw("stress", atoms), dtype=np.float64)
+        if stress.shape == (6,):
+            stress = voigt_6_to_full_3x3_stress(stress)
+        if stress.shape != (3, 3):
+            raise self._misshapen("stress", stress.shape, "(6,) or (3, 3)")
+        return -0.5 * structure.volume * (stress + stress.T)
+
+    def _property(self, name: str, atoms: Atoms, shape: tuple[int, ...]) -> np.ndarray:
+        values = np.asarray(self._raw(name, atoms), dtype=np.float64)
+        if values.shape != shape:
+            raise self._misshapen(name, values.shape, str(shape))
+        return values
+
+    def _misshapen(self, name: str, shape: tuple[int, ...], expected: str) -> DarkforcesError:
+        return DarkforcesError(f"model '{self.name}' gives {name} of shape {shape}: expected {expected}")
+
+    def _raw(self, name: str, atoms: Atoms) -> Any:
+        try:
+            return self._calculator.get_property(name, atoms)
+        except Exception as error:  # calculators raise anything on what they cannot compute
+            log.debug("model '%s' failed", self.name, exc_info=True)
+            raise DarkforcesError(
+                f"model '{self.name}' cannot compute the {name.replace('_', ' ')} of {atoms.get_chemical_formula()}: "
+                f"{_said(error)}"
+            ) from error
+
+
+def load_calculator(
+    factory: Callable[..., Any],
+    name: str,
+    options: Mapping[str, Option],
+    device: str = "cpu",
+    dtype: str | None = None,
+    **more: Any,
+) -> CalculatorModel:
+    """A model from a function that makes a calculator.
+
+    :param factory: called with the options and, if it has parameters of these names, with `device` and, if it is not
+        None, `dtype`
+    :param name: what the user calls the model
+    :param options: keyword arguments
+    :param more: see `CalculatorModel`
+    :raises DarkforcesError: if the factory fails, has no such parameter or does not make a calculator
+    """
+    arguments = dict(options)
+    accepted = _parameters(factory)
+    if "device" in accepted:
+        arguments.setdefault("device", device)
+    elif device != "cpu":
+        raise DarkforcesError(f"model '{name}' cannot be told a device: expected no --device beside it")
+    if dtype is not None and "dtype" not in accepted:
+        raise DarkforcesError(f"model '{name}' cannot be told a precision: expected no --dtype beside it")
+    if dtype is not None:
+        arguments.setdefault("dtype", dtype)
+    try:
+        calculator = factory(**arguments)
+    except DarkforcesError:
+        raise
+    except Exception as error:  # whatever goes wrong in there: missing packages, files, weights of another model
+        log.debug("model '%s' failed", name, exc_info=True)
+        raise DarkforcesError(f"model '{name}' cannot be made: {_said(error)}") from error
+    return CalculatorModel(calculator, name, **more)
+
+
+def load_by_factory(
+    name: str,
+    options: Mapping[str, Option],
+    device: str = "cpu",
+    dtype: str | None = None,
+    remove_net_force: bool = True,
+) -> CalculatorModel:
+    """A model given as ``ase:package.module:factory``, or ``ase:path/to/file.py:factory``.
+
+    :param options: keyword arguments of the factory; and ``forces``, which is ``conservative`` or ``direct``
+    :raises DarkforcesError: see `load_calculator`; if there is no such module or nothing of that name in it
+    """
+    arguments = dict(options)
+    said = arguments.pop("forces", "conservative")
+    if said not in KINDS:
+        raise DarkforcesError(f"forces={said} is not known: expected conservative or direct")
+    factory = find_factory(name)
+    return load_calculator(factory, name, arguments, device, dtype, kind=KINDS[said], remove_net_force=remove_net_force)
+
+
+def find_factory(name: str) -> Callable[..., Any]:
+    """What ``ase:package.module:factory`` stands for.
+
+    :raises DarkforcesError: see `load_by_factory`
+    """
+    place, _, attribute = name.removeprefix(PREFIX).rpartition(":")
+    if not place or not attribute:
+        raise DarkforcesError(f"model '{name}' is not complete: expected ase:package.module:factory")
+    module = _module(place, name)
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise DarkforcesError(f"model '{name}': there is no '{attribute}' in '{place}'")
+        found = getattr(found, part)
+    if not callable(found):
+        raise DarkforcesError(
+            f"model '{name}': '{attribute}' is {type(found).__name__}: expected what makes a calculator"
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def _module(place: str, name: str) -> ModuleType:
+    try:
+        return _module_from_file(place) if place.endswith(".py") else importlib.import_module(place)
+    except DarkforcesError:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name is not None and (place == error.name or place.startswith(f"{error.name}.")):
+            package = place.partition(".")[0]
+            lacking = f"package '{package}' is not installed" if error.name == package else f"no module '{error.name}'"
+            raise DarkforcesError(f"model '{name}': {lacking} in the environment of {sys.executable}") from error
+        raise DarkforcesError(f"model '{name}': '{place}' needs '{error.name}', which is not installed") from error
+    except Exception as error:  # it is a program that runs
+        log.debug("model '%s' failed", name, exc_info=True)
+        raise DarkforcesError(f"model '{name}': '{place}' cannot be imported: {_said(error)}") from error
+
+
+def _module_from_file(path: str) -> ModuleType:
+    if not os.path.isfile(path):
+        raise DarkforcesError(f"file '{path}' does not exist (looked in {os.getcwd()})")
+    spec = importlib.util.spec_from_file_location("ipi_darkforces_calculator", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _parameters(factory: Callable[..., Any]) -> Sequence[str]:
+    try:
+        return list(inspect.signature(factory).parameters)
+    except (TypeError, ValueError):  # not written in Python
+        return []
+
+
+def _properties(calculator: Any, name: str) -> Sequence[str]:
+    properties = getattr(calculator, "implemented_properties", None)
+    if properties is None or not callable(getattr(calculator, "get_property", None)):
+        raise DarkforcesError(f"model '{name}' is {type(calculator).__name__}: expected an ase calculator")
+    for needed in ("energy", "forces"):
+        if needed not in properties:
+            raise DarkforcesError(f"model '{name}' gives no {needed}; it gives {', '.join(properties)}")
+    return list(properties)
+
+
+def _said(error: Exception) -> str:
+    text = f"{type(error).__name__}: {one_line(error)}"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
