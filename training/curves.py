@@ -43,7 +43,7 @@ def draw(output: Path, picture: Path) -> None:
                 style = "-" if kind == "forces" else "--"
                 axis.plot(hours, errors, style, color=f"C{number}", linewidth=1.2, label=f"{recipe}, {label}")
     axis.set_yscale("log")
-    axis.set_xlabel("time / h")
+    axis.set_xlabel("time of the CPU or GPU / h")
     axis.set_ylabel("force error on validation data (RMSE) / (meV/Å)")
     axis.legend(frameon=False, fontsize="small")
     axis.spines[["top", "right"]].set_visible(False)

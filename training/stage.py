@@ -12,7 +12,6 @@ import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import metatomic.torch  # noqa: F401  (or no checkpoint can be read, for the classes in it)
@@ -30,8 +29,8 @@ OPTIONS = Path(__file__).parent / "options"
 FIT = Path(__file__).with_name("fit.py")
 
 _SHOWN = ("energy MAE (per atom)", "forces MAE", "non_conservative_force MAE (per atom)")
-_EPOCH = re.compile(r"^\[([^\]]+)\]\[INFO\] - Epoch: +(\d+) \|")
-_START = re.compile(r"^\[([^\]]+)\]\[INFO\] - Starting training$")
+_EPOCH = re.compile(r"Epoch: +(?P<number>\d+) \|.* \| (?P<used>[\d.]+) s used$")
+_START = re.compile(r"Starting training \| (?P<used>[\d.]+) s used$")
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,7 @@ class Stage:
 
     def _run(self, epochs: int, lock: int) -> int:
         """Let metatrain go on from the last whole checkpoint; its exit code."""
-        options = OmegaConf.load(self.folder / "options.yaml")
-        metatrain = [str(FIT)] if options.architecture.name == "pet" else ["-m", "metatrain"]
-        command = [sys.executable, "-W", "ignore", *metatrain, "train", "options.yaml", "-o", "unfinished.pt"]
+        command = [sys.executable, "-W", "ignore", str(FIT), "train", "options.yaml", "-o", "unfinished.pt"]
         start = newest_checkpoint(self.folder)
         if start is not None:
             command += ["--restart", str(start.relative_to(self.folder))]
@@ -141,7 +138,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of metatrain's log: number, seconds it took, and metrics as metatrain names them."""
+    """One line of metatrain's log: number, seconds it took (see `fit.py`), and metrics as metatrain names them."""
 
     number: int
     seconds: float
@@ -207,16 +204,16 @@ def _rows(table: Path) -> dict[int, dict[str, float]]:
 
 
 def _seconds(log: Path) -> dict[int, float]:
-    """How long each epoch took, from the times in metatrain's train.log."""
+    """How long each epoch took, from the times that `fit.py` puts into metatrain's train.log."""
     seconds = {}
     last = None
     for line in log.read_text().splitlines():
-        match = _START.match(line) or _EPOCH.match(line)
+        match = _START.search(line) or _EPOCH.search(line)
         if match is None:
             continue
-        now = datetime.fromisoformat(match[1])
+        now = float(match["used"])
         if match.re is _EPOCH and last is not None:
-            seconds[int(match[2])] = (now - last).total_seconds()
+            seconds[int(match["number"])] = now - last
         last = now
     return seconds
 

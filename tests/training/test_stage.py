@@ -82,14 +82,14 @@ def log(stage: Stage, time: str, rows: str, epochs: str) -> None:
     (folder / "train.log").write_text(text)
 
 
-def line(clock: str, what: str) -> str:
-    return f"[2026-11-21 {clock}][INFO] - {what}\n"
+def line(seconds: float, what: str) -> str:
+    return f"[2026-11-21 12:00:00][INFO] - {what} | {seconds:.2f} s used\n"
 
 
 FIRST = (
-    line("12:00:10", "Starting training")
-    + line("12:00:40", "Epoch:    0 | learning rate: 1.000e-03 | training loss: 7.5e+02")
-    + line("12:01:20", "Epoch:    1 | learning rate: 9.000e-04 | training loss: 6.5e+02")
+    line(10.0, "Starting training")
+    + line(40.0, "Epoch:    0 | learning rate: 1.000e-03 | training loss: 7.5e+02")
+    + line(80.0, "Epoch:    1 | learning rate: 9.000e-04 | training loss: 6.5e+02")
 )
 FIRST_ROWS = "   0,1.000e-03,7.5e+02,224.02\n   1,9.000e-04,6.5e+02,138.36\n"
 
@@ -112,8 +112,8 @@ class TestHistory:
     def test_over_a_restart(self, stage: Stage) -> None:
         """The last epoch of the first run was not saved; and the time in between is none of training."""
         log(stage, "12-00-00", FIRST_ROWS, FIRST)
-        epochs = line("14:00:05", "Starting training") + line("14:00:15", "Epoch:    1 | training loss: 6.0e+02")
-        epochs += line("14:00:30", "Epoch:    2 | training loss: 5.0e+02")
+        epochs = line(5.0, "Starting training") + line(15.0, "Epoch:    1 | training loss: 6.0e+02")
+        epochs += line(30.0, "Epoch:    2 | training loss: 5.0e+02")
         log(stage, "14-00-00", "   1,9.000e-04,6.0e+02,120.00\n   2,8.000e-04,5.0e+02,110.00\n", epochs)
         history = stage.history()
         assert [(epoch.number, epoch.seconds) for epoch in history] == [(0, 30.0), (1, 10.0), (2, 15.0)]
@@ -121,7 +121,7 @@ class TestHistory:
 
     def test_restart_that_has_not_come_to_an_epoch(self, stage: Stage) -> None:
         log(stage, "12-00-00", FIRST_ROWS, FIRST)
-        log(stage, "14-00-00", "", line("14:00:05", "Starting training"))
+        log(stage, "14-00-00", "", line(5.0, "Starting training"))
         (run_of(stage, "15-00-00") / "train.csv").touch()
         (run_of(stage, "15-00-00") / "train.log").touch()
         assert [epoch.number for epoch in stage.history()] == [0, 1]
