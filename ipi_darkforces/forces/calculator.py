@@ -27,11 +27,10 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from ..errors import DarkforcesError, one_line
 from .model import ForceModel, Need
 from .result import Forces
+from .specification import CALCULATOR, Option, split_options
 from .structure import Structure
 
-PREFIX = "ase:"
 KINDS = {"conservative": Need.CONSERVATIVE, "direct": Need.DIRECT}
-Option = str | int | float | bool
 _LONGEST = 300  # characters of what another library has to say
 log = logging.getLogger(__name__)
 
@@ -152,23 +151,21 @@ def load_calculator(
 
 
 def load_by_factory(
-    name: str,
-    options: Mapping[str, Option],
-    device: str = "cpu",
-    dtype: str | None = None,
-    remove_net_force: bool = True,
+    name: str, device: str = "cpu", dtype: str | None = None, remove_net_force: bool = True
 ) -> CalculatorModel:
-    """A model given as ``ase:package.module:factory``, or ``ase:path/to/file.py:factory``.
+    """A model given as ``ase:package.module:factory``, or ``ase:path/to/file.py:factory``, with options.
 
-    :param options: keyword arguments of the factory; and ``forces``, which is ``conservative`` or ``direct``
+    Options are keyword arguments of the factory; but ``forces``, which is ``conservative`` or ``direct``, says what the
+    forces are.
+
     :raises DarkforcesError: see `load_calculator`; if there is no such module or nothing of that name in it
     """
-    arguments = dict(options)
-    said = arguments.pop("forces", "conservative")
+    place, options = split_options(name)
+    said = str(options.pop("forces", "conservative"))
     if said not in KINDS:
         raise DarkforcesError(f"forces={said} is not known: expected conservative or direct")
-    factory = find_factory(name)
-    return load_calculator(factory, name, arguments, device, dtype, kind=KINDS[said], remove_net_force=remove_net_force)
+    factory = find_factory(place)
+    return load_calculator(factory, name, options, device, dtype, kind=KINDS[said], remove_net_force=remove_net_force)
 
 
 def find_factory(name: str) -> Callable[..., Any]:
@@ -176,7 +173,7 @@ def find_factory(name: str) -> Callable[..., Any]:
 
     :raises DarkforcesError: see `load_by_factory`
     """
-    place, _, attribute = name.removeprefix(PREFIX).rpartition(":")
+    place, _, attribute = name.removeprefix(CALCULATOR).rpartition(":")
     if not place or not attribute:
         raise DarkforcesError(f"model '{name}' is not complete: expected ase:package.module:factory")
     module = _module(place, name)
@@ -189,7 +186,7 @@ def find_factory(name: str) -> Callable[..., Any]:
         raise DarkforcesError(
             f"model '{name}': '{attribute}' is {type(found).__name__}: expected what makes a calculator"
         )
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _module(place: str, name: str) -> ModuleType:

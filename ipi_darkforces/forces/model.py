@@ -57,6 +57,8 @@ class ForceModel(ABC):
         periodic their net torque too, as the paper does (section 3.2)
     """
 
+    evaluates_together = True  # whether both kinds of forces cost less together than one after the other
+
     def __init__(self, name: str, provides: Need, species: frozenset[int] | None, remove_net_force: bool = True):
         self.name = name
         self.provides = provides
@@ -69,6 +71,11 @@ class ForceModel(ABC):
     def epsilon(self) -> float:
         """Relative rounding error of the precision in which forces are computed."""
         return float(np.finfo(np.float64).eps)
+
+    @property
+    def parts(self) -> Sequence[ForceModel]:
+        """The models that do the work: itself, unless it is made of others."""
+        return (self,)
 
     @abstractmethod
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
@@ -163,7 +170,7 @@ def _elements(numbers: set[int] | frozenset[int]) -> str:
 
 def _without_net_force(forces: Forces, structure: Structure) -> Forces:
     assert forces.direct is not None
-    direct = forces.direct - forces.direct.sum(axis=0) / len(forces.direct)
+    direct = forces.direct - forces.direct.sum(axis=0) / float(len(forces.direct))
     if not structure.cell.any():
         direct = _without_net_torque(direct, structure.positions)
     return replace(forces, direct=direct)

@@ -18,6 +18,7 @@ class Forces:
         the sign of i-PI: positive when the system pushes outwards
     :param direct_virial: eV, minus the volume times the directly predicted stress, symmetric, shape (3, 3); None for
         models without direct stress
+    :param direct_energy: eV, what belongs to the direct forces where they are those of another model; None otherwise
     """
 
     energy: float
@@ -25,11 +26,17 @@ class Forces:
     direct: np.ndarray | None = None
     virial: np.ndarray | None = None
     direct_virial: np.ndarray | None = None
+    direct_energy: float | None = None
 
     def merged(self, newer: Forces) -> Forces:
-        """Both results for the same structure in one: what `newer` has, completed by what only `self` has."""
+        """Both results for the same structure in one: what `newer` has, completed by what only `self` has.
+
+        The energy is that of conservative forces, where one of both has them.
+        """
         values = {}
         for field in fields(self):
             value = getattr(newer, field.name)
             values[field.name] = getattr(self, field.name) if value is None else value
+        if newer.conservative is None and self.conservative is not None:
+            values["energy"] = self.energy
         return Forces(**values)

@@ -93,20 +93,22 @@ class Answer:
 def answer(forces: Forces, component: Component) -> Answer:
     """The share of `component` in what is known about a geometry.
 
-    The energy belongs to the fast component, and the virials of fast and slow add up to the conservative one; a model
-    without direct stress gives the fast component none, and one without any stress gives none at all.
+    The energy belongs to the fast component, unless there are two, of which slow gets the difference. The virials of
+    fast and slow add up to the conservative one; a model without direct stress gives the fast component none, and one
+    without any stress gives none at all.
     """
     nothing = np.zeros((3, 3))
     direct_virial = nothing if forces.direct_virial is None else forces.direct_virial
     virial = nothing if forces.virial is None else forces.virial
+    direct_energy = forces.energy if forces.direct_energy is None else forces.direct_energy
     if component in (Component.DIRECT, Component.FAST):
         assert forces.direct is not None
-        return Answer(forces.energy, forces.direct, direct_virial)
+        return Answer(direct_energy, forces.direct, direct_virial)
     assert forces.conservative is not None
     if component is Component.CONSERVATIVE:
         return Answer(forces.energy, forces.conservative, virial)
     assert forces.direct is not None
-    return Answer(0.0, forces.conservative - forces.direct, virial - direct_virial)
+    return Answer(forces.energy - direct_energy, forces.conservative - forces.direct, virial - direct_virial)
 
 
 class _Mark:
@@ -233,6 +235,7 @@ class Split:
     def __init__(self, model: ForceModel, capacity: int = 2**26):
         self.model = model
         self.answered = 0
+        self._beside = (Need.ENERGY | Need.VIRIAL) & model.provides  # what is asked for whatever else is
         self._capacity = capacity
         self._held = 0
         self._geometries: OrderedDict[bytes, _Geometry] = OrderedDict()
@@ -293,7 +296,7 @@ class Split:
         else:
             foreseen = foreseen or stream.expects_correction()
             stream.visit(geometry.mark)
-        if foreseen:
+        if foreseen and self.model.evaluates_together:
             need |= (Need.CONSERVATIVE | Need.DIRECT) & self.model.provides
         return need
 
@@ -310,16 +313,17 @@ class Split:
     ) -> None:
         batches: dict[Need, list[bytes]] = {}
         for key, geometry in geometries.items():
-            missing = needs[key] & ~geometry.known
+            missing = needs[key] if geometry.forces is None else needs[key] & ~geometry.known
             if missing:
                 batches.setdefault(missing, []).append(key)
         for need, keys in batches.items():
-            beside = (Need.ENERGY | Need.VIRIAL) & self.model.provides
-            results = self.model.evaluate([structures[key] for key in keys], need | beside)
+            results = self.model.evaluate([structures[key] for key in keys], need | self._beside)
             for key, forces in zip(keys, results, strict=True):
                 geometry = geometries[key]
-                geometry.forces = forces if geometry.forces is None else geometry.forces.merged(forces)
-                geometry.known |= need
+                if geometry.forces is None:
+                    geometry.forces, geometry.known = forces, need
+                else:
+                    geometry.forces, geometry.known = geometry.forces.merged(forces), geometry.known | need
 
     def _remember(self, key: bytes, geometry: _Geometry) -> None:
         """Keep the result, and let go of the oldest ones when there is no more room."""

@@ -11,7 +11,6 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -19,10 +18,12 @@ from pathlib import Path
 
 from ..errors import DarkforcesError, one_line
 from ..whole import whole_file
-from .calculator import PREFIX, Option, load_by_factory
+from .calculator import load_by_factory
 from .card import Card
 from .export import exported, is_checkpoint
 from .model import ForceModel, Need
+from .pair import PairModel
+from .specification import CALCULATOR, split_options, split_pair
 from .split import Split
 
 _WEIGHTS = Path(str(files(__package__) / "weights"))
@@ -130,7 +131,6 @@ def load_model(
     variant: str | None = None,
     remove_net_force: bool = True,
     backend: str = "auto",
-    options: Mapping[str, Option] | None = None,
 ) -> ForceModel:
     """A model by its name, by the path of a metatrain checkpoint or exported metatomic model, or an ase calculator.
 
@@ -138,24 +138,27 @@ def load_model(
     exported when they are first used, into a cache; see `exported`. A checkpoint may hold any code, as an exported
     model may: load those that you trust.
 
-    :param name: ``pet-m``, ``path/to/model.ckpt``, ``path/to/model.pt`` or ``ase:package.module:factory``
+    :param name: ``pet-m``, ``path/to/model.ckpt``, ``path/to/model.pt`` or ``ase:package.module:factory``; or two
+        models, ``fast=pet-m;slow=my.pt``: see `specification`
     :param device: ``cpu``, ``cuda`` or ``cuda:1``
     :param dtype: ``float32`` or ``float64``; default: the precision in which the model was exported. Single precision
         is faster, double precision is for tests and for checks of energy conservation
     :param variant: the head to use of a model that has several
     :param remove_net_force: see `ForceModel`
     :param backend: ``metatomic`` for the exported model even where there is a faster way, ``auto`` for the fastest
-    :param options: of ase calculators; see `load_by_factory`
     :raises DarkforcesError: if there is no such model or it cannot be loaded
     """
     if backend not in BACKENDS:
         raise DarkforcesError(f"backend '{backend}' is not known: expected {' or '.join(BACKENDS)}")
-    if name.startswith(PREFIX):
-        return load_by_factory(name, options or {}, device, dtype, remove_net_force)
+    pair = split_pair(name)
+    if pair is not None:
+        fast, slow = (load_model(each, device, dtype, variant, remove_net_force, backend) for each in pair)
+        return PairModel(fast, slow, name)
+    if name.startswith(CALCULATOR):
+        return load_by_factory(name, device, dtype, remove_net_force)
+    bare, options = split_options(name)
     if options:
-        raise DarkforcesError(
-            f"model '{name}' has no option '{next(iter(options))}': only ase calculators have options"
-        )
+        raise DarkforcesError(f"model '{bare}' has no options, but was given '{next(iter(options))}'")
     entry = all_models().get(name)
     if entry is None and not (Path(name).suffix or "/" in name or os.path.exists(name)):
         raise _no_such_name(name)
@@ -180,6 +183,11 @@ def load_model(
     if unsupported is not None:
         log.info("model '%s' is evaluated through metatomic: %s", name, unsupported)
     return model
+
+
+def takes_options(name: str) -> bool:
+    """Whether a model, given as to `load_model`, has options, or one of its two models has."""
+    return any(each.startswith(CALCULATOR) for each in split_pair(name) or (name,))
 
 
 @cache

@@ -1,0 +1,69 @@
+"""Two models as one split: fast forces from one, slow ones from what the other says beyond it.
+
+With forces f and energy V of the fast model, F and U of the slow one, multiple time stepping integrates f at every step
+and F - f at every M-th: a trajectory of the slow model, mostly for the price of the fast one (paper, appendix H, with
+two models in place of one with two heads). The energies are split alike, V and U - V, so that they add up to U.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .jacobian import Jacobian
+from .model import ForceModel, Need
+from .result import Forces
+from .structure import Structure
+
+
+class PairModel(ForceModel):
+    """Two models, each evaluated only when its forces are asked for.
+
+    :param fast: its direct forces are the direct forces here; its conservative ones if it has no others
+    :param slow: its conservative forces, energy and virial are those here
+    :param name: what the user calls both
+    :raises DarkforcesError: if the slow model has no conservative forces
+    """
+
+    evaluates_together = False
+
+    def __init__(self, fast: ForceModel, slow: ForceModel, name: str):
+        slow.check_need(Need.CONSERVATIVE)
+        self._fast = fast
+        self._slow = slow
+        self._fast_kind = Need.DIRECT if Need.DIRECT in fast.provides else Need.CONSERVATIVE
+        provides = Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT | (Need.VIRIAL & slow.provides)
+        known = [model.species for model in (fast, slow) if model.species is not None]
+        # Net forces are removed by the model that has them.
+        super().__init__(name, provides, frozenset.intersection(*known) if known else None, remove_net_force=False)
+
+    @property
+    def parts(self) -> Sequence[ForceModel]:
+        """Both models."""
+        return self._fast, self._slow
+
+    @property
+    def epsilon(self) -> float:
+        """Relative rounding error of the less precise one."""
+        return max(self._fast.epsilon, self._slow.epsilon)
+
+    def jacobian(self, structure: Structure, kind: Need) -> Jacobian:
+        """That of the model whose forces these are."""
+        if kind is Need.DIRECT:
+            return self._fast.jacobian(structure, self._fast_kind)
+        return self._slow.jacobian(structure, kind)
+
+    def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
+        if Need.DIRECT not in need:
+            return self._slow.evaluate(structures, need)
+        fast = self._evaluate_fast(structures, need)
+        if Need.CONSERVATIVE not in need:
+            return fast
+        slow = self._slow.evaluate(structures, need & ~Need.DIRECT)
+        return [f.merged(s) for f, s in zip(fast, slow, strict=True)]
+
+    def _evaluate_fast(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
+        beside = need & (Need.ENERGY | Need.VIRIAL) & self._fast.provides
+        results = self._fast.evaluate(structures, self._fast_kind | beside)
+        if self._fast_kind is Need.DIRECT:
+            return [Forces(r.energy, None, r.direct, None, r.direct_virial, r.energy) for r in results]
+        return [Forces(r.energy, None, r.conservative, None, r.virial, r.energy) for r in results]
