@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..campaign.matrix import NVE, Campaign, Condition, Simulation, label_of
+from ..campaign.matrix import NVE, Campaign, Condition, Simulation
 from ..forces.model import Need
+from ..forces.specification import label_of
 from ..forces.split import Component
 
 # M of multiple time stepping; M = 1 is conservative forces at every step.

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ERROR, DarkforcesError
+from ..forces.specification import split_pair
 from ..forces.structure import formula_from_species
-from ..forces.zoo import all_models, load_model
+from ..forces.zoo import all_models, load_model, takes_options
 from ..lock import locked
 from ..serve.compose import compose, read_structure, write_start
 from ..serve.folder import RunFolder
@@ -231,13 +232,19 @@ def check_models(campaign: Campaign) -> None:
 def weights(model: str) -> str:
     """What tells the weights of a model from others: the beginning of the SHA-256 of their file.
 
-    :raises DarkforcesError: if the model is neither a name nor a file
+    :raises DarkforcesError: if the model is neither a name nor a file, nor an ase calculator, which has them where it
+        likes
     """
+    pair = split_pair(model)
+    if pair is not None:
+        return " and ".join(weights(each) for each in pair)
     entry = all_models().get(model)
     path = Path(model) if entry is None else entry.path
-    if not path.is_file():
-        raise DarkforcesError(f"model '{model}' is neither a name from `darkforces models` nor a file")
-    return _digest(path)
+    if path.is_file():
+        return _digest(path)
+    if takes_options(model):
+        return "unknown"
+    raise DarkforcesError(f"model '{model}' is neither a name from `darkforces models` nor a file")
 
 
 def _digest(path: Path) -> str:

@@ -26,6 +26,7 @@ from typing import Any
 import yaml
 
 from ..errors import DarkforcesError, one_line
+from ..forces.specification import absolute, label_of
 from ..forces.split import Component
 from ..serve.compose import ENSEMBLES, Recipe
 
@@ -152,7 +153,7 @@ class Campaign:
         """
         given = _parsed(path)
         try:
-            return _Reader(path, [_found(model, Path()) for model in models], **given).campaign()
+            return _Reader(path, [absolute(model) for model in models], **given).campaign()
         except DarkforcesError as error:
             raise DarkforcesError(f"'{path}': {error}") from error
 
@@ -228,7 +229,7 @@ class _Reader:
                     raise DarkforcesError(f"{where} has no {key}")
             time = _number("time", block.get("time", self.time), "ps")
             models = self.replaced or [
-                _found(str(model), self.path.parent) for model in _listed(block.get("models", self.models))
+                absolute(str(model), self.path.parent) for model in _listed(block.get("models", self.models))
             ]
             yield from (
                 Simulation(Condition(model, label_of(model), *_thermostat(thermostat), *_forces(forces)), seed, time)
@@ -242,16 +243,6 @@ class _Reader:
 def _listed(value: Any) -> list[Any]:
     """One or several."""
     return [] if value is None else value if isinstance(value, list) else [value]
-
-
-def _found(model: str, folder: Path) -> str:
-    """A model that is a file lies where the campaign says, seen from its file."""
-    return str((folder / model).resolve()) if (folder / model).is_file() else model
-
-
-def label_of(model: str) -> str:
-    """The name of a model in file names, lists in i-PI's XML, and its comments, which must not have '--'."""
-    return re.sub(r"-+", "-", re.sub(r"[^\w.-]", "_", Path(model).stem if "/" in model else model))
 
 
 def _thermostat(given: Any) -> tuple[str, float | None]:

@@ -14,18 +14,19 @@ from ..assessment import parts, pictures, procedure
 from ..assessment.plan import STRIDES, Plan
 from ..assessment.verdict import Advice, Verdict, decide
 from ..campaign.folder import CampaignFolder
-from ..campaign.matrix import Simulation, label_of
+from ..campaign.matrix import Simulation
 from ..campaign.simulate import simulate
 from ..diagnostics.structures import as_structure
 from ..errors import DarkforcesError
 from ..forces.model import ForceModel, Need
+from ..forces.specification import absolute, label_of
 from ..forces.structure import Structure
 from ..forces.zoo import load_model
 from ..serve.compose import read_structure
 from . import assess_page
 from .assess_page import Assessment
 from .entry import INTERRUPTED
-from .options import MODEL_HELP
+from .options import MODEL_HELP, add_param_option, model_of
 from .question import aligned, writing
 from .run import SimulationBar
 
@@ -86,6 +87,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="what all simulations start from: anything with a cell that ase reads; the last one of a file",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (default: %(default)s)")
+    add_param_option(parser)
     parser.add_argument("--temperature", type=float, default=300.0, metavar="K", help="(default: %(default)s)")
     parser.add_argument(
         "--timestep", type=float, default=0.5, metavar="FS", help="of the fast forces, in fs (default: %(default)s)"
@@ -116,12 +118,12 @@ def run(args: argparse.Namespace) -> int:
     structure = as_structure(atoms, f"'{args.structure}'")
     if len(atoms) < 2:
         raise DarkforcesError(f"'{args.structure}' has one atom: expected at least two that act on each other")
-    model = load_model(args.model, args.device)
+    # The driver and i-PI work in the folder of a simulation, from where a relative path would mean something else.
+    name = absolute(model_of(args))
+    model = load_model(name, args.device)
     model.check_species(structure.species)
     if Need.DIRECT not in model.provides:
         return _only_conservative(model, args)
-    # The driver and i-PI work in the folder of a simulation, from where a relative path would mean something else.
-    name = str(Path(args.model).resolve()) if Path(args.model).is_file() else args.model
     time = _THOROUGH if args.thorough else args.time
     plan = Plan(name, model.provides, args.structure, args.temperature, args.timestep, time)
     output = args.output or Path(f"assess-{label_of(name)}-{args.structure.stem}")
@@ -177,7 +179,7 @@ def _judge_model(
         asymmetry = parts.asymmetry(
             folder,
             # The fastest implementation need not be one that can be differentiated twice.
-            lambda: load_model(args.model, args.device, backend="metatomic"),
+            lambda: load_model(model.name, args.device, backend="metatomic"),
             structure,
             args.structure.name,
             _ERRORS[args.thorough],

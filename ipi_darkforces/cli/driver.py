@@ -9,19 +9,18 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from ipi.utils.io.inputs import read_args_kwargs
-
 from ..errors import DarkforcesError
 from ..forces.model import ForceModel
+from ..forces.specification import with_options
 from ..forces.split import Component, Split
-from ..forces.zoo import load_model
+from ..forces.zoo import load_model, takes_options
 from ..serve.address import DEFAULT_NAME, DEFAULT_PREFIX, Address, InetAddress, UnixAddress, UnixPattern
 from ..serve.driver import Driver
 from ..serve.inputs import SimulationInput, SocketForcefield
 from ..serve.settings import Settings
 from ..serve.watch import checked_limit
 from . import entry
-from .options import add_model_options, add_watch_option
+from .options import PARAM_HELP, add_model_options, add_watch_option, model_of, params
 
 log = logging.getLogger("ipi_darkforces")  # not __name__, which is "__main__" under python -m
 
@@ -50,6 +49,10 @@ examples
   i-pi-darkdriver --model my.pt -u -a fast-part -a slow-part --template water.xyz
       two sockets, one model; which is fast and which is slow stands in the <parameters> of the input:
       <parameters> { component: fast } </parameters>
+  i-pi-darkdriver --model ase:tblite.ase:TBLite -o method=GFN1-xTB,template=water.xyz
+      any ase calculator: the function or class that makes it, and what to call it with
+  i-pi-darkdriver --fast my-direct.pt --slow ase:calculators.py:accurate -o slow.precision=high
+      two models: direct forces of one at every step, corrected by the other, each evaluated only when it is due
 """
 
 
@@ -67,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_model_options(parser)
+    add_model_options(parser, f"{PARAM_HELP}. And component, species and template, in the style of i-pi-driver-py")
     _add_address_options(parser)
     _add_client_options(parser)
     parser.add_argument("--stay", action="store_true", help="when i-PI has gone, wait for the next one")
@@ -114,13 +117,6 @@ def _add_client_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--species", metavar="FORMULA", help="the elements in the order of the atoms: O64H128, (OH2)64")
     group.add_argument("--template", metavar="FILE", help="a structure file to take the elements from, instead")
     group.add_argument(
-        "-o",
-        "--param",
-        default="",
-        metavar="KEY=VALUE,...",
-        help="the same three in the style of i-pi-driver-py: -o template=water.xyz,component=fast",
-    )
-    group.add_argument(
         "--keep-net-force",
         action="store_true",
         help="do not subtract the net force of direct forces (then the whole system starts to move)",
@@ -129,25 +125,26 @@ def _add_client_options(parser: argparse.ArgumentParser) -> None:
 
 def serve(args: argparse.Namespace) -> None:
     """Do what the command line says."""
-    settings = _settings(args)
+    settings, model_name = _settings_and_model(args)
     too_far = checked_limit(args.warn_above, "--warn-above")
     forcefields = SimulationInput.read(args.input).socket_forcefields() if args.input else []
     if args.input and not forcefields:
         raise DarkforcesError(f"'{args.input}' has no <ffsocket>: there is nothing to serve")
     places = _places(args, forcefields)
-    model = load_model(args.model, args.device, args.dtype, args.variant, not args.keep_net_force, args.backend)
+    model = load_model(model_name, args.device, args.dtype, args.variant, not args.keep_net_force, args.backend)
     _check(settings, forcefields, model)
     split = Split(model)
     try:
         Driver(split, places, settings, args.stay, args.wait, too_far).serve()
     finally:
-        log.info(
-            "model '%s': %d requests answered with %d forward and %d backward passes",
-            args.model,
-            split.answered,
-            model.passes.forward,
-            model.passes.backward,
-        )
+        for part in model.parts:
+            log.info(
+                "model '%s': %d requests answered with %d forward and %d backward passes",
+                part.name,
+                split.answered,
+                part.passes.forward,
+                part.passes.backward,
+            )
 
 
 def _check(settings: Settings, forcefields: Sequence[SocketForcefield], model: ForceModel) -> None:
@@ -161,12 +158,12 @@ def _check(settings: Settings, forcefields: Sequence[SocketForcefield], model: F
         settings.completed(forcefield.settings).resolved(model)
 
 
-def _settings(args: argparse.Namespace) -> Settings:
-    unnamed, named = read_args_kwargs(args.param)
-    if unnamed:
-        raise DarkforcesError(f"'{unnamed[0]}' in -o has no name: expected key=value")
+def _settings_and_model(args: argparse.Namespace) -> tuple[Settings, str]:
+    """What was said about clients, and which model; -o has a part of both."""
+    model = model_of(args, {})
+    settings, options = Settings.separated(params(args), takes_options(model), "-o")
     long = {f.name: value for f in fields(Settings) if (value := getattr(args, f.name)) is not None}
-    return Settings.parsed(long, "the options").completed(Settings.parsed(named, "-o"))
+    return Settings.parsed(long, "the options").completed(settings), with_options(model, options)
 
 
 def _places(args: argparse.Namespace, forcefields: Sequence[SocketForcefield]) -> list[Address | UnixPattern]:

@@ -13,8 +13,7 @@ from ..diagnostics.accuracy import Accuracy, Errors, ForceErrors, check_units, m
 from ..diagnostics.parity import draw_parity
 from ..diagnostics.reference import ENERGY_UNITS, FORCE_UNITS, Reference, atoms_too_close, atoms_too_far, read_reference
 from ..errors import DarkforcesError
-from ..forces.zoo import load_model
-from .options import MODEL_HELP, add_evaluation_options, add_picture_options, picture_path
+from .options import MODEL_HELP, add_evaluation_options, add_picture_options, load, picture_path
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     """Judge the model."""
     picture = picture_path(args, "parity", args.data)
     references = _read(args)
-    model = load_model(args.model, args.device, args.dtype, args.variant, backend=args.backend)
+    model = load(args)
     with tqdm(desc=Path(args.model).name, disable=None, leave=False, unit="evaluation") as bar:  # None: if a terminal
 
         def show(done: int, total: int) -> None:

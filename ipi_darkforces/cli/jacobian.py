@@ -18,12 +18,12 @@ from ..diagnostics.structures import read_structure_files
 from ..errors import DarkforcesError
 from ..forces.model import Need
 from ..forces.structure import Structure, name_atoms
-from ..forces.zoo import load_model
 from .options import (
     MODEL_HELP,
     add_evaluation_options,
     add_picture_options,
     add_structures_argument,
+    load,
     picture_path,
 )
 
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
     """Judge the model."""
     picture = _picture(args)
     structures = read_structure_files(args.structures)
-    model = load_model(args.model, args.device, args.dtype, args.variant, backend=args.backend)
+    model = load(args)
     kind = _KINDS[args.forces]
     _check_kind(model, kind)
     if args.error is None:

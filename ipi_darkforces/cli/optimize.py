@@ -13,12 +13,12 @@ from ..diagnostics.optimize_picture import draw_optimizations
 from ..diagnostics.starts import SETS, Start, make_starts
 from ..diagnostics.structures import read_structure_files
 from ..errors import DarkforcesError
-from ..forces.zoo import load_model
 from .options import (
     MODEL_HELP,
     add_evaluation_options,
     add_picture_options,
     add_structures_argument,
+    load,
     picture_path,
 )
 
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> None:
     picture = picture_path(args, "optimize", args.structures)
     structures = read_structure_files(args.structures)
     starts = make_starts(structures, args.sets, args.starts, args.displace, args.seed)
-    model = load_model(args.model, args.device, args.dtype, args.variant, backend=args.backend)
+    model = load(args)
     with tqdm(desc=Path(args.model).name, disable=None, leave=False, unit="step") as bar:
 
         def show(done: int, total: int) -> None:

@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
+from ipi.utils.io.inputs import read_args_kwargs
 
 from ..errors import DarkforcesError
-from ..forces.zoo import BACKENDS
+from ..forces.model import ForceModel
+from ..forces.specification import Option, chosen, label_of, with_options
+from ..forces.zoo import BACKENDS, load_model
 from ..serve.watch import TOO_FAR
 
 MODEL_HELP = (
-    "a name from `darkforces models` (pet-m, pet-c, pet-nc, or one of your own), or the path of a metatrain "
-    "checkpoint (.ckpt) or of an exported metatomic model (.pt)"
+    "a name from `darkforces models` (pet-m, pet-c, pet-nc, or one of your own), the path of a metatrain checkpoint "
+    "(.ckpt) or of an exported metatomic model (.pt), or what makes an ase calculator: ase:package.module:factory, or "
+    "ase:file.py:factory"
+)
+PARAM_HELP = (
+    "of ase calculators: arguments of what makes them, numbers and true or false as such; and forces=direct if its "
+    "forces are not the gradient of its energy. May be repeated"
 )
 
 
-def add_model_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Which model, where, and in which precision."""
+def add_model_options(parser: argparse.ArgumentParser, param_help: str = PARAM_HELP) -> None:
+    """Which model or models, where, and in which precision."""
     group = parser.add_argument_group("model")
+    group.add_argument("-m", "--model", metavar="MODEL", help=MODEL_HELP)
     group.add_argument(
-        "-m",
-        "--model",
+        "--fast",
         metavar="MODEL",
-        required=required,
-        help=MODEL_HELP,
+        help="multiple time stepping with two models: the one of the fast forces, its direct "
+        "ones, or conservative ones if it has no others",
     )
-    add_evaluation_options(group)
+    group.add_argument(
+        "--slow",
+        metavar="MODEL",
+        help="and the one whose conservative forces the trajectory shall follow; options of "
+        "both are given as -o fast.KEY=VALUE,slow.KEY=VALUE",
+    )
+    add_evaluation_options(group, param_help)
 
 
-def add_evaluation_options(group: argparse._ArgumentGroup) -> None:
-    """Where the model is evaluated, in which precision, and which part of it."""
+def add_evaluation_options(group: argparse._ArgumentGroup, param_help: str = PARAM_HELP) -> None:
+    """Where the model is evaluated, in which precision, which part of it, and with which options."""
     group.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (default: %(default)s)")
     group.add_argument(
         "--dtype",
@@ -48,6 +61,38 @@ def add_evaluation_options(group: argparse._ArgumentGroup) -> None:
         default="auto",
         help="metatomic: the exported model, even where there is a faster way, as for PET checkpoints on the CPU",
     )
+    add_param_option(group, param_help)
+
+
+def add_param_option(parser: argparse._ActionsContainer, param_help: str = PARAM_HELP) -> None:
+    """Options of the model."""
+    parser.add_argument("-o", "--param", action="append", default=[], metavar="KEY=VALUE,...", help=param_help)
+
+
+def params(args: argparse.Namespace) -> dict[str, Option]:
+    """What was said with -o, in the style of i-PI's own driver.
+
+    :raises DarkforcesError: if a value has no name
+    """
+    unnamed, named = read_args_kwargs(",".join(args.param))
+    if unnamed:
+        raise DarkforcesError(f"'{unnamed[0]}' in -o has no name: expected key=value")
+    return dict(named)
+
+
+def model_of(args: argparse.Namespace, options: Mapping[str, Option] | None = None) -> str:
+    """Which model was said, in one line: see `specification`.
+
+    :param options: of the model; None for all that was said with -o
+    :raises DarkforcesError: if none was said, or more than can be
+    """
+    model = chosen(args.model, getattr(args, "fast", None), getattr(args, "slow", None))
+    return with_options(model, params(args) if options is None else options)
+
+
+def load(args: argparse.Namespace) -> ForceModel:
+    """The model that was said."""
+    return load_model(model_of(args), args.device, args.dtype, args.variant, backend=args.backend)
 
 
 def add_structures_argument(parser: argparse.ArgumentParser) -> None:
@@ -98,7 +143,9 @@ def picture_path(args: argparse.Namespace, what: str, files: Sequence[Path]) -> 
             raise DarkforcesError("--plot and --no-plot contradict each other")
         return None
     more = f"+{len(files) - 1}" if len(files) > 1 else ""
-    path: Path = args.plot or Path(f"{what}-{Path(args.model).stem}-{files[0].stem}{more}.png")
+    from matplotlib.figure import Figure  # takes a second, and who serves forces draws nothing
+
+    path: Path = args.plot or Path(f"{what}-{label_of(model_of(args))}-{files[0].stem}{more}.png")
     known = sorted(Figure().canvas.get_supported_filetypes())
     if path.suffix.lstrip(".").lower() not in known:
         raise DarkforcesError(f"picture '{path}' has no suffix of a picture: expected one of {', '.join(known)}")

@@ -16,6 +16,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..analysis.overview import Overview, draw, summarize
 from ..errors import DarkforcesError
+from ..forces.specification import absolute
 from ..forces.split import Component
 from ..forces.structure import formula_from_species
 from ..serve.compose import ENSEMBLES, Recipe, compose, read_structure, write_start
@@ -25,7 +26,7 @@ from ..serve.run import ModelChoice, Outcome, Progress, last_outcome
 from ..serve.run import run as run_simulation
 from ..serve.watch import checked_limit
 from .entry import INTERRUPTED
-from .options import add_model_options, add_watch_option
+from .options import add_model_options, add_watch_option, model_of
 
 DESCRIPTION = """\
 Runs i-PI with the forces of one model: starts i-PI and the driver, shows progress, stops both cleanly on Ctrl-C, and
@@ -179,7 +180,7 @@ def _write_input(args: argparse.Namespace, folder: Path) -> Path:
 def _run_one(path: Path, output: Path, args: argparse.Namespace) -> Outcome:
     simulation = SimulationInput.read(path)
     # The driver and i-PI work in the run's folder, from where a relative path would mean something else.
-    model = str(Path(args.model).resolve()) if Path(args.model).is_file() else args.model
+    model = absolute(model_of(args))
     with logging_redirect_tqdm(), SimulationBar(path.stem, simulation.n_atoms) as bar:
         outcome = run_simulation(
             simulation,

@@ -14,8 +14,7 @@ from ..diagnostics.structures import read_structures
 from ..diagnostics.work import Loop, integrate
 from ..diagnostics.work_picture import draw_work
 from ..errors import DarkforcesError
-from ..forces.zoo import load_model
-from .options import MODEL_HELP, add_evaluation_options, add_picture_options, picture_path
+from .options import MODEL_HELP, add_evaluation_options, add_picture_options, load, picture_path
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
         raise DarkforcesError(f"--tolerance {args.tolerance:g} is not an error: expected meV, more than zero")
     picture = picture_path(args, "work", [args.path or args.structure])
     path = _path(args)
-    model = load_model(args.model, args.device, args.dtype, args.variant, backend=args.backend)
+    model = load(args)
     with tqdm(desc=Path(args.model).name, disable=None, leave=False, unit="evaluation") as bar:
 
         def show(done: int) -> None:

@@ -4,8 +4,10 @@
 
     pet-m                                  a name, or the path of a file
     ase:package.module:factory             what makes an ase calculator, or ase:path/to/file.py:factory
-    ase:tblite.ase:TBLite?method=GFN1-xTB&verbosity=0     with options, written as in a URL
-    fast=pet-m;slow=ase:my.py:make         two models: fast forces from one, slow ones from another
+    ase:tblite.ase:TBLite?method=GFN1-xTB;verbosity=0     with options, as in a URL
+    fast=pet-m slow=ase:my.py:make         two models: fast forces from one, slow ones from another
+
+Without the characters that mean something in i-PI's XML and in its lists: in options, those are written as %26 etc.
 """
 
 from __future__ import annotations
@@ -14,13 +16,15 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote
 
 from ..errors import DarkforcesError
 
 CALCULATOR = "ase:"
+MODEL_FILES = (".ckpt", ".pt")  # what ends like this is a path
 Option = str | int | float | bool | None
-_PAIR = re.compile(r"fast=(?P<fast>[^;]+);slow=(?P<slow>[^;]+)")
+_PAIR = re.compile(r"fast=(?P<fast>.+) slow=(?P<slow>.+)")
+_SAFE = "/:"
 _PARTS = ("fast", "slow")
 _WORDS: dict[str, Option] = {"true": True, "false": False, "none": None}
 
@@ -30,7 +34,7 @@ def split_options(model: str) -> tuple[str, dict[str, Option]]:
     if os.path.exists(model):  # a file may be called what it likes
         return model, {}
     name, _, query = model.partition("?")
-    return name, {key: _value(text) for key, text in parse_qsl(query, keep_blank_values=True)}
+    return name, {key: _value(text) for key, text in parse_qsl(query, True, separator=";")}
 
 
 def with_options(model: str, options: Mapping[str, Option]) -> str:
@@ -44,7 +48,8 @@ def with_options(model: str, options: Mapping[str, Option]) -> str:
     if not options:
         return model
     name, present = split_options(model)
-    return f"{name}?{urlencode({**present, **options}, safe='/:')}"
+    query = (f"{key}={quote(str(value), safe=_SAFE)}" for key, value in {**present, **options}.items())
+    return f"{name}?{';'.join(query)}"
 
 
 def _of(part: str, options: Mapping[str, Option]) -> dict[str, Option]:
@@ -63,7 +68,7 @@ def split_pair(model: str) -> tuple[str, str] | None:
 
 def join_pair(fast: str, slow: str) -> str:
     """Two models as one."""
-    return f"fast={fast};slow={slow}"
+    return f"fast={fast} slow={slow}"
 
 
 def chosen(model: str | None, fast: str | None, slow: str | None) -> str:
@@ -111,8 +116,10 @@ def label_of(model: str) -> str:
     if pair is not None:
         return "-".join(label_of(each) for each in pair)
     name, options = split_options(model)
-    if "/" in name:
-        name = name.rpartition("/")[2] if name.startswith(CALCULATOR) else Path(name).stem
+    if name.startswith(CALCULATOR):
+        name = name.rpartition("/")[2]
+    elif "/" in name or name.endswith(MODEL_FILES):
+        name = Path(name).stem
     values = (Path(str(value)).name for value in options.values())
     return re.sub(r"-+", "-", re.sub(r"[^\w.-]", "_", "_".join([name, *values])))
 

@@ -23,12 +23,11 @@ from .card import Card
 from .export import exported, is_checkpoint
 from .model import ForceModel, Need
 from .pair import PairModel
-from .specification import CALCULATOR, split_options, split_pair
+from .specification import CALCULATOR, MODEL_FILES, split_options, split_pair
 from .split import Split
 
 _WEIGHTS = Path(str(files(__package__) / "weights"))
 BACKENDS = ("auto", "metatomic")
-_SUFFIXES = (".ckpt", ".pt")  # what ends like this is a path
 log = logging.getLogger(__name__)
 
 
@@ -84,7 +83,7 @@ def card_of(model: str) -> Card | None:
 
 def check_name(name: str) -> None:
     """Raise a DarkforcesError unless a model of the user's own may be called so."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", name) or name.endswith(_SUFFIXES):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", name) or name.endswith(MODEL_FILES):
         raise DarkforcesError(
             f"{name!r} cannot be the name of a model; expected at most 100 letters, digits and '.', '_', '+', '-', of "
             "which the first is a letter or digit, without the ending .ckpt or .pt"
@@ -139,7 +138,7 @@ def load_model(
     model may: load those that you trust.
 
     :param name: ``pet-m``, ``path/to/model.ckpt``, ``path/to/model.pt`` or ``ase:package.module:factory``; or two
-        models, ``fast=pet-m;slow=my.pt``: see `specification`
+        models, ``fast=pet-m slow=my.pt``: see `specification`
     :param device: ``cpu``, ``cuda`` or ``cuda:1``
     :param dtype: ``float32`` or ``float64``; default: the precision in which the model was exported. Single precision
         is faster, double precision is for tests and for checks of energy conservation
@@ -208,7 +207,7 @@ def _own_models() -> dict[str, ZooEntry]:
         path.stem: ZooEntry(path, own=True)
         for path in sorted(user_directory().glob("*.ckpt"))
         # A name must not hide a path, nor show what some program has not finished.
-        if not path.stem.endswith(_SUFFIXES) and not path.name.startswith(".") and os.path.isfile(_card_path(path))
+        if not path.stem.endswith(MODEL_FILES) and not path.name.startswith(".") and os.path.isfile(_card_path(path))
     }
 
 

@@ -14,8 +14,9 @@ from ipi.pes.dummy import Dummy_driver
 from ipi.utils.softexit import softexit
 
 from ipi_darkforces.errors import ERROR, DarkforcesError
+from ipi_darkforces.forces.specification import chosen, with_options
 from ipi_darkforces.forces.split import Request
-from ipi_darkforces.forces.zoo import shared_split
+from ipi_darkforces.forces.zoo import shared_split, takes_options
 from ipi_darkforces.serve.settings import Settings
 from ipi_darkforces.serve.units import reply_to_ipi, structure_from_ipi
 from ipi_darkforces.serve.watch import TOO_FAR, Watch, checked_limit
@@ -30,7 +31,10 @@ class DarkforcesDriver(Dummy_driver):
     Command line:
         i-pi-driver-py -m custom -P drivers/darkforces.py -o model=pet-m,template=water.xyz,component=fast
 
-    :param model: a name (pet-m, pet-c, pet-nc) or the path of an exported metatomic model (.pt)
+    :param model: a name (pet-m, pet-c, pet-nc), the path of an exported metatomic model (.pt), or what makes an ase
+        calculator (ase:package.module:factory), whose arguments are further parameters
+    :param fast: instead of model: the one of the fast forces
+    :param slow: and the one of the slow forces
     :param component: conservative, direct, fast or slow; default: conservative if the model can
     :param species: the elements in the order of the atoms: O64H128 or (OH2)64
     :param template: a structure file to take the elements from, instead of species
@@ -43,8 +47,10 @@ class DarkforcesDriver(Dummy_driver):
 
     def __init__(
         self,
-        model: str,
+        model: str | None = None,
         *args: Any,
+        fast: str | None = None,
+        slow: str | None = None,
         device: str = "cpu",
         dtype: str | None = None,
         variant: str | None = None,
@@ -52,14 +58,16 @@ class DarkforcesDriver(Dummy_driver):
         warn_above: float | str = TOO_FAR,
         verbosity: Any = None,  # given by i-PI
         verbose: bool = False,
-        **settings: str,
+        **settings: Any,
     ):
         if args:
             raise SystemExit(f"{ERROR}'{args[0]}' has no name: expected key=value")
         try:
             self._watch = Watch("darkforces", checked_limit(warn_above, "warn_above"))
-            self._split = shared_split(model, device, dtype, variant, backend)
-            self._role = Settings.parsed(settings, "the parameters of the forcefield").resolved(self._split.model)
+            said = chosen(model, fast, slow)
+            role, options = Settings.separated(settings, takes_options(said), "the parameters of the forcefield")
+            self._split = shared_split(with_options(said, options), device, dtype, variant, backend)
+            self._role = role.resolved(self._split.model)
         except DarkforcesError as error:
             raise SystemExit(f"{ERROR}{error}") from error
         self._stream = self._split.open_stream()

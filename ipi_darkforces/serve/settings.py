@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import DarkforcesError
 from ..forces.model import ForceModel
+from ..forces.specification import Option
 from ..forces.split import Component
 from ..forces.structure import species_from_formula, species_from_template
 
@@ -41,6 +42,17 @@ class Settings:
         if unknown:
             raise DarkforcesError(f"{unknown[0]!r} in {where} is not known: expected {', '.join(sorted(known))}")
         return cls(**{key: str(value) for key, value in given.items()})
+
+    @classmethod
+    def separated(cls, given: dict[str, Option], others: bool, where: str) -> tuple[Settings, dict[str, Option]]:
+        """From keys and values, and what is not ours.
+
+        :param others: whether there may be others, for the model
+        :raises DarkforcesError: see `parsed`
+        """
+        known = {field.name for field in fields(cls)}
+        ours = {key: str(value) for key, value in given.items() if key in known or not others}
+        return cls.parsed(ours, where), {key: value for key, value in given.items() if key not in ours}
 
     def completed(self, fallback: Settings) -> Settings:
         """What is said here, completed by what is only said in `fallback`."""
