@@ -12,7 +12,6 @@ which heats a simulation where they are not.
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -36,12 +35,12 @@ class Disagreement:
 
     def as_json(self) -> str:
         """For i-PI's extras: units in the names."""
-        values = (self.rms, self.largest, self.worst, self.work)
-        return json.dumps(dict(zip(EXTRAS, values, strict=True)))
+        return _JSON.format(self.rms, self.largest, self.worst, self.work)
 
 
 # What i-PI can be asked to write: <trajectory filename='...' extra_type='injected_work_eV'> extras </trajectory>
 EXTRAS = ("rms_difference_eV_per_angstrom", "largest_difference_eV_per_angstrom", "worst_atom", "injected_work_eV")
+_JSON = "{{" + ", ".join(f'"{name}": {{!r}}' for name in EXTRAS) + "}}"  # of finite numbers; i-PI waits for it
 
 
 def disagreement(slow: np.ndarray, work: float = 0.0) -> Disagreement:

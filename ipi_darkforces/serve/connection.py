@@ -101,6 +101,8 @@ class Connection:
             self._socket.close()
 
     def _act(self, messages: Sequence[Message]) -> None:
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s: %s", self.address, ", ".join(type(message).__name__ for message in messages))
         for message in messages:
             if not self.open:  # whatever else has come in, nobody waits for the answer
                 return
@@ -110,7 +112,6 @@ class Connection:
                 self._act_on(message)
 
     def _act_on(self, message: Message) -> None:
-        log.debug("%s: %s", self.address, type(message).__name__)
         match message:
             case Status():
                 self._send(encode_status(self._role is not None, self._replies is not None))

@@ -37,6 +37,11 @@ LONGEST_TEXT = 100_000_000
 SHARED_SEGMENTS = ("pos", "h", "ih", "pot", "force", "vir")
 
 _INT = struct.Struct("=i")
+_DOUBLE = struct.Struct("=d")
+_NEEDINIT, _READY, _HAVEDATA, _FORCEREADY = (
+    text.ljust(HEADER_LENGTH) for text in (b"NEEDINIT", b"READY", b"HAVEDATA", b"FORCEREADY")
+)
+_NO_EXTRAS = _INT.pack(0)
 # Yields how many bytes it wants next, or a message; is sent the bytes.
 _Parser = Generator[Any, bytes, Any]
 
@@ -124,7 +129,8 @@ class Decoder:
         self._buffer += data
         messages = []
         while len(self._buffer) >= self._wanted:
-            piece = bytes(self._buffer[: self._wanted])
+            with memoryview(self._buffer) as view:
+                piece = view[: self._wanted].tobytes()
             del self._buffer[: self._wanted]
             self._between_messages = False
             step = self._parser.send(piece)
@@ -172,8 +178,9 @@ class Decoder:
         if self._shared_memory:
             return (yield from self._parse_shared_positions())
         if self.batch_size is None:
-            cells = np.frombuffer((yield 144))
-            n = _number_of_atoms((yield 4), MOST_ATOMS, "if its mode is shm, the driver needs --shm")
+            start = yield 148
+            cells = np.frombuffer(start, count=18)
+            n = _number_of_atoms(start[144:], MOST_ATOMS, "if its mode is shm, the driver needs --shm")
             batch = 1
         else:
             batch = self.batch_size
@@ -233,32 +240,27 @@ def _batch_size(parameters: dict[str, str]) -> int | None:
 
 def encode_status(initialized: bool, has_data: bool) -> bytes:
     """The answer to STATUS."""
-    return _header("NEEDINIT" if not initialized else "HAVEDATA" if has_data else "READY")
+    return _NEEDINIT if not initialized else _HAVEDATA if has_data else _READY
 
 
 def encode_forces(replies: Sequence[Reply]) -> bytes:
     """The answer to GETFORCE, of one structure or of a batch, in one piece."""
-    return b"".join(
-        [
-            _header("FORCEREADY"),
-            np.array([reply.energy for reply in replies], np.float64).tobytes(),
-            _INT.pack(len(replies[0].forces)),
-            *(np.ascontiguousarray(reply.forces, np.float64).tobytes() for reply in replies),
-            *(np.ascontiguousarray(reply.virial, np.float64).tobytes() for reply in replies),
-            *(_extras(reply) for reply in replies),
-        ]
-    )
+    pieces = [_FORCEREADY]
+    pieces += [_DOUBLE.pack(reply.energy) for reply in replies]
+    pieces += [_INT.pack(len(replies[0].forces))]
+    pieces += [reply.forces.tobytes() for reply in replies]  # row by row, whatever the layout in memory
+    pieces += [reply.virial.tobytes() for reply in replies]
+    pieces += [_extras(reply) for reply in replies]
+    return b"".join(pieces)
 
 
 def encode_shared_forces(replies: Sequence[Reply]) -> bytes:
     """The answer to GETFORCE when the numbers have been put into shared memory."""
-    return b"".join([_header("FORCEREADY"), *(_extras(reply) for reply in replies)])
+    return b"".join([_FORCEREADY, *(_extras(reply) for reply in replies)])
 
 
 def _extras(reply: Reply) -> bytes:
+    if not reply.extras:
+        return _NO_EXTRAS
     extras = reply.extras.encode("utf-8")
     return _INT.pack(len(extras)) + extras
-
-
-def _header(text: str) -> bytes:
-    return text.ljust(HEADER_LENGTH).encode("ascii")

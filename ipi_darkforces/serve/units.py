@@ -5,6 +5,8 @@ The same conversions, in the same order, as in i-PI's own drivers, so that resul
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from ipi.utils.units import unit_to_internal
 
@@ -25,11 +27,12 @@ def structure_from_ipi(cell: np.ndarray, positions: np.ndarray, species: np.ndar
     :param positions: bohr, shape (n_atoms, 3)
     :param species: atomic numbers, shape (n_atoms,)
     """
-    return Structure(
-        species,
-        np.ascontiguousarray(positions / ANGSTROM),
-        np.ascontiguousarray(cell.T / ANGSTROM),
-    )
+    return Structure(species, np.ascontiguousarray(positions / ANGSTROM), _cell_from_ipi(cell.tobytes()))
+
+
+@lru_cache(maxsize=64)  # cells seldom change from one step to the next; the same array is seen to be the same at once
+def _cell_from_ipi(data: bytes) -> np.ndarray:
+    return np.ascontiguousarray(np.frombuffer(data).reshape(3, 3).T / ANGSTROM)
 
 
 def reply_to_ipi(answer: Answer) -> Reply:

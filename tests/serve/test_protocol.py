@@ -413,7 +413,7 @@ class TestTruncated:
             (b"STAT", 8),
             (INIT, 4),
             (INIT + integer(10) + b"abc", 7),
-            (POSDATA, 144),
+            (POSDATA, 148),
             (POSDATA + CELLS + integer(2), 48),
             (POSDATA + CELLS + integer(2) + bytes(47), 1),
         ],
