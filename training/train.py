@@ -25,8 +25,8 @@ from sample import label, sample
 from stage import Stage
 
 from ipi_darkforces.cli import entry
-from ipi_darkforces.diagnostics.reference import ENERGY_UNITS, FORCE_UNITS
 from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.forces.units import ENERGY_UNITS, FORCE_UNITS
 
 RECIPES = {
     "pet-c": ("pet-c",),

@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from ..diagnostics.accuracy import Accuracy, Errors, ForceErrors, check_units, measure
 from ..diagnostics.parity import draw_parity
-from ..diagnostics.reference import ENERGY_UNITS, FORCE_UNITS, Reference, atoms_too_close, atoms_too_far, read_reference
+from ..diagnostics.reference import Reference, atoms_too_close, atoms_too_far, read_reference
 from ..errors import DarkforcesError
+from ..forces.units import ENERGY_UNITS, FORCE_UNITS
 from .options import MODEL_HELP, add_evaluation_options, add_picture_options, load, picture_path
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from ase.data import chemical_symbols
 from ..errors import DarkforcesError
 from ..forces.model import ForceModel, Need
 from ..forces.result import Forces
-from .reference import ENERGY_UNITS, FORCE_UNITS, Reference
+from ..forces.units import ENERGY_UNITS, FORCE_UNITS
+from .reference import Reference
 
 # TorchScript's first calls compile and are many times slower.
 _WARM_UP = 5

@@ -19,26 +19,8 @@ from ase.neighborlist import neighbor_list
 
 from ..errors import DarkforcesError
 from ..forces.structure import Structure, name_atoms
+from ..forces.units import ENERGY_UNITS, FORCE_UNITS
 from .structures import as_structure, read_frames
-
-ENERGY_UNITS = {
-    "eV": units.eV,
-    "meV": 1e-3 * units.eV,
-    "hartree": units.Hartree,
-    "rydberg": units.Rydberg,
-    "kcal/mol": units.kcal / units.mol,
-    "kJ/mol": units.kJ / units.mol,
-}  # name -> eV
-
-FORCE_UNITS = {
-    "eV/Angstrom": units.eV / units.Angstrom,
-    "meV/Angstrom": 1e-3 * units.eV / units.Angstrom,
-    "eV/bohr": units.eV / units.Bohr,
-    "hartree/bohr": units.Hartree / units.Bohr,
-    "rydberg/bohr": units.Rydberg / units.Bohr,
-    "kcal/mol/Angstrom": units.kcal / units.mol / units.Angstrom,
-    "kJ/mol/Angstrom": units.kJ / units.mol / units.Angstrom,
-}  # name -> eV/Å
 
 # What the labels are called where no name is given; upper and lower case are the same.
 _ENERGY_KEYS = frozenset(

@@ -1,7 +1,8 @@
 """Any ase calculator as a `ForceModel`.
 
-ase does not know whether forces are the gradient of an energy or predicted as such: who chooses the calculator says it.
-Its energy is the one that forces are meant to be the gradient of, ``free_energy`` where a calculator has both.
+ase does not know whether forces are the gradient of an energy or predicted as such: who chooses the calculator says it,
+and it is checked at the first geometry, see `consistency`. The energy is the one that forces are meant to be the
+gradient of: ``free_energy`` where a calculator has both.
 
 Nothing here needs more than numpy and ase, so that a calculator can be served from its own environment, which need not
 have the packages of other models, nor allow them.
@@ -16,21 +17,25 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.geometry import wrap_positions
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from ..errors import DarkforcesError, one_line
-from .model import ForceModel, Need
+from .consistency import check, measure
+from .model import ForceModel, Need, of_kind
 from .result import Forces
 from .specification import CALCULATOR, Option, split_options
 from .structure import Structure
 
 KINDS = {"conservative": Need.CONSERVATIVE, "direct": Need.DIRECT}
+_OPTIONAL = ("stress", "free_energy")
 _LONGEST = 300  # characters of what another library has to say
 log = logging.getLogger(__name__)
 
@@ -61,14 +66,28 @@ class CalculatorModel(ForceModel):
         self._calculator = calculator
         self._kind = kind
         self._wrap = wrap
-        self._energy = "free_energy" if "free_energy" in properties else "energy"
+        self._checked = False
+        self._energy_name = "free_energy" if "free_energy" in properties else "energy"
         provides = Need.ENERGY | kind
         if "stress" in properties:
             provides |= Need.VIRIAL
         super().__init__(name, provides, species, remove_net_force)
 
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
-        return [self._evaluate_one(structure, need) for structure in structures]
+        results = [self._evaluate_one(structure, need) for structure in structures]
+        if need & self._kind and not self._checked:
+            self._checked = True
+            self._check_kind(structures[0])
+        return results
+
+    def _check_kind(self, structure: Structure) -> None:
+        """Whether forces are what they are said to be, around the geometry for which the first ones were asked."""
+
+        def evaluate(geometries: Sequence[np.ndarray]) -> list[tuple[float, np.ndarray]]:
+            results = [self._evaluate_one(replace(structure, positions=p), self._kind) for p in geometries]
+            return [(result.energy, of_kind(self._kind, result)) for result in results]
+
+        check(measure(evaluate, structure.positions), self.name, self._kind)
 
     def _evaluate_one(self, structure: Structure, need: Need) -> Forces:
         positions = structure.positions
@@ -78,20 +97,32 @@ class CalculatorModel(ForceModel):
         # What costs most comes first: many calculators then know the rest.
         virial = self._virial(atoms, structure) if Need.VIRIAL in need else None
         forces = self._property("forces", atoms, (len(atoms), 3)) if need & self._kind else None
-        energy = float(self._property(self._energy, atoms, ()))
+        energy = self._energy(atoms)
         if self._kind is Need.DIRECT:
             return Forces(energy, direct=forces, direct_virial=virial)
         return Forces(energy, conservative=forces, virial=virial)
 
-    def _virial(self, atoms: Atoms, structure: Structure) -> np.ndarray:
+    def _virial(self, atoms: Atoms, structure: Structure) -> np.ndarray | None:
         if not structure.volume:  # nothing to act against; and calculators raise an error or give NaN
             return np.zeros((3, 3))
-        stress = np.asarray(self._raw("stress", atoms), dtype=np.float64)
+        try:
+            stress = np.asarray(self._raw("stress", atoms), dtype=np.float64)
+        except PropertyNotImplementedError:  # some calculators speak for all of their models
+            log.warning("model '%s' has no stress after all: for constant volume only, without pressures", self.name)
+            self.provides &= ~Need.VIRIAL
+            return None
         if stress.shape == (6,):
             stress = voigt_6_to_full_3x3_stress(stress)
         if stress.shape != (3, 3):
             raise self._misshapen("stress", stress.shape, "(6,) or (3, 3)")
         return -0.5 * structure.volume * (stress + stress.T)
+
+    def _energy(self, atoms: Atoms) -> float:
+        try:
+            return float(self._property(self._energy_name, atoms, ()))
+        except PropertyNotImplementedError:  # it is free energies that may be missing
+            self._energy_name = "energy"
+            return self._energy(atoms)
 
     def _property(self, name: str, atoms: Atoms, shape: tuple[int, ...]) -> np.ndarray:
         values = np.asarray(self._raw(name, atoms), dtype=np.float64)
@@ -105,6 +136,10 @@ class CalculatorModel(ForceModel):
     def _raw(self, name: str, atoms: Atoms) -> Any:
         try:
             return self._calculator.get_property(name, atoms)
+        except PropertyNotImplementedError:
+            if name in _OPTIONAL:
+                raise
+            raise DarkforcesError(f"model '{self.name}' gives no {name}") from None
         except Exception as error:  # calculators raise anything on what they cannot compute
             log.debug("model '%s' failed", self.name, exc_info=True)
             raise DarkforcesError(
@@ -119,6 +154,7 @@ def load_calculator(
     options: Mapping[str, Option],
     device: str = "cpu",
     dtype: str | None = None,
+    elements: Callable[[Any], frozenset[int] | None] = lambda calculator: None,
     **more: Any,
 ) -> CalculatorModel:
     """A model from a function that makes a calculator.
@@ -127,6 +163,7 @@ def load_calculator(
         None, `dtype`
     :param name: what the user calls the model
     :param options: keyword arguments
+    :param elements: atomic numbers that a calculator knows, None for any
     :param more: see `CalculatorModel`
     :raises DarkforcesError: if the factory fails, has no such parameter or does not make a calculator
     """
@@ -147,7 +184,7 @@ def load_calculator(
     except Exception as error:  # whatever goes wrong in there: missing packages, files, weights of another model
         log.debug("model '%s' failed", name, exc_info=True)
         raise DarkforcesError(f"model '{name}' cannot be made: {_said(error)}") from error
-    return CalculatorModel(calculator, name, **more)
+    return CalculatorModel(calculator, name, species=elements(calculator), **more)
 
 
 def load_by_factory(

@@ -13,6 +13,7 @@ from what was asked before.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ from .disagreement import Disagreement, History, disagreement
 from .model import ForceModel, Need
 from .result import Forces
 from .structure import Structure
+
+log = logging.getLogger(__name__)
 
 
 class Component(Enum):
@@ -169,6 +172,7 @@ class Stream:
         self._run_start: int | None = None
         self._run_length = 0
         self._burst = 0  # corrections since the last geometry was visited: P in the end
+        self._cell: np.ndarray | None = None
         self._history = History()
 
     @property
@@ -191,6 +195,12 @@ class Stream:
         self._count += 1
         if mark.corrected:
             self._note_correction(index)
+
+    def cell_changes(self, structure: Structure) -> bool:
+        """Whether the cell is another one than that of the first geometry."""
+        if self._cell is None:
+            self._cell = structure.cell
+        return not np.array_equal(self._cell, structure.cell)
 
     def note_late_correction(self, index: int) -> None:
         """Note that conservative forces were asked for at a geometry visited before."""
@@ -241,6 +251,8 @@ class Split:
         self._geometries: OrderedDict[bytes, _Geometry] = OrderedDict()
         self._streams: list[Stream] = []
         self._lock = threading.Lock()  # i-PI calls each <ffdirect threaded='true'> from a thread of its own
+        if Need.VIRIAL not in model.provides:
+            log.info("model '%s' has no stress: for constant volume only, and i-PI's pressures lack it", model.name)
 
     def open_stream(self) -> Stream:
         """A new client's history; to be given with each of its requests."""
@@ -265,6 +277,7 @@ class Split:
         structures: dict[bytes, Structure] = {}
         needs: dict[bytes, Need] = {}
         for request in requests:
+            self._check_volume(request)
             key = request.structure.key
             geometry = geometries.setdefault(key, self._geometries.get(key) or _Geometry())
             structures[key] = request.structure
@@ -284,6 +297,14 @@ class Split:
             answers.append(found)
         self.answered += len(answers)
         return answers
+
+    def _check_volume(self, request: Request) -> None:
+        """i-PI does not say what it needs a virial for; but where the cell changes, it is what changes it."""
+        if Need.VIRIAL not in self.model.provides and request.stream.cell_changes(request.structure):
+            raise DarkforcesError(
+                f"the cell changes, which takes a virial, but model '{self.model.name}' has no stress; expected a "
+                "simulation at constant volume"
+            )
 
     def _need(self, request: Request, geometry: _Geometry) -> Need:
         """What this request needs to be known, now or, by all experience, at once after it; and keep the books."""

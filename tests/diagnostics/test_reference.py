@@ -13,8 +13,6 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
 from ipi_darkforces.diagnostics.reference import (
-    ENERGY_UNITS,
-    FORCE_UNITS,
     Reference,
     atoms_too_close,
     atoms_too_far,
@@ -24,6 +22,7 @@ from ipi_darkforces.diagnostics.reference import (
 )
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces import Structure
+from ipi_darkforces.forces.units import ENERGY_UNITS, FORCE_UNITS
 
 WATER = """\
 3
