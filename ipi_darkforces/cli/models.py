@@ -11,6 +11,8 @@ from typing import Any
 from ase.data import chemical_symbols
 
 from ..errors import DarkforcesError
+from ..forces.packages import PACKAGED
+from ..forces.upet import UPET, cached_checkpoints
 from ..forces.zoo import all_models, card_of, load_model, user_directory
 
 # Where the unit begins in the key of an error: energy_mae_meV_per_atom.
@@ -35,9 +37,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "models",
         help="list the models, what each provides and how accurate it is",
         description="Lists the models that have a name: those that come with the package and your own, which are the "
-        f"checkpoints NAME.ckpt with a card NAME.json in {_path_for_help()}. Given models, shows their cards: what "
-        "they were trained on, how, how wrong they are and where they may be used. The first time, this prepares the "
-        "models for this machine, which takes some seconds.",
+        f"checkpoints NAME.ckpt with a card NAME.json in {_path_for_help()}; then those of other packages: whether the "
+        "package is installed here, what installs it, and whether the weights are on this machine. Given models, shows "
+        "their cards: what they were trained on, how, how wrong they are and where they may be used. The first time, "
+        "this prepares the models for this machine, which takes some seconds.",
     )
     parser.add_argument(
         "model",
@@ -51,13 +54,18 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """List all models, or show some."""
-    rows = [_row(name) for name in args.model] or [_row_whatever_happens(name) for name in all_models()]
+    rows = [_packaged_row(name) if name in PACKAGED else _row(name) for name in args.model]
+    if not rows:
+        rows = [*map(_row_whatever_happens, all_models()), *map(_packaged_row, PACKAGED)]
     if args.json:
         print(json.dumps(rows, indent=2))
     elif args.model:
-        print("\n\n".join(_card(row) for row in rows))
+        print("\n\n".join(_package_card(row) if "package" in row else _card(row) for row in rows))
     else:
-        print(_list(rows))
+        print(_list([row for row in rows if "package" not in row]))
+        print("\nmodels of other packages, in environments of their own; weights elsewhere: -o weights=FILE\n")
+        print("\n\n".join(_package_card(row) for row in rows if "package" in row))
+        print("\n" + _upet())
 
 
 def _path_for_help() -> str:
@@ -99,6 +107,48 @@ def _row_without_model(name: str) -> dict[str, Any]:
         "card": card.as_dict() if card else None,
         "problem": problem,
     }
+
+
+def _packaged_row(name: str) -> dict[str, Any]:
+    """What there is to say about a model of another package, without loading it."""
+    model = PACKAGED[name]
+    weights = model.weights.cached()
+    return {
+        "name": name,
+        "description": model.description,
+        "provides": ["energy", str(model.kind)],
+        "package": model.package.name,
+        "installed": model.package.version,
+        "version_of_the_paper": model.package.paper,
+        "command": model.package.command,
+        "weights": model.weights.name,
+        "source": model.weights.source,
+        "file": str(weights) if weights else None,
+    }
+
+
+def _package_card(row: dict[str, Any]) -> str:
+    """Such a model on a page."""
+    installed = f"{row['installed']} is installed here" if row["installed"] else f"not here; {row['command']}"
+    return "\n".join(
+        [
+            f"{row['name']}: {row['description']}",
+            _labelled("provides", ", ".join(row["provides"])),
+            _labelled("package", f"{row['package']} (paper: {row['version_of_the_paper']}): {installed}"),
+            _labelled("weights", row["file"] or f"{row['weights']}: not here; from {row['source']}"),
+        ]
+    )
+
+
+def _upet() -> str:
+    """How to name upet's models, which need no package beyond ours."""
+    here = ", ".join(sorted(path.rpartition("/")[2] for path in cached_checkpoints())) or "none"
+    return "\n".join(
+        [
+            f"{UPET}pet-mad-s and all others of upet: PET models for materials and molecules, with direct forces too",
+            _labelled("weights", f"from the repository lab-cosmo/upet of Hugging Face; on this machine: {here}"),
+        ]
+    )
 
 
 def _list(rows: list[dict[str, Any]]) -> str:
@@ -167,4 +217,11 @@ def _wrapped(left: str, text: str) -> str:
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     # A narrow terminal breaks lines by itself; textwrap refuses to.
     width = max(width, len(left) + 20)
-    return textwrap.fill(text, width, initial_indent=left, subsequent_indent=" " * len(left), break_on_hyphens=False)
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=left,
+        subsequent_indent=" " * len(left),
+        break_on_hyphens=False,
+        break_long_words=False,  # addresses and paths are copied
+    )

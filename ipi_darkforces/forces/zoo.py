@@ -1,7 +1,7 @@
-"""Names to models: those that come with the package, the user's own, and any model by its path.
+"""Names to models: those that come with the package, the user's own, other packages', and any model by its path.
 
-A named model is a metatrain checkpoint and a card next to it: ``NAME.ckpt`` and ``NAME.json``. Cards are for people:
-they are read where they are shown, and a broken one stops no simulation.
+A named model of ours or the user's is a metatrain checkpoint and a card next to it: ``NAME.ckpt`` and ``NAME.json``.
+Cards are for people: they are read where they are shown, and a broken one stops no simulation.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from .calculator import load_by_factory
 from .card import Card
 from .export import exported, is_checkpoint
 from .model import ForceModel, Need
+from .packages import PACKAGED
 from .pair import PairModel
 from .specification import CALCULATOR, MODEL_FILES, split_options, split_pair
 from .split import Split
+from .upet import UPET, upet_checkpoint
 
 _WEIGHTS = Path(str(files(__package__) / "weights"))
 BACKENDS = ("auto", "metatomic")
@@ -65,8 +67,8 @@ def user_directory() -> Path:
 
 
 def all_models() -> dict[str, ZooEntry]:
-    """Every name there is at this moment: the bundled models, then the user's own, which cannot take a bundled name."""
-    return ZOO | {name: entry for name, entry in _own_models().items() if name not in ZOO}
+    """Names at this moment of models that are checkpoints: the bundled ones, then the user's own under other names."""
+    return ZOO | {name: entry for name, entry in _own_models().items() if name not in ZOO and name not in PACKAGED}
 
 
 def card_of(model: str) -> Card | None:
@@ -88,8 +90,9 @@ def check_name(name: str) -> None:
             f"{name!r} cannot be the name of a model; expected at most 100 letters, digits and '.', '_', '+', '-', of "
             "which the first is a letter or digit, without the ending .ckpt or .pt"
         )
-    if name in ZOO:
-        raise DarkforcesError(f"'{name}' is the name of a bundled model; choose another name")
+    if name in ZOO or name in PACKAGED:
+        what = "a bundled model" if name in ZOO else "a model of another package"
+        raise DarkforcesError(f"'{name}' is the name of {what}; choose another name")
 
 
 def install(checkpoint: Path, card: Card, name: str, overwrite: bool = False) -> Path:
@@ -137,7 +140,8 @@ def load_model(
     exported when they are first used, into a cache; see `exported`. A checkpoint may hold any code, as an exported
     model may: load those that you trust.
 
-    :param name: ``pet-m``, ``path/to/model.ckpt``, ``path/to/model.pt`` or ``ase:package.module:factory``; or two
+    :param name: ``pet-m``, ``path/to/model.ckpt``, ``path/to/model.pt``, ``ase:package.module:factory``, a name in
+        `PACKAGED`, or one of upet's models, ``upet:pet-mad-s``; or two
         models, ``fast=pet-m slow=my.pt``: see `specification`
     :param device: ``cpu``, ``cuda`` or ``cuda:1``
     :param dtype: ``float32`` or ``float64``; default: the precision in which the model was exported. Single precision
@@ -156,9 +160,11 @@ def load_model(
     if name.startswith(CALCULATOR):
         return load_by_factory(name, device, dtype, remove_net_force)
     bare, options = split_options(name)
+    if bare in PACKAGED:
+        return PACKAGED[bare].load(bare, options, device, dtype, remove_net_force)
     if options:
         raise DarkforcesError(f"model '{bare}' has no options, but was given '{next(iter(options))}'")
-    entry = all_models().get(name)
+    entry = ZooEntry(upet_checkpoint(name)) if name.startswith(UPET) else all_models().get(name)
     if entry is None and not (Path(name).suffix or "/" in name or os.path.exists(name)):
         raise _no_such_name(name)
     if name in ZOO and name in _own_models():
@@ -186,7 +192,9 @@ def load_model(
 
 def takes_options(name: str) -> bool:
     """Whether a model, given as to `load_model`, has options, or one of its two models has."""
-    return any(each.startswith(CALCULATOR) for each in split_pair(name) or (name,))
+    return any(
+        each.startswith(CALCULATOR) or split_options(each)[0] in PACKAGED for each in split_pair(name) or (name,)
+    )
 
 
 @cache
@@ -215,7 +223,7 @@ def _no_such_name(name: str) -> DarkforcesError:
     checkpoint = user_directory() / f"{name}.ckpt"
     if name and os.path.isfile(checkpoint):
         return DarkforcesError(f"model '{name}' has no card: expected '{_card_path(checkpoint)}'")
-    names = all_models()
+    names = [*all_models(), *PACKAGED]
     near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.0)[0]
     return DarkforcesError(
         f"model '{name}' is neither a name nor a path; did you mean '{near}'? Names: {', '.join(names)}; or the path "

@@ -1,6 +1,8 @@
 """``darkforces models``: the list, a model's card, and what is said of models and cards that are broken."""
 
+import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,8 +13,10 @@ import pytest
 from ipi_darkforces.cli import main, models
 from ipi_darkforces.forces import zoo
 from ipi_darkforces.forces.card import Card
+from ipi_darkforces.forces.packages import PACKAGED
 from ipi_darkforces.forces.zoo import ZOO, card_of, install
 
+ROOT = Path(__file__).parents[2]
 CARD = Card("PET for ethanol", "PET", "MD17", "CC0", "nobody", "a day", {"energy_mae_meV_per_atom": 1.25}, "gas")
 
 
@@ -57,7 +61,7 @@ class TestList:
         out, _, code = said("--json")
         listed = rows(out)
         assert code == 0
-        assert list(listed) == ["pet-m", "pet-c", "pet-nc"]
+        assert list(listed) == ["pet-m", "pet-c", "pet-nc", *PACKAGED]
         assert "direct forces" in listed["pet-m"]["provides"]
         assert "direct forces" not in listed["pet-c"]["provides"]
         assert "conservative forces" not in listed["pet-nc"]["provides"]
@@ -77,14 +81,14 @@ class TestList:
         lines = shown(said()[0]).split("errors: ")
         assert all(word in lines[1] for word in ("energy MAE", "conservative MAE", "direct MAE", "meV/atom", "meV/Å"))
         assert "direct" not in lines[2].partition("pet-nc")[0]
-        assert "conservative" not in lines[3]
+        assert "conservative" not in lines[3].partition("models of other packages")[0]
 
     def test_has_the_users_own_models(self, said, quick):
         install(ZOO["pet-m"].path, CARD, "ethanol")
         out, _, code = said()
         assert code == 0
         assert "ethanol  PET for ethanol (your own)\n" in out
-        assert out.endswith("\n         errors: energy MAE 1.25 meV/atom\n")
+        assert "\n         errors: energy MAE 1.25 meV/atom\n" in out
         assert rows(said("--json")[0])["ethanol"]["own"]
 
     def test_goes_on_after_a_broken_card(self, own, said, quick):
@@ -105,7 +109,50 @@ class TestList:
         out, _, code = said()
         assert code == 0
         assert "pet-nc" in out
-        assert out.endswith(f"problem: '{own / 'ethanol.ckpt'}' is not a metatrain checkpoint (.ckpt)\n")
+        assert f"problem: '{own / 'ethanol.ckpt'}' is not a metatrain checkpoint (.ckpt)\n" in out
+
+
+class TestOtherPackages:
+    @pytest.fixture(autouse=True)
+    def caches(self, tmp_path, monkeypatch) -> Path:
+        """No weights in the packages' caches yet."""
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        monkeypatch.setenv("CACHED_PATH_CACHE_ROOT", str(tmp_path / "cache" / "orb"))
+        return tmp_path / "cache"
+
+    def test_says_what_installs_a_model(self, said):
+        out, _, code = said("mace-mp-0")
+        assert code == 0
+        assert out.startswith("mace-mp-0: MACE-MP-0, large, for materials (PBE, MPtrj), as in the paper\n")
+        assert "package mace-torch (paper: 0.3.8): not here; bash environments/make.sh mace" in shown(out)
+        assert (ROOT / "environments" / "make.sh").is_file()
+
+    def test_says_where_weights_come_from_until_they_are_here(self, said, caches):
+        address = PACKAGED["mace-mp-0"].weights.source
+        assert f"weights MACE_MPtrj_2022.9.model: not here; from {address}" in shown(said("mace-mp-0")[0])
+        path = caches / "mace" / "MACE_MPtrj_20229model"  # what mace-torch 0.3.16 makes of that name
+        path.parent.mkdir(parents=True)
+        path.touch()
+        assert f"weights {path}" in shown(said("mace-mp-0")[0])
+
+    def test_finds_the_newest_weights_of_orb(self, said, caches):
+        folder = caches / "orb"
+        folder.mkdir(parents=True)
+        name = hashlib.sha256(PACKAGED["orb-v2"].weights.source.encode()).hexdigest()
+        for age, ending in ((2, ".old"), (1, ".new"), (0, ".new.json"), (0, ".new.lock")):
+            (folder / (name + ending)).touch()
+            os.utime(folder / (name + ending), (1e9 - age, 1e9 - age))
+        assert rows(said("--json")[0])["orb-v2"]["file"] == str(folder / f"{name}.new")
+
+    @pytest.mark.parametrize("name", PACKAGED)
+    def test_every_environment_can_be_made(self, name):
+        environment = PACKAGED[name].package.environment
+        pins = (ROOT / "environments" / f"{environment}.txt").read_text().lower()
+        assert f"{PACKAGED[name].package.name}==" in pins.replace("_", "-")
+        assert (
+            f"    {environment}) package={PACKAGED[name].package.name} ;;"
+            in (ROOT / "environments" / "make.sh").read_text()
+        )
 
 
 class TestOneModel:

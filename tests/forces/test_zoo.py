@@ -65,14 +65,15 @@ class TestNames:
         assert load_model("pet-m").species == {1, 8}
 
     @pytest.mark.parametrize(
-        ("given", "meant"), [("pet-mm", "pet-m"), ("PET-NC", "pet-nc"), ("petc", "pet-c"), ("water", "pet-")]
+        ("given", "meant"), [("pet-mm", "pet-m"), ("PET-NC", "pet-nc"), ("petc", "pet-c"), ("sevennet", "sevennet-0")]
     )
     def test_misspelt_name_gets_a_suggestion_and_all_names(self, given: str, meant: str) -> None:
         with pytest.raises(DarkforcesError) as caught:
             load_model(given)
         message = str(caught.value)
         assert f"model '{given}' is neither a name nor a path; did you mean '{meant}" in message
-        assert "Names: pet-m, pet-c, pet-nc; or the path of a metatrain checkpoint (.ckpt) or of an exp" in message
+        assert "Names: pet-m, pet-c, pet-nc, mace-mp-0, sevennet-0, " in message
+        assert "; or the path of a metatrain checkpoint (.ckpt) or of an exported" in message
         assert "\n" not in message
 
     @pytest.mark.parametrize("name", ["", "my-model.pt", "models/pet", "./pet-m", "x" * 5000, "x" * 5000 + ".pt"])
@@ -297,7 +298,7 @@ class TestOwnModels:
 
     def test_misspelt_names_are_recognised(self, own: Path) -> None:
         install(ZOO["pet-m"].path, CARD, "ethanol")
-        with pytest.raises(DarkforcesError, match="did you mean 'ethanol'[?] Names: pet-m, pet-c, pet-nc, ethanol; or"):
+        with pytest.raises(DarkforcesError, match="did you mean 'ethanol'[?] Names: pet-m, pet-c, pet-nc, ethanol, mace"):
             load_model("ethanool")
 
     def test_bundled_names_stay_with_the_bundled_models(
