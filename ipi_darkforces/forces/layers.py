@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.autograd import Function
 
+NOWHERE = -1
 _TYPICAL_ROWS = 1000  # for which oneDNN lays out a matrix; any other number will do
 _FUNCTIONS = {"none": lambda y: y, "swish": torch.nn.functional.silu, "sigmoid": torch.sigmoid}
 
@@ -68,23 +69,25 @@ class SwiGLU:
 class Packing:
     """Sequences of tokens, which are packed without gaps, whatever the lengths of their sequences and in any order.
 
-    :param places: where each token belongs: number of its sequence × width + number within it, shape (n_tokens,)
+    :param places: where each token belongs: number of its sequence × width + number within it, shape (n_tokens,);
+        `NOWHERE` for tokens of no sequence, which nobody sees and which mean nothing
     :param sequences: how many sequences there are
     :param width: at least the length of the longest one
     :param heads: the features of a token are so many independent pieces
     """
 
     def __init__(self, places: np.ndarray, sequences: int, width: int, heads: int):
-        self.places = torch.from_numpy(places)
         self.sequences = sequences
         self.width = width
         self.heads = heads
+        (somewhere,) = np.nonzero(places != NOWHERE)
         tokens = np.zeros(sequences * width, np.int64)
-        tokens[places] = np.arange(len(places))
+        tokens[places[somewhere]] = somewhere
         empty = np.ones(sequences * width, bool)
-        empty[places] = False
-        self._tokens = tokens.reshape(sequences, 1, width)
-        self._empty = torch.from_numpy(empty).view(sequences, 1, width, 1)
+        empty[places[somewhere]] = False
+        self.tokens = torch.from_numpy(tokens)
+        self.empty = torch.from_numpy(empty)
+        self.places = torch.from_numpy(np.where(places == NOWHERE, 0, places))  # what is there comes back for them too
         self._rows: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def spread(self, packed: torch.Tensor, kinds: int) -> torch.Tensor:
@@ -104,14 +107,15 @@ class Packing:
 
     def clear(self, split: torch.Tensor) -> torch.Tensor:
         """Zeros, in place, where there are no tokens, in what has one kind of features."""
-        split.view(self.sequences, self.heads, self.width, -1).masked_fill_(self._empty, 0.0)
+        empty = self.empty.view(self.sequences, 1, self.width, 1)
+        split.view(self.sequences, self.heads, self.width, -1).masked_fill_(empty, 0.0)
         return split
 
     def _indices(self, kinds: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Which piece comes where, on both ways."""
         if kinds not in self._rows:
             kind, head = np.arange(kinds).reshape(-1, 1, 1, 1), np.arange(self.heads).reshape(-1, 1)
-            there = (self._tokens * kinds + kind) * self.heads + head
+            there = (self.tokens.numpy().reshape(-1, 1, self.width) * kinds + kind) * self.heads + head
             sequence, place = np.divmod(self.places.numpy()[:, None, None], self.width)
             back = ((kind[:, 0, 0] * self.sequences + sequence) * self.heads + head[:, 0]) * self.width + place
             self._rows[kinds] = torch.from_numpy(there.reshape(-1)), torch.from_numpy(back.reshape(-1))
@@ -197,8 +201,8 @@ class _Attention(Function):
     def forward(ctx: Any, qkv: torch.Tensor, bias: torch.Tensor, packing: Packing) -> torch.Tensor:
         q, k, v = packing.spread(qkv, 3)
         weights = torch.bmm(q, k.transpose(1, 2))
-        # Places that stay empty get no weight.
-        keys = bias.new_full((packing.sequences * packing.width,), -torch.inf).index_copy_(0, packing.places, bias)
+        # Empty places get no weight.
+        keys = bias.index_select(0, packing.tokens).masked_fill_(packing.empty, -torch.inf)
         _by_head(weights, packing).add_(keys.view(packing.sequences, 1, 1, packing.width))
         torch.softmax(weights, -1, out=weights)
         ctx.packing = packing

@@ -19,7 +19,7 @@ import torch
 
 from ..errors import DarkforcesError, one_line
 from .export import is_checkpoint, quiet
-from .layers import Packing
+from .layers import NOWHERE, Packing
 from .metatomic import DTYPES, pick_outputs
 from .model import ForceModel, Need
 from .pet_network import Graph, PetNetwork
@@ -89,7 +89,7 @@ class PetModel(ForceModel):
 
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
         batch = _Batch(
-            structures, [self._lists.pairs(structure) for structure in structures], self._elements, self._network.heads
+            structures, [self._lists.pairs(structure) for structure in structures], self._elements, self._network
         )
         vectors = torch.from_numpy(batch.vectors).to(self._dtype)
         gradients = None
@@ -139,24 +139,31 @@ class PetModel(ForceModel):
 class _Batch:
     """Several structures as one graph.
 
+    There are some pairs more than there are neighbours, beyond the cutoff: what is done for the first time with so many
+    rows takes longer, and with these the number is one of few.
+
     :param structures: the structures
     :param pairs: of each of them
     :param elements: the network's number of each atomic number
-    :param heads: of the network
+    :param network: what the graph is for
     """
 
-    def __init__(self, structures: Sequence[Structure], pairs: Sequence[Pairs], elements: np.ndarray, heads: int):
+    def __init__(
+        self, structures: Sequence[Structure], pairs: Sequence[Pairs], elements: np.ndarray, network: PetNetwork
+    ):
         self._structures = structures
         self._pairs = pairs
         self._atom_ends = np.cumsum([len(s.positions) for s in structures])
         self._pair_ends = np.cumsum([len(p.vectors) for p in pairs])
         starts = [0, *self._atom_ends[:-1]]
-        first = np.concatenate([p.first + start for p, start in zip(pairs, starts, strict=True)])
-        second = np.concatenate([p.second + start for p, start in zip(pairs, starts, strict=True)])
-        self.vectors = np.concatenate([p.vectors for p in pairs])
+        spare = _spare(int(self._pair_ends[-1]))
+        none = np.zeros(spare, np.int64)
+        first = np.concatenate([*(p.first + start for p, start in zip(pairs, starts, strict=True)), none])
+        second = np.concatenate([*(p.second + start for p, start in zip(pairs, starts, strict=True)), none])
+        self.vectors = np.concatenate([*(p.vectors for p in pairs), np.full((spare, 3), network.cutoff)])
         self.elements = elements[np.concatenate([s.species for s in structures])]
         self._centres = np.concatenate([first, second])
-        packing = _pack(self._centres, len(self.elements), heads)
+        packing = _pack(first, second, spare, len(self.elements), network.heads)
         self.graph = Graph(torch.from_numpy(self.elements), torch.from_numpy(first), torch.from_numpy(second), packing)
 
     def by_atom(self, atoms: torch.Tensor, pairs: torch.Tensor) -> np.ndarray:
@@ -177,14 +184,22 @@ class _Batch:
             first_atom, first_pair = atom_end, pair_end
 
 
-def _pack(centres: np.ndarray, n_atoms: int, heads: int) -> Packing:
+def _spare(n_pairs: int) -> int:
+    """How many pairs to add to those that there are: at most 3 %."""
+    return -n_pairs % (1 << max(0, (n_pairs // 32).bit_length() - 1))
+
+
+def _pack(first: np.ndarray, second: np.ndarray, spare: int, n_atoms: int, heads: int) -> Packing:
     """Where the tokens of atoms and of their neighbours go: each atom is the first of its own sequence."""
+    n = len(first) - spare
+    centres = np.concatenate([first[:n], second[:n]])
     counts = np.bincount(centres, minlength=n_atoms)
     width = int(counts.max()) + 1
     order = np.argsort(centres, kind="stable")
     rank = np.empty_like(centres)
     rank[order] = np.arange(len(centres)) - np.repeat(np.cumsum(counts) - counts, counts)
-    places = np.concatenate([np.arange(n_atoms) * width, centres * width + 1 + rank])
+    neighbours, nowhere = centres * width + 1 + rank, np.full(spare, NOWHERE)
+    places = np.concatenate([np.arange(n_atoms) * width, neighbours[:n], nowhere, neighbours[n:], nowhere])
     return Packing(places, n_atoms, width, heads)
 
 

@@ -18,6 +18,7 @@ from waters import TRICLINIC, VACUUM, few_waters, strained, water_like
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces import Forces, Need, Structure, load_model
 from ipi_darkforces.forces import metatomic as metatomic_module
+from ipi_darkforces.forces import pet as pet_module
 from ipi_darkforces.forces.metatomic import MetatomicModel
 from ipi_darkforces.forces.pet import PetModel, UnsupportedModelError
 from ipi_darkforces.forces.pet_network import PetNetwork
@@ -119,6 +120,24 @@ class TestSameAnswers:
         after = PetModel(PET_M, remove_net_force=False).evaluate([water], BOTH)[0]
         assert not np.array_equal(before.direct, after.direct)  # else this shows nothing
         assert_same(after, before, 1e-9, 1e-4, 1e-2)
+
+    @pytest.mark.parametrize("spare", [0, 1, 300])
+    def test_spare_pairs_change_nothing(
+        self, spare: int, water: Structure, double: PetModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        batch = [few_waters(TRICLINIC), STRUCTURES["lonely atom"](water), few_waters(VACUUM, 2)]
+        before = double.evaluate(batch, BOTH)
+        monkeypatch.setattr(pet_module, "_spare", lambda n_pairs: spare)
+        for forces, expected in zip(double.evaluate(batch, BOTH), before, strict=True):
+            assert_same(forces, expected, 1e-13, 1e-11, 1e-10)
+
+    def test_numbers_of_rows_are_few(self) -> None:
+        """Of all that may come up between twenty and forty neighbours of an atom, one in 32 or fewer."""
+        numbers = range(192 * 20 // 2, 192 * 40 // 2)
+        totals = {n + pet_module._spare(n) for n in numbers}
+        assert len(totals) <= len(numbers) / 31
+        assert all(0 <= pet_module._spare(n) < n / 30 for n in numbers)
+        assert [pet_module._spare(n) for n in (0, 1, 31)] == [0, 0, 0]
 
     def test_everything_that_comes_back_is_double_precision(self, water: Structure, single: PetModel) -> None:
         forces = single.evaluate([water], BOTH)[0]
