@@ -1,8 +1,8 @@
 """Do a model's energy and forces belong together, and as what: a gradient, or something that only resembles one?
 
 The positions go once around a small circle, r(θ) = r + R (u cos θ + v sin θ), with random directions u and v, in a few
-evaluations. Of the power P = f · dr/dθ, conservative forces say the same as the energy, P = -dE/dθ, and their mean, the
-work around the closed path, is zero (paper, section 2; curl-free forces). Both are periodic functions of θ, whose
+evaluations, next to where they are. Of conservative forces, the power P = f · dr/dθ is what the energy says, -dE/dθ,
+and its mean, the work around the closed path, is zero (paper, eq. 5). Both are periodic functions of θ, whose
 Fourier series are known to very high order from few points: the first terms are compared, and what is left in the last
 ones, to which so small a circle gives nothing, is noise, of rounding or of an energy that is not converged.
 """
@@ -19,10 +19,11 @@ from ..errors import DarkforcesError
 from .model import Need
 from .units import ENERGY_UNITS, FORCE_UNITS
 
-# Å, root mean square of each coordinate's displacement: a fifth of a thermal one. Forces change by a few percent of
-# what they are, which rounding in single precision does not hide, and the Fourier series end after four terms.
-RADIUS = 0.01
+# Å, root mean square of each coordinate's displacement. Smaller circles leave too few digits of total energies in single
+# precision; on larger ones, bonds to hydrogen have Fourier series that do not end after four terms.
+RADIUS = 0.007
 POINTS = 8
+_DISPLACED = 1.0  # radii from where the atoms are, so that there are forces in a perfect crystal too
 _COMPARED = 3  # terms, and the constant one
 _SAME = 0.01  # relative difference up to which forces count as the gradient: single precision, slightly rough energies
 _NO_WORK = 2e-4  # of the change of the energy: no energies enter here, so that less can be seen
@@ -81,19 +82,23 @@ def measure(evaluate: Evaluate, positions: np.ndarray) -> Consistency | None:
     """Go around the circle, with `POINTS` evaluations.
 
     :param evaluate: energies and forces
-    :param positions: Å, its centre, shape (n_atoms, 3)
+    :param positions: Å, near its centre, shape (n_atoms, 3)
     :return: None if neither energy nor forces change
     """
     angles = 2.0 * np.pi * np.arange(POINTS) / POINTS
-    u, v = RADIUS * _directions(len(positions))
-    results = evaluate([positions + np.cos(angle) * u + np.sin(angle) * v for angle in angles])
+    u, v, displacement = RADIUS * _directions(len(positions))
+    centre = positions + _DISPLACED * displacement
+    results = evaluate([centre + np.cos(angle) * u + np.sin(angle) * v for angle in angles])
     energies = np.array([energy for energy, _ in results])
     powers = [np.vdot(f, np.cos(angle) * v - np.sin(angle) * u) for angle, (_, f) in zip(angles, results, strict=True)]
     power = np.fft.rfft(powers) / POINTS
+    alternating = np.mean([(-1) ** i * f for i, (_, f) in enumerate(results)], axis=0)
+    noise_of_power = RADIUS * float(np.linalg.norm(alternating))  # of each term, as the forces of all atoms have it
     energy = np.fft.rfft(energies - energies.mean()) / POINTS
     expected = -1j * np.arange(len(energy)) * energy
-    noise = np.sqrt(2.0 * abs(power - expected)[-2] ** 2 + abs(power[-1]) ** 2 + abs(expected[-1]) ** 2)
-    return _compared(power[: _COMPARED + 1], expected[: _COMPARED + 1], float(noise), float(abs(power[-1])))
+    noise = np.sqrt(2.0 * abs(power - expected)[-2] ** 2 + noise_of_power**2 + abs(expected[-1]) ** 2)
+    noise = max(float(noise), _rounding(energies))
+    return _compared(power[: _COMPARED + 1], expected[: _COMPARED + 1], noise, noise_of_power)
 
 
 def _compared(power: np.ndarray, expected: np.ndarray, noise: float, noise_of_power: float) -> Consistency | None:
@@ -120,14 +125,20 @@ def _norm(terms: np.ndarray) -> float:
     return float(np.sqrt(2.0 * np.sum(abs(terms[1:]) ** 2)))
 
 
+def _rounding(energies: np.ndarray) -> float:
+    """How far numbers in single precision are apart, if that is what the energies are; they may all be the same one."""
+    single = energies.astype(np.float32)
+    return float(np.spacing(np.abs(single).max())) if np.array_equal(single, energies) else 0.0
+
+
 def _directions(n_atoms: int) -> np.ndarray:
-    """Two random ones, orthogonal, of one Å root mean square for each coordinate, shape (2, n_atoms, 3).
+    """Three random ones, orthogonal, of one Å root mean square for each coordinate, shape (3, n_atoms, 3).
 
     Always the same ones, so that the same model gets the same answer.
     """
-    random = np.random.default_rng(0).uniform(-1.0, 1.0, size=(3 * n_atoms, 2))
+    random = np.random.default_rng(0).uniform(-1.0, 1.0, size=(3 * n_atoms, 3))
     orthonormal, _ = np.linalg.qr(random)
-    return np.sqrt(3.0 * n_atoms) * orthonormal.T.reshape(2, n_atoms, 3)
+    return np.sqrt(3.0 * n_atoms) * orthonormal.T.reshape(3, n_atoms, 3)
 
 
 def check(found: Consistency | None, name: str, kind: Need) -> None:

@@ -29,6 +29,7 @@ from .result import Forces
 from .structure import Structure
 
 log = logging.getLogger(__name__)
+_ALWAYS = Need.ENERGY | Need.VIRIAL  # what is asked for whatever else is
 
 
 class Component(Enum):
@@ -245,7 +246,6 @@ class Split:
     def __init__(self, model: ForceModel, capacity: int = 2**26):
         self.model = model
         self.answered = 0
-        self._beside = (Need.ENERGY | Need.VIRIAL) & model.provides  # what is asked for whatever else is
         self._capacity = capacity
         self._held = 0
         self._geometries: OrderedDict[bytes, _Geometry] = OrderedDict()
@@ -338,7 +338,7 @@ class Split:
             if missing:
                 batches.setdefault(missing, []).append(key)
         for need, keys in batches.items():
-            results = self.model.evaluate([structures[key] for key in keys], need | self._beside)
+            results = self.model.evaluate([structures[key] for key in keys], need | (_ALWAYS & self.model.provides))
             for key, forces in zip(keys, results, strict=True):
                 geometry = geometries[key]
                 if geometry.forces is None:
