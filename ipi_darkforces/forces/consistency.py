@@ -19,7 +19,7 @@ from ..errors import DarkforcesError
 from .model import Need
 from .units import ENERGY_UNITS, FORCE_UNITS
 
-# Å, root mean square of each coordinate's displacement. Smaller circles leave too few digits of total energies in single
+# Å, root mean square of each coordinate. Smaller circles leave too few digits of total energies in single
 # precision; on larger ones, bonds to hydrogen have Fourier series that do not end after four terms.
 RADIUS = 0.007
 POINTS = 8
