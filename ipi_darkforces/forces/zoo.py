@@ -172,7 +172,13 @@ def load_model(
     if entry is None and _is_given_as_checkpoint(name):
         entry = ZooEntry(Path(name))
     # Not before it is needed: torch takes seconds to import, and who asks for help or misspells a name need not wait.
-    from .metatomic import MetatomicModel
+    try:
+        from .metatomic import MetatomicModel
+    except ModuleNotFoundError as error:  # in the environment of a calculator
+        raise DarkforcesError(
+            f"model '{name}' needs the package '{error.name}', which is not installed here: pip install {error.name}, "
+            "or install this package with its dependencies"
+        ) from error
 
     if entry is None:
         return MetatomicModel(name, name, device, dtype, variant, remove_net_force=remove_net_force)
