@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..analysis.pictures import save_both
-from ..diagnostics import probes
+from ..analysis.statistics import Estimate
+from ..diagnostics import jacobian, probes
 from ..diagnostics.closed_path import turning_molecule
+from ..diagnostics.jacobian import Asymmetry
 from ..diagnostics.work import integrate
 from ..diagnostics.work_picture import draw_work
 from ..errors import DarkforcesError
+from ..forces.jacobian import DerivedJacobian
 from ..forces.model import ForceModel, Need
 from ..forces.structure import Structure
 from ..whole import write_whole
@@ -28,21 +31,29 @@ def asymmetry(
     error: float,
     report: Callable[[int, float], None],
 ) -> dict[str, object]:
-    """λ of the direct forces, estimated with random probes.
+    """λ of the direct forces: estimated with random probes, or from finite differences of a model without derivatives.
 
     :param folder: where ``jacobian.json`` is kept
-    :param model: loads one that can be differentiated
+    :param model: loads one that can be differentiated, if there is one
     :param name: of the structure
     :param error: relative standard error at which to stop
-    :param report: called with the number of probes, and the relative error that they give
+    :param report: called with the number of probes (or atoms), and the relative error that they give
     """
 
     def measure() -> dict[str, object]:
-        found = probes.estimate(model(), structure, name, Need.DIRECT, error, report)
+        loaded = model()
+        if not isinstance(loaded.jacobian(structure, Need.DIRECT), DerivedJacobian):
+            return _exact_asymmetry(jacobian.measure(loaded, structure, name, report=lambda done: report(done, 0.0)))
+        found = probes.estimate(loaded, structure, name, Need.DIRECT, error, report)
         elements = {symbol: estimate.as_json() for symbol, estimate in found.elements.items()}
         return {"probes": found.probes, "lambda": found.value.as_json(), "elements": elements}
 
     return _kept(folder / "jacobian.json", {"relative_error": error}, measure)
+
+
+def _exact_asymmetry(found: Asymmetry) -> dict[str, object]:
+    elements = {symbol: Estimate(value, 0.0).as_json() for symbol, value in found.elements.items()}
+    return {"probes": None, "lambda": Estimate(found.value, 0.0).as_json(), "elements": elements}
 
 
 def work(

@@ -7,7 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ..analysis.overview import Overview, summarize
@@ -73,12 +73,19 @@ def simulate(
 
 def _machine(device: str) -> dict[str, str]:
     """Where we are."""
-    machine = {"cpu": processor(), "torch": version("torch"), "threads": os.environ.get("OMP_NUM_THREADS", "all")}
+    machine = {"cpu": processor(), "torch": _version("torch"), "threads": os.environ.get("OMP_NUM_THREADS", "all")}
     if device.startswith("cuda"):
         import torch  # takes seconds
 
         machine["gpu"] = torch.cuda.get_device_name(device)
     return machine
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a calculator may need none of it
+        return "none"
 
 
 def processor() -> str:

@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
     folder = CampaignFolder(output.resolve())
     with folder.locked():
         folder.prepare(plan.campaign([*plan.nve, plan.svr(None)]), args.device)
-        found_asymmetry, found_work = _judge_model(args, model, structure, folder.path)
+        found_asymmetry, found_work = _judge_model(args, plan.model, model, structure, folder.path)
         result = procedure.simulate(plan, folder, args.device, lambda each: _simulate(folder, each, len(atoms)))
         if result is None:
             print("stopped; the same command goes on from there", file=sys.stderr)
@@ -167,7 +167,7 @@ def _only_conservative(model: ForceModel, args: argparse.Namespace) -> int:
 
 
 def _judge_model(
-    args: argparse.Namespace, model: ForceModel, structure: Structure, folder: Path
+    args: argparse.Namespace, name: str, model: ForceModel, structure: Structure, folder: Path
 ) -> tuple[dict[str, object], dict[str, object]]:
     """λ and work."""
     with tqdm(desc="lambda", disable=None, leave=False, unit="probe") as bar:
@@ -179,7 +179,7 @@ def _judge_model(
         asymmetry = parts.asymmetry(
             folder,
             # The fastest implementation need not be one that can be differentiated twice.
-            lambda: load_model(model.name, args.device, backend="metatomic"),
+            lambda: load_model(name, args.device, backend="metatomic"),
             structure,
             args.structure.name,
             _ERRORS[args.thorough],
