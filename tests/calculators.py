@@ -58,13 +58,14 @@ def rotated(angle: float = 0.02, counter: str | None = None) -> Calculator:
     return Changed(EMT(), change, counter)
 
 
-def scaled(energies: float = 1.0, by: float = 1.0) -> Calculator:
-    """Energies, and forces by another factor: in other units, or with another sign."""
+def scaled(energies: float = 1.0, by: float = 1.0, stress: float = 1.0) -> Calculator:
+    """Energies, forces and stress, each by its factor: in other units, or with another sign."""
 
     def change(results: dict[str, Any]) -> None:
         for name in ("energy", "free_energy"):
             results[name] = energies * results[name]
         results["forces"] = by * results["forces"]
+        results["stress"] = stress * results["stress"]
 
     return Changed(EMT(), change)
 

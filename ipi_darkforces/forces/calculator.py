@@ -28,7 +28,7 @@ from ase.geometry import wrap_positions
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from ..errors import DarkforcesError, one_line
-from .consistency import check, measure
+from .consistency import check, check_virial, measure, slope_of_virial
 from .model import ForceModel, Need, of_kind
 from .result import Forces
 from .specification import CALCULATOR, Option, split_options
@@ -78,6 +78,8 @@ class CalculatorModel(ForceModel):
         if need & self._kind and not self._checked:
             self._checked = True
             self._check_kind(structures[0])
+            if results[0].virial is not None and structures[0].volume:
+                self._check_virial(structures[0])
         return results
 
     def _check_kind(self, structure: Structure) -> None:
@@ -88,6 +90,17 @@ class CalculatorModel(ForceModel):
             return [(result.energy, of_kind(self._kind, result)) for result in results]
 
         check(measure(evaluate, structure.positions), self.name, self._kind)
+
+    def _check_virial(self, structure: Structure) -> None:
+        """Whether a conservative virial belongs to the energy, likewise."""
+
+        def evaluate(strain: np.ndarray) -> tuple[float, np.ndarray]:
+            strained = replace(structure, positions=structure.positions @ strain, cell=structure.cell @ strain)
+            result = self._evaluate_one(strained, Need.VIRIAL)
+            assert result.virial is not None
+            return result.energy, result.virial
+
+        check_virial(slope_of_virial(evaluate), self.name)
 
     def _evaluate_one(self, structure: Structure, need: Need) -> Forces:
         positions = structure.positions

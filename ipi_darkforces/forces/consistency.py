@@ -5,6 +5,8 @@ evaluations, next to where they are. Of conservative forces, the power P = f · 
 and its mean, the work around the closed path, is zero (paper, eq. 5). Both are periodic functions of θ, whose
 Fourier series are known to very high order from few points: the first terms are compared, and what is left in the last
 ones, to which so small a circle gives nothing, is noise, of rounding or of an energy that is not converged.
+
+The virial is compared with the energies of three strained cells, which tells signs and units.
 """
 
 from __future__ import annotations
@@ -34,6 +36,9 @@ _NOTHING = 1e-8  # eV; nothing changes
 _SLOPES = (0.6, 1.6)
 _PROPORTIONAL = 0.9  # least correlation at which a wrong slope is a matter of units or sign
 _NAMED = 0.05  # relative distance up to which a slope has the name of a unit
+_STRAIN = 0.005
+STRAINS = (-_STRAIN, 0.0, _STRAIN)
+_CHANGE = 1e-4  # eV; cells whose energy changes less when strained say nothing
 log = logging.getLogger(__name__)
 
 # Energies in eV and forces in eV/Å, shape (n, 3), of several geometries.
@@ -139,6 +144,45 @@ def _directions(n_atoms: int) -> np.ndarray:
     random = np.random.default_rng(0).uniform(-1.0, 1.0, size=(3 * n_atoms, 3))
     orthonormal, _ = np.linalg.qr(random)
     return np.sqrt(3.0 * n_atoms) * orthonormal.T.reshape(3, n_atoms, 3)
+
+
+def slope_of_virial(evaluate: Callable[[np.ndarray], tuple[float, np.ndarray]]) -> float | None:
+    """How many times minus the derivative of the energy by a strain the virial is: one if all is well.
+
+    :param evaluate: energy in eV and virial in eV, shape (3, 3), of a structure of which positions and cell have been
+        multiplied from the right with this matrix, shape (3, 3)
+    :return: None if the energy hardly changes
+    """
+    # Along all axes and none of them alone, and with shear: so that no element of the virial is missing.
+    direction = np.eye(3) + 0.25 * (np.ones((3, 3)) - np.eye(3)) + np.diag([0.1, -0.2, 0.0])
+    energies, powers = [], []
+    for strain in STRAINS:
+        matrix = np.eye(3) + strain * direction
+        energy, virial = evaluate(matrix)
+        energies.append(energy)
+        powers.append(float(np.vdot(np.linalg.solve(matrix.T, virial), direction)))
+    # The difference between both ends, and the curvature, which is there when nothing pulls or pushes.
+    expected = -np.array([energies[2] - energies[0], energies[2] - 2.0 * energies[1] + energies[0]])
+    found = _STRAIN * np.array([(powers[0] + 4.0 * powers[1] + powers[2]) / 3.0, (powers[2] - powers[0]) / 2.0])
+    if np.linalg.norm(expected) < max(_CHANGE, 10.0 * _rounding(np.array(energies))):
+        return None
+    return float(found @ expected / (expected @ expected))
+
+
+def check_virial(slope: float | None, name: str) -> None:
+    """Warn if a virial has not the sign or the unit of the energy: who keeps the volume need not care.
+
+    :param slope: see `slope_of_virial`
+    :param name: of the model
+    """
+    lowest, highest = _SLOPES
+    if slope is not None and not lowest < slope < highest:
+        log.warning(
+            "the stress of model '%s' is %.4g times the derivative of its energy by a strain, expected once, in eV/Å³: "
+            "constant pressure would be wrong, and i-PI's pressures are",
+            name,
+            slope,
+        )
 
 
 def check(found: Consistency | None, name: str, kind: Need) -> None:

@@ -16,7 +16,7 @@ from calculators import as_structure, copper, emt, rotated, scaled, single_preci
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces import ForceModel, Need, Structure
 from ipi_darkforces.forces.calculator import CalculatorModel
-from ipi_darkforces.forces.consistency import POINTS, RADIUS, Consistency, measure
+from ipi_darkforces.forces.consistency import POINTS, RADIUS, STRAINS, Consistency, measure, slope_of_virial
 
 KINDS = [Need.CONSERVATIVE, Need.DIRECT]
 HARTREE_PER_BOHR = units.Hartree / units.Bohr
@@ -132,6 +132,30 @@ class TestUnitsAndSigns:
         assert says in refused(scaled(energies, by), kind, structure)
 
 
+class TestStress:
+    @pytest.mark.parametrize(
+        ("factor", "said"),
+        [(-1.0, "is -1 times"), (1.0 / units.GPa, "is 160.2 times"), (1.0 / units.Hartree, "is 0.036")],
+    )
+    def test_with_another_unit_or_sign(self, structure: Structure, factor: float, said: str, heard) -> None:
+        CalculatorModel(scaled(stress=factor), "X").evaluate([structure], Need.CONSERVATIVE | Need.VIRIAL)
+        (warning,) = [r.getMessage() for r in heard.records if r.levelno > logging.INFO]
+        assert warning.startswith(f"the stress of model 'X' {said}")
+
+    @pytest.mark.parametrize("calculator", [EMT(), single_precision(-100.0)])
+    def test_as_it_should_be(self, structure: Structure, calculator, heard) -> None:
+        CalculatorModel(calculator, "X").evaluate([structure], Need.CONSERVATIVE | Need.VIRIAL)
+        assert not [record for record in heard.records if record.levelno > logging.INFO]
+
+    def test_of_a_network(self, pet_m_float64: ForceModel, water: Structure) -> None:
+        def evaluate(strain: np.ndarray) -> tuple[float, np.ndarray]:
+            strained = replace(water, positions=water.positions @ strain, cell=water.cell @ strain)
+            (result,) = pet_m_float64.evaluate([strained], Need.ENERGY | Need.CONSERVATIVE | Need.VIRIAL)
+            return result.energy, result.virial
+
+        assert slope_of_virial(evaluate) == pytest.approx(1.0, abs=0.02)
+
+
 def test_noise_is_not_taken_for_work(structure: Structure, heard) -> None:
     """With energies so large that single precision has no digits left for their changes, nothing can be said."""
     for kind in KINDS:
@@ -152,7 +176,7 @@ def test_it_is_done_once(structure: Structure, tmp_path) -> None:
     for i in range(3):
         moved = replace(structure, positions=structure.positions + 0.1 * (i + 1))
         model.evaluate([moved], Need.ENERGY | Need.CONSERVATIVE | Need.VIRIAL)
-    assert len(counter.read_text()) == 4 + POINTS
+    assert len(counter.read_text()) == 4 + POINTS + len(STRAINS)
 
 
 def circle(model: ForceModel, kind: Need, structure: Structure) -> Consistency:
