@@ -29,6 +29,7 @@ _DISPLACED = 1.0  # radii from where the atoms are, so that there are forces in 
 _COMPARED = 3  # terms, and the constant one
 _SAME = 0.01  # relative difference up to which forces count as the gradient: single precision, slightly rough energies
 _NO_WORK = 2e-4  # of the change of the energy: no energies enter here, so that less can be seen
+_LITTLE_WORK = 10.0  # times the least that is seen
 _TOO_NOISY = 0.1  # relative difference from which on nothing can be said
 _NOISE = 5.0  # times which a difference must be to be one
 _NOTHING = 1e-8  # eV; nothing changes
@@ -70,6 +71,11 @@ class Consistency:
     def conservative(self) -> bool:
         """Whether the forces are the gradient of the energy, as far as can be seen."""
         return self.difference <= self.tolerance and abs(self.work) <= self.least_work
+
+    @property
+    def nearly_conservative(self) -> bool:
+        """Whether forces follow the energy and do but little work, as where electrons are not converged."""
+        return self.difference <= self.tolerance and abs(self.work) <= _LITTLE_WORK * self.least_work
 
     @property
     def noisy(self) -> bool:
@@ -203,20 +209,22 @@ def check(found: Consistency | None, name: str, kind: Need) -> None:
         f"they differ by {100.0 * found.difference:.3g} % and do {1000.0 * found.work:.2g} meV of work around a circle "
         f"of {RADIUS:g} Å"
     )
-    gradient = f"forces of model '{name}' are the gradient of its energy, to {100.0 * found.difference:.2g} %"
-    if not found.conservative:
-        if kind is Need.CONSERVATIVE:
-            raise DarkforcesError(
-                f"forces of model '{name}' are not the gradient of its energy, as they are said to be: {seen}; say "
-                "forces=direct if they are predicted as such"
-            )
-        log.info("forces of model '%s' are not the gradient of its energy, as is said: %s", name, seen)
+    forces = f"forces of model '{name}'"
+    if not found.conservative and kind is Need.DIRECT:
+        log.info("%s are not the gradient of its energy, as is said: %s", forces, seen)
+    elif not found.conservative and found.nearly_conservative:
+        log.warning("%s are only nearly the gradient of its energy: %s", forces, seen)
+    elif not found.conservative:
+        raise DarkforcesError(
+            f"{forces} are not the gradient of its energy, as they are said to be: {seen}; say forces=direct if they "
+            "are predicted as such"
+        )
     elif found.noisy:
         log.warning("energies of model '%s' are too noisy to say whether forces are their gradient: %s", name, seen)
     elif kind is Need.DIRECT and found.difference < _SAME:
-        log.warning("%s, but they are said to be direct: say forces=conservative", gradient)
+        log.warning("%s are the gradient of its energy, but said to be direct: say forces=conservative", forces)
     else:
-        log.info("%s", gradient)
+        log.info("%s are the gradient of its energy, to %.2g %%", forces, 100.0 * found.difference)
 
 
 def _misfit(slope: float) -> str:

@@ -56,7 +56,7 @@ class TestForcesThatAreTheGradient:
 
     def test_are_not_direct(self, structure: Structure, heard) -> None:
         evaluate(EMT(), Need.DIRECT, structure)
-        assert "but they are said to be direct: say forces=conservative" in heard.text
+        assert "but said to be direct: say forces=conservative" in heard.text
 
     def test_of_a_potential_that_ends_abruptly(self, heard) -> None:
         argon = bulk("Ar", "fcc", 5.3, cubic=True) * (3, 3, 3)
@@ -82,6 +82,11 @@ class TestForcesThatAreNot:
         said = refused(rotated(angle), Need.CONSERVATIVE, structure)
         assert said.startswith("forces of model 'X' are not the gradient of its energy, as they are said to be: they")
         assert said.endswith("say forces=direct if they are predicted as such")
+
+    def test_may_be_small_errors_of_a_calculator_that_does_its_best(self, structure: Structure, heard) -> None:
+        evaluate(rotated(0.003), Need.CONSERVATIVE, structure)
+        (warning,) = [r.getMessage() for r in heard.records if r.levelno > logging.INFO]
+        assert warning.startswith("forces of model 'X' are only nearly the gradient of its energy: they differ by 0.")
 
     def test_of_a_network(self, pet_m_float64: ForceModel, water: Structure) -> None:
         found = circle(pet_m_float64, Need.DIRECT, water)
