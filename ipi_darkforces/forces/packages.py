@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DarkforcesError, one_line
-from .calculator import CalculatorModel, load_calculator
+from .calculator import CalculatorModel
 from .export import quiet
+from .factory import load_calculator
 from .model import Need
 from .specification import Option
 

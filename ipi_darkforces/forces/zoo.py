@@ -18,9 +18,9 @@ from pathlib import Path
 
 from ..errors import DarkforcesError, one_line
 from ..whole import whole_file
-from .calculator import load_by_factory
 from .card import Card
 from .export import exported, is_checkpoint
+from .factory import load_by_factory
 from .model import ForceModel, Need
 from .packages import PACKAGED
 from .pair import PairModel
@@ -157,6 +157,8 @@ def load_model(
     if pair is not None:
         fast, slow = (load_model(each, device, dtype, variant, remove_net_force, backend) for each in pair)
         return PairModel(fast, slow, name)
+    if variant is not None and takes_options(name):
+        raise DarkforcesError(f"model '{name}' is an ase calculator, which has no variants: expected no --variant")
     if name.startswith(CALCULATOR):
         return load_by_factory(name, device, dtype, remove_net_force)
     bare, options = split_options(name)
