@@ -175,7 +175,11 @@ class TestWhatIsWrong:
 
     @pytest.mark.parametrize(
         ("options", "says"),
-        [({"device": "cuda"}, "expected no --device"), ({"dtype": "float64"}, "expected no --dtype")],
+        [
+            ({"device": "cuda"}, "expected no --device"),
+            ({"dtype": "float64"}, "expected no --dtype"),
+            ({"variant": "pbe"}, "expected no --variant"),
+        ],
     )
     def test_a_device_or_precision_that_the_factory_does_not_take(self, options: dict[str, str], says: str) -> None:
         with pytest.raises(DarkforcesError, match=says):
