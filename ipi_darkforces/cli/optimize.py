@@ -13,12 +13,14 @@ from ..diagnostics.optimize_picture import draw_optimizations
 from ..diagnostics.starts import SETS, Start, make_starts
 from ..diagnostics.structures import read_structure_files
 from ..errors import DarkforcesError
+from ..forces.zoo import takes_options
 from .options import (
     MODEL_HELP,
     add_evaluation_options,
     add_picture_options,
     add_structures_argument,
     load,
+    model_of,
     picture_path,
 )
 
@@ -52,6 +54,7 @@ reading the table
 precision
   Double by default: in single precision the forces of pet-m are off by up to 7e-6 eV/Å, nearly the threshold, and those
   of the paper's PET saturate at 1e-3 eV/Å. With --dtype float32, see what that does to optimisations.
+  ase calculators have the precision that they have, unless --dtype is given and they can be told.
 """
 
 # Table 6, success with L-BFGS in %: water molecules in the gas phase, and liquid water.
@@ -85,7 +88,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     add_picture_options(parser, "optimize-MODEL-STRUCTURE.png")
     parser.add_argument("--json", action="store_true", help="print all numbers for machines")
-    parser.set_defaults(command=run, dtype="float64")
+    parser.set_defaults(command=run)
 
 
 def _add_start_options(parser: argparse.ArgumentParser) -> None:
@@ -115,6 +118,8 @@ def run(args: argparse.Namespace) -> None:
     picture = picture_path(args, "optimize", args.structures)
     structures = read_structure_files(args.structures)
     starts = make_starts(structures, args.sets, args.starts, args.displace, args.seed)
+    if args.dtype is None and not takes_options(model_of(args)):  # an ase calculator has the precision that it has
+        args.dtype = "float64"
     model = load(args)
     with tqdm(desc=Path(args.model).name, disable=None, leave=False, unit="step") as bar:
 

@@ -59,16 +59,23 @@ class CalculatorModel(ForceModel):
         self._kind = kind
         self._wrap = wrap
         self._checked = False
+        self._single_precision = False
         self._energy_name = "free_energy" if "free_energy" in properties else "energy"
         provides = Need.ENERGY | kind
         if "stress" in properties:
             provides |= Need.VIRIAL
         super().__init__(name, provides, species, remove_net_force)
 
+    @property
+    def epsilon(self) -> float:
+        """Relative rounding error of the precision in which forces are computed, as far as the first ones showed it."""
+        return float(np.finfo(np.float32 if self._single_precision else np.float64).eps)
+
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
         results = [self._evaluate_one(structure, need) for structure in structures]
         if need & self._kind and not self._checked:
             self._checked = True
+            self._single_precision = _in_single_precision(of_kind(self._kind, results[0]))
             self._check_kind(structures[0])
             if results[0].virial is not None and structures[0].volume:
                 self._check_virial(structures[0])
@@ -151,6 +158,11 @@ class CalculatorModel(ForceModel):
                 f"model '{self.name}' cannot compute the {name.replace('_', ' ')} of {atoms.get_chemical_formula()}: "
                 f"{shortened(error)}"
             ) from error
+
+
+def _in_single_precision(forces: np.ndarray) -> bool:
+    """Whether these are numbers in single precision, whatever they are stored as."""
+    return bool(forces.any()) and np.array_equal(forces, forces.astype(np.float32))
 
 
 def _properties(calculator: Any, name: str) -> Sequence[str]:

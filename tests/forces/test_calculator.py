@@ -10,7 +10,7 @@ import pytest
 from ase.build import molecule
 from ase.calculators.emt import EMT
 from ase.calculators.tip3p import TIP3P, angleHOH, rOH
-from calculators import FILE, as_structure, copper, emt, rotated, turn, without
+from calculators import FILE, as_structure, copper, emt, rotated, single_precision, turn, without
 
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces import Need, Structure, load_model
@@ -96,6 +96,15 @@ class TestNumbers:
     def test_a_free_energy_that_is_promised_and_not_there(self, structure: Structure) -> None:
         (found,) = CalculatorModel(without("free_energy", said=False), "emt").evaluate([structure], WHAT)
         assert found.energy == CalculatorModel(EMT(), "emt").evaluate([structure], WHAT)[0].energy
+
+    def test_single_precision_is_known_by_what_it_gives(self, structure: Structure) -> None:
+        """Derivatives by finite differences would be noise with the steps that double precision allows."""
+        models = [CalculatorModel(calculator, "X") for calculator in (EMT(), single_precision())]
+        exact, single = (model.jacobian(structure, Need.CONSERVATIVE) for model in models)
+        assert [model.epsilon for model in models] == [np.finfo(np.float64).eps, np.finfo(np.float32).eps]
+        vectors = np.random.default_rng(0).normal(size=(32, 3))
+        expected = exact.times(vectors)
+        assert np.linalg.norm(single.times(vectors) - expected) < 1e-3 * np.linalg.norm(expected)
 
 
 class TestOptions:
