@@ -43,6 +43,8 @@ examples
   darkforces run --structure my.xyz --model my-model.pt --ensemble nve --mts 4
       your own system: writes an input like those in inputs/ for it, and runs it
   darkforces run --structure my.xyz --model my-model.pt --ensemble svr --tau 10 --forces direct --time 20
+  darkforces run --structure my.xyz --mts 4 --fast my-direct.pt --slow ase:mine.py:accurate -o slow.precision=high
+      two models: direct forces of one at every step, corrected every 4th step to those of the other, an ase calculator
 """
 
 
