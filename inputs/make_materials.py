@@ -74,9 +74,11 @@ def apart(random: np.random.Generator, least: float = 1.3) -> np.ndarray:
 
 
 def on_lattice(atoms: ase.Atoms) -> ase.Atoms:
-    """With velocities."""
+    """With velocities of exactly that temperature."""
     set_velocities(atoms, 2 * TEMPERATURE, np.random.default_rng(1))
-    return at_rest(atoms, atoms.get_momenta())
+    start = at_rest(atoms, atoms.get_momenta())
+    start.set_momenta(start.get_momenta() * np.sqrt(2 * TEMPERATURE / start.get_temperature()))
+    return start
 
 
 def set_velocities(atoms: ase.Atoms, temperature: float, random: np.random.Generator) -> None:
