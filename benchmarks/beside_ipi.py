@@ -1,11 +1,15 @@
 """i-PI with forces from this package beside i-PI with its own metatomic driver: same weights, same input, in one run.
 
-    python benchmarks/beside_ipi.py                        # 192 atoms, about three minutes
-    python benchmarks/beside_ipi.py --atoms 192 768 1536 5184 --threads 2 --turns 12
+    python benchmarks/beside_ipi.py                                                   # 192 atoms, some minutes
+    python benchmarks/beside_ipi.py --atoms 192 768 1536 5184 --simulations 1 4 16    # all, a quarter of an hour
 
 Both simulations are started once and then take turns, each stopped while the other runs, so that a machine that becomes
 faster or slower meanwhile does so for both. Ours is i-PI with `i-pi-darkdriver` over unix sockets; theirs loads the
-model into i-PI's process (`<ffdirect>`), which spares it the sockets. The table and the picture go to docs/.
+model into i-PI's process (`<ffdirect>`), which spares it the sockets. Several simulations at once are several systems
+of one i-PI, whose structures go through the model as one batch, on both sides. The tables and the picture go to docs/,
+where only the part of this benchmark is replaced.
+
+Sizes are multiples of inputs/water.xyz. Larger systems have fewer turns, as their steps differ less.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from pathlib import Path
 import ase.io
 import matplotlib.pyplot as plt
 import numpy as np
+from clocked import evaluations
 from tqdm import tqdm
 
 from ipi_darkforces.analysis.pictures import tidy
@@ -39,21 +44,31 @@ from ipi_darkforces.forces.zoo import all_models
 from ipi_darkforces.serve.compose import Recipe, compose, write_start
 
 ROOT = Path(__file__).resolve().parents[1]
+CLOCKED = Path(__file__).with_name("clocked.py")
 REPEATS = {192: (1, 1, 1), 768: (1, 2, 2), 1536: (2, 2, 2), 5184: (3, 3, 3)}  # of inputs/water.xyz
 KINDS = {"conservative": (Component.CONSERVATIVE, None), "direct": (Component.DIRECT, None), "MTS-8": (None, 8)}
 PATIENCE = 300.0  # seconds until a simulation has made its first steps
 WARM_UP = 3  # steps that do not count
 POLL = 0.002
+LEAST_TURNS = 2
+BEGIN, END = "<!-- what beside_ipi.py wrote begins here -->", "<!-- and ends here -->"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Times of one kind of simulation, in ms per 0.5 fs, one for each turn; and the most memory used, in MB."""
+    """Times of one kind of simulation, in ms per 0.5 fs, one for each turn; and the most memory used, in MB.
+
+    :param at_once: number of simulations; times are those of a step of all of them
+    :param our_model: that part of the time which the model takes
+    """
 
     atoms: int
+    at_once: int
     kind: str
     ours: np.ndarray
     theirs: np.ndarray
+    our_model: np.ndarray
+    their_model: np.ndarray
     our_memory: float
     their_memory: float
 
@@ -71,7 +86,12 @@ class Simulation:
         self._steps_per_line = steps_per_line
         (folder / "input.xml").write_text(text)
         ipi = [sys.executable, str(Path(sys.executable).with_name("i-pi")), "-S", f"{folder}/", "input.xml"]
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        self._clock = folder / "clock"
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(threads),
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "CLOCK": str(self._clock),
+        }
         self._log = (folder / "log").open("wb")
         self._processes = [
             subprocess.Popen(command, cwd=folder, env=environment, stdout=self._log, stderr=subprocess.STDOUT)
@@ -80,20 +100,23 @@ class Simulation:
 
     def lines(self) -> int:
         """Steps that i-PI has written."""
-        path = self._folder / "bench.out"
-        if not path.exists():
+        path = next(self._folder.glob("bench.*out"), None)  # of the first system
+        if path is None:
             return 0
         return sum(not line.startswith(b"#") for line in path.read_bytes().splitlines())
 
-    def run(self, seconds: float, least: int = 1) -> float:
-        """Let it run for so long and at least so many lines; ms per step of 0.5 fs."""
+    def run(self, seconds: float, least: int = 1) -> tuple[float, float]:
+        """Let it run for so long and at least so many lines; ms per step of 0.5 fs, and the model's part of that."""
         self._signal(signal.SIGCONT)
         begun, n = self._next_line(self.lines())
         now, last = begun, n
         while now - begun < seconds or last - n < least:
             now, last = self._next_line(last)
         self._signal(signal.SIGSTOP)
-        return 1e3 * (now - begun) / ((last - n) * self._steps_per_line)
+        times = 1e-9 * evaluations(self._clock)
+        inside = times[(times[:, 0] > begun) & (times[:, 1] < now)]
+        steps = (last - n) * self._steps_per_line
+        return 1e3 * (now - begun) / steps, 1e3 * float(np.diff(inside).sum()) / steps
 
     def memory(self) -> float:
         """The most that it has used, in MB."""
@@ -126,6 +149,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="pet-m", help="a name from `darkforces models` (default: %(default)s)")
     parser.add_argument("--atoms", type=int, nargs="+", default=[192], choices=REPEATS, help="(default: 192)")
+    parser.add_argument(
+        "--simulations", type=int, nargs="+", default=[1], help="at once, with the smallest system (default: 1)"
+    )
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS, help="(default: all)")
     parser.add_argument("--threads", type=int, default=1, help="of the model (default: %(default)s)")
     parser.add_argument("--turns", type=int, default=8, help="of each simulation (default: %(default)s)")
@@ -134,16 +160,17 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print everything for machines")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as any other end: nothing is left running
-    cases = [(atoms, kind) for atoms in args.atoms for kind in args.kinds]
+    systems = [(atoms, 1) for atoms in args.atoms] + [(min(args.atoms), n) for n in args.simulations if n > 1]
+    cases = [(*system, kind) for system in systems for kind in args.kinds]
     results = []
-    with tqdm(total=len(cases) * args.turns, disable=None, unit="turn") as bar:
-        for atoms, kind in cases:
-            bar.set_description(f"{kind}, {atoms} atoms")
-            results.append(compare(args.model, atoms, kind, args.threads, args.turns, args.seconds, bar))
-            if not args.json:
-                bar.write(row(results[-1]))
+    with tqdm(cases, disable=None) as bar:
+        for atoms, at_once, kind in bar:
+            bar.set_description(f"{kind}, {at_once} × {atoms} atoms")
+            turns = max(LEAST_TURNS, args.turns * min(args.atoms) // (atoms * at_once))
+            results.append(compare(args.model, atoms, at_once, kind, args.threads, turns, args.seconds))
+            bar.write(row(results[-1]), file=sys.stderr)
     args.output.mkdir(exist_ok=True)
-    (args.output / "performance.md").write_text(document(results, args))
+    put(document(results, args), args.output / "performance.md")
     draw(results, args.output / "performance.png")
     if args.json:
         print(
@@ -151,26 +178,23 @@ def main() -> None:
         )
 
 
-def compare(model: str, atoms: int, kind: str, threads: int, turns: int, seconds: float, bar: tqdm) -> Comparison:
+def compare(model: str, atoms: int, at_once: int, kind: str, threads: int, turns: int, seconds: float) -> Comparison:
     """Both simulations in turns."""
     with tempfile.TemporaryDirectory(prefix="bench") as scratch:
         simulations: list[Simulation] = []
         try:
             for ours in (True, False):
-                simulations.append(start(Path(scratch), ours, model, atoms, kind, threads))
+                simulations.append(start(Path(scratch), ours, model, atoms, at_once, kind, threads))
                 simulations[-1].run(0.0, WARM_UP)
-            times = np.empty((turns, 2))
-            for turn in range(turns):
-                for i, simulation in enumerate(simulations):
-                    times[turn, i] = simulation.run(seconds)
-                bar.update()
-            return Comparison(atoms, kind, times[:, 0], times[:, 1], *(each.memory() for each in simulations))
+            times = np.array([[simulation.run(seconds) for simulation in simulations] for _ in range(turns)])
+            memory = (simulation.memory() for simulation in simulations)
+            return Comparison(atoms, at_once, kind, *times[:, :, 0].T, *times[:, :, 1].T, *memory)
         finally:
             for simulation in simulations:
                 simulation.end()
 
 
-def start(scratch: Path, ours: bool, model: str, atoms: int, kind: str, threads: int) -> Simulation:
+def start(scratch: Path, ours: bool, model: str, atoms: int, at_once: int, kind: str, threads: int) -> Simulation:
     """Begin one of the two simulations."""
     folder = scratch / ("a" if ours else "b")
     folder.mkdir()
@@ -189,12 +213,18 @@ def start(scratch: Path, ours: bool, model: str, atoms: int, kind: str, threads:
         duration=1e6,
     )
     text = re.sub(r"(?s)<output.*</output>", _OUTPUT, compose(recipe))
-    if ours:
-        command = [sys.executable, "-m", "ipi_darkforces.cli.driver", "--model", model, "-S", f"{folder}/"]
-        return Simulation(folder, text, command, threads, stride or 1)
-    path = exported(all_models()[model].path)
-    shutil.copy(path, folder / "model.pt")
-    return Simulation(folder, with_ipis_own(text), [], threads, stride or 1)
+    if not ours:
+        text = with_ipis_own(text)
+        shutil.copy(exported(all_models()[model].path), folder / "model.pt")
+    if at_once > 1:
+        text = re.sub("</ff", f"  <batch_size> {at_once} </batch_size>\n  </ff", text)
+        text = re.sub(r"(?s)  <system>(.*</system>)", lambda system: _systems(system[1], at_once), text)
+    command = [sys.executable, str(CLOCKED), "--model", model, "-S", f"{folder}/"] if ours else []
+    return Simulation(folder, text, command, threads, stride or 1)
+
+
+def _systems(one: str, n: int) -> str:
+    return "\n".join(f"  <system prefix='{i:02d}'>{one}" for i in range(n))
 
 
 _OUTPUT = """<output prefix='bench'>
@@ -212,7 +242,7 @@ def with_ipis_own(text: str) -> str:
         text = text.replace("[ 0, 1 ]", "[ -1, 1 ]")
     blocks = "".join(
         f"""  <ffdirect name='{kind}' pbc='False'>
-    <pes> metatomic </pes>
+    <pes> custom </pes> <pes_path> {CLOCKED} </pes_path>
     <parameters> {{ template: template.xyz, model: model.pt, non_conservative: {kind == "direct"} }} </parameters>
   </ffdirect>
 """
@@ -225,7 +255,9 @@ def row(result: Comparison) -> str:
     """A line of the table."""
     low, high = np.percentile(result.ratios, [25, 75])
     return (
-        f"| {result.atoms} | {result.kind} | {spread(result.ours)} | {spread(result.theirs)} "
+        f"| {result.at_once} × {result.atoms} | {result.kind} "
+        f"| {spread(result.ours)} | {np.median(result.ours - result.our_model):.2f} "
+        f"| {spread(result.theirs)} | {np.median(result.theirs - result.their_model):.2f} "
         f"| {np.median(result.ratios):.2f} ({low:.2f} to {high:.2f}) "
         f"| {result.our_memory:.0f} | {result.their_memory:.0f} |"
     )
@@ -239,36 +271,60 @@ def spread(values: np.ndarray) -> str:
 
 def document(results: list[Comparison], args: argparse.Namespace) -> str:
     """What goes to docs/performance.md."""
-    return f"""# i-PI with this package beside i-PI with its own metatomic driver
-
-![Time per step, ours and theirs](performance.png)
+    return f"""![Time per step, ours and theirs](performance.png)
 
 Liquid water, model {args.model}, NVE with steps of 0.5 fs; {date.today()}, {processor()} ({os.cpu_count()} cores),
-{args.threads} thread(s) for the model. Both simulations ran in turns of {args.seconds:g} s, {args.turns} turns each:
-median and quartiles of the turns. "Ours" is i-PI with `i-pi-darkdriver` over unix sockets, "theirs" i-PI with its own
-driver in its process (`<ffdirect>`, the exported model). On a machine that does other things meanwhile, only the ratios
-mean something.
+{args.threads} thread(s) for the model; load of the machine when it ended: {os.getloadavg()[0]:.1f}. Both simulations
+took turns of {args.seconds:g} s: median and quartiles of the turns. "Ours" is i-PI with `i-pi-darkdriver` over unix
+sockets, "theirs" i-PI with its own driver in its process (`<ffdirect>`, the exported model). On a machine that does
+other things meanwhile, only the ratios mean something. Several simulations at once: the time of a step of all of them.
 
-| atoms | forces | ours, ms per 0.5 fs | theirs | theirs / ours, turn by turn | memory, MB: ours | theirs |
-|---|---|---|---|---|---|---|
+| atoms | forces | ours, ms per 0.5 fs | beside model | theirs | beside model | theirs / ours | MB, ours | MB, theirs |
+|---|---|---|---|---|---|---|---|---|
 {chr(10).join(row(result) for result in results)}
-
+{growth(results)}
 Made by `python benchmarks/beside_ipi.py {" ".join(sys.argv[1:])}`.
 """
 
 
+def growth(results: list[Comparison]) -> str:
+    """How the time grows with the number of atoms."""
+    lines = []
+    for kind in KINDS:
+        alone = [result for result in results if result.kind == kind and result.at_once == 1]
+        if len(alone) > 1:
+            powers = [
+                np.polyfit(np.log([r.atoms for r in alone]), np.log([np.median(getattr(r, side)) for r in alone]), 1)[0]
+                for side in ("ours", "theirs")
+            ]
+            lines.append(f"| {kind} | {powers[0]:.2f} | {powers[1]:.2f} |")
+    if not lines:
+        return ""
+    head = "\nTime grows with the number of atoms to the power of:\n\n| forces | ours | theirs |\n|---|---|---|\n"
+    return head + "\n".join(lines) + "\n"
+
+
+def put(part: str, path: Path) -> None:
+    """Into a document, in place of what was there of this benchmark."""
+    text = path.read_text() if path.exists() else f"{BEGIN}\n{END}\n"
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    path.write_text(f"{before}{BEGIN}\n{part}{END}{after}")
+
+
 def draw(results: list[Comparison], path: Path) -> None:
     """Bars side by side, with the quartiles."""
-    figure, axis = plt.subplots(figsize=(1.5 + 1.5 * len(results), 3.5), layout="constrained")
+    figure, axis = plt.subplots(figsize=(1.5 + 1.2 * len(results), 3.5), layout="constrained")
     for shift, name, colour in ((-0.2, "ours", "C0"), (0.2, "theirs", "C1")):
         values = [getattr(result, name) for result in results]
         middle = np.array([np.median(v) for v in values])
         errors = np.abs(np.array([np.percentile(v, [25, 75]) for v in values]).T - middle)
         label = "i-PI with this package" if name == "ours" else "i-PI's own driver"
         axis.bar(np.arange(len(results)) + shift, middle, 0.36, yerr=errors, capsize=3, color=colour, label=label)
-    axis.set_xticks(range(len(results)), [f"{r.kind}\n{r.atoms} atoms" for r in results])
+    axis.set_xticks(range(len(results)), [f"{r.kind}\n{r.at_once} × {r.atoms}" for r in results])
+    axis.set_xlabel("simulations × atoms")
     axis.set_ylabel("ms per 0.5 fs")
-    if max(r.atoms for r in results) > min(r.atoms for r in results):
+    if len({r.atoms * r.at_once for r in results}) > 1:
         axis.set_yscale("log")
     axis.legend(frameon=False)
     tidy(axis, along="y")

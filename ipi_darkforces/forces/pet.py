@@ -20,6 +20,7 @@ import torch
 from ..errors import DarkforcesError, one_line
 from .export import is_checkpoint, quiet
 from .layers import NOWHERE, Packing
+from .memory import keep_freed_memory
 from .metatomic import DTYPES, pick_outputs
 from .model import ForceModel, Need
 from .pet_network import Graph, PetNetwork
@@ -67,6 +68,7 @@ class PetModel(ForceModel):
             raise DarkforcesError(f"dtype '{dtype}' is not known: expected {' or '.join(DTYPES)}")
         name = name or str(path)
         model = _read(path)
+        keep_freed_memory()
         outputs = pick_outputs(name, model.supported_outputs(), variant)
         used = [output for output in (outputs.energy, outputs.direct, outputs.stress) if output is not None]
         _check_outputs(model, used)

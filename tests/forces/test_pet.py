@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,18 @@ class TestSameAnswers:
     def test_everything_that_comes_back_is_double_precision(self, water: Structure, single: PetModel) -> None:
         forces = single.evaluate([water], BOTH)[0]
         assert {forces.conservative.dtype, forces.direct.dtype, forces.virial.dtype} == {np.dtype(np.float64)}
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="nothing else is told to keep its memory")
+def test_what_one_evaluation_frees_serves_the_next(water: Structure, single: PetModel) -> None:
+    shifts = np.array(list(np.ndindex(2, 2, 2))) @ water.cell
+    large = Structure(np.tile(water.species, 8), (water.positions + shifts[:, None]).reshape(-1, 3), 2.0 * water.cell)
+    faults = []
+    for _ in range(4):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        single.evaluate([large], CONSERVATIVE)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert min(faults) < 10_000  # pages of 4 kB; else it would be more than 30 000 each time
 
 
 class TestOneEvaluation:
