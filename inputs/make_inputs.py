@@ -15,20 +15,23 @@ from ipi_darkforces.forces.structure import formula_from_species
 from ipi_darkforces.serve.compose import Recipe, compose, write_start
 
 HERE = Path(__file__).parent
-WATER = ase.io.read(HERE / "water.xyz")
+STARTS = {name: ase.io.read(HERE / f"{name}.xyz") for name in ("water", "graphene", "aluminium", "carbon")}
 CONSERVATIVE, DIRECT = Component.CONSERVATIVE, Component.DIRECT
 
 SERVED = """\
-  64 water molecules. Start i-PI and the driver, in either order, in this folder:
-      i-pi {name}.xml  &  i-pi-darkdriver -m pet-m
+  {atoms}. Start i-PI and the driver, in either order, in this folder:
+      i-pi {name}.xml  &  i-pi-darkdriver -m {model}
   or let one command do both, from anywhere:
-      darkforces run inputs/{name}.xml -m pet-m"""
+      darkforces run inputs/{name}.xml -m {model}"""
 
 
-def recipe(name: str, shows: str, **values) -> Recipe:
-    species = formula_from_species(WATER.numbers)
-    comment = "  " + shows.strip().replace("\n", "\n  ") + "\n\n" + SERVED.format(name=name)
-    return Recipe(name=name, species=species, start="water.chk", comment=comment, **values)
+def recipe(
+    name: str, shows: str, start: str = "water", atoms: str = "64 water molecules", model: str = "pet-m", **values
+) -> Recipe:
+    species = formula_from_species(STARTS[start].numbers)
+    served = SERVED.format(name=name, atoms=atoms, model=model)
+    comment = "  " + shows.strip().replace("\n", "\n  ") + "\n\n" + served
+    return Recipe(name=name, species=species, start=f"{start}.chk", comment=comment, **values)
 
 
 def nve() -> list[Recipe]:
@@ -108,11 +111,39 @@ def gle() -> list[Recipe]:
     ]
 
 
-RECIPES = [*nve(), *langevin(), *svr(), *gle()]
+def materials() -> list[Recipe]:
+    """Figure 7 of the paper."""
+    atoms = {
+        "graphene": "32 atoms of graphene",
+        "carbon": "32 atoms of amorphous carbon",
+        "aluminium": "32 atoms of FCC aluminium",
+    }
+    return [
+        recipe(
+            f"nve-{name}-{component.value}",
+            f"NVE with {component.value} forces of a general-purpose model, in steps of {timestep:g} fs (paper, "
+            f"figure 7):\n{shows}",
+            start=name,
+            atoms=atoms[name],
+            model=model,
+            ensemble="nve",
+            component=component,
+            timestep=timestep,
+        )
+        for name, timestep in (("graphene", 1.0), ("carbon", 1.0), ("aluminium", 2.0))
+        for component, model, shows in (
+            (CONSERVATIVE, "sevennet-0", "temperature and conserved quantity do not drift. Likewise with mace-mp-0."),
+            (DIRECT, "orb-v2", "the material heats up or explodes. Likewise with equiformer-v2."),
+        )
+    ]
+
+
+RECIPES = [*nve(), *langevin(), *svr(), *gle(), *materials()]
 
 
 def main(folder: Path) -> None:
-    write_start(WATER, folder / "water.chk")
+    for name, atoms in STARTS.items():
+        write_start(atoms, folder / f"{name}.chk")
     for made in RECIPES:
         (folder / f"{made.name}.xml").write_text(compose(made))
 

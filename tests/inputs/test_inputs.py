@@ -1,4 +1,7 @@
-"""The inputs that come with the package: what i-PI makes of them, and that a driver without options serves them all."""
+"""The inputs that come with the package: what i-PI makes of them, and that a driver without options serves them all.
+
+Those of materials need models of other packages: environments/test_sevennet.py runs them.
+"""
 
 import json
 import re
@@ -20,8 +23,15 @@ EXPECTED = {
     *(f"langevin{tau}-{kind}" for tau in (10, 100, 1000) for kind in ("conservative", "direct")),
     *(f"svr-{kind}" for kind in ("conservative", "direct", "mts8")),
     *(f"gle-{kind}" for kind in ("conservative", "direct")),
+    *(f"nve-{name}-{kind}" for name in ("graphene", "carbon", "aluminium") for kind in ("conservative", "direct")),
 }
+# What they start from; the others are of water, in steps of 0.5 fs.
+MATERIALS = {"graphene": ("C" * 32, 1.0), "carbon": ("C" * 32, 1.0), "aluminium": ("Al" * 32, 2.0)}
+WATER = ("O" * 64 + "H" * 128, 0.5)
 each_input = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+each_of_water = pytest.mark.parametrize(
+    "path", [path for path in PATHS if "water.chk" in path.read_text()], ids=lambda path: path.stem
+)
 
 # In a process of its own: i-PI takes the signals of the process that it is in, and leaves threads behind.
 LOAD = """
@@ -72,9 +82,10 @@ def test_all_are_there():
 @each_input
 def test_ipi_loads_it(path, loaded):
     found = loaded[path.name]
-    assert found["inner"] == pytest.approx(0.5)
+    atoms, timestep = next((MATERIALS[name] for name in MATERIALS if name in path.stem), WATER)
+    assert found["inner"] == pytest.approx(timestep)
     assert found["temperature"] == pytest.approx(300)
-    assert found["atoms"] == 64 * "O" + 128 * "H"
+    assert found["atoms"] == atoms
     assert found["moving"]
     kind = re.match("[a-z]+", path.stem).group()
     thermostat = {"nve": "Thermostat", "langevin": "ThermoLangevin", "svr": "ThermoSVR", "gle": "ThermoGLE"}[kind]
@@ -98,7 +109,7 @@ def test_a_driver_without_options_finds_it(path):
     assert all(address.startswith("darkforces") for address in addresses)
 
 
-@each_input
+@each_of_water
 def test_it_runs_as_it_is(path, served, tmp_path):
     shutil.copy(INPUTS / "water.chk", tmp_path)
     copy = tmp_path / path.name
@@ -115,7 +126,7 @@ def test_it_runs_as_it_is(path, served, tmp_path):
 def test_they_are_what_the_script_makes(tmp_path):
     runpy.run_path(str(INPUTS / "make_inputs.py"), run_name="imported")["main"](tmp_path)
     made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    committed = {path.name: path.read_bytes() for path in [*PATHS, INPUTS / "water.chk"]}
+    committed = {path.name: path.read_bytes() for path in [*PATHS, *INPUTS.glob("*.chk")]}
     assert made.keys() == committed.keys()
     for name in made:
         assert made[name] == committed[name], f"{name} is not what inputs/make_inputs.py makes: run it"
