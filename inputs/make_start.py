@@ -5,8 +5,6 @@
 64 molecules on a lattice, at random orientations, are equilibrated at 300 K with conservative forces and a Langevin
 thermostat (τ = 200 fs) for 8 ps, which takes about 20 minutes on two cores. Afterwards, make_inputs.py and
 tests/trajectories/make_references.py bring what depends on it up to date.
-
-The water.xyz that is here was made in the same way, from a lattice with other orientations and small displacements.
 """
 
 import argparse
