@@ -100,7 +100,7 @@ class Simulation:
 
     def lines(self) -> int:
         """Steps that i-PI has written."""
-        path = next(self._folder.glob("bench.*out"), None)  # of the first system
+        path = next(self._folder.glob("*bench.out"), None)  # of the first system
         if path is None:
             return 0
         return sum(not line.startswith(b"#") for line in path.read_bytes().splitlines())
