@@ -24,6 +24,7 @@ from ipi_darkforces.forces import pet as pet_module
 from ipi_darkforces.forces.metatomic import MetatomicModel
 from ipi_darkforces.forces.pet import PetModel, UnsupportedModelError
 from ipi_darkforces.forces.pet_network import PetNetwork
+from ipi_darkforces.forces.verlet import VerletLists
 from ipi_darkforces.forces.zoo import ZOO
 
 BOTH = Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT | Need.VIRIAL
@@ -207,6 +208,27 @@ class TestSimulation:
             errors.append(totals - totals[0])
         assert np.abs(errors[0]).max() < 0.05  # eV, of 24 atoms: the integrator's own
         assert np.abs(errors[1] - errors[0]).max() < 0.1 * np.abs(errors[0]).max()
+
+
+def test_what_a_model_has_seen_before_makes_no_difference(double: PetModel) -> None:
+    """A simulation that wraps its atoms, changes its cell, explodes, and begins again where it was."""
+    start, random = few_waters(TRICLINIC), np.random.default_rng(6)
+    jumps = random.integers(-2, 3, start.positions.shape) @ TRICLINIC
+    history = [
+        start,
+        water_like(start, positions=start.positions + jumps),
+        strained(start, 1.01 * np.eye(3)),
+        strained(start, SHEAR),
+        strained(start, 0.8 * np.eye(3)),
+        water_like(start, cell=VACUUM),
+        strained(start, 1.6 * np.eye(3)),
+        water_like(start, positions=start.positions + random.normal(0.0, 0.3, start.positions.shape)),
+        start,
+    ]
+    seasoned = PetModel(PET_M, dtype="float64", remove_net_force=False)
+    for structure in history:
+        double._lists = VerletLists(double._network.cutoff)  # has seen nothing
+        assert_same(seasoned.evaluate([structure], BOTH)[0], double.evaluate([structure], BOTH)[0], 1e-12, 1e-10, 1e-9)
 
 
 def random_pet(folder: Path, **hypers: Any) -> tuple[Path, PET]:
