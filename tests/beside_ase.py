@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +44,7 @@ class Trajectory:
 
 def with_ipi(workplace: Workplace, atoms: ase.Atoms, component: str, steps: int, timestep: float) -> Trajectory:
     """A few steps of NVE in fs; a driver of the workplace must serve the model."""
-    folder = workplace.folder / f"{atoms.get_chemical_formula()}-{component}"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(dir=workplace.folder))
     write_start(atoms, folder / "start.chk")
     recipe = Recipe(
         "run", "nve", formula_from_species(atoms.numbers), "start.chk", timestep=timestep, duration=steps * timestep
