@@ -32,6 +32,7 @@ import ase.io
 import matplotlib.pyplot as plt
 import numpy as np
 from clocked import evaluations
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from ipi_darkforces.analysis.pictures import tidy
@@ -312,24 +313,60 @@ def put(part: str, path: Path) -> None:
     path.write_text(f"{before}{BEGIN}\n{part}{END}{after}")
 
 
+SIDES = {"ours": ("i-PI with this package", "C0"), "theirs": ("i-PI's own driver", "C1")}
+
+
 def draw(results: list[Comparison], path: Path) -> None:
-    """Bars side by side, with the quartiles."""
-    figure, axis = plt.subplots(figsize=(1.5 + 1.2 * len(results), 3.5), layout="constrained")
-    for shift, name, colour in ((-0.2, "ours", "C0"), (0.2, "theirs", "C1")):
-        values = [getattr(result, name) for result in results]
-        middle = np.array([np.median(v) for v in values])
-        errors = np.abs(np.array([np.percentile(v, [25, 75]) for v in values]).T - middle)
-        label = "i-PI with this package" if name == "ours" else "i-PI's own driver"
-        axis.bar(np.arange(len(results)) + shift, middle, 0.36, yerr=errors, capsize=3, color=colour, label=label)
-    axis.set_xticks(range(len(results)), [f"{r.kind}\n{r.at_once} × {r.atoms}" for r in results])
-    axis.set_xlabel("simulations × atoms")
-    axis.set_ylabel("ms per 0.5 fs")
-    if len({r.atoms * r.at_once for r in results}) > 1:
-        axis.set_yscale("log")
-    axis.legend(frameon=False)
-    tidy(axis, along="y")
+    """Times of both, with the quartiles: bars, or lines if there are several sizes."""
+    several = len({(result.atoms, result.at_once) for result in results}) > 1
+    figure = draw_sizes(results) if several else draw_kinds(results)
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def draw_kinds(results: list[Comparison]) -> Figure:
+    """Bars side by side."""
+    figure, axis = plt.subplots(figsize=(1.5 + 1.5 * len(results), 3.5), layout="constrained")
+    for shift, (side, (label, colour)) in zip((-0.2, 0.2), SIDES.items(), strict=True):
+        middle, errors = middles([getattr(result, side) for result in results])
+        axis.bar(np.arange(len(results)) + shift, middle, 0.36, yerr=errors, capsize=3, color=colour, label=label)
+    axis.set_xticks(range(len(results)), [f"{r.kind}\n{r.at_once} × {r.atoms} atoms" for r in results])
+    axis.set_ylabel("ms per 0.5 fs")
+    axis.legend(frameon=False)
+    tidy(axis, along="y")
+    return figure
+
+
+def draw_sizes(results: list[Comparison]) -> Figure:
+    """Against the number of atoms, for each kind: lines for one simulation, squares for several at once."""
+    kinds = list(dict.fromkeys(result.kind for result in results))
+    figure, axes = plt.subplots(
+        1, len(kinds), figsize=(1.0 + 3.0 * len(kinds), 4.0), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axis, kind in zip(axes[0], kinds, strict=True):
+        for side, (label, colour) in SIDES.items():
+            for at_once, style in ((False, "o-"), (True, "s")):
+                shown = [r for r in results if r.kind == kind and (r.at_once > 1) is at_once]
+                if shown:
+                    middle, errors = middles([getattr(result, side) for result in shown])
+                    atoms = [result.atoms * result.at_once for result in shown]
+                    name = f"{label}, several at once" if at_once else label
+                    filled = "none" if at_once else colour
+                    axis.errorbar(atoms, middle, errors, fmt=style, color=colour, mfc=filled, label=name)
+        axis.set(title=kind, xlabel="atoms, of all simulations", xscale="log", yscale="log")
+        axis.minorticks_off()
+        sizes = sorted({result.atoms for result in results})
+        axis.set_xticks(sizes, map(str, sizes))
+        tidy(axis, along="y")
+    axes[0][0].set_ylabel("ms per 0.5 fs")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), frameon=False, ncols=2, loc="outside upper center")
+    return figure
+
+
+def middles(values: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Medians, and how far below and above them the quartiles are."""
+    middle = np.array([np.median(v) for v in values])
+    return middle, np.abs(np.array([np.percentile(v, [25, 75]) for v in values]).T - middle)
 
 
 if __name__ == "__main__":
