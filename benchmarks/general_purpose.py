@@ -92,7 +92,7 @@ def random_weights(name: str, folder: str) -> str:
 
 
 def large_mace() -> object:
-    """The architecture of MACE-MP-0, large: L = 2, 128 channels (Batatia et al., arXiv:2401.00096, appendix A)."""
+    """The architecture of MACE-MP-0, large: L = 2, 128 channels, cutoff 6 Å (Batatia et al., arXiv:2401.00096)."""
     import torch
     from mace.calculators import MACECalculator  # noqa: F401  # before e3nn, which it prepares for PyTorch of today
     from mace.modules import RealAgnosticInteractionBlock, RealAgnosticResidualInteractionBlock, ScaleShiftMACE
@@ -190,6 +190,7 @@ def document(results: list[Times]) -> str:
 CPU time of energy and forces of 192 atoms, liquid water; {date.today()}, {processor()} ({os.cpu_count()} cores), one
 thread. All models took turns, {len(results[0].values)} each, through the same interface: medians and quartiles. The
 last columns are the paper's, on a GPU (table 4). Random weights take as long as trained ones of the same architecture.
+Other programs on the same cores make all of them somewhat slower, but not one beside the other.
 
 | model | forces | weights | ms per step | ms per step and atom | paper: ms per step | ms per step and atom |
 |---|---|---|---|---|---|---|
@@ -205,7 +206,7 @@ def row(result: Times) -> str:
     paper = PAPER.get(result.name)
     theirs = f"{paper:g} | {paper / 192:.3f}" if paper else "– | –"
     return (
-        f"| {result.name} | {result.kind.lower()} | {result.weights} | {middle:.4g} ({low:.4g} to {high:.4g}) "
+        f"| {result.name} | {result.kind.lower()} | {result.weights} | {middle:.0f} ({low:.0f} to {high:.0f}) "
         f"| {middle / 192:.3g} | {theirs} |"
     )
 
