@@ -190,7 +190,6 @@ def document(results: list[Times]) -> str:
 CPU time of energy and forces of 192 atoms, liquid water; {date.today()}, {processor()} ({os.cpu_count()} cores), one
 thread. All models took turns, {len(results[0].values)} each, through the same interface: medians and quartiles. The
 last columns are the paper's, on a GPU (table 4). Random weights take as long as trained ones of the same architecture.
-Other programs on the same cores make all of them somewhat slower, but not one beside the other.
 
 | model | forces | weights | ms per step | ms per step and atom | paper: ms per step | ms per step and atom |
 |---|---|---|---|---|---|---|
