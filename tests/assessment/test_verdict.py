@@ -55,6 +55,8 @@ def verdict(*choices: Choice) -> Verdict:
         (choice("mts4"), Judgement.SAFE, "within the limit of 3 K/ps"),
         (choice("mts4", NONE, Estimate(2.0, 20.0)), Judgement.SAFE, "too short to know whether energy is shared"),
         (choice("mts4", NONE, UNEVEN), Judgement.UNSAFE, "equipartition is violated"),
+        (choice("mts4", NONE, Estimate(-8.7, 2.7)), Judgement.SAFE, "too short to know whether energy is shared"),
+        (choice("direct", NONE, Estimate(-8.7, 2.7)), Judgement.UNSAFE, "equipartition is violated"),
         (choice("mts4", PAPER), Judgement.UNSAFE, "the limit is 3 K/ps"),
     ],
 )
