@@ -15,6 +15,7 @@ import argparse
 import json
 
 import numpy as np
+from ase.data import atomic_masses
 from ase.units import fs, kB
 from tqdm import tqdm
 
@@ -25,7 +26,6 @@ from ipi_darkforces.forces.verlet import VerletList
 TIME_STEP = 0.5 * fs
 TEMPERATURE = 300.0
 CELL = 6.21  # Å: 1 g/cm³
-MASSES = {1: 1.008, 8: 15.999}
 MOLECULE = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
 # Of each: backend, precision
 PATHS = {
@@ -73,7 +73,7 @@ def count_searches() -> list[None]:
 def simulate(model: ForceModel, steps: int, bar: tqdm) -> np.ndarray:
     """The total energy after each step, eV per atom: velocity Verlet."""
     structure = start()
-    masses = np.array([MASSES[z] for z in structure.species])[:, None]
+    masses = atomic_masses[structure.species, None]
     velocities = np.random.default_rng(1).normal(0.0, np.sqrt(kB * TEMPERATURE / masses), structure.positions.shape)
     energy, forces = evaluate(model, structure)
     totals = np.empty(steps)
