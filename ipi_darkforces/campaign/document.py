@@ -9,7 +9,7 @@ from ..analysis.statistics import Estimate
 from ..analysis.temperatures import ALL
 from ..errors import DarkforcesError
 from ..serve.compose import read_structure
-from . import paper, pictures
+from . import paper, pictures, strides
 from .findings import Finding, Findings, Measured
 from .folder import Ended, weights
 from .matrix import Campaign
@@ -46,6 +46,7 @@ def write(
     parts += _introduction(campaign, [each.ended for each in measured])
     for findings in found:
         parts += _model(findings, campaign, path.parent / "figures")
+    parts += _strides(found, path.parent / "figures")
     if failed:
         parts += ["## What did not run", "\n".join(f"- {name}: {why}" for name, why in failed.items())]
     notes: dict[str, list[str]] = {}
@@ -126,6 +127,7 @@ def _nve_table(findings: Findings) -> str:
             "temperature, K/ps",
             "conserved quantity, meV/atom/ps",
             "over std of kinetic energy, 1/ps",
+            "f_C − f_NC, meV/Å (rms)",
             "paper, K/ps",
         ],
         [
@@ -134,11 +136,33 @@ def _nve_table(findings: Findings) -> str:
                 explosion(finding) or _shown(finding.temperature_slope),
                 _shown(finding.conserved_slope),
                 _shown(finding.relative_slope),
+                _shown(finding.rms_difference),
                 _paper_drift(finding),
             ]
             for finding in findings.with_ensemble("nve")
         ],
     )
+
+
+def _strides(found: Sequence[Findings], folder: Path) -> Iterator[str]:
+    """All models together, if there are several with multiple time stepping."""
+    chosen = strides.with_strides(found)
+    if len(chosen) < 2:
+        return
+    every = sorted({finding.condition.stride or 1 for of_model in chosen.values() for finding in of_model})
+    strides.draw(chosen, folder / "strides.png")
+    yield "## Drift, stride and the difference between both kinds of forces"
+    yield "NVE; drift of the conserved quantity in meV/atom/ps, for each stride M."
+    rows = []
+    for model, of_model in chosen.items():
+        by_stride = {finding.condition.stride: finding for finding in of_model}
+        shown = [by_stride.get(stride) for stride in every]
+        drifts = ["–" if each is None else explosion(each) or _shown(each.conserved_slope) for each in shown]
+        rows.append([model, _shown(of_model[0].rms_difference), *drifts])
+    titles = ["model", "f_C − f_NC, meV/Å (rms)", *(f"M = {stride}" for stride in every)]
+    yield _table(titles, rows)
+    yield f"![strides]({folder.name}/strides.png)"
+    yield "*95 % intervals; linear between −0.1 and 0.1. What exploded is left out.*"
 
 
 def _paper_drift(finding: Finding) -> str:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from ase.data import atomic_masses, atomic_numbers
 
-from ..analysis import drift, motion, statistics, structure, temperatures
+from ..analysis import disagreement, drift, motion, statistics, structure, temperatures
 from ..analysis.drift import Drift
 from ..analysis.motion import Motion
 from ..analysis.runs import Run
@@ -21,6 +21,7 @@ from ..analysis.structure import Correlations
 from ..analysis.temperatures import ALL, Temperatures
 from ..errors import DarkforcesError
 from ..serve.compose import read_structure
+from ..serve.folder import RunFolder
 from .folder import CampaignFolder, Ended
 from .matrix import Campaign, Condition, Simulation
 from .seeds import combined, combined_motion, combined_structure
@@ -38,6 +39,7 @@ class Measured:
     """What one simulation says; None for what it is too short for.
 
     :param course: temperature and conserved quantity from its beginning on; all else is without the first part
+    :param rms_difference: of the components of conservative less direct forces, meV/Å, where both are known
     :param notes: what a reader must know
     """
 
@@ -48,6 +50,7 @@ class Measured:
     temperatures: Temperatures | None
     motion: Motion | None
     structure: Correlations | None
+    rms_difference: Estimate | None
     notes: tuple[str, ...]
 
 
@@ -85,10 +88,12 @@ def measure(folder: CampaignFolder, simulation: Simulation, ended: Ended, discar
             notice(str(error).replace(f"{folder.run(name)}/", "").replace(str(folder.run(name)), name))
             return None
 
+    apart = RunFolder(folder.run(name)).disagreement(name)
+    rms_difference = disagreement.measure(apart) if apart.exists() else None
     whole, counting = Selection(0.0, notice=lambda text: None), Selection(discard, notice=notice)
     course = ask(drift.measure, whole)
     if ended.unstable:
-        return Measured(simulation, ended, course, None, None, None, None, tuple(notes))
+        return Measured(simulation, ended, course, None, None, None, None, rms_difference, tuple(notes))
     return Measured(
         simulation,
         ended,
@@ -97,6 +102,7 @@ def measure(folder: CampaignFolder, simulation: Simulation, ended: Ended, discar
         ask(temperatures.measure, counting),
         ask(motion.measure, counting),
         ask(structure.measure, counting),
+        rms_difference,
         tuple(notes),
     )
 
@@ -145,6 +151,11 @@ class Finding:
     def relative_slope(self) -> Estimate | None:
         """Of the conserved quantity over the standard deviation of the kinetic energy, 1/ps."""
         return self._over_seeds(lambda each: each.drift.relative_slope if each.drift else None)
+
+    @cached_property
+    def rms_difference(self) -> Estimate | None:
+        """Of the components of conservative less direct forces, meV/Å; None without multiple time stepping."""
+        return self._over_seeds(lambda each: each.rms_difference)
 
     def excess(self, species: str) -> Estimate | None:
         """Temperature above the target, K, of ``all`` atoms or a species."""
@@ -215,6 +226,7 @@ class Finding:
             "unstable_after_ps": list(self.exploded),
             "temperature_drift_K_per_ps": known(self.temperature_slope),
             "conserved_drift_meV_per_atom_per_ps": known(self.conserved_slope),
+            "rms_difference_meV_per_A": known(self.rms_difference),
             "above_target_K": {name: known(self.excess(name)) for name in self.species},
             "heaviest_above_lightest_K": known(self.inequality),
             "diffusion_A2_per_ps": known(self.diffusion),

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ipi_darkforces.cli import campaign as cli
 from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.forces.zoo import all_models
 from ipi_darkforces.serve.inputs import SimulationInput
 
 pytest.importorskip("snakemake")
@@ -162,6 +165,22 @@ def test_what_fails_is_named_and_the_rest_is_written_down(tmp_path, capsys):
     text = (tmp_path / "out" / "results.md").read_text()
     assert "1 of 2 simulations" in text
     assert "- pet-m-nve-direct-seed2: 'runs/pet-m-nve-direct-seed2' is no folder of a run" in text
+
+
+def test_strides_of_several_models_are_compared(tmp_path):
+    """What is in the table is what i-PI wrote of the slow forces."""
+    copy = tmp_path / "copy.ckpt"
+    shutil.copy(all_models()["pet-m"].path, copy)
+    path = campaign(tmp_path / "strides.yaml", time="0.016", seeds="1", forces="[mts2, mts4]")
+    assert darkforces(path, "--output", tmp_path / "out", "--model", "pet-m", "--model", copy) == 0
+    text = (tmp_path / "out" / "results.md").read_text()
+    [titles] = [line for line in text.splitlines() if line.startswith("| model |")]
+    assert titles.endswith("| M = 2 | M = 4 |")
+    extras = np.loadtxt(tmp_path / "out" / "runs" / "copy-nve-mts2-seed1" / "copy-nve-mts2-seed1.disagreement")
+    for model in ("pet-m", "copy"):
+        [row] = [line for line in text.splitlines() if line.startswith(f"| {model} |")]
+        assert float(row.split("|")[2].split()[0]) == pytest.approx(1000.0 * extras[:, 0].mean(), rel=0.1)
+    assert (tmp_path / "out" / "figures" / "strides.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_an_explosion_is_a_result(tmp_path):
