@@ -10,11 +10,11 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch.autograd import Function
 
 NOWHERE = -1
+_KINDS = (1, 3)  # of features that are spread and packed at once: one, or queries, keys and values
 _TYPICAL_ROWS = 1000  # for which oneDNN lays out a matrix; any other number will do
 _FUNCTIONS = {"none": lambda y: y, "swish": torch.nn.functional.silu, "sigmoid": torch.sigmoid}
 
@@ -28,8 +28,8 @@ class Linear:
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor):
         self.bias = bias.detach().contiguous()
-        self.weight = _Matrix(weight.detach().contiguous())
-        self.transposed = _Matrix(weight.detach().t().contiguous())
+        self.weight = _Matrix(weight.detach())
+        self.transposed = _Matrix(weight.detach().t())
 
     @classmethod
     def of(cls, module: torch.nn.Linear) -> Linear:
@@ -76,19 +76,17 @@ class Packing:
     :param heads: the features of a token are so many independent pieces
     """
 
-    def __init__(self, places: np.ndarray, sequences: int, width: int, heads: int):
+    def __init__(self, places: torch.Tensor, sequences: int, width: int, heads: int):
         self.sequences = sequences
         self.width = width
         self.heads = heads
-        (somewhere,) = np.nonzero(places != NOWHERE)
-        tokens = np.zeros(sequences * width, np.int64)
-        tokens[places[somewhere]] = somewhere
-        empty = np.ones(sequences * width, bool)
-        empty[places[somewhere]] = False
-        self.tokens = torch.from_numpy(tokens)
-        self.empty = torch.from_numpy(empty)
-        self.places = torch.from_numpy(np.where(places == NOWHERE, 0, places))  # what is there comes back for them too
-        self._rows: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        n = sequences * width
+        there = torch.where(places == NOWHERE, n, places)  # one more place, for tokens of no sequence
+        numbers = torch.arange(len(places), device=places.device)
+        self.tokens = places.new_zeros(n + 1).scatter_(0, there, numbers)[:n]
+        self.empty = places.new_ones(n + 1, dtype=torch.bool).index_fill_(0, there, False)[:n]
+        self.places = places.clamp_min(0)  # what is at the first place comes back for tokens of no sequence too
+        self._rows = {kinds: self._indices(kinds) for kinds in _KINDS}
 
     def spread(self, packed: torch.Tensor, kinds: int) -> torch.Tensor:
         """Sequences side by side and split into heads, with the features of some token where there is none.
@@ -97,12 +95,12 @@ class Packing:
         :return: shape (kinds, sequences × heads, width, n_features)
         """
         pieces = packed.contiguous().view(len(packed) * kinds * self.heads, -1)
-        rows, _ = self._indices(kinds)
+        rows, _ = self._rows[kinds]
         return pieces.index_select(0, rows).view(kinds, self.sequences * self.heads, self.width, -1)
 
     def pack(self, split: torch.Tensor, kinds: int) -> torch.Tensor:
         """The opposite of `spread`."""
-        _, rows = self._indices(kinds)
+        _, rows = self._rows[kinds]
         return split.view(-1, split.shape[-1]).index_select(0, rows).view(len(self.places), -1)
 
     def clear(self, split: torch.Tensor) -> torch.Tensor:
@@ -111,15 +109,24 @@ class Packing:
         split.view(self.sequences, self.heads, self.width, -1).masked_fill_(empty, 0.0)
         return split
 
+    def take_over(self, other: Packing) -> None:
+        """Become equal to another one of the same shape, in the memory that this one has."""
+        for mine, its in zip(self._tensors(), other._tensors(), strict=True):
+            mine.copy_(its)
+
+    def _tensors(self) -> list[torch.Tensor]:
+        return [self.tokens, self.empty, self.places, *(rows for both in self._rows.values() for rows in both)]
+
     def _indices(self, kinds: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Which piece comes where, on both ways."""
-        if kinds not in self._rows:
-            kind, head = np.arange(kinds).reshape(-1, 1, 1, 1), np.arange(self.heads).reshape(-1, 1)
-            there = (self.tokens.numpy().reshape(-1, 1, self.width) * kinds + kind) * self.heads + head
-            sequence, place = np.divmod(self.places.numpy()[:, None, None], self.width)
-            back = ((kind[:, 0, 0] * self.sequences + sequence) * self.heads + head[:, 0]) * self.width + place
-            self._rows[kinds] = torch.from_numpy(there.reshape(-1)), torch.from_numpy(back.reshape(-1))
-        return self._rows[kinds]
+        device = self.places.device
+        kind = torch.arange(kinds, device=device).view(-1, 1, 1, 1)
+        head = torch.arange(self.heads, device=device).view(-1, 1)
+        there = (self.tokens.view(-1, 1, self.width) * kinds + kind) * self.heads + head
+        places = self.places.view(-1, 1, 1)
+        sequence = torch.div(places, self.width, rounding_mode="floor")
+        back = ((kind[:, 0, 0] * self.sequences + sequence) * self.heads + head[:, 0]) * self.width
+        return there.view(-1), (back + (places - sequence * self.width)).view(-1)
 
 
 def attention(qkv: torch.Tensor, bias: torch.Tensor, packing: Packing) -> torch.Tensor:
@@ -134,9 +141,11 @@ def attention(qkv: torch.Tensor, bias: torch.Tensor, packing: Packing) -> torch.
 
 
 class _Matrix:
-    """A matrix that never changes, laid out for products with it."""
+    """A matrix that never changes, laid out for products with it on CPUs; GPUs take it as it is, and need no copy."""
 
     def __init__(self, matrix: torch.Tensor):
+        if matrix.device.type == "cpu":
+            matrix = matrix.contiguous()
         self._by_onednn = matrix.dtype == torch.float32 and matrix.device.type == "cpu" and _has_onednn()
         self._matrix = torch.ops.mkldnn._reorder_linear_weight(matrix, _TYPICAL_ROWS) if self._by_onednn else matrix
 

@@ -75,7 +75,7 @@ class MetatomicModel(ForceModel):
         name = name or str(path)
         model = _read(path)
         self._outputs = pick_outputs(name, model.capabilities().outputs, variant)
-        self._device = _pick_device(name, device, model.capabilities().supported_devices)
+        self._device = pick_device(name, device, model.capabilities().supported_devices)
         dtype = dtype or model.capabilities().dtype
         self._dtype = DTYPES[dtype]
         if dtype != model.capabilities().dtype:
@@ -232,7 +232,13 @@ def pick_outputs(name: str, available: dict[str, mta.ModelOutput], variant: str 
     return Outputs("energy" + suffix, direct, stress if stress in available else None)
 
 
-def _pick_device(name: str, device: str, supported: Sequence[str]) -> torch.device:
+def pick_device(name: str, device: str, supported: Sequence[str]) -> torch.device:
+    """The device that is called so.
+
+    :param name: of the model, for messages
+    :param supported: kinds of devices on which the model runs
+    :raises DarkforcesError: if it is no device, is absent, or not supported
+    """
     try:
         chosen = torch.device(device)
     except RuntimeError as error:

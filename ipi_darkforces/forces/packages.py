@@ -170,7 +170,24 @@ def _orb(
     return ORBCalculator(model, device=device, **options)
 
 
+def only_equiformer() -> None:
+    """Have fairchem-core import EquiformerV2 alone, which needs nothing that is compiled.
+
+    Others of its models need torch-sparse, and min and max of torch-scatter. EquiformerV2 has the sums and means of
+    torch-scatter, which are Python; with ``BUILD_DOCS``, that can be imported without its compiled parts, and raises
+    an error where one of them is asked for.
+    """
+    os.environ.setdefault("BUILD_DOCS", "1")
+    from fairchem.core.common.registry import registry
+    from fairchem.core.models import base  # noqa: F401  # importing them registers them
+    from fairchem.core.models.equiformer_v2 import equiformer_v2, heads  # noqa: F401
+    from fairchem.core.models.equiformer_v2.trainers import forces_trainer  # noqa: F401
+
+    registry.register("imports_setup", True)
+
+
 def _equiformer(weights: str, device: str = "cpu", **options: Any) -> Any:
+    only_equiformer()
     from fairchem.core import OCPCalculator
 
     if device not in ("cpu", "cuda"):

@@ -26,7 +26,7 @@ from .model import ForceModel, Need
 from .pet_network import Graph, PetNetwork
 from .result import Forces
 from .structure import Structure
-from .verlet import Pairs, VerletLists
+from .verlet import Pairs, VerletLists, number_within
 
 # What each kind of output is measured in here, and for what it is predicted, with which shape.
 _UNITS = {
@@ -36,6 +36,7 @@ _UNITS = {
     "non_conservative_stress": "eV/Angstrom^3",
 }
 _KINDS = [("system", [[1]]), ("atom", [[3, 1]]), ("system", [[3, 3, 1]])]
+CPU = torch.device("cpu")
 
 
 class UnsupportedModelError(Exception):
@@ -43,7 +44,7 @@ class UnsupportedModelError(Exception):
 
 
 class PetModel(ForceModel):
-    """A PET model from a metatrain checkpoint, on the CPU.
+    """A PET model from a metatrain checkpoint, on the CPU; `PaddedPetModel` is the same for GPUs.
 
     :param path: the checkpoint
     :param name: what the user calls it; default: its path
@@ -51,6 +52,7 @@ class PetModel(ForceModel):
     :param variant: see `MetatomicModel`
     :param withhold: what the model shall not provide although it could
     :param remove_net_force: see `ForceModel`
+    :param device: where the weights are to be
     :raises UnsupportedModelError: if it is no checkpoint of a PET model or has parts that are not implemented here
     :raises DarkforcesError: if it has no energy, the variant does not exist or the dtype is unknown
     """
@@ -63,6 +65,7 @@ class PetModel(ForceModel):
         variant: str | None = None,
         withhold: Need = Need(0),
         remove_net_force: bool = True,
+        device: torch.device = CPU,
     ):
         if dtype is not None and dtype not in DTYPES:
             raise DarkforcesError(f"dtype '{dtype}' is not known: expected {' or '.join(DTYPES)}")
@@ -75,8 +78,8 @@ class PetModel(ForceModel):
         self._outputs = outputs
         self._constants = {output: _constants(model, output) for output in used}
         self._dtype = next(model.backend.gnn_layers.parameters()).dtype if dtype is None else DTYPES[dtype]
-        self._network = PetNetwork(model.backend.to(self._dtype), used)
         self._elements = model.backend.species_to_species_index.numpy()
+        self._network = PetNetwork(model.backend.to(device, self._dtype), used)
         self._lists = VerletLists(self._network.cutoff)
 
         provides = Need.ENERGY | Need.CONSERVATIVE | Need.VIRIAL
@@ -101,17 +104,25 @@ class PetModel(ForceModel):
         else:
             with torch.inference_mode():
                 outputs = self._network(batch.graph, vectors, self._asked(need))
-        values = {name: batch.by_atom(*parts) for name, parts in outputs.items()}
-        for name, constants in self._constants.items():
-            if name in values:
-                values[name] = values[name] * constants.scales[batch.elements] + constants.offsets[batch.elements]
-        return [self._forces(*part) for part in batch.split(values, gradients)]
+        values = self._physical({name: batch.by_atom(*parts) for name, parts in outputs.items()}, batch.elements)
+        return [
+            self._forces(structure, own, *((None, None) if slopes is None else _derivatives(structure, pairs, slopes)))
+            for structure, pairs, own, slopes in batch.split(values, gradients)
+        ]
 
     def _asked(self, need: Need) -> list[str]:
         names: list[str | None] = [self._outputs.energy]
         if Need.DIRECT in need:
             names += [self._outputs.direct, self._outputs.stress if Need.VIRIAL in need else None]
         return [name for name in names if name is not None]
+
+    def _physical(self, values: dict[str, np.ndarray], elements: np.ndarray) -> dict[str, np.ndarray]:
+        """What the network says of atoms, (n_atoms, n_values), in eV and Å."""
+        constants = self._constants
+        return {
+            name: value * constants[name].scales[elements] + constants[name].offsets[elements]
+            for name, value in values.items()
+        }
 
     def _gradients(self, energies: tuple[torch.Tensor, torch.Tensor], vectors: torch.Tensor) -> np.ndarray:
         """Derivatives of all energies with respect to the vectors of pairs, eV/Å, shape (n_pairs, 3)."""
@@ -122,19 +133,20 @@ class PetModel(ForceModel):
         return gradients.double().numpy() * self._constants[self._outputs.energy].scales[0]
 
     def _forces(
-        self, structure: Structure, pairs: Pairs, values: dict[str, np.ndarray], gradients: np.ndarray | None
+        self,
+        structure: Structure,
+        values: dict[str, np.ndarray],
+        conservative: np.ndarray | None,
+        virial: np.ndarray | None,
     ) -> Forces:
         """What is known of one structure."""
-        conservative = virial = direct = direct_virial = None
-        if gradients is not None:
-            conservative = _sum_at(pairs.first, gradients, structure) - _sum_at(pairs.second, gradients, structure)
-            virial = -_symmetric(pairs.vectors.T @ gradients)
+        direct = direct_virial = None
         if self._outputs.direct in values:
             direct = values[self._outputs.direct]
         if self._outputs.stress in values:
             # What the network predicts for it is volume times stress.
             total = values[self._outputs.stress].sum(axis=0).reshape(3, 3)
-            direct_virial = -_symmetric(total) if structure.volume else np.zeros((3, 3))
+            direct_virial = -symmetric(total) if structure.volume else np.zeros((3, 3))
         return Forces(float(values[self._outputs.energy].sum()), conservative, direct, virial, direct_virial)
 
 
@@ -195,14 +207,11 @@ def _pack(first: np.ndarray, second: np.ndarray, spare: int, n_atoms: int, heads
     """Where the tokens of atoms and of their neighbours go: each atom is the first of its own sequence."""
     n = len(first) - spare
     centres = np.concatenate([first[:n], second[:n]])
-    counts = np.bincount(centres, minlength=n_atoms)
-    width = int(counts.max()) + 1
-    order = np.argsort(centres, kind="stable")
-    rank = np.empty_like(centres)
-    rank[order] = np.arange(len(centres)) - np.repeat(np.cumsum(counts) - counts, counts)
+    rank = number_within(centres, n_atoms)
+    width = int(rank.max(initial=-1)) + 2
     neighbours, nowhere = centres * width + 1 + rank, np.full(spare, NOWHERE)
     places = np.concatenate([np.arange(n_atoms) * width, neighbours[:n], nowhere, neighbours[n:], nowhere])
-    return Packing(places, n_atoms, width, heads)
+    return Packing(torch.from_numpy(places), n_atoms, width, heads)
 
 
 @dataclass(frozen=True)
@@ -270,11 +279,18 @@ def _check_outputs(model: Any, used: Sequence[str]) -> None:
         raise UnsupportedModelError("its direct stress is that of a variant")
 
 
+def _derivatives(structure: Structure, pairs: Pairs, gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Conservative forces and virial."""
+    forces = _sum_at(pairs.first, gradients, structure) - _sum_at(pairs.second, gradients, structure)
+    return forces, -symmetric(pairs.vectors.T @ gradients)
+
+
 def _sum_at(atoms: np.ndarray, values: np.ndarray, structure: Structure) -> np.ndarray:
     """Sums of the values (n, 3) that belong to the same atom, shape (n_atoms, 3)."""
     n = len(structure.positions)
     return np.stack([np.bincount(atoms, values[:, axis], n) for axis in range(3)], axis=1)
 
 
-def _symmetric(matrix: np.ndarray) -> np.ndarray:
+def symmetric(matrix: np.ndarray) -> np.ndarray:
+    """The symmetric part."""
     return 0.5 * (matrix + matrix.T)

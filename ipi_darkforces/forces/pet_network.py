@@ -63,15 +63,17 @@ class PetNetwork:
             for norm, mlp in zip(backend.combination_norms, backend.combination_mlps, strict=True)
         ]
         self._heads = {name: _Heads(backend, name) for name in outputs}
+        self.sizes = {name: heads.size for name, heads in self._heads.items()}
 
     def __call__(
-        self, graph: Graph, vectors: torch.Tensor, outputs: Sequence[str]
+        self, graph: Graph, vectors: torch.Tensor, outputs: Sequence[str], beyond: torch.Tensor | None = None
     ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """What is asked for, in the units of the network.
 
         :param graph: the atoms and their pairs
         :param vectors: Å, from first to second, shape (n_pairs, 3)
         :param outputs: names of outputs
+        :param beyond: which pairs are in the graph but no neighbours, shape (n_pairs,); none if None
         :return: for each of them the contributions of the atoms, shape (n_atoms, n_values), and of the neighbours, in
             both directions of all pairs and weighted by their distance, shape (2 × n_pairs, n_values)
         """
@@ -80,6 +82,8 @@ class PetNetwork:
         distances = torch.sqrt(vectors.square().sum(1, keepdim=True) + _DISTANCE_MARGIN)
         geometry = torch.cat([torch.cat([vectors, distances], 1), torch.cat([-vectors, distances], 1)])
         weights = torch.log(factors.clamp_min(_SMALLEST_FACTOR))
+        if beyond is not None:
+            weights = weights.masked_fill(beyond, -torch.inf)
         bias = torch.cat([weights.new_zeros(len(graph.elements)), weights, weights])
         neighbours = torch.cat([graph.elements[graph.second], graph.elements[graph.first]])
 
@@ -230,6 +234,7 @@ class _Heads:
             for *atoms, pair_head, pair_last in zip(*(part[name] for part in parts), strict=True)
             for pairs in [(pair_head, pair_last)]
         ]
+        self.size = self._readouts[0][0].size
 
     def __call__(self, features: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
         values = [(a(atoms), p(pairs)) for (a, p), (atoms, pairs) in zip(self._readouts, features, strict=True)]
@@ -242,6 +247,7 @@ class _Head:
         self._first, self._second = Linear.of(head[0]), Linear.of(head[2])
         (block,) = last.values()
         self._last = Linear.of(block)
+        self.size = block.out_features
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
         return self._last(self._second.silu(self._first.silu(features)))

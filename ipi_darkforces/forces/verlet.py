@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import vesin
@@ -41,6 +42,9 @@ class Pairs:
 class VerletList:
     """Pairs of one structure, and of others that differ but little from it.
 
+    What it lists, each pair once and with some that are beyond the cutoff, is in `first` and `second`, shape
+    (n_pairs,), and `shifts`, by how many cell vectors the second atom is elsewhere, shape (n_pairs, 3).
+
     :param structure: the structure
     :param cutoff: Å
     """
@@ -54,15 +58,25 @@ class VerletList:
         self._original = structure.positions - np.where(structure.periodic, np.floor(fractions), 0.0) @ structure.cell
         search = vesin.NeighborList(cutoff=cutoff + SKIN, full_list=False)
         pairs, shifts = search.compute(self._original, structure.cell, structure.periodic, quantities="PS")
-        self._first, self._second = np.ascontiguousarray(pairs.astype(np.int64).T)
-        self._shifts = shifts.astype(np.float64)
+        self.first, self.second = np.ascontiguousarray(pairs.astype(np.int64).T)
+        self.shifts = shifts.astype(np.float64)
         self._follow(structure.cell)
 
     def __len__(self) -> int:
-        return len(self._first)
+        return len(self.first)
 
-    def pairs(self, structure: Structure) -> Pairs | None:
-        """The pairs of a structure, with its own vectors; None if some might be missing."""
+    @cached_property
+    def ranks(self) -> np.ndarray:
+        """Number of each pair among those of its first atom, and then among those of its second, (2 × n_pairs,)."""
+        return number_within(np.concatenate([self.first, self.second]), len(self._species))
+
+    @cached_property
+    def most(self) -> int:
+        """The largest number of pairs that an atom is in."""
+        return int(self.ranks.max(initial=-1)) + 1
+
+    def positions(self, structure: Structure) -> np.ndarray | None:
+        """Those images of a structure's atoms that are meant by `shifts`, Å; None if pairs might be missing."""
         if not _same(structure.species, self._species):
             return None
         if not _same(structure.cell, self._cell):
@@ -75,10 +89,13 @@ class VerletList:
             moved -= jumps @ self._cell
         if not np.einsum("ij,ij->i", moved, moved).max() <= self._farthest**2:
             return None
-        positions = self._expected + moved
-        vectors = positions[self._second] - positions[self._first] + self._offsets
+        return self._expected + moved
+
+    def pairs(self, positions: np.ndarray) -> Pairs:
+        """The pairs of a structure, of which these are the `positions`, with its own vectors."""
+        vectors = positions[self.second] - positions[self.first] + self._offsets
         near = np.flatnonzero(np.einsum("ij,ij->i", vectors, vectors) <= self._cutoff**2)
-        return Pairs(self._first[near], self._second[near], vectors[near])
+        return Pairs(self.first[near], self.second[near], vectors[near])
 
     def _follow(self, cell: np.ndarray) -> None:
         """Take over a cell: what the list says of atoms that were deformed with it, and how far they may be from there.
@@ -88,13 +105,22 @@ class VerletList:
         """
         self._cell = cell
         self._inverse = np.linalg.pinv(cell)
-        self._offsets = self._shifts @ cell
+        self._offsets = self.shifts @ cell
         self._expected, stretch = self._original, 1.0
         if not np.array_equal(cell, self._original_cell):
             deformation = np.linalg.solve(self._original_cell, cell)
             self._expected = self._original @ deformation
             stretch = np.linalg.svd(deformation, compute_uv=False).min()
         self._farthest = max(0.0, 0.5 * (stretch * (self._cutoff + SKIN) - self._cutoff))
+
+
+def number_within(groups: np.ndarray, n_groups: int) -> np.ndarray:
+    """Number of each member among those of its group, in their order."""
+    counts = np.bincount(groups, minlength=n_groups)
+    order = np.argsort(groups, kind="stable")
+    numbers = np.empty_like(groups)
+    numbers[order] = np.arange(len(groups)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return numbers
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
@@ -114,17 +140,22 @@ class VerletLists:
 
     def pairs(self, structure: Structure) -> Pairs:
         """The pairs of a structure, from a list that is there or from a new one."""
+        verlet_list, positions = self.find(structure)
+        return verlet_list.pairs(positions)
+
+    def find(self, structure: Structure) -> tuple[VerletList, np.ndarray]:
+        """A list of a structure's pairs, one that is there or a new one, and the positions that it is for."""
         for candidate in self._candidates():
-            pairs = candidate.pairs(structure)
-            if pairs is not None:
+            positions = candidate.positions(structure)
+            if positions is not None:
                 self._use(candidate)
-                return pairs
+                return candidate, positions
         fresh = VerletList(structure, self._cutoff)
         self._use(fresh)
         self._forget()
-        pairs = fresh.pairs(structure)
-        assert pairs is not None
-        return pairs
+        positions = fresh.positions(structure)
+        assert positions is not None
+        return fresh, positions
 
     def _candidates(self) -> Iterator[VerletList]:
         """The likeliest first: simulations that take turns take them in the same order."""

@@ -136,9 +136,9 @@ def load_model(
 ) -> ForceModel:
     """A model by its name, by the path of a metatrain checkpoint or exported metatomic model, or an ase calculator.
 
-    Checkpoints of PET models are evaluated on CPUs by `PetModel`. Others, and those that it does not support, are
-    exported when they are first used, into a cache; see `exported`. A checkpoint may hold any code, as an exported
-    model may: load those that you trust.
+    Checkpoints of PET models are evaluated by `PetModel` on CPUs and `PaddedPetModel` on CUDA devices. Others, and
+    those that these do not support, are exported when they are first used, into a cache; see `exported`. A checkpoint
+    may hold any code, as an exported model may: load those that you trust.
 
     :param name: ``pet-m``, ``path/to/model.ckpt``, ``path/to/model.pt``, ``ase:package.module:factory``, a name in
         `PACKAGED`, or one of upet's models, ``upet:pet-mad-s``; or two
@@ -185,10 +185,13 @@ def load_model(
     if entry is None:
         return MetatomicModel(name, name, device, dtype, variant, remove_net_force=remove_net_force)
     unsupported = None
-    if backend == "auto" and device == "cpu":
+    if backend == "auto" and (device == "cpu" or device.startswith("cuda")):
         from .pet import PetModel, UnsupportedModelError
+        from .pet_padded import PaddedPetModel
 
         try:
+            if device != "cpu":
+                return PaddedPetModel(entry.path, name, device, dtype, variant, entry.withhold, remove_net_force)
             return PetModel(entry.path, name, dtype, variant, entry.withhold, remove_net_force)
         except UnsupportedModelError as reason:
             unsupported = reason

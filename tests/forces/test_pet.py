@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import resource
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ipi_darkforces.forces import pet as pet_module
 from ipi_darkforces.forces.metatomic import MetatomicModel
 from ipi_darkforces.forces.pet import PetModel, UnsupportedModelError
 from ipi_darkforces.forces.pet_network import PetNetwork
+from ipi_darkforces.forces.pet_padded import PaddedPetModel
 from ipi_darkforces.forces.verlet import VerletLists
 from ipi_darkforces.forces.zoo import ZOO
 
@@ -60,14 +62,18 @@ def exported_double(pet_file: Path) -> MetatomicModel:
     return MetatomicModel(pet_file, dtype="float64", remove_net_force=False)
 
 
-@pytest.fixture(scope="module")
-def double() -> PetModel:
-    return PetModel(PET_M, dtype="float64", remove_net_force=False)
+# With neighbours packed anew at each step, and in padded arrays as on GPUs.
+WAYS: dict[str, Callable[..., PetModel]] = {"packed": PetModel, "padded": partial(PaddedPetModel, device="cpu")}
 
 
-@pytest.fixture(scope="module")
-def single() -> PetModel:
-    return PetModel(PET_M, remove_net_force=False)
+@pytest.fixture(scope="module", params=WAYS)
+def double(request: pytest.FixtureRequest) -> PetModel:
+    return WAYS[request.param](PET_M, dtype="float64", remove_net_force=False)
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def single(request: pytest.FixtureRequest) -> PetModel:
+    return WAYS[request.param](PET_M, remove_net_force=False)
 
 
 def assert_same(ours: Forces, theirs: Forces, energy: float, force: float, virial: float) -> None:
@@ -117,17 +123,16 @@ class TestSameAnswers:
         for forces, structure in zip(double.evaluate(batch, BOTH), batch, strict=True):
             assert_same(forces, double.evaluate([structure], BOTH)[0], 1e-12, 1e-10, 1e-9)
 
-    def test_without_onednn(self, water: Structure, single: PetModel, monkeypatch: pytest.MonkeyPatch) -> None:
-        before = single.evaluate([water], BOTH)[0]
+    def test_without_onednn(self, water: Structure, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = PetModel(PET_M, remove_net_force=False).evaluate([water], BOTH)[0]
         monkeypatch.setattr("ipi_darkforces.forces.layers._has_onednn", lambda: False)
         after = PetModel(PET_M, remove_net_force=False).evaluate([water], BOTH)[0]
         assert not np.array_equal(before.direct, after.direct)  # else this shows nothing
         assert_same(after, before, 1e-9, 1e-4, 1e-2)
 
     @pytest.mark.parametrize("spare", [0, 1, 300])
-    def test_spare_pairs_change_nothing(
-        self, spare: int, water: Structure, double: PetModel, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_spare_pairs_change_nothing(self, spare: int, water: Structure, monkeypatch: pytest.MonkeyPatch) -> None:
+        double = PetModel(PET_M, dtype="float64", remove_net_force=False)
         batch = [few_waters(TRICLINIC), STRUCTURES["lonely atom"](water), few_waters(VACUUM, 2)]
         before = double.evaluate(batch, BOTH)
         monkeypatch.setattr(pet_module, "_spare", lambda n_pairs: spare)
@@ -148,7 +153,8 @@ class TestSameAnswers:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="nothing else is told to keep its memory")
-def test_what_one_evaluation_frees_serves_the_next(water: Structure, single: PetModel) -> None:
+def test_what_one_evaluation_frees_serves_the_next(water: Structure) -> None:
+    single = PetModel(PET_M)
     shifts = np.array(list(np.ndindex(2, 2, 2))) @ water.cell
     large = Structure(np.tile(water.species, 8), (water.positions + shifts[:, None]).reshape(-1, 3), 2.0 * water.cell)
     faults = []
@@ -194,23 +200,26 @@ def simulate(model: PetModel | MetatomicModel, structure: Structure, steps: int)
 
 
 class TestSimulation:
-    def test_same_trajectory_across_searches(self, exported_double: MetatomicModel) -> None:
-        model = PetModel(PET_M, dtype="float64")
+    @pytest.mark.parametrize("way", WAYS)
+    def test_same_trajectory_across_searches(self, way: str, exported_double: MetatomicModel) -> None:
+        model = WAYS[way](PET_M, dtype="float64")
         ours, _ = simulate(model, few_waters(TRICLINIC), 120)
         theirs, _ = simulate(exported_double, few_waters(TRICLINIC), 120)
         assert len(model._lists._lists) > 2
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
-    def test_single_precision_conserves_energy_as_double_precision_does(self) -> None:
+    @pytest.mark.parametrize("way", WAYS)
+    def test_single_precision_conserves_energy_as_double_precision_does(self, way: str) -> None:
         errors = []
         for dtype in ("float64", "float32"):
-            _, totals = simulate(PetModel(PET_M, dtype=dtype), few_waters(TRICLINIC), 200)
+            _, totals = simulate(WAYS[way](PET_M, dtype=dtype), few_waters(TRICLINIC), 200)
             errors.append(totals - totals[0])
         assert np.abs(errors[0]).max() < 0.05  # eV, of 24 atoms: the integrator's own
         assert np.abs(errors[1] - errors[0]).max() < 0.1 * np.abs(errors[0]).max()
 
 
-def test_what_a_model_has_seen_before_makes_no_difference(double: PetModel) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_model_has_seen_before_makes_no_difference(way: str) -> None:
     """A simulation that wraps its atoms, changes its cell, explodes, and begins again where it was."""
     start, random = few_waters(TRICLINIC), np.random.default_rng(6)
     jumps = random.integers(-2, 3, start.positions.shape) @ TRICLINIC
@@ -225,10 +234,11 @@ def test_what_a_model_has_seen_before_makes_no_difference(double: PetModel) -> N
         water_like(start, positions=start.positions + random.normal(0.0, 0.3, start.positions.shape)),
         start,
     ]
-    seasoned = PetModel(PET_M, dtype="float64", remove_net_force=False)
+    seasoned = WAYS[way](PET_M, dtype="float64", remove_net_force=False)
+    fresh = PetModel(PET_M, dtype="float64", remove_net_force=False)
     for structure in history:
-        double._lists = VerletLists(double._network.cutoff)  # has seen nothing
-        assert_same(seasoned.evaluate([structure], BOTH)[0], double.evaluate([structure], BOTH)[0], 1e-12, 1e-10, 1e-9)
+        fresh._lists = VerletLists(fresh._network.cutoff)  # has seen nothing
+        assert_same(seasoned.evaluate([structure], BOTH)[0], fresh.evaluate([structure], BOTH)[0], 1e-12, 1e-10, 1e-9)
 
 
 def random_pet(folder: Path, **hypers: Any) -> tuple[Path, PET]:
@@ -266,12 +276,13 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", ARCHITECTURES)
-def test_every_architecture(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_architecture(case: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, model = random_pet(tmp_path, **ARCHITECTURES[case])
     monkeypatch.setattr(metatomic_module, "_read", lambda _: model.eval().export())
     theirs = MetatomicModel("random.pt", dtype="float64", remove_net_force=False)
-    ours = PetModel(path, dtype="float64", remove_net_force=False)
+    ours = WAYS[way](path, dtype="float64", remove_net_force=False)
     for structure in (few_waters(TRICLINIC), few_waters(VACUUM, 3)):
         expected = theirs.evaluate([structure], BOTH)[0]
         assert np.abs(expected.conservative).max() > 1e-3
