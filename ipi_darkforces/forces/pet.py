@@ -1,4 +1,4 @@
-"""PET models of metatrain as `ForceModel`s, by an implementation of our own that is faster on CPUs.
+"""PET models of metatrain as `ForceModel`s, by an implementation of our own; here on CPUs, for GPUs in `pet_padded`.
 
 It takes the weights from a checkpoint and computes the same function as the exported model; see `pet_network`.
 Differences of positions are taken in double precision, the network has the precision that is asked for, and what atoms

@@ -1,0 +1,63 @@
+"""Work on a CUDA device, recorded once and then started as a whole: nothing is launched kernel by kernel.
+
+This is all that needs a GPU. It follows PyTorch's notes on CUDA graphs (docs.pytorch.org/docs/stable/notes/cuda.html,
+"Whole-network capture" and "Sharing memory across captures").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from ..errors import DarkforcesError, one_line
+
+_WARM_UPS = 3  # as PyTorch has it: libraries and autograd prepare themselves when they are used for the first time
+
+
+def wait_for(device: torch.device) -> None:
+    """Until the device has done all that it was told to."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+
+
+class CudaGraphs:
+    """Recordings on one device. They use the same work memory, and so must not run at the same time.
+
+    :param device: a CUDA device
+    """
+
+    def __init__(self, device: torch.device):
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
+        # The last one is kept, as PyTorch forgets what memory they share when none is left.
+        self._last: torch.cuda.CUDAGraph | None = None
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Something that does the same work again, on the current stream.
+
+        :param work: what reads and writes tensors that stay where they are, keeps none of those that it makes, and
+            does the same whatever is in them
+        :raises DarkforcesError: if it cannot be recorded
+        """
+        try:
+            self._warm_up(work)
+            graph = torch.cuda.CUDAGraph()
+            pool = None if self._last is None else self._last.pool()
+            with torch.cuda.graph(graph, pool=pool, stream=self._stream):
+                work()
+        except RuntimeError as error:
+            raise DarkforcesError(
+                f"CUDA cannot record the evaluation of the model ({one_line(error)[:200]}); --backend metatomic does "
+                "without"
+            ) from error
+        self._last = graph
+        return graph.replay
+
+    def _warm_up(self, work: Callable[[], None]) -> None:
+        current = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            for _ in range(_WARM_UPS):
+                work()
+        current.wait_stream(self._stream)
