@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import DarkforcesError
 from .model import Need
+from .specification import CALCULATOR
 from .units import ENERGY_UNITS, FORCE_UNITS
 
 # Å, root mean square of each coordinate. Smaller circles leave too few digits of total energies in single
@@ -216,15 +217,21 @@ def check(found: Consistency | None, name: str, kind: Need) -> None:
         log.warning("%s are only nearly the gradient of its energy: %s", forces, seen)
     elif not found.conservative:
         raise DarkforcesError(
-            f"{forces} are not the gradient of its energy, as they are said to be: {seen}; say forces=direct if they "
-            "are predicted as such"
+            f"{forces} are not the gradient of its energy, as they are said to be: {seen}; "
+            + _remedy(name, "say forces=direct if they are predicted as such")
         )
     elif found.noisy:
         log.warning("energies of model '%s' are too noisy to say whether forces are their gradient: %s", name, seen)
     elif kind is Need.DIRECT and found.difference < _SAME:
-        log.warning("%s are the gradient of its energy, but said to be direct: say forces=conservative", forces)
+        remedy = _remedy(name, "say forces=conservative")
+        log.warning("%s are the gradient of its energy, but said to be direct: %s", forces, remedy)
     else:
         log.info("%s are the gradient of its energy, to %.2g %%", forces, 100.0 * found.difference)
+
+
+def _remedy(name: str, say: str) -> str:
+    """What to do about it: only of a calculator of their own can users say what its forces are."""
+    return say if name.startswith(CALCULATOR) else f"are its weights and options those of '{name}'?"
 
 
 def _misfit(slope: float) -> str:

@@ -56,7 +56,7 @@ class TestForcesThatAreTheGradient:
 
     def test_are_not_direct(self, structure: Structure, heard) -> None:
         evaluate(EMT(), Need.DIRECT, structure)
-        assert "but said to be direct: say forces=conservative" in heard.text
+        assert "are the gradient of its energy, but said to be direct" in heard.text
 
     def test_of_a_potential_that_ends_abruptly(self, heard) -> None:
         argon = bulk("Ar", "fcc", 5.3, cubic=True) * (3, 3, 3)
@@ -71,6 +71,30 @@ class TestForcesThatAreTheGradient:
         assert found.difference < 1e-3
 
 
+class TestWhatToDoAboutIt:
+    """Of a calculator of their own, users can say what its forces are; of a model with a name, they cannot."""
+
+    @pytest.mark.parametrize(
+        ("name", "remedy"),
+        [
+            ("ase:my.py:make", "say forces=direct if they are predicted as such"),
+            ("sevennet-0", "are its weights and options those of 'sevennet-0'?"),
+        ],
+    )
+    def test_of_direct_forces(self, name: str, remedy: str, structure: Structure) -> None:
+        with pytest.raises(DarkforcesError) as caught:
+            CalculatorModel(rotated(0.1), name).evaluate([structure], Need.CONSERVATIVE)
+        assert str(caught.value).endswith(f"; {remedy}")
+
+    @pytest.mark.parametrize(
+        ("name", "remedy"),
+        [("ase:my.py:make", "say forces=conservative"), ("orb-v2", "are its weights and options those of 'orb-v2'?")],
+    )
+    def test_of_conservative_forces(self, name: str, remedy: str, structure: Structure, heard) -> None:
+        CalculatorModel(EMT(), name, Need.DIRECT).evaluate([structure], Need.DIRECT)
+        assert f"but said to be direct: {remedy}" in heard.text
+
+
 class TestForcesThatAreNot:
     @pytest.mark.parametrize("angle", [0.02, 0.1, -1.0])
     def test_may_be_said_to_be_direct(self, structure: Structure, angle: float, heard) -> None:
@@ -81,7 +105,6 @@ class TestForcesThatAreNot:
     def test_are_not_conservative(self, structure: Structure, angle: float) -> None:
         said = refused(rotated(angle), Need.CONSERVATIVE, structure)
         assert said.startswith("forces of model 'X' are not the gradient of its energy, as they are said to be: they")
-        assert said.endswith("say forces=direct if they are predicted as such")
 
     def test_may_be_small_errors_of_a_calculator_that_does_its_best(self, structure: Structure, heard) -> None:
         evaluate(rotated(0.003), Need.CONSERVATIVE, structure)
