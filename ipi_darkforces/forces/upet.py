@@ -13,6 +13,7 @@ from ..errors import DarkforcesError, one_line
 
 UPET = "upet:"
 REPOSITORY = "lab-cosmo/upet"
+_PATIENCE = 10.0  # seconds until the list of models must be there
 _FILE = re.compile(r"(?P<model>pet-\w+-(?:xs|s|m|l|xl))-v?(?P<version>\d+\.\d+\.\d+)\.ckpt")
 
 
@@ -29,7 +30,9 @@ def upet_checkpoint(name: str) -> Path:
     try:
         from huggingface_hub import HfApi, hf_hub_download
 
-        offered = HfApi().list_repo_files(REPOSITORY)
+        # Unlike the library's other ways to ask for it, this one does not try again and again, which it would log.
+        files = HfApi().model_info(REPOSITORY, timeout=_PATIENCE).siblings or []
+        offered = [file.rfilename for file in files]
         newest = _newest(wanted, offered)
         if newest is not None:
             return Path(hf_hub_download(REPOSITORY, newest))
