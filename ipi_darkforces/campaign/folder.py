@@ -17,12 +17,15 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ..errors import ERROR, DarkforcesError
-from ..forces.specification import split_pair
+from ..forces.packages import PACKAGED
+from ..forces.specification import CALCULATOR, split_options, split_pair
 from ..forces.structure import formula_from_species
+from ..forces.upet import UPET, upet_checkpoint
 from ..forces.zoo import all_models, load_model, takes_options
 from ..lock import locked
 from ..serve.compose import compose, read_structure, write_start
@@ -232,19 +235,42 @@ def check_models(campaign: Campaign) -> None:
 def weights(model: str) -> str:
     """What tells the weights of a model from others: the beginning of the SHA-256 of their file.
 
-    :raises DarkforcesError: if the model is neither a name nor a file, nor an ase calculator, which has them where it
-        likes
+    Of an ase calculator, which has them where it likes: its package and version, and the files that are known.
+
+    :raises DarkforcesError: if the model is neither a name nor a file, nor an ase calculator
     """
     pair = split_pair(model)
     if pair is not None:
         return " and ".join(weights(each) for each in pair)
     entry = all_models().get(model)
-    path = Path(model) if entry is None else entry.path
+    if entry is not None:
+        return _digest(entry.path)
+    path = upet_checkpoint(model) if model.startswith(UPET) else Path(model)
     if path.is_file():
         return _digest(path)
     if takes_options(model):
-        return "unknown"
+        return ", ".join([*_package(model), *map(_digest, _files(model))]) or "unknown"
     raise DarkforcesError(f"model '{model}' is neither a name from `darkforces models` nor a file")
+
+
+def _package(model: str) -> list[str]:
+    """Which package and version makes an ase calculator, if it is one."""
+    name, _ = split_options(model)
+    if name in PACKAGED:
+        packages = [PACKAGED[name].package.name] if PACKAGED[name].package.version else []
+    else:
+        module = name.removeprefix(CALCULATOR).partition(":")[0].partition(".")[0]
+        packages = list(metadata.packages_distributions().get(module, []))[:1]
+    return [f"{package} {metadata.version(package)}" for package in packages]
+
+
+def _files(model: str) -> list[Path]:
+    """Those that an ase calculator is made from: its own, those among its options, or the weights of its package."""
+    name, options = split_options(model)
+    said = [name.removeprefix(CALCULATOR).rpartition(":")[0], *map(str, options.values())]
+    files = [Path(each) for each in said if os.path.isfile(each)]
+    cached = PACKAGED[name].weights.cached() if name in PACKAGED and "weights" not in options else None
+    return files if cached is None else [*files, cached]
 
 
 def _digest(path: Path) -> str:
