@@ -92,24 +92,29 @@ def random_weights(name: str, folder: str) -> str:
 
 
 def large_mace() -> object:
-    """The architecture of MACE-MP-0, large: L = 2, 128 channels, cutoff 6 Å (Batatia et al., arXiv:2401.00096)."""
+    """The architecture of MACE-MP-0, large, as mace-torch downloads it: 256 channels, L = 1, 15.85 million parameters.
+
+    The file, MACE_MPtrj_2022.9.model, is another model than those with 128 channels and a cutoff of 6 Å in the paper of
+    MACE-MP-0. Channels and their number fit the size of the file, and the log of a training under its name; that was
+    asked for a cutoff of 5 Å.
+    """
     import torch
     from mace.calculators import MACECalculator  # noqa: F401  # before e3nn, which it prepares for PyTorch of today
-    from mace.modules import RealAgnosticInteractionBlock, RealAgnosticResidualInteractionBlock, ScaleShiftMACE
+    from mace.modules import RealAgnosticResidualInteractionBlock, ScaleShiftMACE
 
     # isort: split
     from e3nn.o3 import Irreps
 
     return ScaleShiftMACE(
-        r_max=6.0,
-        num_bessel=10,
+        r_max=5.0,
+        num_bessel=8,
         num_polynomial_cutoff=5,
         max_ell=3,
-        interaction_cls_first=RealAgnosticInteractionBlock,
+        interaction_cls_first=RealAgnosticResidualInteractionBlock,
         interaction_cls=RealAgnosticResidualInteractionBlock,
         num_interactions=2,
         num_elements=89,
-        hidden_irreps=Irreps("128x0e + 128x1o + 128x2e"),
+        hidden_irreps=Irreps("256x0e + 256x1o"),
         MLP_irreps=Irreps("16x0e"),
         gate=torch.nn.functional.silu,
         atomic_energies=np.zeros(89),
