@@ -31,6 +31,7 @@ from pathlib import Path
 import ase.io
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from clocked import evaluations
 from matplotlib.figure import Figure
 from tqdm import tqdm
@@ -58,6 +59,8 @@ BEGIN, END = "<!-- what beside_ipi.py wrote begins here -->", "<!-- and ends her
 @dataclass(frozen=True)
 class Comparison:
     """Times of one kind of simulation, in ms per 0.5 fs, one for each turn; and the most memory used, in MB.
+
+    On a CUDA device, memory is that of the device.
 
     :param at_once: number of simulations; times are those of a step of all of them
     :param our_model: that part of the time which the model takes
@@ -179,23 +182,36 @@ def main() -> None:
         )
 
 
-def compare(model: str, atoms: int, at_once: int, kind: str, threads: int, turns: int, seconds: float) -> Comparison:
-    """Both simulations in turns."""
+def compare(
+    model: str, atoms: int, at_once: int, kind: str, threads: int, turns: int, seconds: float, device: str = "cpu"
+) -> Comparison:
+    """Both simulations in turns, with the model on a device."""
     with tempfile.TemporaryDirectory(prefix="bench") as scratch:
         simulations: list[Simulation] = []
         try:
             for ours in (True, False):
-                simulations.append(start(Path(scratch), ours, model, atoms, at_once, kind, threads))
+                simulations.append(start(Path(scratch), ours, model, atoms, at_once, kind, threads, device))
                 simulations[-1].run(0.0, WARM_UP)
             times = np.array([[simulation.run(seconds) for simulation in simulations] for _ in range(turns)])
-            memory = (simulation.memory() for simulation in simulations)
+            memory = [s.memory() for s in simulations] if device == "cpu" else given_back(simulations, device)
             return Comparison(atoms, at_once, kind, *times[:, :, 0].T, *times[:, :, 1].T, *memory)
         finally:
             for simulation in simulations:
                 simulation.end()
 
 
-def start(scratch: Path, ours: bool, model: str, atoms: int, at_once: int, kind: str, threads: int) -> Simulation:
+def given_back(simulations: list[Simulation], device: str) -> list[float]:
+    """End them, and see how much memory of a CUDA device each one had, in MB."""
+    free = [torch.cuda.mem_get_info(device)[0]]
+    for simulation in simulations:
+        simulation.end()
+        free.append(torch.cuda.mem_get_info(device)[0])
+    return (np.diff(free) / 1024**2).tolist()
+
+
+def start(
+    scratch: Path, ours: bool, model: str, atoms: int, at_once: int, kind: str, threads: int, device: str
+) -> Simulation:
     """Begin one of the two simulations."""
     folder = scratch / ("a" if ours else "b")
     folder.mkdir()
@@ -215,13 +231,13 @@ def start(scratch: Path, ours: bool, model: str, atoms: int, at_once: int, kind:
     )
     text = re.sub(r"(?s)<output.*</output>", _OUTPUT, compose(recipe))
     if not ours:
-        text = with_ipis_own(text)
+        text = with_ipis_own(text, device)
         shutil.copy(exported(all_models()[model].path), folder / "model.pt")
     if at_once > 1:
         text = re.sub("</ff", f"  <batch_size> {at_once} </batch_size>\n  </ff", text)
         text = re.sub(r"(?s)  <system>(.*</system>)", lambda system: _systems(system[1], at_once), text)
-    command = [sys.executable, str(CLOCKED), "--model", model, "-S", f"{folder}/"] if ours else []
-    return Simulation(folder, text, command, threads, stride or 1)
+    command = [sys.executable, str(CLOCKED), "--model", model, "--device", device, "-S", f"{folder}/"]
+    return Simulation(folder, text, command if ours else [], threads, stride or 1)
 
 
 def _systems(one: str, n: int) -> str:
@@ -233,7 +249,7 @@ _OUTPUT = """<output prefix='bench'>
   </output>"""
 
 
-def with_ipis_own(text: str) -> str:
+def with_ipis_own(text: str, device: str) -> str:
     """The same input for i-PI's own driver, with conservative less direct forces where it has slow ones."""
     text = re.sub(r"(?s)  <ffsocket.*?</ffsocket>\n", "", text)
     kinds = {name for name in ("conservative", "direct") if f"forcefield='{name}'" in text}
@@ -244,7 +260,9 @@ def with_ipis_own(text: str) -> str:
     blocks = "".join(
         f"""  <ffdirect name='{kind}' pbc='False'>
     <pes> custom </pes> <pes_path> {CLOCKED} </pes_path>
-    <parameters> {{ template: template.xyz, model: model.pt, non_conservative: {kind == "direct"} }} </parameters>
+    <parameters>
+      {{ template: template.xyz, model: model.pt, device: {device}, non_conservative: {kind == "direct"} }}
+    </parameters>
   </ffdirect>
 """
         for kind in sorted(kinds)

@@ -59,7 +59,7 @@ def add_evaluation_options(group: argparse._ArgumentGroup, param_help: str = PAR
         "--backend",
         choices=BACKENDS,
         default="auto",
-        help="metatomic: the exported model, even where there is a faster way, as for PET checkpoints on the CPU",
+        help="metatomic: the exported model, even where there is a faster way, as for PET checkpoints",
     )
     add_param_option(group, param_help)
 

@@ -37,7 +37,7 @@ class Room:
     def for_(cls, lists: Sequence[VerletList]) -> Room:
         """Enough for what they list, and some more for those that come after them."""
         pairs = tuple(_up(1.1 * len(each) + 32, 64) for each in lists)
-        return cls(pairs, _up(_width(lists) + 3, 8))
+        return cls(pairs, _up(1.2 * _width(lists) + 2, 8))
 
     def holds(self, lists: Sequence[VerletList]) -> bool:
         """Whether it is enough for these."""

@@ -9,7 +9,7 @@ On a CPU it computes the same, without recording: for tests, and to compare.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from .verlet import VerletList
 
 # How many sets of structures, such as one or several simulations at once, are remembered with what was recorded.
 MOST_SETS = 32
+_CALL_TO_RECORD = 2  # what is asked for once, as of the structures of a data set, is not worth a recording
 _DERIVATIVES = 3 + 9  # numbers for each atom: its force, and its part of the virial
 
 
@@ -130,10 +131,15 @@ class _Evaluation:
         self._ends = np.cumsum(sizes)
         self._output = torch.zeros((len(graph.elements), sum(sizes)), dtype=torch.float64, device=self._device)
         self._answer = torch.zeros(self._output.shape, dtype=torch.float64, pin_memory=self._device.type == "cuda")
-        self._start = self._compute if graphs is None else graphs.record(self._compute)
+        self._graphs = graphs
+        self._calls = 0
+        self._start: Callable[[], None] = self._compute
 
     def __call__(self) -> list[np.ndarray]:
         """Of each atom what each output says, and then the derivatives, as long as it is not called again."""
+        self._calls += 1
+        if self._calls == _CALL_TO_RECORD and self._graphs is not None:
+            self._start = self._graphs.record(self._compute)
         self._start()
         self._answer.copy_(self._output, non_blocking=True)
         wait_for(self._device)
