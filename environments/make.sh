@@ -16,9 +16,12 @@ cd "$(dirname "$0")/.."
 folder=${2:-.venv-$name}
 "${PYTHON:-python3}" -m venv "$folder"
 "$folder/bin/pip" install --quiet -c "environments/$name.txt" "$package" torch numpy ase ipi pytest pytest-timeout
-if [ "$name" = equiformer ]; then  # is compiled against the PyTorch that is there
+if [ "$name" = equiformer ]; then
+    # BUILD_DOCS: without what would be compiled, for half an hour, and is not used (see forces/packages.py); and pip
+    # shall not keep that for others.
     "$folder/bin/pip" install --quiet -c "environments/$name.txt" setuptools wheel
-    "$folder/bin/pip" install --quiet -c "environments/$name.txt" --no-build-isolation --no-deps torch-scatter
+    BUILD_DOCS=1 "$folder/bin/pip" install --quiet --no-cache-dir -c "environments/$name.txt" --no-build-isolation \
+        --no-deps torch-scatter
 fi
 "$folder/bin/pip" install --quiet --no-deps .
 echo "$folder/bin/darkforces, $folder/bin/i-pi-darkdriver and $folder/bin/i-pi are ready"
