@@ -1,0 +1,241 @@
+"""What is recorded once goes on to give right answers, whatever the structures do; without a GPU as far as possible.
+
+That padded arrays give the answers of the exported model is in test_pet.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
+from waters import TRICLINIC, VACUUM, few_waters, strained, water_like
+
+from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.forces import Forces, Need, Structure, load_model
+from ipi_darkforces.forces import pet_padded as pet_padded_module
+from ipi_darkforces.forces.pet import PetModel
+from ipi_darkforces.forces.pet_padded import PaddedPetModel
+from ipi_darkforces.forces.zoo import ZOO
+
+BOTH = Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT | Need.VIRIAL
+DIRECT = Need.ENERGY | Need.DIRECT
+PET_M = ZOO["pet-m"].path
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+
+class TracedGraphs:
+    """As `CudaGraphs`, on a CPU: what was done is written down as operations on tensors, and these are done again.
+
+    Like a CUDA graph, it knows nothing any more of the Python that led to them.
+    """
+
+    def __init__(self) -> None:
+        self.recorded = 0
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        self.recorded += 1
+        return make_fx(lambda: work())()  # it takes functions, not methods
+
+
+def traced(**options: Any) -> PaddedPetModel:
+    model = PaddedPetModel(PET_M, device="cpu", dtype="float64", remove_net_force=False, **options)
+    model._graphs = TracedGraphs()
+    return model
+
+
+@pytest.fixture(scope="module")
+def packed() -> PetModel:
+    return PetModel(PET_M, dtype="float64", remove_net_force=False)
+
+
+def assert_same(ours: Forces, theirs: Forces, tolerance: float = 1e-9) -> None:
+    assert ours.energy == pytest.approx(theirs.energy, rel=tolerance)
+    for kind in ("conservative", "direct", "virial"):
+        our, their = getattr(ours, kind), getattr(theirs, kind)
+        assert (our is None) == (their is None)
+        if our is not None:
+            np.testing.assert_allclose(our, their, rtol=0, atol=10 * tolerance, err_msg=kind)
+
+
+def trembling(structure: Structure, n: int, size: float) -> Iterator[Structure]:
+    random = np.random.default_rng(8)
+    for _ in range(n):
+        structure = water_like(structure, positions=structure.positions + random.normal(0, size, (24, 3)))
+        yield structure
+
+
+class TestRecorded:
+    def test_many_steps_many_lists_one_recording(self, packed: PetModel) -> None:
+        model = traced()
+        jump = np.zeros((24, 3))
+        jump[5] = TRICLINIC[1]
+        for i, structure in enumerate(trembling(few_waters(TRICLINIC), 20, 0.05)):
+            moved = water_like(structure, positions=structure.positions + jump) if i % 3 == 0 else structure
+            assert_same(model.evaluate([moved], BOTH)[0], packed.evaluate([structure], BOTH)[0])
+        assert len(model._lists._lists) > 2
+        assert model._graphs.recorded == 1
+
+    def test_each_kind_of_evaluation_is_recorded_once(self, packed: PetModel) -> None:
+        model = traced()
+        for structure in trembling(few_waters(TRICLINIC), 3, 0.02):
+            for need in (BOTH, DIRECT, Need.ENERGY | Need.CONSERVATIVE):
+                assert_same(model.evaluate([structure], need)[0], packed.evaluate([structure], need)[0])
+        assert model._graphs.recorded == 3
+
+    def test_cells_that_change(self, packed: PetModel) -> None:
+        model, start = traced(), few_waters(TRICLINIC)
+        for scale in (1.0, 1.001, 0.999, 1.01, 1.05):
+            structure = strained(start, np.diag([scale, 1.0, 1.0]))
+            assert_same(model.evaluate([structure], BOTH)[0], packed.evaluate([structure], BOTH)[0])
+        assert model._graphs.recorded == 1
+
+    def test_more_neighbours_than_there_is_room_for(self, packed: PetModel) -> None:
+        """They are recorded anew, once, and what is expanded again needs nothing new."""
+        model, start = traced(), few_waters(TRICLINIC)
+        for scale, n in ((1.6, 1), (1.0, 2), (0.8, 3), (1.6, 3), (0.8, 3)):
+            structure = strained(start, scale * np.eye(3))
+            expected = packed.evaluate([structure], BOTH)[0]
+            for _ in range(2):
+                assert_same(model.evaluate([structure], BOTH)[0], expected)
+            assert model._graphs.recorded == n
+
+    def test_batches(self, packed: PetModel) -> None:
+        """Simulations that are evaluated together or in turn: what comes again is recorded, and no list mixed up."""
+        model, start = traced(), few_waters(TRICLINIC)
+        first, second, alone = start, strained(start, 1.02 * np.eye(3)), few_waters(VACUUM, 2)
+        for batch in ([first, second], [second, first], [alone, first], [first], [second], [first, second]):
+            for forces, structure in zip(model.evaluate(batch, BOTH), batch, strict=True):
+                assert_same(forces, packed.evaluate([structure], BOTH)[0])
+        assert model._graphs.recorded == 2
+
+    def test_only_so_much_is_remembered(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pet_padded_module, "MOST_SETS", 2)
+        model = traced()
+        for n in (1, 2, 3, 2, 1):
+            for _ in range(2):
+                model.evaluate([few_waters(VACUUM, n)], DIRECT)
+        assert model._graphs.recorded == 4  # that of one molecule had to go
+        assert len(model._sets) == 2
+
+
+class Operations(TorchDispatchMode):
+    """Writes down what is done, with the shapes that come out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done: list[tuple[str, list[torch.Size]]] = []
+        self.waits: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        results = function(*args, **(kwargs or {}))
+        given = torch.utils._pytree.tree_leaves((args, kwargs))
+        tensors = [x for x in torch.utils._pytree.tree_leaves(results) if isinstance(x, torch.Tensor)]
+        self.done.append((str(function), [x.shape for x in tensors]))
+        if function in (torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default):
+            if any(isinstance(x, torch.Tensor) and x.dtype == torch.bool for x in given[1:]):
+                self.waits.append(str(function))
+        elif {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(function.tags):
+            self.waits.append(str(function))
+        return results
+
+
+@pytest.mark.parametrize("need", [BOTH, DIRECT])
+def test_nothing_depends_on_what_is_in_the_arrays(need: Need) -> None:
+    """No shape and no decision, which would have to wait for the device: else it could not be recorded."""
+    model = PaddedPetModel(PET_M, device="cpu", dtype="float64")
+    start = few_waters(TRICLINIC)
+    model.evaluate([start], need)
+    ((evaluation,),) = (current.evaluations.values() for current in model._sets.values())
+    done = []
+    for scale in (1.0, 1.6):
+        model.evaluate([strained(start, scale * np.eye(3))], need)
+        with Operations() as operations:
+            evaluation._compute()
+        assert operations.waits == []
+        done.append(operations.done)
+    assert done[0] == done[1]
+    assert len(model._sets) == 1
+    assert len(done[0]) > 100
+
+
+@pytest.mark.parametrize("need", [BOTH, DIRECT])
+def test_everything_is_on_the_device(need: Need, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tried with PyTorch's device without data: tensors on it and on the host do not mix either."""
+    monkeypatch.setattr(pet_padded_module, "pick_device", lambda *_: torch.device("meta"))
+    model = PaddedPetModel(PET_M)
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):  # the answer, at the very end
+        model.evaluate([few_waters(TRICLINIC)], need)
+    ((evaluation,),) = (current.evaluations.values() for current in model._sets.values())
+    assert evaluation._output.shape == (24, 16 if need is BOTH else 4)
+
+
+def test_room_that_is_not_used_changes_nothing() -> None:
+    """As after a restart, when there were more neighbours before it."""
+    start = few_waters(TRICLINIC)
+    models = [PaddedPetModel(PET_M, device="cpu", dtype="float64") for _ in range(2)]
+    models[0].evaluate([strained(start, 0.8 * np.eye(3))], BOTH)
+    one, other = (model.evaluate([start], BOTH)[0] for model in models)
+    assert_same(one, other, 1e-13)
+
+
+def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DarkforcesError, match="device 'cuda:1' was asked for but PyTorch finds no CUDA device"):
+        load_model("pet-m", "cuda:1")
+
+
+def test_cuda_devices_take_this_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pet_padded_module, "pick_device", lambda *_: torch.device("cpu"))
+    assert isinstance(load_model("pet-m", "cuda"), PaddedPetModel)
+
+
+@needs_cuda
+class TestOnADevice:
+    def test_recorded_as_not_recorded(self) -> None:
+        recorded, not_recorded = (PaddedPetModel(PET_M, record=record) for record in (True, False))
+        for structure in trembling(few_waters(TRICLINIC), 40, 0.05):
+            for need in (DIRECT, BOTH, DIRECT):
+                ours, theirs = (model.evaluate([structure], need)[0] for model in (recorded, not_recorded))
+                assert_same(ours, theirs, 1e-6)
+
+    @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
+    def test_as_on_the_cpu(self, dtype: str, tolerance: float, water: Structure) -> None:
+        here, there = PetModel(PET_M, dtype=dtype), PaddedPetModel(PET_M, dtype=dtype)
+        for scale in (1.0, 1.6, 0.9):
+            structure = strained(water, scale * np.eye(3))
+            assert_same(there.evaluate([structure], BOTH)[0], here.evaluate([structure], BOTH)[0], tolerance)
+
+    def test_structures_come_and_go(self, packed: PetModel) -> None:
+        """Also when all that shared the work memory is gone."""
+        model = PaddedPetModel(PET_M, dtype="float64", remove_net_force=False)
+        for n in (1, 2, 1):
+            model._sets.clear()
+            structure = few_waters(VACUUM, n)
+            for _ in range(2):
+                assert_same(model.evaluate([structure], BOTH)[0], packed.evaluate([structure], BOTH)[0])
+
+    def test_work_memory_is_held_once(self, water: Structure) -> None:
+        model = PaddedPetModel(PET_M)
+        weights = torch.cuda.memory_allocated()
+        for _ in range(2):
+            model.evaluate([water], BOTH)
+        with_both = torch.cuda.memory_reserved()
+        for _ in range(2):
+            model.evaluate([water], DIRECT)
+        assert torch.cuda.memory_reserved() - with_both <= 0.1 * (with_both - weights)
+
+    def test_weights_are_held_once(self) -> None:
+        first = PaddedPetModel(PET_M)  # cuBLAS takes memory too when it is used for the first time
+        before = torch.cuda.memory_allocated()
+        second = PaddedPetModel(PET_M)
+        held = torch.cuda.memory_allocated() - before
+        assert held < 1.5 * 4 * 437_000  # parameters in single precision
+        assert first.name == second.name
+
+    def test_products_have_full_precision(self) -> None:
+        assert not torch.backends.cuda.matmul.allow_tf32
