@@ -40,12 +40,13 @@ class CudaGraphs:
             does the same whatever is in them
         :raises DarkforcesError: if it cannot be recorded
         """
+        graph = torch.cuda.CUDAGraph()
+        pool = None if self._last is None else self._last.pool()
         try:
-            self._warm_up(work)
-            graph = torch.cuda.CUDAGraph()
-            pool = None if self._last is None else self._last.pool()
-            with torch.cuda.graph(graph, pool=pool, stream=self._stream):
-                work()
+            with torch.cuda.device(self._device):
+                self._warm_up(work)
+                with torch.cuda.graph(graph, pool=pool, stream=self._stream):
+                    work()
         except RuntimeError as error:
             raise DarkforcesError(
                 f"CUDA cannot record the evaluation of the model ({one_line(error)[:200]}); --backend metatomic does "
