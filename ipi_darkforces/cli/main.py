@@ -6,7 +6,8 @@ import argparse
 import sys
 
 from .. import __version__
-from . import analyze, assess, campaign, entry, evaluate, jacobian, models, optimize, run, work
+from ..errors import ERROR
+from . import entry
 
 DESCRIPTION = """\
 Direct machine-learned forces for i-PI, without paying for them with wrong physics.
@@ -26,6 +27,10 @@ Direct machine-learned forces for i-PI, without paying for them with wrong physi
 
 def main() -> None:
     """Entry point."""
+    try:
+        from . import analyze, assess, campaign, evaluate, jacobian, models, optimize, run, work
+    except ModuleNotFoundError as error:  # where only what the driver needs is installed
+        sys.exit(f"{ERROR}the package '{error.name}' is not installed here: pip install {error.name}")
     parser = argparse.ArgumentParser(
         prog="darkforces", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )

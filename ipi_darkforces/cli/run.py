@@ -19,6 +19,7 @@ from ..errors import DarkforcesError
 from ..forces.specification import absolute
 from ..forces.split import Component
 from ..forces.structure import formula_from_species
+from ..forces.zoo import check_model
 from ..serve.compose import ENSEMBLES, Recipe, compose, read_structure, write_start
 from ..serve.folder import FinishedError
 from ..serve.inputs import SimulationInput
@@ -103,6 +104,7 @@ def _add_structure_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run what the command line asks for."""
     _check(args)
+    check_model(model_of(args))
     if args.structure is None:
         return _run_all(args.input, args)
     with tempfile.TemporaryDirectory() as scratch:  # the run's folder gets its own copy

@@ -118,12 +118,11 @@ class PackagedModel:
     def load(
         self, name: str, options: Mapping[str, Option], device: str, dtype: str | None, remove_net_force: bool
     ) -> CalculatorModel:
-        """The model, by its name.
+        """The model, by its name; the package is there.
 
         :param options: ``weights``, a file in place of the package's own; others go to the package
-        :raises DarkforcesError: if the package or the weights are missing or do not fit
+        :raises DarkforcesError: if the weights are missing or do not fit
         """
-        self.package.check(name)
         others = {key: value for key, value in options.items() if key != "weights"}
         with quiet(), redirect_stdout(sys.stderr):  # some print what they do; stdout is for results
             factory = partial(self.calculator, str(self.weights.path(name, options.get("weights"))))

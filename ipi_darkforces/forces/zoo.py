@@ -126,6 +126,28 @@ def install(checkpoint: Path, card: Card, name: str, overwrite: bool = False) ->
     return target
 
 
+def check_model(name: str) -> None:
+    """Raise a DarkforcesError unless there is a model of that name, as far as can be told in no time.
+
+    :param name: see `load_model`
+    :raises DarkforcesError: if there is none, or the package is missing that it needs
+    """
+    pair = split_pair(name)
+    if pair is not None:
+        for each in pair:
+            check_model(each)
+        return
+    bare, options = split_options(name)
+    if options and not takes_options(name):
+        raise DarkforcesError(f"model '{bare}' has no options, but was given '{next(iter(options))}'")
+    if bare in PACKAGED:
+        PACKAGED[bare].package.check(bare)
+    elif not (name.startswith((CALCULATOR, UPET)) or bare in all_models() or os.path.exists(bare)):
+        if Path(bare).suffix or "/" in bare:
+            raise DarkforcesError(f"model file '{bare}' does not exist")
+        raise _no_such_name(bare)
+
+
 def load_model(
     name: str,
     device: str = "cpu",
@@ -162,13 +184,10 @@ def load_model(
     if name.startswith(CALCULATOR):
         return load_by_factory(name, device, dtype, remove_net_force)
     bare, options = split_options(name)
+    check_model(name)
     if bare in PACKAGED:
         return PACKAGED[bare].load(bare, options, device, dtype, remove_net_force)
-    if options:
-        raise DarkforcesError(f"model '{bare}' has no options, but was given '{next(iter(options))}'")
     entry = ZooEntry(upet_checkpoint(name)) if name.startswith(UPET) else all_models().get(name)
-    if entry is None and not (Path(name).suffix or "/" in name or os.path.exists(name)):
-        raise _no_such_name(name)
     if name in ZOO and name in _own_models():
         log.warning("'%s' is the bundled model; rename your own one in %s to use it", name, user_directory())
     if entry is None and _is_given_as_checkpoint(name):

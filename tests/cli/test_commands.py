@@ -1,5 +1,6 @@
 """The command lines: help, lists, exit codes, and one line for what is wrong."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,9 @@ def test_help_is_a_page(arguments, words):
         (["run", "nve-direct.xml", "--model", "pet-m", "--time", "-1"], "--time -1 is not a time"),
         (["run", "nve-direct.xml", "nve-direct.xml", "--model", "pet-m"], "the same name"),
         (["run", "--structure", "water.xyz", "--model", "pet-m", "--mts", "0"], "--mts 0 is not a stride"),
+        (["run", "nve-direct.xml", "--model", "pet-q"], "did you mean 'pet-"),
+        (["run", "nve-direct.xml", "--model", "my.pt"], "model file 'my.pt' does not exist"),
+        (["run", "nve-direct.xml", "--model", "pet-m", "-o", "size=2"], "model 'pet-m' has no options"),
         (["run", "nve-mts4.xml", "--model", "pet-m", "--warn-above", "-3"], "--warn-above -3.0 cannot be used"),
         (["run", "--structure", "water.xyz", "--model", "pet-m", "--ensemble", "svr"], "needs the time constant"),
     ],
@@ -46,6 +50,13 @@ def test_what_is_wrong_is_one_line_and_leaves_nothing_behind(arguments, message)
     assert message in done.stderr
     assert done.stderr.startswith("darkforces: error: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_package_that_is_missing_is_one_line(tmp_path):
+    (tmp_path / "tqdm.py").write_text("raise ModuleNotFoundError(name='tqdm')")
+    done = darkforces("models", env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"})
+    assert done.returncode == 1
+    assert done.stderr == "darkforces: error: the package 'tqdm' is not installed here: pip install tqdm\n"
 
 
 def test_an_option_that_does_not_exist_is_refused():
