@@ -58,7 +58,7 @@ def made(
         temperatures = Temperatures("made", "properties", 300.0, time, series)
         ended = Ended(0.1 * simulation.seed if exploded else 40.0, "4000 K" if exploded else None, 60.0, 0.01, {})
         none = (None, None) if exploded else (drift, temperatures)
-        measured.append(Measured(simulation, ended, drift, *none, None, None, ()))
+        measured.append(Measured(simulation, ended, drift, *none, None, None, None, ()))
     finding = Finding(campaign.conditions[0], tuple(measured), 300.0, "O", "H")
     return statements(Findings("pet-m", (finding,)))[0]
 
