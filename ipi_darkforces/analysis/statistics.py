@@ -44,6 +44,9 @@ _FLAT = 0.5
 # Two estimates of the same variance that are as different as this happen once in a thousand times.
 _DISAGREEMENT = 0.001
 _FEWEST_BLOCKS = 8
+# Into how many parts a series is cut that wanders.
+WANDERING_PARTS = 10
+_FEWEST_IN_PART = 5
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,22 @@ def slope(times: np.ndarray, series: np.ndarray) -> Estimate:
     weights = from_middle / (from_middle**2).sum()
     value = float(weights @ (series - series.mean()))
     return _estimate(value, weights, series - series.mean() - value * from_middle, 2)
+
+
+def wandering_slope(times: np.ndarray, series: np.ndarray) -> Estimate:
+    """Slope of a series (n,) that wanders: what is added to it is random, and is never taken back.
+
+    Its residuals remember everything, so that `slope` knows no error. What equal parts of the series add is
+    independent, if they are longer than what is added remembers; of that, it is the average, with the standard error.
+
+    :param times: shape (n,), evenly spaced
+    """
+    length = (len(series) - 1) // WANDERING_PARTS
+    if length < _FEWEST_IN_PART:
+        return Estimate(float("nan"), None)
+    added = np.diff(series[: length * WANDERING_PARTS + 1 : length]) / (times[length] - times[0])
+    error = float(added.std(ddof=1) / np.sqrt(len(added)))
+    return Estimate(float(added.mean()), error, len(added) - 1.0)
 
 
 def _estimate(value: float, weights: np.ndarray, residuals: np.ndarray, parameters: int) -> Estimate:

@@ -32,6 +32,10 @@ _LONG = 20.0
 # ps, of one simulation. Molecules of a liquid leave their cages within picoseconds; what is shorter does not know how
 # far off its diffusion coefficient is, however small its scatter.
 _DIFFUSIVE = 10.0
+# ps, of one simulation whose atoms have no thermostat each. Stretched bonds share their energy with the rest of a
+# liquid within picoseconds; what is shorter does not know how far off the temperatures of species are.
+_SHARED = 20.0
+_OF_EACH_ATOM = ("langevin", "gle")
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,13 @@ def _if_long(diffusion: Estimate, measured: Measured) -> Estimate:
     return diffusion if measured.ended.picoseconds >= _DIFFUSIVE else Estimate(diffusion.value, None)
 
 
+def _if_shared(difference: Estimate, measured: Measured) -> Estimate:
+    """Of species: without an error bar if the simulation is too short for one."""
+    if measured.simulation.condition.ensemble in _OF_EACH_ATOM or measured.ended.picoseconds >= _SHARED:
+        return difference
+    return Estimate(difference.value, None)
+
+
 @dataclass(frozen=True)
 class Finding:
     """What the seeds of a condition say together; None for what is not known of all of them.
@@ -163,7 +174,8 @@ class Finding:
         def of(each: Measured) -> Estimate | None:
             if each.temperatures is None or species not in each.temperatures.series:
                 return None
-            return statistics.mean(each.temperatures.series[species] - self.target)
+            above = statistics.mean(each.temperatures.series[species] - self.target)
+            return above if species == ALL else _if_shared(above, each)
 
         return self._over_seeds(of)
 
@@ -175,7 +187,7 @@ class Finding:
             if each.temperatures is None or self.heavy == self.light:
                 return None
             series = each.temperatures.series
-            return statistics.mean(series[self.heavy] - series[self.light])
+            return _if_shared(statistics.mean(series[self.heavy] - series[self.light]), each)
 
         return self._over_seeds(of)
 
