@@ -161,7 +161,7 @@ def draw(results: Sequence[Drift], path: Path) -> None:
         units = " or ".join(sorted({result.energy_unit for result in with_energy}))
         axes[1].set_ylabel(f"conserved quantity / ({units})")
     axes[-1].set_xlabel("time / ps")
-    axes[0].legend(frameon=False)
+    axes[0].legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))  # above: curves fill the rest
     for axis in axes:
         tidy(axis)
     figure.savefig(path, dpi=200)
