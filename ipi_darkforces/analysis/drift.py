@@ -3,8 +3,7 @@
 The conserved quantity of i-PI includes what thermostats took out, so that its slope is the power that wrong forces (or
 a time step that is too long) feed in, whatever the ensemble. It is given for each atom, and divided by the standard
 deviation of the kinetic energy over the run, for each atom too: 1/ps, how many of its own thermal fluctuations the
-system gains in a ps. Such power adds up to a random walk; where the conserved quantity is one, its slope and the error
-are from what parts of the run add to it.
+system gains in a ps.
 """
 
 from __future__ import annotations
@@ -27,8 +26,6 @@ from .statistics import Estimate
 from .temperatures import ALL, temperature_series
 from .units import BOLTZMANN_EV
 
-# ps, after which the power of wrong forces remembers nothing: molecules have turned away from where they were.
-_INDEPENDENT = 0.1
 _SEVERAL = 3  # runs of which each gets its line of the fit, without the picture becoming a tangle
 
 
@@ -64,12 +61,15 @@ class Drift:
         """meV/atom/ps; None without a conserved quantity."""
         if self.conserved is None or self.conserved_time is None:
             return None
-        slope = statistics.slope(self.conserved_time, self.conserved)
-        part = (self.conserved_time[-1] - self.conserved_time[0]) / statistics.WANDERING_PARTS
-        if slope.error is None and part >= _INDEPENDENT:
-            wandering = statistics.wandering_slope(self.conserved_time, self.conserved)
-            return slope if wandering.error is None else wandering
-        return slope
+        return statistics.slope(self.conserved_time, self.conserved)
+
+    @cached_property
+    def conserved_slope_by_parts(self) -> Estimate | None:
+        """The same or, where its error is not known, that of the parts of the run."""
+        slope = self.conserved_slope
+        if slope is None or slope.error is not None or self.conserved is None or self.conserved_time is None:
+            return slope
+        return statistics.slope_of_parts(self.conserved_time, self.conserved) or slope
 
     @cached_property
     def relative_slope(self) -> Estimate | None:

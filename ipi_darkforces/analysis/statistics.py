@@ -44,9 +44,9 @@ _FLAT = 0.5
 # Two estimates of the same variance that are as different as this happen once in a thousand times.
 _DISAGREEMENT = 0.001
 _FEWEST_BLOCKS = 8
-# Into how many parts a series is cut that wanders.
-WANDERING_PARTS = 10
-_FEWEST_IN_PART = 5
+# Into how many parts a series is cut whose slope has no error as a whole.
+_PARTS = 4
+_FEWEST_IN_PART = 3
 
 
 @dataclass(frozen=True)
@@ -159,20 +159,17 @@ def slope(times: np.ndarray, series: np.ndarray) -> Estimate:
     return _estimate(value, weights, series - series.mean() - value * from_middle, 2)
 
 
-def wandering_slope(times: np.ndarray, series: np.ndarray) -> Estimate:
-    """Slope of a series (n,) that wanders: what is added to it is random, and is never taken back.
+def slope_of_parts(times: np.ndarray, series: np.ndarray) -> Estimate | None:
+    """Mean of the slopes of four parts of a series (n,) at `times` (n,), with the error of their scatter.
 
-    Its residuals remember everything, so that `slope` knows no error. What equal parts of the series add is
-    independent, if they are longer than what is added remembers; of that, it is the average, with the standard error.
-
-    :param times: shape (n,), evenly spaced
+    They are independent both for noise around a line and for a random walk, whose residuals remember everything, so
+    that `slope` knows no error; None if there are too few values.
     """
-    length = (len(series) - 1) // WANDERING_PARTS
-    if length < _FEWEST_IN_PART:
-        return Estimate(float("nan"), None)
-    added = np.diff(series[: length * WANDERING_PARTS + 1 : length]) / (times[length] - times[0])
-    error = float(added.std(ddof=1) / np.sqrt(len(added)))
-    return Estimate(float(added.mean()), error, len(added) - 1.0)
+    if len(times) < _FEWEST_IN_PART * _PARTS:
+        return None
+    parts = zip(np.array_split(times, _PARTS), np.array_split(series, _PARTS), strict=True)
+    slopes = np.array([np.polyfit(*part, 1)[0] for part in parts])
+    return Estimate(float(slopes.mean()), float(slopes.std(ddof=1) / np.sqrt(_PARTS)), _PARTS - 1.0)
 
 
 def _estimate(value: float, weights: np.ndarray, residuals: np.ndarray, parameters: int) -> Estimate:

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from ..analysis.drift import Drift
 from ..analysis.statistics import Estimate
 from ..analysis.units import BOLTZMANN_EV
 from ..campaign.findings import Finding, Findings
-
-# Parts of a simulation whose drifts are compared where the error of the slope through all of it is not known.
-_PARTS = 4
-# Values in each of them, at least.
-_FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -108,27 +101,10 @@ def heating(drift: Drift) -> Estimate | None:
     That is 3 k_B for each atom. The conserved quantity fluctuates much less than the temperature, so that this is known
     much earlier than the slope of the latter.
 
-    A simulation that is too short to know the error of the slope through all of it is cut into four parts, and the
-    mean of their slopes has the error of their scatter: they are independent both for noise around a line and for a
-    random walk, which may have any slope as a whole.
-
     :param drift: of a simulation with a known number of atoms
-    :return: without an error if it is too short for that too; None without a conserved quantity
+    :return: without an error if it is too short for one; None without a conserved quantity
     """
-    slope = drift.conserved_slope
+    slope = drift.conserved_slope_by_parts
     if slope is None:
         return None
-    if slope.error is None:
-        assert drift.conserved_time is not None
-        assert drift.conserved is not None
-        slope = _from_parts(drift.conserved_time, drift.conserved) or slope
     return slope.times(1e-3 / (3.0 * BOLTZMANN_EV))
-
-
-def _from_parts(time: np.ndarray, values: np.ndarray) -> Estimate | None:
-    """The mean of the slopes of parts of a series (n,); None if it has too few values."""
-    if len(time) < _FEWEST * _PARTS:
-        return None
-    parts = zip(np.array_split(time, _PARTS), np.array_split(values, _PARTS), strict=True)
-    slopes = np.array([np.polyfit(*part, 1)[0] for part in parts])
-    return Estimate(float(slopes.mean()), float(slopes.std(ddof=1) / np.sqrt(_PARTS)), _PARTS - 1.0)

@@ -180,8 +180,9 @@ def _temperature_table(findings: Findings) -> str:
     for finding in findings.thermostatted:
         theirs = paper.EXCESS.get((finding.condition.thermostat, finding.condition.forces), {})
         row = [finding.condition.thermostat, finding.condition.forces]
-        row += [explosion(finding) or _shown(finding.excess(ALL)), *(_shown(finding.excess(name)) for name in species)]
-        row += [_shown(finding.inequality)] if species else []
+        row += [explosion(finding) or _shown(finding.excess(ALL))]
+        row += [_shown(finding.if_shared(finding.excess(name))) for name in species]
+        row += [_shown(finding.if_shared(finding.inequality))] if species else []
         row += [in_paper(theirs.get(name)) for name in [ALL, *species]]
         row += [in_paper(minus(theirs.get("O"), theirs.get("H")))] if species else []
         rows.append(row)

@@ -116,13 +116,6 @@ def _if_long(diffusion: Estimate, measured: Measured) -> Estimate:
     return diffusion if measured.ended.picoseconds >= _DIFFUSIVE else Estimate(diffusion.value, None)
 
 
-def _if_shared(difference: Estimate, measured: Measured) -> Estimate:
-    """Of species: without an error bar if the simulation is too short for one."""
-    if measured.simulation.condition.ensemble in _OF_EACH_ATOM or measured.ended.picoseconds >= _SHARED:
-        return difference
-    return Estimate(difference.value, None)
-
-
 @dataclass(frozen=True)
 class Finding:
     """What the seeds of a condition say together; None for what is not known of all of them.
@@ -156,7 +149,7 @@ class Finding:
     @cached_property
     def conserved_slope(self) -> Estimate | None:
         """meV/atom/ps."""
-        return self._over_seeds(lambda each: each.drift.conserved_slope if each.drift else None)
+        return self._over_seeds(lambda each: each.drift.conserved_slope_by_parts if each.drift else None)
 
     @cached_property
     def relative_slope(self) -> Estimate | None:
@@ -174,8 +167,7 @@ class Finding:
         def of(each: Measured) -> Estimate | None:
             if each.temperatures is None or species not in each.temperatures.series:
                 return None
-            above = statistics.mean(each.temperatures.series[species] - self.target)
-            return above if species == ALL else _if_shared(above, each)
+            return statistics.mean(each.temperatures.series[species] - self.target)
 
         return self._over_seeds(of)
 
@@ -187,9 +179,16 @@ class Finding:
             if each.temperatures is None or self.heavy == self.light:
                 return None
             series = each.temperatures.series
-            return _if_shared(statistics.mean(series[self.heavy] - series[self.light]), each)
+            return statistics.mean(series[self.heavy] - series[self.light])
 
         return self._over_seeds(of)
+
+    def if_shared(self, of_species: Estimate | None) -> Estimate | None:
+        """A temperature of one species, or a difference of two: without an error bar if that cannot be known yet."""
+        long = all(each.ended.picoseconds >= _SHARED for each in self.measured)
+        if of_species is None or long or self.condition.ensemble in _OF_EACH_ATOM:
+            return of_species
+        return Estimate(of_species.value, None)
 
     @cached_property
     def diffusion(self) -> Estimate | None:

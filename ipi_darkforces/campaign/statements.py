@@ -165,7 +165,7 @@ def _heating(findings: Findings) -> Iterator[Statement]:
             if finding.conserved_slope is not None:
                 slope = finding.conserved_slope.times(1e-3 / (3.0 * BOLTZMANN_EV))
                 ours += f"; conserved quantity, over 3 k_B, {shown(slope, 'K/ps')}"
-            judged = judge(slope, paper.HEATING / 2.0, tolerance=_STEADY)
+            judged = judge(slope, paper.HEATING / 2.0 if heats else 2.0 * _STEADY, tolerance=_STEADY)
             verdict = _verdict(judged, ["above"] if heats else ["above", "below"] if resonates else ["none"])
         claim = "heats" if heats else "is unstable" if resonates else "no drift of the temperature"
         yield Statement(
@@ -219,11 +219,12 @@ def _equipartition(findings: Findings) -> Iterator[Statement]:
         resonates = stride is not None and stride > paper.LARGEST_STABLE_STRIDE
         expected: list[Judgement] = ["above", "below"] if forces == "direct" or resonates else ["none"]
         claim = "violates equipartition" if "none" not in expected else "equipartition"
-        judged = judge(finding.inequality, matters)
+        difference = finding.if_shared(finding.inequality)
+        judged = judge(difference, matters)
         yield Statement(
             f"SVR, τ = {finding.condition.tau:g} fs, {_forces(finding)}: {claim}; "
             f"T({finding.heavy}) − T({finding.light})",
-            explosion(finding) or shown(finding.inequality, "K"),
+            explosion(finding) or shown(difference, "K"),
             f"{in_paper(minus(theirs['O'], theirs['H']))} K" if theirs else "not equal" if resonates else "–",
             (AS_IN_PAPER if resonates else UNLIKE_PAPER) if finding.exploded else _verdict(judged, expected),
         )
