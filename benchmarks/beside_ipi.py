@@ -282,10 +282,10 @@ def row(result: Comparison) -> str:
     )
 
 
-def spread(values: np.ndarray) -> str:
+def spread(values: np.ndarray, decimals: int = 1) -> str:
     """Median and quartiles."""
-    low, high = np.percentile(values, [25, 75])
-    return f"{np.median(values):.1f} ({low:.1f} to {high:.1f})"
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    return f"{middle:.{decimals}f} ({low:.{decimals}f} to {high:.{decimals}f})"
 
 
 def document(results: list[Comparison], args: argparse.Namespace) -> str:

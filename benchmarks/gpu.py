@@ -187,23 +187,19 @@ def document(
     lines += ["| structure | precision | energy, relative | forces, eV/Å |", "|---|---|---|---|"]
     lines += [f"| {a.case} | {a.dtype} | {a.energy:.1e} | {a.forces:.1e} |" for a in agreements]
     lines += ["", "| one evaluation, ms | direct | both |", "|---|---|---|"]
-    lines += [f"| {way} | {' | '.join(precise(kinds[kind]) for kind in EVALUATIONS)} |" for way, kinds in times.items()]
+    lines += [
+        f"| {way} | {' | '.join(spread(kinds[kind], 3) for kind in EVALUATIONS)} |" for way, kinds in times.items()
+    ]
     lines += ["", "| simulations | forces | ours, ms per 0.5 fs | beside model | theirs | theirs / ours "]
     lines[-1] += "| MB, ours | MB, theirs | simulations at once give |"
     lines += ["|---" * 9 + "|"]
     return "\n".join(lines + [row(result, simulations) for result in simulations])
 
 
-def precise(values: np.ndarray) -> str:
-    """Median and quartiles."""
-    low, middle, high = np.percentile(values, [25, 50, 75])
-    return f"{middle:.3f} ({low:.3f} to {high:.3f})"
-
-
 def row(result: Comparison, all_of_them: list[Comparison]) -> str:
     """A line of the table of simulations."""
     return (
-        f"| {result.at_once} | {result.kind} | {precise(result.ours)} "
+        f"| {result.at_once} | {result.kind} | {spread(result.ours, 3)} "
         f"| {np.median(result.ours - result.our_model):.2f} | {spread(result.theirs)} "
         f"| {np.median(result.ratios):.2f} | {result.our_memory:.0f} | {result.their_memory:.0f} "
         f"| {gain(result, all_of_them):.1f} × the steps per second |"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..forces.disagreement import EXTRAS
+from ..forces.disagreement import by_quantity
 from . import statistics
 from .statistics import Estimate
 
@@ -17,6 +17,5 @@ def measure(path: Path) -> Estimate:
     :param path: what i-PI wrote of the extras of the slow forces
     """
     whole = path.read_text().rpartition("\n")[0]  # of a simulation that was killed, the last line need not be
-    columns = np.loadtxt(whole.splitlines(), ndmin=2)
-    replicas = columns.shape[1] // len(EXTRAS)  # values of each quantity stand next to each other
-    return statistics.mean(1000.0 * columns[:, :replicas].mean(axis=1))
+    rms = by_quantity(np.loadtxt(whole.splitlines(), ndmin=2))[:, 0]
+    return statistics.mean(1000.0 * rms.mean(axis=1))

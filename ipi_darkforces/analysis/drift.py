@@ -65,7 +65,7 @@ class Drift:
 
     @cached_property
     def conserved_slope_by_parts(self) -> Estimate | None:
-        """The same or, where its error is not known, that of the parts of the run."""
+        """The same or, where its error is not known, that of the parts of the run; meV/atom/ps."""
         slope = self.conserved_slope
         if slope is None or slope.error is not None or self.conserved is None or self.conserved_time is None:
             return slope
@@ -74,9 +74,15 @@ class Drift:
     @cached_property
     def relative_slope(self) -> Estimate | None:
         """Of the conserved quantity, over the standard deviation of the kinetic energy, 1/ps."""
-        if self.conserved_slope is None or not self.kinetic_deviation:
-            return None
-        return self.conserved_slope.times(1.0 / self.kinetic_deviation)
+        return self._relative(self.conserved_slope)
+
+    @property
+    def relative_slope_by_parts(self) -> Estimate | None:
+        """The same, of `conserved_slope_by_parts`, 1/ps."""
+        return self._relative(self.conserved_slope_by_parts)
+
+    def _relative(self, slope: Estimate | None) -> Estimate | None:
+        return slope.times(1.0 / self.kinetic_deviation) if slope and self.kinetic_deviation else None
 
     @property
     def energy_unit(self) -> str:

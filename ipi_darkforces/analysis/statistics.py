@@ -160,10 +160,10 @@ def slope(times: np.ndarray, series: np.ndarray) -> Estimate:
 
 
 def slope_of_parts(times: np.ndarray, series: np.ndarray) -> Estimate | None:
-    """Mean of the slopes of four parts of a series (n,) at `times` (n,), with the error of their scatter.
+    """Mean of the slopes of four parts of a series (n,) at `times` (n,), in units of both.
 
-    They are independent both for noise around a line and for a random walk, whose residuals remember everything, so
-    that `slope` knows no error; None if there are too few values.
+    The error is that of their scatter: they are independent both for noise around a line and for a random walk, whose
+    residuals remember everything, so that `slope` knows no error. None if there are too few values.
     """
     if len(times) < _FEWEST_IN_PART * _PARTS:
         return None

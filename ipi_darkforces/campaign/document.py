@@ -149,7 +149,7 @@ def _strides(found: Sequence[Findings], folder: Path) -> Iterator[str]:
     chosen = strides.with_strides(found)
     if len(chosen) < 2:
         return
-    every = sorted({finding.condition.stride or 1 for of_model in chosen.values() for finding in of_model})
+    every = strides.all_strides(chosen)
     strides.draw(chosen, folder / "strides.png")
     yield "## Drift, stride and the difference between both kinds of forces"
     yield "NVE; drift of the conserved quantity in meV/atom/ps, for each stride M."
@@ -180,9 +180,9 @@ def _temperature_table(findings: Findings) -> str:
     for finding in findings.thermostatted:
         theirs = paper.EXCESS.get((finding.condition.thermostat, finding.condition.forces), {})
         row = [finding.condition.thermostat, finding.condition.forces]
-        row += [explosion(finding) or _shown(finding.excess(ALL))]
-        row += [_shown(finding.if_shared(finding.excess(name))) for name in species]
-        row += [_shown(finding.if_shared(finding.inequality))] if species else []
+        above = finding.excesses()
+        row += [explosion(finding) or _shown(above[ALL]), *(_shown(above[name]) for name in species)]
+        row += [_shown(finding.if_exchanged(finding.inequality))] if species else []
         row += [in_paper(theirs.get(name)) for name in [ALL, *species]]
         row += [in_paper(minus(theirs.get("O"), theirs.get("H")))] if species else []
         rows.append(row)

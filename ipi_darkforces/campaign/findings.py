@@ -32,9 +32,9 @@ _LONG = 20.0
 # ps, of one simulation. Molecules of a liquid leave their cages within picoseconds; what is shorter does not know how
 # far off its diffusion coefficient is, however small its scatter.
 _DIFFUSIVE = 10.0
-# ps, of one simulation whose atoms have no thermostat each. Stretched bonds share their energy with the rest of a
-# liquid within picoseconds; what is shorter does not know how far off the temperatures of species are.
-_SHARED = 20.0
+# ps, of one simulation whose atoms have no thermostat each. Stretched bonds exchange energy with the rest of a liquid
+# within picoseconds; what is shorter does not know how far off the temperatures of species are.
+_EXCHANGED = 20.0
 _OF_EACH_ATOM = ("langevin", "gle")
 
 
@@ -154,7 +154,7 @@ class Finding:
     @cached_property
     def relative_slope(self) -> Estimate | None:
         """Of the conserved quantity over the standard deviation of the kinetic energy, 1/ps."""
-        return self._over_seeds(lambda each: each.drift.relative_slope if each.drift else None)
+        return self._over_seeds(lambda each: each.drift.relative_slope_by_parts if each.drift else None)
 
     @cached_property
     def rms_difference(self) -> Estimate | None:
@@ -183,12 +183,20 @@ class Finding:
 
         return self._over_seeds(of)
 
-    def if_shared(self, of_species: Estimate | None) -> Estimate | None:
-        """A temperature of one species, or a difference of two: without an error bar if that cannot be known yet."""
-        long = all(each.ended.picoseconds >= _SHARED for each in self.measured)
+    def if_exchanged(self, of_species: Estimate | None) -> Estimate | None:
+        """A temperature of a species, or a difference of two, K.
+
+        Without an error bar if simulations are too short for species to exchange energy.
+        """
+        long = all(each.ended.picoseconds >= _EXCHANGED for each in self.measured)
         if of_species is None or long or self.condition.ensemble in _OF_EACH_ATOM:
             return of_species
         return Estimate(of_species.value, None)
+
+    def excesses(self) -> dict[str, Estimate | None]:
+        """Temperatures above the target, K, of all atoms and of species, with error bars as far as these are known."""
+        above = {name: self.excess(name) for name in self.species}
+        return {name: each if name == ALL else self.if_exchanged(each) for name, each in above.items()}
 
     @cached_property
     def diffusion(self) -> Estimate | None:
@@ -238,8 +246,8 @@ class Finding:
             "temperature_drift_K_per_ps": known(self.temperature_slope),
             "conserved_drift_meV_per_atom_per_ps": known(self.conserved_slope),
             "rms_difference_meV_per_A": known(self.rms_difference),
-            "above_target_K": {name: known(self.excess(name)) for name in self.species},
-            "heaviest_above_lightest_K": known(self.inequality),
+            "above_target_K": {name: known(excess) for name, excess in self.excesses().items()},
+            "heaviest_above_lightest_K": known(self.if_exchanged(self.inequality)),
             "diffusion_A2_per_ps": known(self.diffusion),
             "diffusion_from_displacements_A2_per_ps": known(self.diffusion_from_displacements),
             "first_peak_height": known(self.peak_height),

@@ -13,7 +13,7 @@ import numpy as np
 from ..analysis import drift, motion_picture, structure_picture
 from ..analysis.drift import Drift
 from ..analysis.statistics import Estimate
-from ..analysis.temperatures import ALL, draw_means
+from ..analysis.temperatures import draw_means
 from .findings import Finding, Findings
 
 T = TypeVar("T")
@@ -83,6 +83,4 @@ def _with_reference(findings: Findings, chosen: Sequence[Finding], made: Callabl
 
 def _excesses(finding: Finding) -> dict[str, Estimate]:
     """Of all atoms and each species, as far as they are known."""
-    above = {name: finding.excess(name) for name in finding.species}
-    found = {name: each if name == ALL else finding.if_shared(each) for name, each in above.items()}
-    return {name: excess for name, excess in found.items() if excess is not None}
+    return {name: excess for name, excess in finding.excesses().items() if excess is not None}

@@ -28,6 +28,12 @@ def with_strides(found: Sequence[Findings]) -> dict[str, tuple[Finding, ...]]:
     return {model: of_model for model, of_model in chosen.items() if of_model}
 
 
+def all_strides(chosen: dict[str, tuple[Finding, ...]]) -> list[int]:
+    """M of all of them, see `with_strides`, each once."""
+    every = [finding.condition.stride for of_model in chosen.values() for finding in of_model]
+    return sorted({stride for stride in every if stride is not None})
+
+
 def draw(chosen: dict[str, tuple[Finding, ...]], path: Path) -> None:
     """Drift against the difference between both kinds of forces, a line for each stride.
 
@@ -37,7 +43,7 @@ def draw(chosen: dict[str, tuple[Finding, ...]], path: Path) -> None:
     every = [finding for of_model in chosen.values() for finding in of_model]
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
-    for i, stride in enumerate(sorted({finding.condition.stride or 1 for finding in every})):
+    for i, stride in enumerate(all_strides(chosen)):
         known = [
             (finding.rms_difference.value, finding.conserved_slope)
             for finding in every

@@ -43,6 +43,14 @@ EXTRAS = ("rms_difference_eV_per_angstrom", "largest_difference_eV_per_angstrom"
 _JSON = "{{" + ", ".join(f'"{name}": {{!r}}' for name in EXTRAS) + "}}"  # of finite numbers; i-PI waits for it
 
 
+def by_quantity(numbers: np.ndarray) -> np.ndarray:
+    """What i-PI wrote of `EXTRAS`, shape (..., n), by quantity and replica, (..., len(EXTRAS), n_replicas).
+
+    It writes a line for each step, in which the replicas' values of each quantity stand next to each other.
+    """
+    return numbers.reshape(*numbers.shape[:-1], len(EXTRAS), -1)
+
+
 def disagreement(slow: np.ndarray, work: float = 0.0) -> Disagreement:
     """From conservative less direct forces, eV/Å, shape (n_atoms, 3), and the work in eV."""
     squares = np.einsum("ij,ij->i", slow, slow)

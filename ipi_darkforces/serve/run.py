@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ERROR, DarkforcesError
-from ..forces.disagreement import EXTRAS, Disagreement
+from ..forces.disagreement import Disagreement, by_quantity
 from .folder import RunFolder
 from .inputs import SimulationInput
 from .watch import TOO_FAR, Watch
@@ -279,8 +279,8 @@ def _by_step(lines: list[str]) -> dict[int, Disagreement]:
 
 
 def _worst(line: str) -> Disagreement:
-    """Of all replicas, whose values of each quantity stand next to each other."""
-    rms, largest, worst, work = np.array(line.split(), float).reshape(len(EXTRAS), -1)
+    """Of all replicas."""
+    rms, largest, worst, work = by_quantity(np.array(line.split(), float))
     i = int(largest.argmax())
     return Disagreement(rms[i], int(worst[i]), largest[i], work[i])
 
