@@ -71,6 +71,16 @@ class Drift:
             return slope
         return statistics.slope_of_parts(self.conserved_time, self.conserved) or slope
 
+    @property
+    def heating(self) -> Estimate | None:
+        """`conserved_slope_by_parts` as a drift of the temperature, K/ps, by the heat capacity of classical vibrations.
+
+        That is 3 k_B for each atom. The conserved quantity fluctuates much less than the temperature, so that this is
+        known much earlier than the slope of the latter. None without a conserved quantity or a number of atoms.
+        """
+        slope = self.conserved_slope_by_parts
+        return slope.times(1e-3 / (3.0 * BOLTZMANN_EV)) if slope and self.n_atoms else None
+
     @cached_property
     def relative_slope(self) -> Estimate | None:
         """Of the conserved quantity, over the standard deviation of the kinetic energy, 1/ps."""

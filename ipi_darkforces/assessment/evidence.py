@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..analysis.drift import Drift
 from ..analysis.statistics import Estimate
-from ..analysis.units import BOLTZMANN_EV
 from ..campaign.findings import Finding, Findings
 
 
@@ -82,7 +80,7 @@ def _choice(nve: Finding, svr: Finding | None) -> Choice:
         nve=simulation.ended.picoseconds,
         svr=svr.measured[0].ended.picoseconds if svr else None,
         exploded=_explosion(nve, "NVE") or (_explosion(svr, "SVR") if svr else None),
-        heating=heating(simulation.drift) if simulation.drift else None,
+        heating=nve.heating,
         relative_drift=nve.relative_slope,
         milliseconds=None if pace is None else 1000.0 * pace / (stride or 1),
         excess={species: estimate for species, estimate in excess.items() if estimate is not None},
@@ -93,18 +91,3 @@ def _choice(nve: Finding, svr: Finding | None) -> Choice:
 def _explosion(finding: Finding, ensemble: str) -> str | None:
     ended = finding.measured[0].ended
     return f"{ensemble} explodes after {ended.picoseconds:.2g} ps" if ended.unstable else None
-
-
-def heating(drift: Drift) -> Estimate | None:
-    """K/ps: the drift of the conserved quantity as a temperature, by the heat capacity of classical vibrations.
-
-    That is 3 k_B for each atom. The conserved quantity fluctuates much less than the temperature, so that this is known
-    much earlier than the slope of the latter.
-
-    :param drift: of a simulation with a known number of atoms
-    :return: without an error if it is too short for one; None without a conserved quantity
-    """
-    slope = drift.conserved_slope_by_parts
-    if slope is None:
-        return None
-    return slope.times(1e-3 / (3.0 * BOLTZMANN_EV))

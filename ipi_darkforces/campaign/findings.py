@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from multiprocessing import get_context
 from typing import TypeVar
@@ -104,16 +104,26 @@ def measure(folder: CampaignFolder, simulation: Simulation, ended: Ended, discar
         course,
         ask(drift.measure, counting),
         ask(temperatures.measure, counting),
-        ask(motion.measure, counting),
+        _withheld(ask(motion.measure, counting), ended),
         ask(structure.measure, counting),
         rms_difference,
         tuple(notes),
     )
 
 
-def _if_long(diffusion: Estimate, measured: Measured) -> Estimate:
-    """Without an error bar if the simulation is too short for one."""
-    return diffusion if measured.ended.picoseconds >= _DIFFUSIVE else Estimate(diffusion.value, None)
+def _withheld(found: Motion | None, ended: Ended) -> Motion | None:
+    """Diffusion coefficients without error bars if the simulation is too short for them."""
+    if found is None or ended.picoseconds >= _DIFFUSIVE:
+        return found
+    moved = found.displacements
+    return Motion(
+        replace(found.spectra, diffusion=_without_errors(found.spectra.diffusion)),
+        None if moved is None else replace(moved, diffusion=_without_errors(moved.diffusion)),
+    )
+
+
+def _without_errors(estimates: dict[str, Estimate]) -> dict[str, Estimate]:
+    return {name: Estimate(each.value, None) for name, each in estimates.items()}
 
 
 @dataclass(frozen=True)
@@ -150,6 +160,11 @@ class Finding:
     def conserved_slope(self) -> Estimate | None:
         """meV/atom/ps."""
         return self._over_seeds(lambda each: each.drift.conserved_slope_by_parts if each.drift else None)
+
+    @cached_property
+    def heating(self) -> Estimate | None:
+        """The drift of the conserved quantity as one of the temperature, K/ps; see `Drift.heating`."""
+        return self._over_seeds(lambda each: each.drift.heating if each.drift else None)
 
     @cached_property
     def relative_slope(self) -> Estimate | None:
@@ -203,7 +218,7 @@ class Finding:
         """Of the heaviest species from ω → 0, Å²/ps."""
 
         def of(each: Measured) -> Estimate | None:
-            return _if_long(each.motion.spectra.diffusion[self.heavy], each) if each.motion else None
+            return each.motion.spectra.diffusion[self.heavy] if each.motion else None
 
         return self._over_seeds(of)
 
@@ -213,7 +228,7 @@ class Finding:
 
         def of(each: Measured) -> Estimate | None:
             displacements = each.motion.displacements if each.motion else None
-            return _if_long(displacements.diffusion[self.heavy], each) if displacements else None
+            return displacements.diffusion[self.heavy] if displacements else None
 
         return self._over_seeds(of)
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from ..analysis.statistics import Estimate
 from ..analysis.temperatures import ALL
-from ..analysis.units import BOLTZMANN_EV
 from . import paper
 from .findings import Finding, Findings
 
@@ -148,11 +147,7 @@ def _compared(ours: Estimate | None, theirs: Estimate, matters: float) -> str:
 
 
 def _heating(findings: Findings) -> Iterator[Statement]:
-    """NVE, by forces.
-
-    A drift of the conserved quantity becomes one of the temperature by the heat capacity of 3 k_B for each atom, which
-    classical vibrations have. That is known long before the temperature, which fluctuates, shows it.
-    """
+    """NVE, by forces."""
     for finding in findings.with_ensemble("nve"):
         forces, stride = finding.condition.forces, finding.condition.stride
         heats = forces == "direct"
@@ -162,8 +157,8 @@ def _heating(findings: Findings) -> Iterator[Statement]:
             verdict = AS_IN_PAPER if heats or resonates else UNLIKE_PAPER
         else:
             slope, ours = finding.temperature_slope, f"temperature {shown(finding.temperature_slope, 'K/ps')}"
-            if finding.conserved_slope is not None:
-                slope = finding.conserved_slope.times(1e-3 / (3.0 * BOLTZMANN_EV))
+            if finding.heating is not None:
+                slope = finding.heating
                 ours += f"; conserved quantity, over 3 k_B, {shown(slope, 'K/ps')}"
             # What does not heat as the paper's direct forces do may still heat too much to be called steady.
             matters = paper.HEATING / 2.0 if heats else 2.0 * _STEADY
