@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,18 @@ def clocked(evaluate: Callable[..., Any]) -> Callable[..., Any]:
     return timed
 
 
+def clocked_turns(evaluate: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """The same for what comes bit by bit: the times of each."""
+    following = clocked(lambda turns: next(turns, None))
+
+    def timed(*args: Any) -> Iterator[Any]:
+        turns = evaluate(*args)
+        while (results := following(turns)) is not None:
+            yield results
+
+    return timed
+
+
 def evaluations(path: Path) -> np.ndarray:
     """What was written, ns: (n, 2)."""
     data = path.read_bytes() if path.exists() else b""
@@ -52,5 +64,5 @@ if __name__ == "__main__":
     from ipi_darkforces.cli.driver import main
     from ipi_darkforces.forces.model import ForceModel
 
-    ForceModel.evaluate = clocked(ForceModel.evaluate)
+    ForceModel.evaluate_in_turn = clocked_turns(ForceModel.evaluate_in_turn)
     main()

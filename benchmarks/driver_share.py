@@ -22,7 +22,7 @@ import select
 import socket
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -105,18 +105,22 @@ def serve(model: str, instant: bool, paths: Sequence[str], pipe: Connection) -> 
     from ipi_darkforces.serve.settings import Settings
 
     loaded = load_model(model)
-    compute, marks = loaded._evaluate, []
+    compute, marks = loaded._evaluate_in_turn, []
     known: dict[Any, Any] = {}
 
-    def timed(structures: Any, need: Any) -> Any:
-        begun = time.perf_counter_ns(), time.process_time_ns()
-        result = known.get(need) or compute(structures, need)
-        if instant:
-            known[need] = result
-        marks.append((*begun, time.perf_counter_ns(), time.process_time_ns()))
-        return result
+    def timed(structures: Any, need: Any) -> Iterator[Any]:
+        if instant and need not in known:
+            known[need] = list(compute(structures, need))
+        turns = iter(known[need]) if instant else compute(structures, need)
+        while True:
+            begun = time.perf_counter_ns(), time.process_time_ns()
+            results = next(turns, None)
+            if results is None:
+                return
+            marks.append((*begun, time.perf_counter_ns(), time.process_time_ns()))
+            yield results
 
-    loaded._evaluate = timed  # type: ignore[method-assign]
+    loaded._evaluate_in_turn = timed  # type: ignore[method-assign]
     Driver(Split(loaded), [UnixAddress(path) for path in paths], Settings()).serve()
     pipe.send(np.array(marks))
 
@@ -165,9 +169,9 @@ def shares(
     begun, cpu_begun, ended, cpu_ended = evaluations.T
     clock: dict[str, list[float]] = {}
     for component, sent, arrived in asked[WARM_UP:]:
-        inside = (begun > sent) & (ended < arrived)
+        inside = (np.minimum(ended, arrived) - np.maximum(begun, sent)).clip(0)  # it may have begun before it was asked
         name = kind if len(KINDS[kind]) == 1 else f"{kind}, {component}"
-        clock.setdefault(name, []).append((arrived - sent - (ended - begun)[inside].sum()) * 1e-6)
+        clock.setdefault(name, []).append((arrived - sent - inside.sum()) * 1e-6)
     cpu = (cpu_begun[1:] - cpu_ended[:-1])[WARM_UP:] * 1e-6
     return {name: {"clock": np.array(values), "cpu": cpu} for name, values in clock.items()}
 

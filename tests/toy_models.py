@@ -3,7 +3,7 @@
 No `from __future__ import annotations` here: TorchScript reads the annotations.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Dict, List, Optional
 
@@ -159,3 +159,12 @@ class SpringModel(ForceModel):
                 )
             )
         return results
+
+
+class DirectFirstModel(SpringModel):
+    """Springs whose direct forces are known before the conservative ones."""
+
+    def _evaluate_in_turn(self, structures: Sequence[Structure], need: Need) -> Iterator[List[Forces]]:
+        if Need.CONSERVATIVE in need and Need.DIRECT in need:
+            yield self._evaluate(structures, need & ~Need.CONSERVATIVE)
+        yield self._evaluate(structures, need)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Flag, auto
 
@@ -81,6 +81,10 @@ class ForceModel(ABC):
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
         """Compute; `need` is within `provides`, structures are finite and of known species."""
 
+    def _evaluate_in_turn(self, structures: Sequence[Structure], need: Need) -> Iterator[list[Forces]]:
+        """The same, in one piece or two; see `evaluate_in_turn`."""
+        yield self._evaluate(structures, need)
+
     def evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
         """Energies and forces of several structures at once.
 
@@ -92,16 +96,29 @@ class ForceModel(ABC):
         :raises DarkforcesError: if the model cannot do it, does not know an element, or if positions or results are
             NaN or infinite; the message says which atoms
         """
-        self.check_request(structures, need)
-        results = self._evaluate(structures, need)
-        self.passes.forward += len(structures)
-        if Need.CONSERVATIVE in need:
-            self.passes.backward += len(structures)
-        if self.remove_net_force and Need.DIRECT in need:
-            results = [_without_net_force(forces, s) for forces, s in zip(results, structures, strict=True)]
-        for forces, structure in zip(results, structures, strict=True):
-            self._check_finite(forces, structure)
+        *_, results = self.evaluate_in_turn(structures, need)
         return results
+
+    def evaluate_in_turn(self, structures: Sequence[Structure], need: Need) -> Iterator[list[Forces]]:
+        """What `evaluate` returns, perhaps preceded by what of it is known earlier.
+
+        Direct forces are known before the backward pass; asked for both kinds, some models give them first, without the
+        conservative ones. The backward pass begins when the next results are asked for.
+
+        :raises DarkforcesError: as `evaluate`, when results are asked for
+        """
+        self.check_request(structures, need)
+        ahead = False
+        for results in self._evaluate_in_turn(structures, need):
+            self.passes.forward += 0 if ahead else len(structures)
+            ahead = True
+            if results[0].conservative is not None:
+                self.passes.backward += len(structures)
+            if self.remove_net_force and Need.DIRECT in need:
+                results = [_without_net_force(forces, s) for forces, s in zip(results, structures, strict=True)]
+            for forces, structure in zip(results, structures, strict=True):
+                self._check_finite(forces, structure)
+            yield results
 
     def jacobian(self, structure: Structure, kind: Need) -> Jacobian:
         """How forces change with the positions, of the forces as they are served: without net force if it is removed.

@@ -93,22 +93,28 @@ class PetModel(ForceModel):
         return torch.finfo(self._dtype).eps
 
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
+        *_, results = self._evaluate_in_turn(structures, need)
+        return results
+
+    def _evaluate_in_turn(self, structures: Sequence[Structure], need: Need) -> Iterator[list[Forces]]:
         batch = _Batch(
             structures, [self._lists.pairs(structure) for structure in structures], self._elements, self._network
         )
         vectors = torch.from_numpy(batch.vectors).to(self._dtype)
-        gradients = None
         if Need.CONSERVATIVE in need:
             outputs = self._network(batch.graph, vectors.requires_grad_(), self._asked(need))
-            gradients = self._gradients(outputs[self._outputs.energy], vectors)
         else:
             with torch.inference_mode():
                 outputs = self._network(batch.graph, vectors, self._asked(need))
         values = self._physical({name: batch.by_atom(*parts) for name, parts in outputs.items()}, batch.elements)
-        return [
-            self._forces(structure, own, *((None, None) if slopes is None else _derivatives(structure, pairs, slopes)))
-            for structure, pairs, own, slopes in batch.split(values, gradients)
-        ]
+        if Need.CONSERVATIVE not in need or Need.DIRECT in need:
+            yield [self._forces(structure, own, None, None) for structure, _, own, _ in batch.split(values)]
+        if Need.CONSERVATIVE in need:
+            gradients = self._gradients(outputs[self._outputs.energy], vectors)
+            yield [
+                self._forces(structure, own, *_derivatives(structure, pairs, gradients[place]))
+                for structure, pairs, own, place in batch.split(values)
+            ]
 
     def _asked(self, need: Need) -> list[str]:
         names: list[str | None] = [self._outputs.energy]
@@ -185,16 +191,14 @@ class _Batch:
         centres = torch.from_numpy(self._centres)
         return atoms.detach().double().index_add(0, centres, pairs.detach().double()).numpy()
 
-    def split(
-        self, values: dict[str, np.ndarray], gradients: np.ndarray | None
-    ) -> Iterator[tuple[Structure, Pairs, dict[str, np.ndarray], np.ndarray | None]]:
-        """Each structure with what belongs to it."""
+    def split(self, values: dict[str, np.ndarray]) -> Iterator[tuple[Structure, Pairs, dict[str, np.ndarray], slice]]:
+        """Each structure with what belongs to it: its pairs, its values, and which of all pairs are its own."""
         first_atom = first_pair = 0
         for structure, pairs, atom_end, pair_end in zip(
             self._structures, self._pairs, self._atom_ends, self._pair_ends, strict=True
         ):
             own = {name: value[first_atom:atom_end] for name, value in values.items()}
-            yield structure, pairs, own, None if gradients is None else gradients[first_pair:pair_end]
+            yield structure, pairs, own, slice(first_pair, pair_end)
             first_atom, first_pair = atom_end, pair_end
 
 

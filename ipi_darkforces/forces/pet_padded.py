@@ -9,7 +9,7 @@ On a CPU it computes the same, without recording: for tests, and to compare.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,7 +63,8 @@ class PaddedPetModel(PetModel):
         self._graphs = CudaGraphs(self._device) if record and self._device.type == "cuda" else None
         self._sets: dict[tuple[bytes, ...], _Set] = {}  # by atomic numbers; the one that was used last comes last
 
-    def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
+    def _evaluate_in_turn(self, structures: Sequence[Structure], need: Need) -> Iterator[list[Forces]]:
+        # Both kinds of forces are one recording, so that they come together.
         lists, positions = zip(*map(self._lists.find, structures), strict=True)
         current = self._set(structures, lists)
         current.graph.fill(lists)
@@ -76,7 +77,7 @@ class PaddedPetModel(PetModel):
         values = self._physical(dict(zip(names, parts, strict=False)), current.graph.elements)
         gradients = parts[-1] * self._constants[self._outputs.energy].scales[0] if conservative else None
         starts = [0, *current.graph.atom_ends[:-1]]
-        return [
+        yield [
             self._forces(
                 structure,
                 {name: value[start:end] for name, value in values.items()},

@@ -8,7 +8,8 @@ Multiple time stepping integrates fast forces at every step and slow ones at eve
 i-PI asks for the components one after the other, each through a socket or a plugin of its own: M times the fast one,
 then, at the geometry of the last, the slow one. Evaluating that last geometry for both at once makes an outer step cost
 M - 1 direct evaluations and one combined one, so it pays to know which geometry will be the last: `Stream` learns it
-from what was asked before.
+from what was asked before. Fast forces are answered first, while the backward pass of the slow ones is still to come:
+it is for `Split.finish`, in the time that i-PI takes to ask for them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -155,6 +156,39 @@ class _Geometry:
     known: Need = Need(0)
     forces: Forces | None = None
 
+    def learn(self, forces: Forces, need: Need) -> None:
+        """Note what an evaluation that was asked for `need` has found, though perhaps not all of it yet."""
+        self.forces = forces if self.forces is None else self.forces.merged(forces)
+        self.known |= need if forces.conservative is not None else need & ~Need.CONSERVATIVE
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """An evaluation of several geometries that may not have come to its end yet.
+
+    :param need: what it was asked for
+    :param turns: what it finds, bit by bit
+    """
+
+    geometries: Sequence[_Geometry]
+    need: Need
+    turns: Iterator[list[Forces]]
+
+    def advance(self, enough: Sequence[Need]) -> None:
+        """Go on until there is enough known of each geometry."""
+        while any(wanted & ~geometry.known for wanted, geometry in zip(enough, self.geometries, strict=True)):
+            for geometry, forces in zip(self.geometries, next(self.turns), strict=True):
+                geometry.learn(forces, self.need)
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything is known that it was asked for."""
+        return not any(self.need & ~geometry.known for geometry in self.geometries)
+
+    def finish(self) -> None:
+        """Go on to the end."""
+        self.advance([self.need] * len(self.geometries))
+
 
 class Stream:
     """The geometries for which one client asked direct forces, in order, and which of them were then corrected.
@@ -252,6 +286,7 @@ class Split:
         self._held = 0
         self._geometries: OrderedDict[bytes, _Geometry] = OrderedDict()
         self._streams: list[Stream] = []
+        self._unfinished: list[_Evaluation] = []
         self._lock = threading.Lock()  # i-PI calls each <ffdirect threaded='true'> from a thread of its own
         if Need.VIRIAL not in model.provides:
             log.info("model '%s' has no stress: for constant volume only, and i-PI's pressures lack it", model.name)
@@ -274,17 +309,35 @@ class Split:
         with self._lock:
             return self._serve(requests)
 
+    def finish(self) -> None:
+        """Compute what will be asked for by all experience, and was not needed for the answers so far.
+
+        To be called when nobody waits for an answer. What it finds costs no time when it is asked for.
+
+        :raises DarkforcesError: see `ForceModel.evaluate`
+        """
+        with self._lock:
+            self._finish()
+
+    def _finish(self) -> None:
+        unfinished, self._unfinished = self._unfinished, []
+        for evaluation in unfinished:
+            evaluation.finish()
+
     def _serve(self, requests: Sequence[Request]) -> list[Answer]:
+        self._finish()
         geometries: dict[bytes, _Geometry] = {}
         structures: dict[bytes, Structure] = {}
         needs: dict[bytes, Need] = {}
+        foreseen: dict[bytes, Need] = {}
         for request in requests:
             self._check_volume(request)
             key = request.structure.key
             geometry = geometries.setdefault(key, self._geometries.get(key) or _Geometry())
             structures[key] = request.structure
-            needs[key] = needs.get(key, Need(0)) | self._need(request, geometry)
-        self._evaluate(geometries, structures, needs)
+            needs[key] = needs.get(key, Need(0)) | request.component.need
+            foreseen[key] = foreseen.get(key, Need(0)) | self._foreseen(request, geometry)
+        self._evaluate(geometries, structures, needs, foreseen)
         for key, geometry in geometries.items():
             self._remember(key, geometry)
         answers = []
@@ -308,20 +361,19 @@ class Split:
                 "simulation at constant volume"
             )
 
-    def _need(self, request: Request, geometry: _Geometry) -> Need:
-        """What this request needs to be known, now or, by all experience, at once after it; and keep the books."""
-        need = request.component.need
+    def _foreseen(self, request: Request, geometry: _Geometry) -> Need:
+        """What else will be asked for at this geometry, by all experience; and keep the books."""
         stream = request.stream
         foreseen = self._is_beginning(request)
         stream.fresh = False
-        if Need.CONSERVATIVE in need:
+        if Need.CONSERVATIVE in request.component.need:
             geometry.mark.correct()
         else:
             foreseen = foreseen or stream.expects_correction()
             stream.visit(geometry.mark)
         if foreseen and self.model.evaluates_together:
-            need |= (Need.CONSERVATIVE | Need.DIRECT) & self.model.provides
-        return need
+            return (Need.CONSERVATIVE | Need.DIRECT) & self.model.provides
+        return Need(0)
 
     def _is_beginning(self, request: Request) -> bool:
         """Whether a simulation seems to begin here: its first geometries are asked for everything by all components."""
@@ -332,21 +384,25 @@ class Split:
         return stream.fresh and others_to_come
 
     def _evaluate(
-        self, geometries: dict[bytes, _Geometry], structures: dict[bytes, Structure], needs: dict[bytes, Need]
+        self,
+        geometries: dict[bytes, _Geometry],
+        structures: dict[bytes, Structure],
+        needs: dict[bytes, Need],
+        foreseen: dict[bytes, Need],
     ) -> None:
+        """Evaluate until what is needed is known; the rest of what is foreseen is left for `finish`."""
         batches: dict[Need, list[bytes]] = {}
         for key, geometry in geometries.items():
-            missing = needs[key] if geometry.forces is None else needs[key] & ~geometry.known
+            missing = (needs[key] | foreseen[key]) & ~geometry.known
             if missing:
                 batches.setdefault(missing, []).append(key)
         for need, keys in batches.items():
-            results = self.model.evaluate([structures[key] for key in keys], need | (_ALWAYS & self.model.provides))
-            for key, forces in zip(keys, results, strict=True):
-                geometry = geometries[key]
-                if geometry.forces is None:
-                    geometry.forces, geometry.known = forces, need
-                else:
-                    geometry.forces, geometry.known = geometry.forces.merged(forces), geometry.known | need
+            turns = self.model.evaluate_in_turn(
+                [structures[key] for key in keys], need | (_ALWAYS & self.model.provides)
+            )
+            evaluation = _Evaluation([geometries[key] for key in keys], need, turns)
+            evaluation.advance([needs[key] for key in keys])
+            self._unfinished.append(evaluation)
 
     def _remember(self, key: bytes, geometry: _Geometry) -> None:
         """Keep the result, and let go of the oldest ones when there is no more room."""

@@ -40,6 +40,9 @@ class Connection:
     :param split: who computes
     :param settings: what the user said on the command line; it comes before what i-PI sends
     :param too_far: see `Watch`
+
+    `pending` is what is to be evaluated. `waited_for` says that i-PI does not go on before it has heard from us: not
+    before it has fetched the forces, and asked for our status, which it does before it looks at them.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Connection:
         # What has come in but cannot be acted on before the forces are there.
         self._postponed: list[Message] = []
         self.pending: list[Request] = []
+        self.waited_for = False
 
     def fileno(self) -> int:
         """So that it can be waited for like a file."""
@@ -114,6 +118,7 @@ class Connection:
     def _act_on(self, message: Message) -> None:
         match message:
             case Status():
+                self.waited_for = self._replies is not None
                 self._send(encode_status(self._role is not None, self._replies is not None))
             case Init():
                 self._initialize(message)
@@ -142,6 +147,7 @@ class Connection:
         else:
             cells, positions = message.cells, message.positions
             role.check_size(positions.shape[1])
+        self.waited_for = True
         self.pending = [
             Request(structure_from_ipi(cell, position, role.species), role.component, self._stream)
             for cell, position in zip(cells, positions, strict=True)

@@ -1,7 +1,8 @@
 """One process, one model, any number of i-PI sockets.
 
 The loop waits until something has arrived on any socket, reads all that has, evaluates all structures that are now
-pending as one batch, and answers. Sockets that are not there yet are looked for in between.
+pending as one batch, and answers. While i-PI is busy with the answers, it computes what will be asked for next. Sockets
+that are not there yet are looked for in between.
 """
 
 from __future__ import annotations
@@ -127,6 +128,8 @@ class Driver:
                 connection.answer([next(answers) for _ in connection.pending])
                 if not connection.open:
                     self._drop(connection)
+        if not any(connection.waited_for for connection in self._connections.values()):
+            self._split.finish()
         return bool(ready)
 
     def _drop(self, connection: Connection) -> None:

@@ -123,6 +123,18 @@ class TestSameAnswers:
         for forces, structure in zip(double.evaluate(batch, BOTH), batch, strict=True):
             assert_same(forces, double.evaluate([structure], BOTH)[0], 1e-12, 1e-10, 1e-9)
 
+    def test_direct_forces_come_first(self, water: Structure) -> None:
+        model = PetModel(PET_M, dtype="float64")
+        batch = [water, few_waters(TRICLINIC)]
+        first, last = model.evaluate_in_turn(batch, BOTH)
+        for forces, direct, structure in zip(first, last, batch, strict=True):
+            assert forces.conservative is None
+            assert np.array_equal(forces.direct, direct.direct)
+            assert forces.energy == direct.energy
+            assert_same(direct, model.evaluate([structure], BOTH)[0], 1e-12, 1e-10, 1e-9)
+        for need in (DIRECT, CONSERVATIVE):
+            assert len(list(model.evaluate_in_turn(batch, need))) == 1
+
     def test_without_onednn(self, water: Structure, monkeypatch: pytest.MonkeyPatch) -> None:
         before = PetModel(PET_M, remove_net_force=False).evaluate([water], BOTH)[0]
         monkeypatch.setattr("ipi_darkforces.forces.layers._has_onednn", lambda: False)

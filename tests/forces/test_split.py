@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from toy_models import EVERYTHING, SpringModel
+from toy_models import EVERYTHING, DirectFirstModel, SpringModel
 
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces import ForceModel, Forces, Need, Structure
@@ -208,10 +208,11 @@ class TestStride:
     @pytest.mark.parametrize("first", ["fast", "slow"])
     @pytest.mark.parametrize("components", [FAST_SLOW, DIRECT_CONSERVATIVE], ids=["fast-slow", "direct-conservative"])
     @pytest.mark.parametrize("stride", [1, 2, 3, 8, 16])
+    @pytest.mark.parametrize("model", [SpringModel, DirectFirstModel])
     def test_an_outer_step_costs_one_combined_evaluation(
-        self, stride: int, components: tuple[Component, Component], first: str
+        self, model: type[SpringModel], stride: int, components: tuple[Component, Component], first: str
     ) -> None:
-        split = Split(SpringModel())
+        split = Split(model())
         Simulation(split, stride, components=components, first=first).run(STEPS)
         forward, backward = passes(split)
         assert forward <= stride * STEPS + 2
@@ -380,6 +381,48 @@ class TestMemory:
         stream = split.open_stream()
         answers = split.serve([Request(geometry(i), Component.SLOW, stream) for i in range(9)])
         assert len(answers) == 9
+
+
+class TestDirectFirst:
+    """Fast forces are answered before the backward pass of the slow ones that will be asked for."""
+
+    @pytest.fixture
+    def split(self) -> Split:
+        """Where the next geometry is due for slow forces."""
+        split = Split(DirectFirstModel())
+        self.simulation = Simulation(split, stride=1)
+        self.simulation.run(3)
+        split.finish()
+        return split
+
+    def ask(self, split: Split, component: Component, structure: Structure) -> Answer:
+        return ask(split, structure, component, self.simulation._streams[component])
+
+    @pytest.mark.parametrize("finished", [True, False], ids=["finished in time", "asked for before"])
+    def test_slow_forces_are_put_off(self, split: Split, finished: bool) -> None:
+        forward, backward = passes(split)
+        structure = geometry(next(NUMBERS))
+        fast = self.ask(split, Component.FAST, structure)
+        assert passes(split) == (forward + 1, backward)
+        if finished:
+            split.finish()
+            assert passes(split) == (forward + 1, backward + 1)
+        slow = self.ask(split, Component.SLOW, structure)
+        assert passes(split) == (forward + 1, backward + 1)
+        (whole,) = SpringModel().evaluate([structure], EVERYTHING)
+        assert np.array_equal(fast.forces, whole.direct)
+        assert np.array_equal(slow.forces, whole.conservative - whole.direct)
+        np.testing.assert_allclose(fast.virial + slow.virial, whole.virial, atol=1e-14)
+
+    def test_conservative_forces_that_are_asked_for_are_not(self, split: Split) -> None:
+        _, backward = passes(split)
+        self.ask(split, Component.SLOW, geometry(next(NUMBERS)))
+        assert passes(split)[1] == backward + 1
+
+    def test_there_may_be_nothing_to_finish(self, split: Split) -> None:
+        before = passes(split)
+        split.finish()
+        assert passes(split) == before
 
 
 class TestComponents:

@@ -1,9 +1,16 @@
 """Real i-PI processes, served by a real driver: every transport, every order of events, and the number of passes."""
 
 import re
+import select
+import socket
+import threading
 import time
 
+import numpy as np
 import pytest
+from ase.units import Bohr, Hartree
+from ipi.engine.forcefields import ForceRequest
+from ipi.interfaces.sockets import Driver as Client
 from ipi_processes import (
     INPUTS,
     SPECIES,
@@ -20,10 +27,17 @@ from ipi_processes import (
     with_parameters,
     with_sockets,
 )
+from toy_models import DirectFirstModel
+
+from ipi_darkforces.forces.split import Split
+from ipi_darkforces.serve.address import UnixAddress
+from ipi_darkforces.serve.driver import Driver
+from ipi_darkforces.serve.settings import Settings
 
 DOUBLE = ("--model", "pet-m", "--dtype", "float64")
 STEPS = 3
 LONGER = 15
+POSITIONS = np.array([[1.0, 0.0, 0.5], [-1.0, 2.0, 0.0]])  # Å
 
 
 @pytest.fixture(scope="module")
@@ -125,18 +139,89 @@ def test_fast_and_slow_are_conservative_and_direct(served, tmp_path):
     assert_same_run(split, weighted)
 
 
-def test_two_simulations_at_once(served, alone, tmp_path):
-    first = served.ipi(prepare("nve-direct", tmp_path / "first", LONGER, with_address("darkforces-first")))
-    second = served.ipi(prepare("nve-direct", tmp_path / "second", LONGER, with_address("darkforces-second")))
-    assert (first.wait(), second.wait()) == (0, 0)
-    for name in ("first", "second"):
+class WaitingModel(DirectFirstModel):
+    """Springs whose conservative forces are not known before somebody says so."""
+
+    def __init__(self):
+        super().__init__()
+        self.go_on = threading.Event()
+
+    def _evaluate_in_turn(self, structures, need):
+        for turn, results in enumerate(super()._evaluate_in_turn(structures, need)):
+            assert turn == 0 or self.go_on.wait(60.0)
+            yield results
+
+
+def test_slow_forces_are_computed_after_fast_ones_are_answered_and_before_they_are_asked_for(tmp_path):
+    """With i-PI's own client class, so that the test can act between its requests."""
+    model = WaitingModel()
+    addresses = [UnixAddress(str(tmp_path / component)) for component in ("fast", "slow")]
+    listeners = [listening(address) for address in addresses]
+    driver = threading.Thread(target=Driver(Split(model), addresses, Settings()).serve)
+    driver.start()
+    fast, slow = (Client(listener.accept()[0]) for listener in listeners)
+    direct = forces_from(fast, "fast")
+    assert not model.go_on.is_set()  # or else this line is never reached
+    model.go_on.set()
+    limit = time.monotonic() + 20.0
+    while model.passes.backward == 0 and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert (model.passes.forward, model.passes.backward) == (1, 1)
+    difference = forces_from(slow, "slow")
+    np.testing.assert_allclose(direct + difference, -POSITIONS, atol=1e-12)  # springs in eV, of 1 eV/Å²
+    assert (model.passes.forward, model.passes.backward) == (1, 1)
+    for client in (fast, slow):
+        client.shutdown(socket.SHUT_RDWR)
+    driver.join(20.0)
+    assert not driver.is_alive()
+
+
+def listening(address):
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address.path)
+    listener.listen()
+    listener.settimeout(20.0)
+    return listener
+
+
+def forces_from(client, component):
+    """Of two atoms at POSITIONS, eV/Å."""
+    request = ForceRequest(
+        id=0,
+        pos=POSITIONS.ravel() / Bohr,
+        active=np.arange(POSITIONS.size),
+        cell=(30.0 * np.eye(3), np.eye(3) / 30.0),
+        pars=f"component : {component} , species : H2 , ",
+        offset=0.0,
+    )
+    client.get_status()
+    client.initialize(0, request["pars"])
+    client.get_status()
+    assert client.dispatch_send(request)
+    readable, _, _ = select.select([client], [], [], 20.0)
+    assert readable, f"no {component} forces"
+    assert client.dispatch_recv(request)
+    _, forces, *_ = request["result"]
+    return forces.reshape(-1, 3) * Hartree / Bohr
+
+
+def test_two_simulations_at_once(alone, tmp_path):
+    names = ("first", "second")
+    with Workplace() as workplace:
+        simulations = []
+        for name in names:
+            path = prepare("nve-direct", tmp_path / name, LONGER, with_address(f"darkforces-{name}"))
+            simulations.append(workplace.ipi(path))
+            simulations[-1].wait_for_file(workplace.folder / f"darkforces-{name}")
+        driver = workplace.driver(*DOUBLE)
+        assert [each.wait() for each in simulations] == [0, 0]
+        # They overlapped, or this would have tested nothing.
+        events = re.findall(r"darkforces-(first|second) \(unix\) (asks|said)", driver.said())
+        assert {event[1] for event in events[:2]} == {"asks"}
+    for name in names:
         run = read_run(tmp_path / name)
         assert len(run["step"]) == LONGER + 1
         assert_same_run(run, alone)
-    # They overlapped, or this would have tested nothing.
-    log = (served.folder / "driver-0.log").read_text()
-    events = re.findall(r"darkforces-(first|second) \(unix\) (asks|said)", log)
-    assert set(events[:2]) == {("first", "asks"), ("second", "asks")}
 
 
 def test_started_first_it_waits_and_says_where(tmp_path):
