@@ -65,7 +65,10 @@ class Drift:
 
     @cached_property
     def conserved_slope_by_parts(self) -> Estimate | None:
-        """The same or, where its error is not known, that of the parts of the run; meV/atom/ps."""
+        """The same or, where its error is not known, that of the parts of the run; meV/atom/ps.
+
+        Of a run that heats faster and faster the error is wide: for judgements that take that as nothing being known.
+        """
         slope = self.conserved_slope
         if slope is None or slope.error is not None or self.conserved is None or self.conserved_time is None:
             return slope
