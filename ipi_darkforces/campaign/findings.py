@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -104,26 +104,36 @@ def measure(folder: CampaignFolder, simulation: Simulation, ended: Ended, discar
         course,
         ask(drift.measure, counting),
         ask(temperatures.measure, counting),
-        _withheld(ask(motion.measure, counting), ended),
+        with_known_errors(ask(motion.measure, counting), ended.picoseconds),
         ask(structure.measure, counting),
         rms_difference,
         tuple(notes),
     )
 
 
-def _withheld(found: Motion | None, ended: Ended) -> Motion | None:
-    """Diffusion coefficients without error bars if the simulation is too short for them."""
-    if found is None or ended.picoseconds >= _DIFFUSIVE:
-        return found
+def with_known_errors(found: Motion | None, picoseconds: float) -> Motion | None:
+    """Without error bars of diffusion coefficients that the simulation is too short for.
+
+    That is all of them if it is shorter than cages last, and those of species whose displacements do not grow as t yet:
+    few molecules have left their cages then, and the spectrum at ω → 0 knows no better how many will.
+
+    :param picoseconds: length of the simulation
+    """
+    if found is None:
+        return None
     moved = found.displacements
+    if picoseconds < _DIFFUSIVE:
+        caged = set(found.spectra.diffusion)
+    else:
+        caged = {name for name, each in moved.diffusion.items() if each.error is None} if moved else set()
     return Motion(
-        replace(found.spectra, diffusion=_without_errors(found.spectra.diffusion)),
-        None if moved is None else replace(moved, diffusion=_without_errors(moved.diffusion)),
+        replace(found.spectra, diffusion=_without_errors(found.spectra.diffusion, caged)),
+        None if moved is None else replace(moved, diffusion=_without_errors(moved.diffusion, caged)),
     )
 
 
-def _without_errors(estimates: dict[str, Estimate]) -> dict[str, Estimate]:
-    return {name: Estimate(each.value, None) for name, each in estimates.items()}
+def _without_errors(estimates: dict[str, Estimate], of: Set[str]) -> dict[str, Estimate]:
+    return {name: Estimate(each.value, None) if name in of else each for name, each in estimates.items()}
 
 
 @dataclass(frozen=True)
