@@ -402,7 +402,8 @@ class Split:
             )
             evaluation = _Evaluation([geometries[key] for key in keys], need, turns)
             evaluation.advance([needs[key] for key in keys])
-            self._unfinished.append(evaluation)
+            if not evaluation.finished:
+                self._unfinished.append(evaluation)
 
     def _remember(self, key: bytes, geometry: _Geometry) -> None:
         """Keep the result, and let go of the oldest ones when there is no more room."""
