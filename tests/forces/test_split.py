@@ -10,7 +10,8 @@ from toy_models import EVERYTHING, DirectFirstModel, SpringModel
 
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces import ForceModel, Forces, Need, Structure
-from ipi_darkforces.forces.split import Answer, Component, Request, Split, Stream
+from ipi_darkforces.forces.split import Answer, Component, Request, Split
+from ipi_darkforces.forces.stream import Stream
 
 FAST_SLOW = (Component.FAST, Component.SLOW)
 DIRECT_CONSERVATIVE = (Component.DIRECT, Component.CONSERVATIVE)  # with mts_weights [1,0] and [-1,1]
