@@ -6,7 +6,7 @@ This is all that needs a GPU. It follows PyTorch's notes on CUDA graphs (docs.py
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -33,32 +33,37 @@ class CudaGraphs:
         # The last one is kept, as PyTorch forgets what memory they share when none is left.
         self._last: torch.cuda.CUDAGraph | None = None
 
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Something that does the same work again, on the current stream.
+    def record(self, *works: Callable[[], None]) -> list[Callable[[], None]]:
+        """For each work something that does the same again, on the current stream.
 
-        :param work: what reads and writes tensors that stay where they are, keeps none of those that it makes, and
-            does the same whatever is in them
+        :param works: what reads and writes tensors that stay where they are, and does the same whatever is in them. A
+            work may use tensors that those before it have made, and then has to be done right after these, before
+            anything else that is recorded here; none of these tensors may be left after the last one
         :raises DarkforcesError: if it cannot be recorded
         """
-        graph = torch.cuda.CUDAGraph()
-        pool = None if self._last is None else self._last.pool()
+        graphs: list[torch.cuda.CUDAGraph] = []
         try:
             with torch.cuda.device(self._device):
-                self._warm_up(work)
-                with torch.cuda.graph(graph, pool=pool, stream=self._stream):
-                    work()
+                self._warm_up(works)
+                for work in works:
+                    graph = torch.cuda.CUDAGraph()
+                    pool = None if self._last is None else self._last.pool()
+                    with torch.cuda.graph(graph, pool=pool, stream=self._stream):
+                        work()
+                    self._last = graph
+                    graphs.append(graph)
         except RuntimeError as error:
             raise DarkforcesError(
                 f"CUDA cannot record the evaluation of the model ({one_line(error)[:200]}); --backend metatomic does "
                 "without"
             ) from error
-        self._last = graph
-        return graph.replay
+        return [graph.replay for graph in graphs]
 
-    def _warm_up(self, work: Callable[[], None]) -> None:
+    def _warm_up(self, works: Sequence[Callable[[], None]]) -> None:
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
             for _ in range(_WARM_UPS):
-                work()
+                for work in works:
+                    work()
         current.wait_stream(self._stream)

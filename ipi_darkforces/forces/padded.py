@@ -34,10 +34,14 @@ class Room:
     width: int
 
     @classmethod
-    def for_(cls, lists: Sequence[VerletList]) -> Room:
-        """Enough for what they list, and some more for those that come after them."""
-        pairs = tuple(_up(1.1 * len(each) + 32, 64) for each in lists)
-        return cls(pairs, _up(1.2 * _width(lists) + 2, 8))
+    def for_(cls, lists: Sequence[VerletList], kinds: Sequence[bytes]) -> Room:
+        """Enough for what they list, and some more for those that come after them.
+
+        :param lists: of each structure
+        :param kinds: its atomic numbers; those that have the same get the same room
+        """
+        most = {kind: max(len(a) for a, b in zip(lists, kinds, strict=True) if b == kind) for kind in kinds}
+        return cls(tuple(_up(1.1 * most[kind] + 32, 64) for kind in kinds), _up(1.2 * _width(lists) + 2, 8))
 
     def holds(self, lists: Sequence[VerletList]) -> bool:
         """Whether it is enough for these."""
@@ -63,7 +67,10 @@ class PaddedGraph:
     def __init__(self, elements: Sequence[np.ndarray], room: Room, cutoff: float, heads: int, device: torch.device):
         self.room = room
         self.elements = np.concatenate(elements)
-        self.atom_ends = np.cumsum([len(each) for each in elements])
+        ends = np.cumsum([0, *map(len, elements)]).tolist()
+        self._atoms = [slice(*both) for both in zip(ends[:-1], ends[1:], strict=True)]
+        self._kinds = [each.tobytes() for each in elements]
+        self._blocks = list(range(len(elements)))  # in which each structure is
         self._cutoff = cutoff
         self._pair_ends = np.cumsum(room.pairs)
         self._lists: list[VerletList | None] = [None] * len(elements)
@@ -81,19 +88,27 @@ class PaddedGraph:
         self.graph = Graph(torch.from_numpy(self.elements).to(device), first, second, self._packing())
 
     def fill(self, lists: Sequence[VerletList]) -> None:
-        """Take the pairs from these lists, one for each structure."""
-        changed = [i for i, (new, old) in enumerate(zip(lists, self._lists, strict=True)) if new is not old]
-        for i in changed:
-            self._fill_block(i, lists[i])
+        """Take the pairs from these lists, one for each structure; those that are there already stay where they are."""
+        self._blocks = self._places_for(lists)
+        changed = [(i, each) for i, each in zip(self._blocks, lists, strict=True) if self._lists[i] is not each]
+        for i, each in changed:
+            self._fill_block(i, each)
+            self._lists[i] = each
         if changed:
             self.graph.packing.take_over(self._packing())
-        self._lists = list(lists)
 
     def move(self, positions: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> None:
         """Take positions, which must be those that the lists are for, and cells, Å."""
+        order = np.argsort(self._blocks)
         nowhere = 2.0 * self._cutoff * np.eye(3)
-        np.concatenate([*map(np.ravel, (*positions, *cells, nowhere))], out=self._sent.numpy())
+        arrays = [*(positions[i] for i in order), *(cells[i] for i in order), nowhere]
+        np.concatenate([array.ravel() for array in arrays], out=self._sent.numpy())
         self._inputs.copy_(self._sent, non_blocking=True)
+
+    @property
+    def atoms(self) -> list[slice]:
+        """Which atoms are those of each structure."""
+        return [self._atoms[i] for i in self._blocks]
 
     def vectors(self) -> tuple[torch.Tensor, torch.Tensor]:
         """From first to second, Å, double precision, shape (n_pairs, 3); and whether they are beyond the cutoff."""
@@ -111,12 +126,23 @@ class PaddedGraph:
         spread = tokens.index_select(0, packing.tokens).masked_fill(packing.empty.unsqueeze(1), 0.0)
         return spread.view(packing.sequences, packing.width, -1).sum(1)
 
+    def _places_for(self, lists: Sequence[VerletList]) -> list[int]:
+        """Blocks, of the right elements: simulations that come together do so in any order, and need not be sorted."""
+        passes: list[tuple[Sequence[object], Sequence[object]]] = [(self._lists, lists), (self._kinds, self._kinds)]
+        free, blocks = list(range(len(lists))), dict[int, int]()
+        for there, wanted in passes:
+            for number, each in enumerate(wanted):
+                block = next((i for i in free if there[i] == each), None)
+                if number not in blocks and block is not None:
+                    blocks[number] = block
+                    free.remove(block)
+        return [blocks[number] for number in range(len(lists))]
+
     def _fill_block(self, i: int, verlet_list: VerletList) -> None:
         start, end = self._pair_ends[i] - self.room.pairs[i], self._pair_ends[i]
-        first_atom = 0 if i == 0 else self.atom_ends[i - 1]
         n = len(verlet_list)
         pairs = np.repeat(_UNUSED, end - start, axis=1)
-        ends = np.stack([verlet_list.first, verlet_list.second]) + first_atom
+        ends = np.stack([verlet_list.first, verlet_list.second]) + self._atoms[i].start
         pairs[:, :n] = *ends, *(ends * self.room.width + 1 + verlet_list.ranks.reshape(2, n))
         shifts = np.ones((end - start, 3))
         shifts[:n] = verlet_list.shifts

@@ -6,12 +6,13 @@ That padded arrays give the answers of the exported model is in test_pet.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from waters import TRICLINIC, VACUUM, few_waters, strained, water_like
 
@@ -28,22 +29,71 @@ PET_M = ZOO["pet-m"].path
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 
-class TracedGraphs:
-    """As `CudaGraphs`, on a CPU: what was done is written down as operations on tensors, and these are done again.
-
-    Like a CUDA graph, it knows nothing any more of the Python that led to them.
-    """
+class Recording(TorchDispatchMode):
+    """Operations on tensors, to be done again; like a CUDA graph, it knows nothing of the Python that led to them."""
 
     def __init__(self) -> None:
-        self.recorded = 0
+        super().__init__()
+        self._done: list[tuple[Any, Any, Any, list[torch.Tensor]]] = []
+        self._made: list[torch.Tensor] = []
 
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        self.recorded += 1
-        return make_fx(lambda: work())()  # it takes functions, not methods
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        results = function(*args, **(kwargs or {}))
+        given = {x.untyped_storage().data_ptr() for x in tensors_in((args, kwargs))}
+        self._done.append((function, args, kwargs or {}, tensors_in(results)))
+        self._made += [x for x in tensors_in(results) if x.untyped_storage().data_ptr() not in given]
+        return results
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        """Do it again, with what comes out in the same places."""
+        for function, args, kwargs, places in self._done:
+            for place, fresh in zip(places, tensors_in(function(*args, **kwargs)), strict=True):
+                if place.data_ptr() != fresh.data_ptr():
+                    place.data.copy_(fresh)
+
+    def forget(self) -> None:
+        """Nothing is left of what it made."""
+        for tensor in self._made:
+            tensor.data.fill_(torch.nan if tensor.is_floating_point() else 0)
 
 
-def traced(**options: Any) -> PaddedPetModel:
-    model = PaddedPetModel(PET_M, device="cpu", dtype="float64", remove_net_force=False, **options)
+class TracedGraphs:
+    """As `CudaGraphs`, on a CPU. All use the same work memory: what one has left there is lost when another begins."""
+
+    def __init__(self) -> None:
+        self.recorded: list[int] = []  # works of each recording
+        self.replayed = 0
+        self._all: list[Recording] = []
+
+    def record(self, *works: Callable[[], None]) -> list[Callable[[], None]]:
+        self.recorded.append(len(works))
+        recordings = []
+        for work in works:
+            with Recording() as recording:
+                work()
+            recordings.append(recording)
+        self._all += recordings
+        return [partial(self._replay, recordings, i) for i in range(len(works))]
+
+    def _replay(self, recordings: list[Recording], i: int) -> None:
+        self.replayed += 1
+        for other in self._all:
+            if other not in recordings[:i]:
+                other.forget()
+        recordings[i].replay()
+
+
+def tensors_in(tree: Any) -> list[torch.Tensor]:
+    return [x for x in torch.utils._pytree.tree_leaves(tree) if isinstance(x, torch.Tensor)]
+
+
+def not_recorded() -> PaddedPetModel:
+    return PaddedPetModel(PET_M, device="cpu", dtype="float64", remove_net_force=False)
+
+
+def traced() -> PaddedPetModel:
+    model = not_recorded()
     model._graphs = TracedGraphs()
     return model
 
@@ -78,21 +128,21 @@ class TestRecorded:
             moved = water_like(structure, positions=structure.positions + jump) if i % 3 == 0 else structure
             assert_same(model.evaluate([moved], BOTH)[0], packed.evaluate([structure], BOTH)[0])
         assert len(model._lists._lists) > 2
-        assert model._graphs.recorded == 1
+        assert len(model._graphs.recorded) == 1
 
     def test_each_kind_of_evaluation_is_recorded_once(self, packed: PetModel) -> None:
         model = traced()
         for structure in trembling(few_waters(TRICLINIC), 3, 0.02):
             for need in (BOTH, DIRECT, Need.ENERGY | Need.CONSERVATIVE):
                 assert_same(model.evaluate([structure], need)[0], packed.evaluate([structure], need)[0])
-        assert model._graphs.recorded == 3
+        assert model._graphs.recorded == [2, 1, 1]
 
     def test_cells_that_change(self, packed: PetModel) -> None:
         model, start = traced(), few_waters(TRICLINIC)
         for scale in (1.0, 1.001, 0.999, 1.01, 1.05):
             structure = strained(start, np.diag([scale, 1.0, 1.0]))
             assert_same(model.evaluate([structure], BOTH)[0], packed.evaluate([structure], BOTH)[0])
-        assert model._graphs.recorded == 1
+        assert len(model._graphs.recorded) == 1
 
     def test_more_neighbours_than_there_is_room_for(self, packed: PetModel) -> None:
         """They are recorded anew, once, and what is expanded again needs nothing new."""
@@ -102,7 +152,7 @@ class TestRecorded:
             expected = packed.evaluate([structure], BOTH)[0]
             for _ in range(2):
                 assert_same(model.evaluate([structure], BOTH)[0], expected)
-            assert model._graphs.recorded == n
+            assert len(model._graphs.recorded) == n
 
     def test_batches(self, packed: PetModel) -> None:
         """Simulations that are evaluated together or in turn: what comes again is recorded, and no list mixed up."""
@@ -111,7 +161,21 @@ class TestRecorded:
         for batch in ([first, second], [second, first], [alone, first], [first], [second], [first, second]):
             for forces, structure in zip(model.evaluate(batch, BOTH), batch, strict=True):
                 assert_same(forces, packed.evaluate([structure], BOTH)[0])
-        assert model._graphs.recorded == 2
+        assert len(model._graphs.recorded) == 2
+
+    def test_simulations_in_any_order(self, packed: PetModel) -> None:
+        """As threads of one i-PI ask for them; each stays where its pairs are."""
+        model, start = traced(), few_waters(TRICLINIC)
+        batch = [strained(start, scale * np.eye(3)) for scale in (1.0, 1.03, 1.06)] + [few_waters(VACUUM, 2)]
+        for order in ([0, 1, 3, 2], [2, 0, 3, 1], [1, 2, 3, 0]):
+            structures = [batch[i] for i in order]
+            pairs = [current.graph._pairs.clone() for current in model._sets.values()]
+            for forces, structure in zip(model.evaluate(structures, BOTH), structures, strict=True):
+                assert_same(forces, packed.evaluate([structure], BOTH)[0])
+            (current,) = model._sets.values()
+            assert not pairs or torch.equal(current.graph._pairs, pairs[0])
+            assert current.graph.atoms[2] == slice(48, 54)
+        assert len(model._graphs.recorded) == 1
 
     def test_only_so_much_is_remembered(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(pet_padded_module, "MOST_SETS", 2)
@@ -119,8 +183,55 @@ class TestRecorded:
         for n in (1, 2, 3, 2, 1):
             for _ in range(2):
                 model.evaluate([few_waters(VACUUM, n)], DIRECT)
-        assert model._graphs.recorded == 4  # that of one molecule had to go
+        assert len(model._graphs.recorded) == 4  # that of one molecule had to go
         assert len(model._sets) == 2
+
+
+@pytest.mark.parametrize("new", [traced, not_recorded])
+class TestInTurn:
+    """Direct forces before the backward pass, which goes on from where the forward pass stopped, if it still can."""
+
+    def test_direct_forces_come_first(self, new: Callable[[], PaddedPetModel], packed: PetModel) -> None:
+        model = new()
+        for structure in trembling(few_waters(TRICLINIC), 3, 0.02):
+            expected = packed.evaluate([structure], BOTH)[0]
+            turns = model.evaluate_in_turn([structure], BOTH)
+            (early,) = next(turns)
+            assert (early.conservative, early.virial) == (None, None)
+            assert_same(early, replace(expected, conservative=None, virial=None))
+            (late,) = next(turns)
+            assert_same(late, expected)
+            assert next(turns, None) is None
+
+    @pytest.mark.parametrize("between", ["the same atoms", "others", "one kind of forces"])
+    def test_another_evaluation_in_between(
+        self, new: Callable[[], PaddedPetModel], packed: PetModel, between: str
+    ) -> None:
+        model = new()
+        need = DIRECT if between == "one kind of forces" else BOTH
+        for structure in trembling(few_waters(TRICLINIC), 3, 0.02):
+            other = few_waters(VACUUM, 2) if between == "others" else strained(structure, 1.01 * np.eye(3))
+            begun = [model.evaluate_in_turn([structure], BOTH), model.evaluate_in_turn([other], need)]
+            expected = [packed.evaluate([structure], BOTH)[0], packed.evaluate([other], need)[0]]
+            for turns in begun:
+                next(turns)
+            for turns, right in zip(begun, expected, strict=True):
+                for (late,) in turns:
+                    assert_same(late, right)
+
+
+def test_the_backward_pass_waits_until_it_is_asked_for() -> None:
+    model = traced()
+    for structure in trembling(few_waters(TRICLINIC), 3, 0.02):
+        *_, last = model.evaluate_in_turn([structure], BOTH)
+    graphs = model._graphs
+    before = graphs.replayed
+    turns = model.evaluate_in_turn([structure], BOTH)
+    next(turns)
+    assert graphs.replayed == before + 1
+    (again,) = next(turns)
+    assert graphs.replayed == before + 2
+    assert_same(again, last[0], 1e-14)
 
 
 class Operations(TorchDispatchMode):
@@ -134,8 +245,7 @@ class Operations(TorchDispatchMode):
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         results = function(*args, **(kwargs or {}))
         given = torch.utils._pytree.tree_leaves((args, kwargs))
-        tensors = [x for x in torch.utils._pytree.tree_leaves(results) if isinstance(x, torch.Tensor)]
-        self.done.append((str(function), [x.shape for x in tensors]))
+        self.done.append((str(function), [x.shape for x in tensors_in(results)]))
         if function in (torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default):
             if any(isinstance(x, torch.Tensor) and x.dtype == torch.bool for x in given[1:]):
                 self.waits.append(str(function))
@@ -155,7 +265,8 @@ def test_nothing_depends_on_what_is_in_the_arrays(need: Need) -> None:
     for scale in (1.0, 1.6):
         model.evaluate([strained(start, scale * np.eye(3))], need)
         with Operations() as operations:
-            evaluation._compute()
+            for work in evaluation._passes():
+                work()
         assert operations.waits == []
         done.append(operations.done)
     assert done[0] == done[1]
@@ -171,7 +282,9 @@ def test_everything_is_on_the_device(need: Need, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):  # the answer, at the very end
         model.evaluate([few_waters(TRICLINIC)], need)
     ((evaluation,),) = (current.evaluations.values() for current in model._sets.values())
-    assert evaluation._output.shape == (24, 16 if need is BOTH else 4)
+    for work in evaluation._passes():
+        work()
+    assert evaluation._output.shape == (24 * (16 if need is BOTH else 4),)
 
 
 def test_room_that_is_not_used_changes_nothing() -> None:
