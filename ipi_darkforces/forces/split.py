@@ -7,9 +7,9 @@ Multiple time stepping integrates fast forces at every step and slow ones at eve
 
 i-PI asks for the components one after the other, each through a socket or a plugin of its own: M times the fast one,
 then, at the geometry of the last, the slow one. Evaluating that last geometry for both at once makes an outer step cost
-M - 1 direct evaluations and one combined one, so it pays to know which geometry will be the last: `Stream` learns it
-from what was asked before. Fast forces are answered first, while the backward pass of the slow ones is still to come:
-it is for `Split.finish`, in the time that i-PI takes to ask for them.
+M - 1 direct evaluations and one combined one, so it pays to know which geometry will be the last: `Trajectory` learns
+it from what was asked before. Fast forces are answered first, while the backward pass of the slow ones is still to
+come: it is for `Split.finish`, in the time that i-PI takes to ask for them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from ..errors import DarkforcesError
 from .disagreement import Disagreement
 from .model import ForceModel, Need
 from .result import Forces
-from .stream import Mark, Stream
+from .stream import Stream
 from .structure import Structure
+from .trajectory import Mark, Trajectory
 
 log = logging.getLogger(__name__)
 _ALWAYS = Need.ENERGY | Need.VIRIAL  # what is asked for whatever else is
@@ -131,6 +132,16 @@ class _Geometry:
         self.known |= need if forces.conservative is not None else need & ~Need.CONSERVATIVE
 
 
+@dataclass
+class _Wanted:
+    """What has to be known of one geometry for the answers, and what will be asked for later, by all experience."""
+
+    structure: Structure
+    geometry: _Geometry
+    need: Need = Need(0)
+    foreseen: Need = Need(0)
+
+
 @dataclass(frozen=True)
 class _Evaluation:
     """An evaluation of several geometries that may not have come to its end yet.
@@ -226,36 +237,22 @@ class Split:
 
     def _serve(self, requests: Sequence[Request]) -> list[Answer]:
         self._finish()
-        geometries: dict[bytes, _Geometry] = {}
-        structures: dict[bytes, Structure] = {}
-        needs: dict[bytes, Need] = {}
-        foreseen: dict[bytes, Need] = {}
+        wanted: dict[bytes, _Wanted] = {}
         for request in requests:
-            self._check_volume(request)
             key = request.structure.key
-            geometry = geometries.setdefault(key, self._geometries.get(key) or _Geometry())
-            structures[key] = request.structure
-            needs[key] = needs.get(key, Need(0)) | request.component.need
-            foreseen[key] = foreseen.get(key, Need(0)) | self._foreseen(request, geometry)
-        self._evaluate(geometries, structures, needs, foreseen)
-        for key, geometry in geometries.items():
-            self._remember(key, geometry)
-        answers = []
-        for request in requests:
-            geometry = geometries[request.structure.key]
-            assert geometry.forces is not None
-            found = answer(geometry.forces, request.component)
-            if request.component is Component.SLOW:
-                found = replace(
-                    found, disagreement=geometry.mark.disagreement(request.structure.positions, found.forces)
-                )
-            answers.append(found)
-        self.answered += len(answers)
-        return answers
+            if key not in wanted:
+                wanted[key] = _Wanted(request.structure, self._geometries.get(key) or _Geometry())
+            wanted[key].need |= request.component.need
+            wanted[key].foreseen |= self._foreseen(request, wanted[key].geometry)
+        self._evaluate(list(wanted.values()))
+        for key, each in wanted.items():
+            self._remember(key, each.geometry)
+        self.answered += len(requests)
+        return [_answer(request, wanted[request.structure.key].geometry) for request in requests]
 
-    def _check_volume(self, request: Request) -> None:
+    def _check_volume(self, trajectory: Trajectory, structure: Structure) -> None:
         """i-PI does not say what it needs a virial for; but where the cell changes, it is what changes it."""
-        if Need.VIRIAL not in self.model.provides and request.stream.cell_changes(request.structure):
+        if Need.VIRIAL not in self.model.provides and trajectory.cell_changes(structure.cell):
             raise DarkforcesError(
                 f"the cell changes, which takes a virial, but model '{self.model.name}' has no stress; expected a "
                 "simulation at constant volume"
@@ -264,13 +261,15 @@ class Split:
     def _foreseen(self, request: Request, geometry: _Geometry) -> Need:
         """What else will be asked for at this geometry, by all experience; and keep the books."""
         stream = request.stream
+        trajectory = stream.follow(request.structure)
+        self._check_volume(trajectory, request.structure)
         foreseen = self._is_beginning(request)
         stream.fresh = False
         if Need.CONSERVATIVE in request.component.need:
             geometry.mark.correct()
-        else:
-            foreseen = foreseen or stream.expects_correction()
-            stream.visit(geometry.mark)
+        elif not geometry.mark.is_on(trajectory):  # i-PI repeats requests until a batch is full
+            foreseen = foreseen or trajectory.expects_correction()
+            trajectory.visit(geometry.mark)
         if foreseen and self.model.evaluates_together:
             return (Need.CONSERVATIVE | Need.DIRECT) & self.model.provides
         return Need(0)
@@ -283,25 +282,19 @@ class Split:
             return stream.fresh or (others_to_come and not stream.corrected)
         return stream.fresh and others_to_come
 
-    def _evaluate(
-        self,
-        geometries: dict[bytes, _Geometry],
-        structures: dict[bytes, Structure],
-        needs: dict[bytes, Need],
-        foreseen: dict[bytes, Need],
-    ) -> None:
+    def _evaluate(self, wanted: Sequence[_Wanted]) -> None:
         """Evaluate until what is needed is known; the rest of what is foreseen is left for `finish`."""
-        batches: dict[Need, list[bytes]] = {}
-        for key, geometry in geometries.items():
-            missing = (needs[key] | foreseen[key]) & ~geometry.known
+        batches: dict[Need, list[_Wanted]] = {}
+        for each in wanted:
+            missing = (each.need | each.foreseen) & ~each.geometry.known
             if missing:
-                batches.setdefault(missing, []).append(key)
-        for need, keys in batches.items():
+                batches.setdefault(missing, []).append(each)
+        for need, batch in batches.items():
             turns = self.model.evaluate_in_turn(
-                [structures[key] for key in keys], need | (_ALWAYS & self.model.provides)
+                [each.structure for each in batch], need | (_ALWAYS & self.model.provides)
             )
-            evaluation = _Evaluation([geometries[key] for key in keys], need, turns)
-            evaluation.advance([needs[key] for key in keys])
+            evaluation = _Evaluation([each.geometry for each in batch], need, turns)
+            evaluation.advance([each.need for each in batch])
             if not evaluation.finished:
                 self._unfinished.append(evaluation)
 
@@ -314,6 +307,14 @@ class Split:
         while self._held > self._capacity and len(self._geometries) > 1:
             oldest, _ = self._geometries.popitem(last=False)
             self._held -= _size(oldest)
+
+
+def _answer(request: Request, geometry: _Geometry) -> Answer:
+    assert geometry.forces is not None
+    found = answer(geometry.forces, request.component)
+    if request.component is not Component.SLOW:
+        return found
+    return replace(found, disagreement=geometry.mark.disagreement(request.structure.positions, found.forces))
 
 
 def _size(key: bytes) -> int:

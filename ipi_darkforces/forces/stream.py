@@ -1,117 +1,57 @@
-"""Which geometries will be asked for their slow forces too? Learned from what one client asked before."""
+"""Whose geometry is it that one client asks about? A client of i-PI serves all systems of a simulation.
+
+Nothing says which system a request is for, and systems that i-PI advances in threads of their own come in changing
+order and out of step. But a system is not far from where it was one time step before, and far from all others. Beads of
+one ring polymer may be close to each other: they are one trajectory, as they come in order.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-
 import numpy as np
 
-from .disagreement import Disagreement, History, disagreement
 from .structure import Structure
+from .trajectory import Trajectory
 
-
-class Mark:
-    """Whether the conservative forces of one geometry were ever asked for, and whose geometry it is.
-
-    Apart from the results, which are let go of much earlier than the marks.
-    """
-
-    def __init__(self) -> None:
-        self.corrected = False
-        self._visits: list[tuple[Stream, int]] = []
-        self._unclaimed: tuple[np.ndarray, np.ndarray] | None = None
-
-    def visited(self, stream: Stream, index: int) -> None:
-        """It is geometry number `index` of a stream."""
-        self._visits.append((stream, index))
-        if self._unclaimed is not None:
-            stream.note_disagreement(index, *self._unclaimed)
-            self._unclaimed = None
-
-    def correct(self) -> None:
-        """Its conservative forces are asked for."""
-        if not self.corrected:
-            self.corrected = True
-            for stream, index in self._visits:
-                stream.note_late_correction(index)
-
-    def disagreement(self, positions: np.ndarray, slow: np.ndarray) -> Disagreement:
-        """Of both kinds of forces here.
-
-        :param positions: Å, shape (n_atoms, 3)
-        :param slow: eV/Å, conservative less direct forces, shape (n_atoms, 3)
-        """
-        if not self._visits:  # slow forces are asked for first: whose geometry it is will be known later
-            self._unclaimed = positions, slow
-            return disagreement(slow)
-        stream, index = self._visits[0]
-        return stream.note_disagreement(index, positions, slow)
+# Å, further than any atom moves in a time step, and not as far as some atom of another system is. Systems that start
+# from the same positions are one until they have parted that far.
+FURTHEST_STEP = 0.5
+MOST_TRAJECTORIES = 256  # more are geometries that have nothing to do with each other
 
 
 class Stream:
-    """The geometries for which one client asked direct forces, in order, and which of them were then corrected.
-
-    With stride M and P beads (or P structures to a batch) the corrections come in runs of P, one run every M P
-    geometries. The distance between the starts of the last two runs is the period; a geometry is expected to be
-    corrected if the one a period earlier was. With M = 1 there is but one long run, and the period is P. A wrong guess
-    costs time, never correctness.
-    """
+    """The trajectories of which one client asks forces."""
 
     def __init__(self) -> None:
         self.fresh = True  # nothing has been asked yet, of any kind
-        self._recent: deque[Mark] = deque(maxlen=8192)  # as many as M P may be for the period to be found
-        self._count = 0
-        self._period: int | None = None
-        self._run_start: int | None = None
-        self._run_length = 0
-        self._burst = 0  # corrections since the last geometry was visited: P in the end
-        self._cell: np.ndarray | None = None
-        self._history = History()
+        self._trajectories: list[Trajectory] = []
+        self._positions = np.empty((0, 0, 3))  # where each of them was last, Å, shape (n_trajectories, n_atoms, 3)
 
     @property
     def corrected(self) -> bool:
         """Whether any geometry was asked for its conservative forces too."""
-        return self._run_start is not None
+        return any(trajectory.corrected for trajectory in self._trajectories)
 
-    def expects_correction(self) -> bool:
-        """Whether the next geometry is likely to be asked for its conservative forces too."""
-        if self._period is not None and self._period <= len(self._recent):
-            return self._recent[-self._period].corrected
-        return False
+    def follow(self, structure: Structure) -> Trajectory:
+        """The trajectory that goes on with this structure: the one next to it, or a new one if it is far from all."""
+        positions = structure.positions
+        if positions.shape != self._positions.shape[1:]:
+            self._forget(len(positions))
+        distances = np.abs(self._positions - positions).max(axis=(1, 2))
+        nearest = int(distances.argmin()) if len(distances) else 0
+        if not len(distances) or distances[nearest] > FURTHEST_STEP:
+            return self._begin(structure)
+        self._positions[nearest] = positions
+        return self._trajectories[nearest]
 
-    def visit(self, mark: Mark) -> None:
-        """Note that direct forces were asked for at the geometry with this mark."""
-        self._burst = 0
-        index = self._count
-        mark.visited(self, index)
-        self._recent.append(mark)
-        self._count += 1
-        if mark.corrected:
-            self._note_correction(index)
+    def _begin(self, structure: Structure) -> Trajectory:
+        """A new trajectory, whose first geometry is expected to be corrected if that of the one before it was."""
+        begins_corrected = bool(self._trajectories) and self._trajectories[-1].began_corrected
+        if len(self._trajectories) == MOST_TRAJECTORIES:
+            self._forget(len(structure.positions))
+        self._trajectories.append(Trajectory(structure.cell, begins_corrected))
+        self._positions = np.concatenate([self._positions, structure.positions[None]])
+        return self._trajectories[-1]
 
-    def cell_changes(self, structure: Structure) -> bool:
-        """Whether the cell is another one than that of the first geometry."""
-        if self._cell is None:
-            self._cell = structure.cell
-        return not np.array_equal(self._cell, structure.cell)
-
-    def note_late_correction(self, index: int) -> None:
-        """Note that conservative forces were asked for at a geometry visited before."""
-        self._burst += 1
-        self._note_correction(index)
-        if self._run_length == 2 * self._burst:  # a run of two steps: M = 1
-            self._period = self._burst
-
-    def note_disagreement(self, index: int, positions: np.ndarray, slow: np.ndarray) -> Disagreement:
-        """Note the slow forces (n_atoms, 3) at a geometry visited before; say what that amounts to."""
-        return self._history.note(index, None if self._period is None else index - self._period, positions, slow)
-
-    def _note_correction(self, index: int) -> None:
-        place = index - self._count  # negative: from the end
-        continues_run = len(self._recent) > -place and self._recent[place - 1].corrected
-        if continues_run:
-            self._run_length += 1
-            return
-        if self._run_start is not None:
-            self._period = index - self._run_start
-        self._run_start, self._run_length = index, 1
+    def _forget(self, n_atoms: int) -> None:
+        self._trajectories = []
+        self._positions = np.empty((0, n_atoms, 3))

@@ -71,6 +71,20 @@ def test_work_is_that_along_the_way_of_each_replica(stride: int, replicas: int) 
             assert found.work == pytest.approx(exact_work(path[first : step + 1 : stride]), abs=1e-12)
 
 
+@pytest.mark.parametrize("stride", [2, 4])
+def test_work_is_that_of_each_system_in_whichever_order_they_come(stride: int) -> None:
+    """As systems do that i-PI advances in threads of their own."""
+    random = np.random.default_rng(0)
+    paths = np.array([walk(6 * stride, seed=seed) for seed in range(4)])
+    simulation = Simulation(Split(SpringModel()))
+    for step in range(6 * stride + 1):
+        simulation.fast(random.permutation(paths)[:, step])
+        if step % stride == 0:
+            order = random.permutation(paths)
+            for path, found in zip(order, simulation.slow(order[:, step]), strict=True):
+                assert found.work == pytest.approx(exact_work(path[: step + 1 : stride]), abs=1e-12)
+
+
 def _known_from(path: np.ndarray, found: Disagreement, step: int) -> int:
     """With a stride of one, it takes a step or two to find out how many replicas there are."""
     works = [exact_work(path[first : step + 1]) for first in range(min(step, 2) + 1)]

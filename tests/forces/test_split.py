@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from toy_models import EVERYTHING, DirectFirstModel, SpringModel
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces import ForceModel, Forces, Need, Structure
 from ipi_darkforces.forces.split import Answer, Component, Request, Split
+from ipi_darkforces.forces.stream import MOST_TRAJECTORIES as MOST
 from ipi_darkforces.forces.stream import Stream
 
 FAST_SLOW = (Component.FAST, Component.SLOW)
@@ -22,7 +24,7 @@ def ask(split: Split, structure: Structure, component: Component, stream: Stream
 
 
 def geometry(number: float, n_atoms: int = 3) -> Structure:
-    positions = np.random.default_rng(0).normal(size=(n_atoms, 3)) + number
+    positions = np.random.default_rng(0).normal(size=(n_atoms, 3)) + 0.001 * number
     return Structure(np.ones(n_atoms, np.int32), positions, 10 * np.eye(3))
 
 
@@ -295,6 +297,146 @@ class TestStride:
         before = passes(split)
         simulation.outer_step()
         assert passes(split) == (before[0] + 5, before[1] + 1)
+
+    def test_slow_forces_of_beads_may_come_in_another_order(self) -> None:
+        split = Split(SpringModel())
+        simulation = Simulation(split, 3, beads=4)
+        ask_slow = simulation._ask
+        simulation._ask = lambda component, here: ask_slow(  # type: ignore[method-assign]
+            component, here[::-1] if component is Component.SLOW else here
+        )
+        simulation.run(3)
+        before = passes(split)
+        simulation.outer_step()
+        assert passes(split) == (before[0] + 4 * 3, before[1] + 4)
+
+
+class Systems:
+    """Several systems of one i-PI, each in a thread of its own: they come in changing order, and out of step.
+
+    A batch has requests of some of them, and is filled up with copies of the last, as i-PI does.
+
+    :param start: of each system, shape (n_systems, n_atoms, 3)
+    """
+
+    def __init__(self, split: Split, start: np.ndarray, stride: int, seed: int):
+        self._split = split
+        self._stride = stride
+        self._random = np.random.default_rng(seed)
+        self._velocities = self._random.normal(0.0, 0.02, start.shape)
+        self._streams = {component: split.open_stream() for component in FAST_SLOW}
+        self._start = start
+        self.forward = self.backward = 0  # passes that are needed
+
+    def run(self, steps: range) -> None:
+        """From one outer step to another; a system waits for the others only at the end."""
+        threads = [self._requests(system, steps) for system in range(len(self._start))]
+        while threads:
+            ready = self._random.permutation(len(threads))[: self._random.integers(1, len(threads) + 1)]
+            batch = [request for i in ready if (request := next(threads[i], None))]
+            if not batch:
+                threads = [thread for i, thread in enumerate(threads) if i not in ready]
+                continue
+            padding = [batch[-1]] * (len(self._start) - len(batch))
+            self._split.serve(batch + padding)
+
+    def _requests(self, system: int, steps: range) -> Iterator[Request]:
+        if steps.start == 0:
+            yield from self._both(system, 0)
+        for step in steps:
+            for inner in range(1, self._stride):
+                yield self._request(Component.FAST, system, step * self._stride + inner)
+            yield from self._both(system, (step + 1) * self._stride)
+        self.forward += self._stride * len(steps)
+        self.backward += len(steps)
+
+    def _both(self, system: int, time: int) -> Iterator[Request]:
+        for component in FAST_SLOW:
+            yield self._request(component, system, time)
+
+    def _request(self, component: Component, system: int, time: int) -> Request:
+        positions = self._start[system] + time * self._velocities[system]
+        return Request(positioned(positions), component, self._streams[component])
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("stride", [1, 2, 3, 8])
+class TestSystemsInThreads:
+    N = 5
+
+    def test_once_learned_no_guess_is_wrong(self, stride: int, seed: int) -> None:
+        split = Split(SpringModel())
+        start = np.random.default_rng(seed).normal(0.0, 3.0, (self.N, 10, 3))
+        systems = Systems(split, start, stride, seed)
+        systems.run(range(4))
+        forward, backward = passes(split)
+        assert forward <= systems.forward + 4 * self.N
+        assert backward <= systems.backward + 3 * self.N
+        assert self.goes_on(split, systems, range(4, 10)) == (0, 0)
+
+    def test_from_the_same_positions_they_are_told_apart_when_they_have_parted(self, stride: int, seed: int) -> None:
+        split = Split(SpringModel())
+        systems = Systems(split, np.zeros((self.N, 10, 3)), stride, seed)
+        systems.run(range(100 // stride))
+        assert self.goes_on(split, systems, range(100 // stride, 100 // stride + 6)) == (0, 0)
+
+    def goes_on(self, split: Split, systems: Systems, steps: range) -> tuple[int, int]:
+        """How many passes are wasted, forward and backward."""
+        before, needed = passes(split), (systems.forward, systems.backward)
+        systems.run(steps)
+        after = passes(split)
+        forward, backward = systems.forward - needed[0], systems.backward - needed[1]
+        return after[0] - before[0] - forward, after[1] - before[1] - backward
+
+
+class TestUnrelatedGeometries:
+    def test_what_is_remembered_is_limited(self) -> None:
+        """Structures of a data set, say; and they are answered."""
+        stream, random = Stream(), np.random.default_rng(0)
+        followed = {id(stream.follow(positioned(random.normal(0.0, 5.0, (4, 3))))) for _ in range(MOST + 10)}
+        assert len(followed) > 2
+        assert len(stream._trajectories) <= MOST
+
+    def test_atoms_of_another_number_are_another_trajectory(self) -> None:
+        stream = Stream()
+        assert stream.follow(geometry(0, 3)) is stream.follow(geometry(1, 3))
+        assert stream.follow(geometry(0, 3)) is not stream.follow(geometry(0, 4))
+
+    def test_where_slow_forces_are_asked_once_each_new_one_is_expected_to_need_them(self) -> None:
+        split, random = Split(SpringModel()), np.random.default_rng(0)
+        fast, slow = split.open_stream(), split.open_stream()
+        for _ in range(20):
+            structure = positioned(random.normal(0.0, 5.0, (4, 3)))
+            ask(split, structure, Component.FAST, fast)
+            ask(split, structure, Component.SLOW, slow)
+        assert passes(split) == (20, 20)
+
+
+def positioned(positions: np.ndarray) -> Structure:
+    return Structure(np.ones(len(positions), np.int32), positions, 10 * np.eye(3))
+
+
+class TestCells:
+    """A model without stress is for constant volume only."""
+
+    WITHOUT_STRESS = Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT
+
+    @pytest.mark.parametrize("component", [Component.DIRECT, Component.CONSERVATIVE])
+    def test_that_change_are_refused(self, component: Component) -> None:
+        split = Split(SpringModel(provides=self.WITHOUT_STRESS))
+        stream = split.open_stream()
+        ask(split, geometry(0), component, stream)
+        with pytest.raises(DarkforcesError, match="the cell changes, which takes a virial"):
+            ask(split, replace(geometry(1), cell=11 * np.eye(3)), component, stream)
+
+    @pytest.mark.parametrize("component", [Component.DIRECT, Component.CONSERVATIVE])
+    def test_of_two_systems_may_differ(self, component: Component) -> None:
+        split = Split(SpringModel(provides=self.WITHOUT_STRESS))
+        stream = split.open_stream()
+        for number in range(3):
+            ask(split, geometry(number), component, stream)
+            ask(split, replace(geometry(10_000 + number), cell=11 * np.eye(3)), component, stream)
+        assert split.answered == 6
 
 
 class TestDirectOnly:

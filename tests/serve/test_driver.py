@@ -5,7 +5,10 @@ import select
 import socket
 import threading
 import time
+import xml.etree.ElementTree as ET
+from copy import deepcopy
 
+import ase.io
 import numpy as np
 import pytest
 from ase.units import Bohr, Hartree
@@ -31,6 +34,7 @@ from toy_models import DirectFirstModel
 
 from ipi_darkforces.forces.split import Split
 from ipi_darkforces.serve.address import UnixAddress
+from ipi_darkforces.serve.compose import write_start
 from ipi_darkforces.serve.driver import Driver
 from ipi_darkforces.serve.settings import Settings
 
@@ -236,6 +240,34 @@ def test_started_first_it_waits_and_says_where(tmp_path):
     assert requests == 8 * n + n + 2
     assert 8 * n + 1 <= forward <= 8 * n + 2
     assert n <= backward <= n + 1
+
+
+def test_systems_in_threads_cost_what_they_cost_alone(tmp_path):
+    """Several systems of one i-PI, out of step, in messages that i-PI fills up with copies."""
+    n_systems, stride, n = 3, 4, 8
+
+    def systems(root):
+        (system,) = root.findall("system")
+        for i in range(1, n_systems):
+            other = deepcopy(system)
+            other.set("prefix", f"system{i}")
+            other.find("initialize/file").text = f"moved{i}.chk"
+            ET.SubElement(other.find("initialize"), "velocities", mode="thermal", units="kelvin").text = "300"
+            root.append(other)
+
+    water = ase.io.read(INPUTS / "water.xyz")
+    for i in range(1, n_systems):
+        water.translate([1.0, 2.0, 3.0])
+        write_start(water, tmp_path / f"moved{i}.chk")
+    with Workplace() as workplace:
+        driver = workplace.driver("--model", "pet-m")
+        driver.wait_for("waiting for i-PI")
+        simulate(workplace, tmp_path, systems, with_sockets(batch_size=str(n_systems)), name="nve-mts4", steps=n)
+        assert driver.wait() == 0, driver.said()
+        _, forward, backward = passes(driver)
+    # One geometry more, for the start, and two wrong guesses while the stride is being learned.
+    assert n_systems * (stride * n + 1) <= forward <= n_systems * (stride * n + 3)
+    assert n_systems * (n + 1) <= backward <= n_systems * (n + 2)
 
 
 def test_started_after_ipi_over_a_port(alone, tmp_path):
