@@ -24,6 +24,10 @@ def wait_for(device: torch.device) -> None:
 class CudaGraphs:
     """Recordings on one device. They use the same work memory, and so must not run at the same time.
 
+    That of cuBLAS is part of it, as nothing but recordings is ever done on their stream: PyTorch keeps one for each
+    stream, and lets go of it when a recording goes, whether others use it or not
+    (github.com/pytorch/pytorch/issues/193402). In the shared memory it stays where it is.
+
     :param device: a CUDA device
     """
 
@@ -44,7 +48,8 @@ class CudaGraphs:
         graphs: list[torch.cuda.CUDAGraph] = []
         try:
             with torch.cuda.device(self._device):
-                self._warm_up(works)
+                for work in _WARM_UPS * works:
+                    work()
                 for work in works:
                     graph = torch.cuda.CUDAGraph()
                     pool = None if self._last is None else self._last.pool()
@@ -58,12 +63,3 @@ class CudaGraphs:
                 "without"
             ) from error
         return [graph.replay for graph in graphs]
-
-    def _warm_up(self, works: Sequence[Callable[[], None]]) -> None:
-        current = torch.cuda.current_stream(self._device)
-        self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
-            for _ in range(_WARM_UPS):
-                for work in works:
-                    work()
-        current.wait_stream(self._stream)

@@ -103,6 +103,10 @@ def packed() -> PetModel:
     return PetModel(PET_M, dtype="float64", remove_net_force=False)
 
 
+def on_a_device() -> PaddedPetModel:
+    return PaddedPetModel(PET_M, dtype="float64", remove_net_force=False)
+
+
 def assert_same(ours: Forces, theirs: Forces, tolerance: float = 1e-9) -> None:
     assert ours.energy == pytest.approx(theirs.energy, rel=tolerance)
     for kind in ("conservative", "direct", "virial"):
@@ -187,7 +191,7 @@ class TestRecorded:
         assert len(model._sets) == 2
 
 
-@pytest.mark.parametrize("new", [traced, not_recorded])
+@pytest.mark.parametrize("new", [traced, not_recorded, pytest.param(on_a_device, marks=needs_cuda)])
 class TestInTurn:
     """Direct forces before the backward pass, which goes on from where the forward pass stopped, if it still can."""
 
@@ -331,6 +335,18 @@ class TestOnADevice:
             structure = few_waters(VACUUM, n)
             for _ in range(2):
                 assert_same(model.evaluate([structure], BOTH)[0], packed.evaluate([structure], BOTH)[0])
+
+    def test_recordings_outlive_others(self, packed: PetModel) -> None:
+        """Nothing is let go of with one recording that others need."""
+        model = on_a_device()
+        gone, kept = few_waters(VACUUM, 2), few_waters(TRICLINIC)
+        for structure in (gone, gone, kept, kept):
+            model.evaluate([structure], BOTH)
+        model._sets.pop(next(iter(model._sets)))
+        torch.cuda.empty_cache()
+        others = torch.full((2**28,), torch.nan, device="cuda")
+        assert_same(model.evaluate([kept], BOTH)[0], packed.evaluate([kept], BOTH)[0])
+        assert others.isnan().all()
 
     def test_work_memory_is_held_once(self, water: Structure) -> None:
         model = PaddedPetModel(PET_M)
