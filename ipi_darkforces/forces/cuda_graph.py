@@ -6,7 +6,7 @@ This is all that needs a GPU. It follows PyTorch's notes on CUDA graphs (docs.py
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 
