@@ -145,8 +145,8 @@ class ForceModel(ABC):
 
     def check_need(self, need: Need) -> None:
         """Raise a DarkforcesError, naming what the model has, if it lacks something of `need`."""
-        missing = need & ~self.provides
-        if missing:
+        if need not in self.provides:
+            missing = need & ~self.provides
             raise DarkforcesError(f"model '{self.name}' does not provide {missing}; it provides {self.provides}")
 
     def check_species(self, species: np.ndarray) -> None:

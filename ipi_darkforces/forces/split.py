@@ -29,7 +29,7 @@ from .model import ForceModel, Need
 from .result import Forces
 from .stream import Stream
 from .structure import Structure
-from .trajectory import Mark, Trajectory
+from .trajectory import Mark
 
 log = logging.getLogger(__name__)
 _ALWAYS = Need.ENERGY | Need.VIRIAL  # what is asked for whatever else is
@@ -156,14 +156,9 @@ class _Evaluation:
 
     def advance(self, enough: Sequence[Need]) -> None:
         """Go on until there is enough known of each geometry."""
-        while any(wanted & ~geometry.known for wanted, geometry in zip(enough, self.geometries, strict=True)):
+        while any(wanted not in geometry.known for wanted, geometry in zip(enough, self.geometries, strict=True)):
             for geometry, forces in zip(self.geometries, next(self.turns), strict=True):
                 geometry.learn(forces, self.need)
-
-    @property
-    def finished(self) -> bool:
-        """Whether everything is known that it was asked for."""
-        return not any(self.need & ~geometry.known for geometry in self.geometries)
 
     def finish(self) -> None:
         """Go on to the end."""
@@ -196,8 +191,8 @@ class Split:
         self._capacity = capacity
         self._held = 0
         self._geometries: OrderedDict[bytes, _Geometry] = OrderedDict()
-        self._streams: list[Stream] = []
-        self._unfinished: list[_Evaluation] = []
+        self._asked: dict[Stream, Component | None] = {}  # what each client wants; None if it has not said so yet
+        self._evaluations: list[_Evaluation] = []  # of the last requests
         self._lock = threading.Lock()  # i-PI calls each <ffdirect threaded='true'> from a thread of its own
         if Need.VIRIAL not in model.provides:
             log.info("model '%s' has no stress: for constant volume only, and i-PI's pressures lack it", model.name)
@@ -205,12 +200,12 @@ class Split:
     def open_stream(self) -> Stream:
         """A new client's history; to be given with each of its requests."""
         stream = Stream()
-        self._streams.append(stream)
+        self._asked[stream] = None
         return stream
 
     def close_stream(self, stream: Stream) -> None:
         """Forget a client that has left."""
-        self._streams.remove(stream)
+        del self._asked[stream]
 
     def serve(self, requests: Sequence[Request]) -> list[Answer]:
         """Answer requests that are ready together, each geometry evaluated once and all in as few batches as possible.
@@ -223,7 +218,8 @@ class Split:
     def finish(self) -> None:
         """Compute what will be asked for by all experience, and was not needed for the answers so far.
 
-        To be called when nobody waits for an answer. What it finds costs no time when it is asked for.
+        To be called when nobody waits for an answer. What it finds costs no time when it is asked for. And what the
+        evaluations took of memory is freed here: with a graph of hundreds of operations, that takes its time.
 
         :raises DarkforcesError: see `ForceModel.evaluate`
         """
@@ -231,8 +227,8 @@ class Split:
             self._finish()
 
     def _finish(self) -> None:
-        unfinished, self._unfinished = self._unfinished, []
-        for evaluation in unfinished:
+        evaluations, self._evaluations = self._evaluations, []
+        for evaluation in evaluations:
             evaluation.finish()
 
     def _serve(self, requests: Sequence[Request]) -> list[Answer]:
@@ -250,9 +246,10 @@ class Split:
         self.answered += len(requests)
         return [_answer(request, wanted[request.structure.key].geometry) for request in requests]
 
-    def _check_volume(self, trajectory: Trajectory, structure: Structure) -> None:
+    def _check_volume(self, request: Request) -> None:
         """i-PI does not say what it needs a virial for; but where the cell changes, it is what changes it."""
-        if Need.VIRIAL not in self.model.provides and trajectory.cell_changes(structure.cell):
+        structure = request.structure
+        if Need.VIRIAL not in self.model.provides and request.stream.follow(structure).cell_changes(structure.cell):
             raise DarkforcesError(
                 f"the cell changes, which takes a virial, but model '{self.model.name}' has no stress; expected a "
                 "simulation at constant volume"
@@ -260,16 +257,16 @@ class Split:
 
     def _foreseen(self, request: Request, geometry: _Geometry) -> Need:
         """What else will be asked for at this geometry, by all experience; and keep the books."""
-        stream = request.stream
-        trajectory = stream.follow(request.structure)
-        self._check_volume(trajectory, request.structure)
+        self._check_volume(request)
         foreseen = self._is_beginning(request)
-        stream.fresh = False
+        self._asked[request.stream] = request.component
         if Need.CONSERVATIVE in request.component.need:
             geometry.mark.correct()
-        elif not geometry.mark.is_on(trajectory):  # i-PI repeats requests until a batch is full
-            foreseen = foreseen or trajectory.expects_correction()
-            trajectory.visit(geometry.mark)
+        else:
+            trajectory = request.stream.follow(request.structure)
+            if not geometry.mark.is_on(trajectory):  # i-PI repeats requests until a batch is full
+                foreseen = foreseen or trajectory.expects_correction()
+                trajectory.visit(geometry.mark)
         if foreseen and self.model.evaluates_together:
             return (Need.CONSERVATIVE | Need.DIRECT) & self.model.provides
         return Need(0)
@@ -277,10 +274,11 @@ class Split:
     def _is_beginning(self, request: Request) -> bool:
         """Whether a simulation seems to begin here: its first geometries are asked for everything by all components."""
         stream = request.stream
-        others_to_come = any(other.fresh for other in self._streams if other is not stream)
+        fresh = self._asked[stream] is None
+        others_to_come = any(asked is None for other, asked in self._asked.items() if other is not stream)
         if request.component is Component.FAST:  # there will be a slow one, whether it is here already or not
-            return stream.fresh or (others_to_come and not stream.corrected)
-        return stream.fresh and others_to_come
+            return fresh or (others_to_come and not stream.corrected)
+        return fresh and others_to_come
 
     def _evaluate(self, wanted: Sequence[_Wanted]) -> None:
         """Evaluate until what is needed is known; the rest of what is foreseen is left for `finish`."""
@@ -295,16 +293,19 @@ class Split:
             )
             evaluation = _Evaluation([each.geometry for each in batch], need, turns)
             evaluation.advance([each.need for each in batch])
-            if not evaluation.finished:
-                self._unfinished.append(evaluation)
+            self._evaluations.append(evaluation)
 
     def _remember(self, key: bytes, geometry: _Geometry) -> None:
-        """Keep the result, and let go of the oldest ones when there is no more room."""
+        """Keep the result, and let go of the oldest ones when there is no more room.
+
+        Clients that all want the same component have geometries of their own: then the last one is enough.
+        """
+        capacity = self._capacity if len(set(self._asked.values())) > 1 else 0
         if key not in self._geometries:
             self._geometries[key] = geometry
             self._held += _size(key)
         self._geometries.move_to_end(key)
-        while self._held > self._capacity and len(self._geometries) > 1:
+        while self._held > capacity and len(self._geometries) > 1:
             oldest, _ = self._geometries.popitem(last=False)
             self._held -= _size(oldest)
 

@@ -22,7 +22,6 @@ class Stream:
     """The trajectories of which one client asks forces."""
 
     def __init__(self) -> None:
-        self.fresh = True  # nothing has been asked yet, of any kind
         self._trajectories: list[Trajectory] = []
         self._positions = np.empty((0, 0, 3))  # where each of them was last, Å, shape (n_trajectories, n_atoms, 3)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -101,8 +102,8 @@ class TestOneEvaluationPerGeometry:
         stream = split.open_stream()
         numbers = [3, 1, 2, 1, 3]
         answers = split.serve([Request(geometry(i), Component.DIRECT, stream) for i in numbers])
-        alone = {i: ask(Split(SpringModel()), geometry(i), Component.DIRECT, Stream()) for i in numbers}
-        assert [a.energy for a in answers] == [alone[i].energy for i in numbers]
+        alone = [SpringModel().evaluate([geometry(i)], Need.ENERGY)[0].energy for i in numbers]
+        assert [a.energy for a in answers] == alone
 
     def test_requests_are_counted(self) -> None:
         split = Split(SpringModel())
@@ -485,7 +486,7 @@ class TestDirectOnly:
 class TestMemory:
     def test_results_are_kept_while_there_is_room(self) -> None:
         split = Split(SpringModel(), capacity=10**6)
-        stream = split.open_stream()
+        stream, _ = split.open_stream(), split.open_stream()
         for i in range(20):
             ask(split, geometry(i), Component.DIRECT, stream)
         ask(split, geometry(0), Component.DIRECT, stream)
@@ -493,7 +494,7 @@ class TestMemory:
 
     def test_the_oldest_are_let_go(self) -> None:
         split = Split(SpringModel(), capacity=3 * 3 * len(geometry(0).key))
-        stream = split.open_stream()
+        stream, _ = split.open_stream(), split.open_stream()
         for i in (0, 1, 2, 3, 3, 2, 1):  # three fit
             ask(split, geometry(i), Component.DIRECT, stream)
         assert split.model.passes.forward == 4
@@ -503,7 +504,7 @@ class TestMemory:
     def test_what_is_held_stays_within_the_capacity(self) -> None:
         capacity = 100_000
         split = Split(SpringModel(), capacity)
-        stream = split.open_stream()
+        stream, _ = split.open_stream(), split.open_stream()
         for i in range(300):
             ask(split, geometry(i, n_atoms=1 + i % 7), Component.SLOW, stream)
         held = [
@@ -524,6 +525,49 @@ class TestMemory:
         stream = split.open_stream()
         answers = split.serve([Request(geometry(i), Component.SLOW, stream) for i in range(9)])
         assert len(answers) == 9
+
+    @pytest.mark.parametrize("component", [Component.CONSERVATIVE, Component.DIRECT])
+    def test_only_the_last_is_kept_for_clients_that_ask_for_the_same(self, component: Component) -> None:
+        split = Split(SpringModel())
+        streams = [split.open_stream() for _ in range(3)]
+        for i in range(30):
+            ask(split, geometry(i), component, streams[i % 3])
+        assert list(split._geometries) == [geometry(29).key]
+
+    def test_a_client_that_has_left_asks_for_nothing(self) -> None:
+        split = Split(SpringModel())
+        fast, slow = (split.open_stream() for _ in FAST_SLOW)
+        for i in range(10):
+            ask(split, geometry(i), Component.FAST, fast)
+        assert len(split._geometries) == 10
+        split.close_stream(slow)
+        ask(split, geometry(10), Component.FAST, fast)
+        assert len(split._geometries) == 1
+
+    @pytest.mark.parametrize("component", Component)
+    def test_the_graph_of_an_evaluation_is_freed_when_nobody_waits(self, component: Component) -> None:
+        model = GraphModel()
+        split = Split(model)
+        stream = split.open_stream()
+        ask(split, geometry(0), component, stream)
+        assert model.graph() is not None
+        split.finish()
+        assert model.graph() is None
+        ask(split, geometry(1), component, stream)
+        first = model.graph
+        ask(split, geometry(2), component, stream)
+        assert first() is None
+
+
+class GraphModel(SpringModel):
+    """Springs that need memory while they are evaluated."""
+
+    graph: weakref.ref[np.ndarray]
+
+    def _evaluate_in_turn(self, structures: Sequence[Structure], need: Need) -> Iterator[list[Forces]]:
+        graph = np.zeros(1000)
+        self.graph = weakref.ref(graph)
+        yield self._evaluate(structures, need)
 
 
 class TestDirectFirst:
