@@ -49,10 +49,11 @@ ROOT = Path(__file__).resolve().parents[1]
 CLOCKED = Path(__file__).with_name("clocked.py")
 REPEATS = {192: (1, 1, 1), 768: (1, 2, 2), 1536: (2, 2, 2), 5184: (3, 3, 3)}  # of inputs/water.xyz
 KINDS = {"conservative": (Component.CONSERVATIVE, None), "direct": (Component.DIRECT, None), "MTS-8": (None, 8)}
-PATIENCE = 300.0  # seconds until a simulation has made its first steps
+PATIENCE = 150.0  # seconds until a simulation has made its first steps
 WARM_UP = 3  # steps that do not count
 POLL = 0.002
 LEAST_TURNS = 2
+LAST_WORDS = 15  # lines of the log of what failed
 BEGIN, END = "<!-- what beside_ipi.py wrote begins here -->", "<!-- and ends here -->"
 
 
@@ -138,8 +139,8 @@ class Simulation:
         limit = time.monotonic() + PATIENCE
         while (lines := self.lines()) <= known:
             if time.monotonic() > limit or any(process.poll() is not None for process in self._processes):
-                said = (self._folder / "log").read_text().splitlines()
-                raise DarkforcesError(f"a simulation makes no steps: {said[-1] if said else 'it said nothing'}")
+                said = (self._folder / "log").read_text(errors="replace").splitlines()
+                raise DarkforcesError("\n".join(["a simulation makes no steps; it said at last:", *said[-LAST_WORDS:]]))
             time.sleep(POLL)
         return time.monotonic(), lines
 
@@ -183,18 +184,30 @@ def main() -> None:
 
 
 def compare(
-    model: str, atoms: int, at_once: int, kind: str, threads: int, turns: int, seconds: float, device: str = "cpu"
+    model: str,
+    atoms: int,
+    at_once: int,
+    kind: str,
+    threads: int,
+    turns: int,
+    seconds: float,
+    device: str = "cpu",
+    theirs: bool = True,
 ) -> Comparison:
-    """Both simulations in turns, with the model on a device."""
+    """Both simulations in turns, with the model on a device; or ours alone, with NaN for theirs."""
     with tempfile.TemporaryDirectory(prefix="bench") as scratch:
         simulations: list[Simulation] = []
         try:
-            for ours in (True, False):
+            for ours in (True, False) if theirs else (True,):
                 simulations.append(start(Path(scratch), ours, model, atoms, at_once, kind, threads, device))
-                simulations[-1].run(0.0, WARM_UP)
-            times = np.array([[simulation.run(seconds) for simulation in simulations] for _ in range(turns)])
+            for simulation in simulations:
+                simulation.run(seconds, WARM_UP)
+            measured = np.full((turns, 2, 2), np.nan)
+            for turn in measured:
+                turn[: len(simulations)] = [simulation.run(seconds) for simulation in simulations]
             memory = [s.memory() for s in simulations] if device == "cpu" else given_back(simulations, device)
-            return Comparison(atoms, at_once, kind, *times[:, :, 0].T, *times[:, :, 1].T, *memory)
+            memory += [np.nan] * (2 - len(memory))
+            return Comparison(atoms, at_once, kind, *measured[:, :, 0].T, *measured[:, :, 1].T, *memory)
         finally:
             for simulation in simulations:
                 simulation.end()
@@ -217,13 +230,15 @@ def start(
     folder.mkdir()
     water = ase.io.read(ROOT / "inputs" / "water.xyz").repeat(REPEATS[atoms])
     ase.io.write(folder / "template.xyz", water)
-    write_start(water, folder / "start.chk")
+    for i in range(at_once):  # of each system, with other positions: simulations have starts of their own
+        write_start(water, folder / _start(i))
+        water.translate(1.0)
     component, stride = KINDS[kind]
     recipe = Recipe(
         name="bench",
         ensemble="nve",
         species=formula_from_species(water.numbers),
-        start="start.chk",
+        start=_start(0),
         component=component or Component.CONSERVATIVE,
         stride=stride,
         thermalize=True,
@@ -240,8 +255,12 @@ def start(
     return Simulation(folder, text, command if ours else [], threads, stride or 1)
 
 
+def _start(system: int) -> str:
+    return f"start{system}.chk"
+
+
 def _systems(one: str, n: int) -> str:
-    return "\n".join(f"  <system prefix='{i:02d}'>{one}" for i in range(n))
+    return "\n".join(f"  <system prefix='{i:02d}'>{one.replace(_start(0), _start(i))}" for i in range(n))
 
 
 _OUTPUT = """<output prefix='bench'>

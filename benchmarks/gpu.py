@@ -1,24 +1,37 @@
 """What a GPU has to show, in one call: right answers, then the model's time, then simulations beside i-PI's own driver.
 
-    python benchmarks/gpu.py                   # on a machine with a CUDA device: about ten minutes
+    bash benchmarks/gpu.sh              # on a machine with a CUDA device: installs what is missing, tests, then this
+    python benchmarks/gpu.py --json gpu.json                                               # nine minutes
     python benchmarks/gpu.py --device cpu --evaluations 3 --turns 2 --seconds 0 --simulations 2    # to try it
 
-Answers are compared with those of the exported model in double precision; when they differ by more than they may,
-nothing is measured. The model's time is that of one evaluation, from positions to forces in the host's memory: recorded
-as a CUDA graph, the same without recording, and the exported model, all of them in turns. Simulations are those of
-beside_ipi.py, 192 atoms over unix sockets, and several at once; memory is that of the device.
+Answers are compared with those of the exported model in double precision on the CPU. The model's time is that of one
+evaluation, from positions to forces in the host's memory: recorded as CUDA graphs, the same without recording, and the
+exported model, all of them in turns. Simulations are those of beside_ipi.py, 192 atoms over unix sockets, and several
+at once; memory is that of the device. The profile says what the time of the recorded evaluations is spent on.
+
+The most important comes first, each part is printed when it is known, and one that fails does not end the others. Wrong
+answers are measured too, and said to be wrong: exit code 1, as for anything that failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import cProfile
 import json
+import multiprocessing
+import pstats
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TypeVar
 
 import ase.io
 import numpy as np
@@ -31,10 +44,11 @@ from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces import ForceModel, Forces, Need, Structure, load_model
 from ipi_darkforces.forces.pet_padded import PaddedPetModel
 from ipi_darkforces.forces.zoo import all_models
+from ipi_darkforces.whole import whole_file
 
 ATOMS = 192
 BOTH = Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT | Need.VIRIAL
-EVALUATIONS = {"direct": Need.ENERGY | Need.DIRECT, "both": BOTH}
+DIRECT = Need.ENERGY | Need.DIRECT
 # How the liquid is deformed: more neighbours than there was room for come last.
 STRAINS = {
     "liquid": np.eye(3),
@@ -46,6 +60,16 @@ ALLOWED = {"float32": (1e-6, 1e-4), "float64": (1e-9, 1e-9)}  # of energies, rel
 STEPS = 40  # of a random walk, across some lists of neighbours
 TREMBLE = 0.02  # Å, by which atoms move between evaluations
 WARM_UP = 5  # evaluations that do not count
+LAST = 600.0  # seconds that one part may take at most
+PROFILED = 20  # evaluations
+LONGEST = 12  # kernels and functions that a profile names
+TIMES = ("direct", "both, until direct forces", "both")
+# What is to be reached: ms per 0.5 fs, theirs / ours, memory, ours / theirs, and what several simulations at once give.
+MOST_MS = {"direct": 2.0, "MTS-8": 1.5}
+LEAST_RATIO = 4.0
+MOST_MEMORY = 0.6
+LEAST_GAIN = 6.0
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -57,65 +81,194 @@ class Agreement:
     energy: float
     forces: float
 
+    @property
+    def good(self) -> bool:
+        """Whether it is as good as it has to be."""
+        energy, forces = ALLOWED[self.dtype]
+        return self.energy <= energy and self.forces <= forces
 
-def main() -> None:
+
+@dataclass
+class Report:
+    """What is known so far.
+
+    :param device: what everything runs on
+    :param context: MB that any process takes of the device
+    :param failures: by part, what went wrong
+    """
+
+    device: str
+    agreements: list[Agreement] = field(default_factory=list)
+    evaluations_ms: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    simulations: list[Comparison] = field(default_factory=list)
+    profiles: list[str] = field(default_factory=list)
+    context: float = 0.0
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """For machines."""
+        known = asdict(self) | {"torch": torch.__version__, "date": str(date.today())}
+        with whole_file(path) as fresh:
+            fresh.write_text(json.dumps(known, indent=2, default=lambda array: np.asarray(array).tolist()))
+
+
+def main() -> int:
     """Check, measure, and print it."""
+    args = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as any other end: nothing is left running
+    begun = time.monotonic()
+    report = Report(card(args.device))
+    print(f"{report.device}, PyTorch {torch.__version__}, {date.today()}, {ATOMS} atoms", end="")
+    print("; on a CPU, nothing is recorded" if args.device == "cpu" else "")
+    for name, part in parts(args, report):
+        if time.monotonic() - begun > 60.0 * args.minutes:
+            report.failures[name] = "there was no time left"
+            continue
+        print(f"\n{name}, after {time.monotonic() - begun:.0f} s:\n", flush=True)
+        try:
+            print("\n".join(part()), flush=True)
+        except Exception as error:  # whatever it is, the other parts may work
+            report.failures[name] = str(error)
+            print(f"failed: {error}", flush=True)
+            if not isinstance(error, DarkforcesError):
+                traceback.print_exc()
+        if args.json:
+            report.write(args.json)
+    print("\n" + "\n".join(targets(report, args.simulations)))
+    for name, reason in report.failures.items():
+        print(f"\n{name} failed: {reason}")
+    return int(bool(report.failures) or not all(each.good for each in report.agreements))
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="pet-m", help="a PET model of `darkforces models` (default: %(default)s)")
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1 or cpu (default: %(default)s)")
-    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS, help="of forces (default: all)")
+    kinds = ["direct", "MTS-8", "conservative"]
+    parser.add_argument("--kinds", nargs="+", default=kinds, choices=KINDS, help="of forces (default: all)")
     parser.add_argument("--evaluations", type=int, default=200, help="of each kind (default: %(default)s)")
-    parser.add_argument("--turns", type=int, default=8, help="of each simulation (default: %(default)s)")
+    parser.add_argument("--turns", type=int, default=5, help="of each simulation (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each turn, at least (default: %(default)s)")
     parser.add_argument("--simulations", type=int, default=16, help="at once (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of the model on the host (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print everything for machines")
-    args = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as any other end: nothing is left running
-    agreements = check(args.model, args.device)
-    times = model_times(args.model, args.device, args.evaluations)
-    simulations = measure_simulations(args)
-    if args.json:
-        print(json.dumps(for_machines(args.device, agreements, times, simulations), indent=2))
-    else:
-        print(document(args.device, agreements, times, simulations))
+    parser.add_argument("--minutes", type=float, default=8.0, help="no part begins later (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="everything for machines, after each part")
+    return parser.parse_args()
+
+
+def parts(args: argparse.Namespace, report: Report) -> Iterator[tuple[str, Callable[[], list[str]]]]:
+    """Names, and what does it and says what it found, in the order of importance."""
+
+    def answers() -> list[str]:
+        report.agreements = apart(check, args.model, args.device)
+        return table_of_agreements(report.agreements)
+
+    def model() -> list[str]:
+        report.evaluations_ms = apart(model_times, args.model, args.device, args.evaluations, args.simulations)
+        return table_of_times(report.evaluations_ms)
+
+    def profile() -> list[str]:
+        report.profiles = apart(profiles, args.model, args.device)
+        return report.profiles
+
+    def memory() -> list[str]:
+        report.context = context_memory(args.device)
+        return [f"{report.context:.0f} MB of the device are taken by any process"]
+
+    def simulation(at_once: int, kind: str) -> list[str]:
+        theirs = not any(name.startswith("theirs") for name in report.failures)
+        options = (args.model, ATOMS, at_once, kind, args.threads, args.turns, args.seconds, args.device)
+        try:
+            found = compare(*options, theirs=theirs)
+        except DarkforcesError as error:
+            if not theirs:
+                raise
+            found = compare(*options, theirs=False)  # if it was ours that failed, it does so again
+            report.failures[f"theirs, {kind}, {at_once} at once"] = str(error)
+        report.simulations.append(found)
+        return [*SIMULATIONS, row(found, report)]
+
+    def simulations(at_once: int) -> Iterator[tuple[str, Callable[[], list[str]]]]:
+        for kind in args.kinds:
+            yield f"{kind}, {at_once} × {ATOMS} atoms", lambda kind=kind: simulation(at_once, kind)
+
+    yield "answers", answers
+    yield "model", model
+    if args.device != "cpu":
+        yield "memory", memory
+    yield from simulations(1)
+    yield "profile", profile
+    if args.simulations > 1:
+        yield from simulations(args.simulations)
+
+
+@contextmanager
+def child(function: Callable[..., object], *args: object) -> Iterator[tuple[Connection, multiprocessing.Process]]:
+    """A process that does it, and where its result arrives; killed in the end."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(sender, function, *args), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        yield receiver, process
+    finally:
+        process.kill()
+        process.join()
+
+
+def _send(sender: Connection, function: Callable[..., object], *args: object) -> None:
+    try:
+        sender.send(function(*args))
+    except Exception as error:
+        traceback.print_exc()
+        sender.send(DarkforcesError(str(error)))
+    time.sleep(LAST)  # with all that it holds
+
+
+def apart(function: Callable[..., _Result], *args: object) -> _Result:
+    """The result of a function in a process of its own: after an error, a CUDA device is of no use to a process."""
+    with child(function, *args) as (receiver, process):
+        if not receiver.poll(LAST):
+            raise DarkforcesError(f"no result after {LAST:g} s")
+        try:
+            found = receiver.recv()
+        except EOFError as error:
+            process.join()
+            raise DarkforcesError(f"its process ended with exit code {process.exitcode}") from error
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def check(model: str, device: str) -> list[Agreement]:
-    """Compare answers; raises a DarkforcesError if they differ by more than they may."""
-    reference = load_model(model, device, "float64", backend="metatomic")
+    """Compare answers."""
+    reference = load_model(model, "cpu", "float64", backend="metatomic")
     ours = {dtype: load_padded(model, device, dtype) for dtype in ALLOWED}
     agreements = []
-    for case, structures in tqdm(list(cases()), "checks", disable=None):
-        expected = [reference.evaluate([structure], BOTH)[0] for structure in structures]
+    for case, batches in tqdm(list(cases()), "checks", disable=None):
+        expected = [reference.evaluate(batch, BOTH) for batch in batches]
         for dtype, each in ours.items():
             # Twice, as they are recorded the second time.
-            answers = [each.evaluate([structure], BOTH)[0] for structure in structures * 2]
-            worst = np.max([difference(*both) for both in zip(answers, expected * 2, strict=True)], axis=0)
+            answers = [each.evaluate(batch, BOTH) for batch in batches * 2]
+            pairs = zip(sum(answers, []), sum(expected * 2, []), strict=True)
+            worst = np.max([difference(*both) for both in pairs], axis=0)
             agreements.append(Agreement(case, dtype, *worst.tolist()))
-            complain(agreements[-1])
     return agreements
 
 
-def complain(found: Agreement) -> None:
-    """Unless it is as good as it has to be."""
-    energy, forces = ALLOWED[found.dtype]
-    if not (found.energy <= energy and found.forces <= forces):
-        raise DarkforcesError(
-            f"answers differ from the exported model's ({found.case}, {found.dtype}): energies by {found.energy:.1e}, "
-            f"forces by {found.forces:.1e} eV/Å, expected at most {energy:.0e} and {forces:.0e}"
-        )
-
-
-def cases() -> Iterator[tuple[str, list[Structure]]]:
-    """Names, and the structures that are evaluated one after the other."""
+def cases() -> Iterator[tuple[str, list[list[Structure]]]]:
+    """Names, and the batches that are evaluated one after the other."""
     water = start()
     for case, strain in STRAINS.items():
-        yield case, [replace(water, positions=water.positions @ strain, cell=water.cell @ strain)]
+        yield case, [[replace(water, positions=water.positions @ strain, cell=water.cell @ strain)]]
     random = np.random.default_rng(1)
     walk = water.positions + np.cumsum(random.normal(0.0, TREMBLE, (STEPS, ATOMS, 3)), axis=0)
     walk[STEPS // 2 :, 0] += water.cell[1]  # an atom that jumps by a cell vector
-    yield "moving", [replace(water, positions=positions) for positions in walk[7::8]]
+    moving = [replace(water, positions=positions) for positions in walk[9::10]]
+    yield "moving", [[structure] for structure in moving]
+    yield "several", [moving[:3], moving[2::-1]]
 
 
 def start() -> Structure:
@@ -137,36 +290,110 @@ def difference(ours: Forces, theirs: Forces) -> tuple[float, float]:
     return abs(ours.energy / theirs.energy - 1.0), float(forces)
 
 
-def model_times(model: str, device: str, n: int) -> dict[str, dict[str, np.ndarray]]:
-    """For each way and each kind of evaluation, how long it took each time, ms."""
-    ways: dict[str, ForceModel] = {
-        "recorded": load_padded(model, device),
-        "not recorded": load_padded(model, device, record=False),
-        "exported model": load_model(model, device, backend="metatomic"),
-    }
+def trembling(at_once: int) -> Iterator[list[Structure]]:
+    """Batches of liquids whose atoms move a little."""
     water, random = start(), np.random.default_rng(2)
-    times: dict[str, dict[str, list[float]]] = {way: {kind: [] for kind in EVALUATIONS} for way in ways}
-    for _ in tqdm(range(WARM_UP + n), "model", disable=None):
-        structure = replace(water, positions=water.positions + random.normal(0.0, TREMBLE, water.positions.shape))
-        for way, each in ways.items():
-            for kind, need in EVALUATIONS.items():
-                begun = time.perf_counter()
-                each.evaluate([structure], need)
-                times[way][kind].append(1e3 * (time.perf_counter() - begun))
-    return {way: {kind: np.array(v[WARM_UP:]) for kind, v in kinds.items()} for way, kinds in times.items()}
+    while True:
+        moved = water.positions + random.normal(0.0, TREMBLE, (at_once, *water.positions.shape))
+        yield [replace(water, positions=positions) for positions in moved]
 
 
-def measure_simulations(args: argparse.Namespace) -> list[Comparison]:
-    """Ours and theirs, one simulation and several at once."""
-    measured = [(at_once, kind) for at_once in sorted({1, args.simulations}) for kind in args.kinds]
-    results = []
-    with tqdm(measured, disable=None) as bar:
-        for at_once, kind in bar:
-            bar.set_description(f"{kind}, {at_once} × {ATOMS} atoms")
-            results.append(
-                compare(args.model, ATOMS, at_once, kind, args.threads, args.turns, args.seconds, args.device)
-            )
-    return results
+def model_times(model: str, device: str, n: int, simulations: int) -> dict[str, dict[str, np.ndarray]]:
+    """For each way and each of `TIMES`, how long it took each time, ms, for one structure and for several."""
+    loaders: dict[str, Callable[[], ForceModel]] = {
+        "recorded": lambda: load_padded(model, device),
+        "not recorded": lambda: load_padded(model, device, record=False),
+        "exported model": lambda: load_model(model, device, backend="metatomic"),
+    }
+    found = {}
+    for at_once in sorted({1, simulations}):
+        ways = {f"{at_once} × {way}": load() for way, load in loaders.items()}
+        times: dict[str, list[list[float]]] = {way: [] for way in ways}
+        repeats = max(WARM_UP, n // at_once)
+        for _, batch in zip(tqdm(range(WARM_UP + repeats), f"model, {at_once}", disable=None), trembling(at_once)):  # noqa: B905
+            for way, each in list(ways.items()):
+                try:
+                    times[way].append(list(timed(each, batch)))
+                except RuntimeError as error:  # in the exported model, or what finds neighbours for it
+                    print(f"{way} failed: {error}", file=sys.stderr)
+                    del ways[way], times[way]
+        found |= {way: dict(zip(TIMES, np.array(t[WARM_UP:]).T, strict=True)) for way, t in times.items()}
+    return found
+
+
+def timed(model: ForceModel, batch: list[Structure]) -> tuple[float, float, float]:
+    """Of direct forces, of both until direct ones are known, and of both, ms."""
+    begun = time.perf_counter()
+    model.evaluate(batch, DIRECT)
+    direct = time.perf_counter()
+    turns = model.evaluate_in_turn(batch, BOTH)
+    next(turns)
+    first = time.perf_counter()
+    for _ in turns:
+        pass
+    return 1e3 * (direct - begun), 1e3 * (first - direct), 1e3 * (time.perf_counter() - direct)
+
+
+def profiles(model: str, device: str) -> list[str]:
+    """What recorded evaluations spend their time on."""
+    lines = []
+    each, batches = load_padded(model, device), trembling(1)
+    for kind, need in (("direct", DIRECT), ("both", BOTH)):
+        for _ in range(WARM_UP):
+            each.evaluate(next(batches), need)
+        structures = [next(batches) for _ in range(PROFILED)]
+        begun = time.perf_counter()
+        for batch in structures:
+            each.evaluate(batch, need)
+        wall = 1e3 * (time.perf_counter() - begun) / PROFILED
+        lines += [f"{kind}: {wall:.3f} ms"]
+        if device != "cpu":
+            lines += kernels(lambda: [each.evaluate(batch, need) for batch in structures])  # noqa: B023, called at once
+        with cProfile.Profile() as host:
+            for batch in structures:
+                each.evaluate(batch, need)
+        lines += functions(host)
+    return lines
+
+
+def kernels(work: Callable[[], object]) -> list[str]:
+    """Those that the device was busy with for longest, of `PROFILED` evaluations."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        work()
+        torch.cuda.synchronize()
+    found = [e for e in profiler.key_averages() if e.self_device_time_total > 0]
+    found.sort(key=lambda event: -event.self_device_time_total)
+    total, count = (sum(getattr(e, name) for e in found) / PROFILED for name in ("self_device_time_total", "count"))
+    return [
+        f"  device busy {1e-3 * total:.3f} ms, with {count:.0f} kernels and copies",
+        *(
+            f"  {1e-3 * e.self_device_time_total / PROFILED:8.4f} ms {e.count / PROFILED:6.1f} × {e.key[:100]}"
+            for e in found[:LONGEST]
+        ),
+    ]
+
+
+def functions(host: cProfile.Profile) -> list[str]:
+    """Those in which the host was for longest, without what they call."""
+    own: Counter[str] = Counter()
+    for (file, line, name), (_, _, seconds, _, _) in pstats.Stats(host).stats.items():  # type: ignore[attr-defined]
+        own[f"{Path(file).name}:{line} {name}"] += 1e3 * seconds / PROFILED  # type: ignore[assignment]
+    return [f"  host, profiled {sum(own.values()):.3f} ms"] + [
+        f"  {ms:8.4f} ms {name}" for name, ms in own.most_common(LONGEST)
+    ]
+
+
+def context_memory(device: str) -> float:
+    """What any process takes of a CUDA device, MB."""
+    free = torch.cuda.mem_get_info(device)[0]
+    with child(_touch, device) as (receiver, _):
+        if not receiver.poll(LAST):
+            raise DarkforcesError("no process could use the device")
+        return float(free - torch.cuda.mem_get_info(device)[0]) / 1024**2
+
+
+def _touch(device: str) -> float:
+    return torch.zeros(1, device=device).item()
 
 
 def card(device: str) -> str:
@@ -174,63 +401,69 @@ def card(device: str) -> str:
     return processor() if device == "cpu" else torch.cuda.get_device_name(device)
 
 
-def document(
-    device: str,
-    agreements: list[Agreement],
-    times: dict[str, dict[str, np.ndarray]],
-    simulations: list[Comparison],
-) -> str:
-    """Tables."""
-    lines = [f"{card(device)}, PyTorch {torch.__version__}, {date.today()}, {ATOMS} atoms", ""]
-    if device == "cpu":
-        lines[0] += "; on a CPU, nothing is recorded"
-    lines += ["| structure | precision | energy, relative | forces, eV/Å |", "|---|---|---|---|"]
-    lines += [f"| {a.case} | {a.dtype} | {a.energy:.1e} | {a.forces:.1e} |" for a in agreements]
-    lines += ["", "| one evaluation, ms | direct | both |", "|---|---|---|"]
-    lines += [
-        f"| {way} | {' | '.join(spread(kinds[kind], 3) for kind in EVALUATIONS)} |" for way, kinds in times.items()
+def table_of_agreements(agreements: Sequence[Agreement]) -> list[str]:
+    """Lines of a table."""
+    return ["| structure | precision | energy, relative | forces, eV/Å | |", "|---|---|---|---|---|"] + [
+        f"| {a.case} | {a.dtype} | {a.energy:.1e} | {a.forces:.1e} | {'' if a.good else 'WRONG'} |" for a in agreements
     ]
-    lines += ["", "| simulations | forces | ours, ms per 0.5 fs | beside model | theirs | theirs / ours "]
-    lines[-1] += "| MB, ours | MB, theirs | simulations at once give |"
-    lines += ["|---" * 9 + "|"]
-    return "\n".join(lines + [row(result, simulations) for result in simulations])
 
 
-def row(result: Comparison, all_of_them: list[Comparison]) -> str:
+def table_of_times(times: dict[str, dict[str, np.ndarray]]) -> list[str]:
+    """Lines of a table."""
+    return [f"| one evaluation, ms | {' | '.join(TIMES)} |", "|---" * (1 + len(TIMES)) + "|"] + [
+        f"| {way} | {' | '.join(spread(kinds[kind], 3) for kind in TIMES)} |" for way, kinds in times.items()
+    ]
+
+
+SIMULATIONS = [
+    "| simulations | forces | ours, ms per 0.5 fs | beside model | theirs | theirs / ours | MB, ours | MB, theirs "
+    "| at once give |",
+    "|---" * 9 + "|",
+]
+
+
+def row(result: Comparison, report: Report) -> str:
     """A line of the table of simulations."""
     return (
         f"| {result.at_once} | {result.kind} | {spread(result.ours, 3)} "
         f"| {np.median(result.ours - result.our_model):.2f} | {spread(result.theirs)} "
         f"| {np.median(result.ratios):.2f} | {result.our_memory:.0f} | {result.their_memory:.0f} "
-        f"| {gain(result, all_of_them):.1f} × the steps per second |"
+        f"| {gain(result, report):.1f} × the steps per second |"
     )
 
 
-def gain(result: Comparison, all_of_them: list[Comparison]) -> float:
+def gain(result: Comparison, report: Report) -> float:
     """How many times the steps per second of one simulation, with this many at once."""
-    alone = next(each for each in all_of_them if each.at_once == 1 and each.kind == result.kind)
-    return result.at_once * float(np.median(alone.ours) / np.median(result.ours))
+    alone = [each for each in report.simulations if each.at_once == 1 and each.kind == result.kind]
+    return result.at_once * float(np.median(alone[0].ours) / np.median(result.ours)) if alone else np.nan
 
 
-def for_machines(
-    device: str,
-    agreements: list[Agreement],
-    times: dict[str, dict[str, np.ndarray]],
-    simulations: list[Comparison],
-) -> dict[str, object]:
-    """All numbers."""
-    return {
-        "device": card(device),
-        "torch": torch.__version__,
-        "date": str(date.today()),
-        "agreements": [asdict(each) for each in agreements],
-        "evaluations_ms": {way: {kind: v.tolist() for kind, v in kinds.items()} for way, kinds in times.items()},
-        "simulations": [{key: np.asarray(v).tolist() for key, v in vars(each).items()} for each in simulations],
-    }
+def targets(report: Report, at_once: int) -> list[str]:
+    """What was to be reached, and what was."""
+    lines = ["| what is to be reached | at least or most | measured | |", "|---|---|---|---|"]
+
+    def line(what: str, bound: str, value: float, reached: bool) -> None:
+        lines.append(f"| {what} | {bound} | {value:.2f} | {'reached' if reached else 'MISSED'} |")
+
+    for result in report.simulations:
+        ours, ratio = float(np.median(result.ours)), float(np.median(result.ratios))
+        if result.at_once == 1 and result.kind in MOST_MS:
+            line(f"{result.kind}, ms per step", f"≤ {MOST_MS[result.kind]}", ours, ours <= MOST_MS[result.kind])
+            line(f"{result.kind}, theirs / ours", f"≥ {LEAST_RATIO:g}", ratio, ratio >= LEAST_RATIO)
+        if result.at_once == 1 and result.kind == "MTS-8":
+            memory = result.our_memory / result.their_memory
+            line("MTS-8, memory, ours / theirs", f"≤ {MOST_MEMORY}", memory, memory <= MOST_MEMORY)
+            if report.context:
+                beyond = (result.our_memory - report.context) / (result.their_memory - report.context)
+                line("the same, beyond what any process takes", f"≤ {MOST_MEMORY}", beyond, beyond <= MOST_MEMORY)
+        if result.at_once == at_once > 1:
+            more = gain(result, report)
+            line(f"{result.kind}, {at_once} at once, × steps/s", f"≥ {LEAST_GAIN:g}", more, more >= LEAST_GAIN)
+    return lines
 
 
 if __name__ == "__main__":
     try:
-        main()
+        sys.exit(main())
     except DarkforcesError as error:
         sys.exit(f"darkforces: error: {error}")
