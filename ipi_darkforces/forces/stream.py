@@ -2,7 +2,7 @@
 
 Nothing says which system a request is for, and systems that i-PI advances in threads of their own come in changing
 order and out of step. But a system is not far from where it was one time step before, and far from all others. Beads of
-one ring polymer may be close to each other: they are one trajectory, as they come in order.
+one ring polymer are close to each other, and come in order: they are one trajectory.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import numpy as np
 from .structure import Structure
 from .trajectory import Trajectory
 
-# Å, further than any atom moves in a time step, and not as far as some atom of another system is. Systems that start
-# from the same positions are one until they have parted that far.
-FURTHEST_STEP = 0.5
+# Å, root mean square of all coordinates: more than beads are apart (two of a hydrogen atom at 300 K, 0.28 Å), the more
+# so than systems move in a time step, and less than liquids are apart that have nothing to do with each other. Systems
+# that start from the same positions are one until they have parted that far.
+ONE_TRAJECTORY = 0.35
 MOST_TRAJECTORIES = 256  # more are geometries that have nothing to do with each other
 
 
@@ -35,10 +36,11 @@ class Stream:
         positions = structure.positions
         if positions.shape != self._positions.shape[1:]:
             self._forget(len(positions))
-        distances = np.abs(self._positions - positions).max(axis=(1, 2))
-        nearest = int(distances.argmin()) if len(distances) else 0
-        if not len(distances) or distances[nearest] > FURTHEST_STEP:
+        away = self._positions - positions
+        squares = np.einsum("tij,tij->t", away, away)
+        if not len(squares) or squares.min() > positions.size * ONE_TRAJECTORY**2:
             return self._begin(structure)
+        nearest = int(squares.argmin())
         self._positions[nearest] = positions
         return self._trajectories[nearest]
 

@@ -113,7 +113,8 @@ class Trajectory:
         """Note that conservative forces were asked for at a geometry visited before."""
         self._burst += 1
         self._note_correction(index)
-        if self._run_length == 2 * self._burst:  # a run of two steps: M = 1
+        two_steps = 2 * self._burst
+        if self._run_length == two_steps or (self._period is None and self._run_length > two_steps):  # M = 1
             self._period = self._burst
 
     def note_disagreement(self, index: int, positions: np.ndarray, slow: np.ndarray) -> Disagreement:
