@@ -218,8 +218,8 @@ class Split:
     def finish(self) -> None:
         """Compute what will be asked for by all experience, and was not needed for the answers so far.
 
-        To be called when nobody waits for an answer. What it finds costs no time when it is asked for. And what the
-        evaluations took of memory is freed here: with a graph of hundreds of operations, that takes its time.
+        To be called when nobody waits for an answer. What it finds costs no time when it is asked for. And what is not
+        needed any more is let go here: to free a graph of hundreds of operations takes as long as to answer.
 
         :raises DarkforcesError: see `ForceModel.evaluate`
         """
@@ -230,12 +230,13 @@ class Split:
         evaluations, self._evaluations = self._evaluations, []
         for evaluation in evaluations:
             evaluation.finish()
+        self._forget()
 
     def _serve(self, requests: Sequence[Request]) -> list[Answer]:
         self._finish()
+        keys = [request.structure.key for request in requests]
         wanted: dict[bytes, _Wanted] = {}
-        for request in requests:
-            key = request.structure.key
+        for key, request in zip(keys, requests, strict=True):
             if key not in wanted:
                 wanted[key] = _Wanted(request.structure, self._geometries.get(key) or _Geometry())
             wanted[key].need |= request.component.need
@@ -244,7 +245,7 @@ class Split:
         for key, each in wanted.items():
             self._remember(key, each.geometry)
         self.answered += len(requests)
-        return [_answer(request, wanted[request.structure.key].geometry) for request in requests]
+        return [_answer(request, wanted[key].geometry) for key, request in zip(keys, requests, strict=True)]
 
     def _check_volume(self, request: Request) -> None:
         """i-PI does not say what it needs a virial for; but where the cell changes, it is what changes it."""
@@ -296,15 +297,18 @@ class Split:
             self._evaluations.append(evaluation)
 
     def _remember(self, key: bytes, geometry: _Geometry) -> None:
-        """Keep the result, and let go of the oldest ones when there is no more room.
-
-        Clients that all want the same component have geometries of their own: then the last one is enough.
-        """
-        capacity = self._capacity if len(set(self._asked.values())) > 1 else 0
+        """Keep the result; it is the last now that will be let go."""
         if key not in self._geometries:
             self._geometries[key] = geometry
             self._held += _size(key)
         self._geometries.move_to_end(key)
+
+    def _forget(self) -> None:
+        """Let go of the oldest results when there is no more room.
+
+        Clients that all want the same component have geometries of their own: then the last one is enough.
+        """
+        capacity = self._capacity if len(set(self._asked.values())) > 1 else 0
         while self._held > capacity and len(self._geometries) > 1:
             oldest, _ = self._geometries.popitem(last=False)
             self._held -= _size(oldest)

@@ -37,9 +37,9 @@ class Structure:
         """Whether the structure repeats along each cell vector, shape (3,)."""
         return np.any(self.cell != 0.0, axis=1)
 
-    @cached_property
+    @property
     def key(self) -> bytes:
-        """What two structures share exactly if they are the same to the last bit."""
+        """What two structures share exactly if they are the same to the last bit; made anew each time."""
         return self.positions.tobytes() + self.cell.tobytes() + self.species.tobytes()
 
     @cached_property

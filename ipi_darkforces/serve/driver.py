@@ -8,7 +8,7 @@ that are not there yet are looked for in between.
 from __future__ import annotations
 
 import logging
-import selectors
+import select
 import time
 from collections.abc import Sequence
 
@@ -52,7 +52,6 @@ class Driver:
         self._stay = stay
         self._wait = wait
         self._too_far = too_far
-        self._selector = selectors.DefaultSelector()
         self._connections: dict[Address, Connection] = {}
         self._missing: list[Address | UnixPattern] = []
         self._started = 0.0
@@ -71,7 +70,6 @@ class Driver:
         finally:
             for connection in list(self._connections.values()):
                 self._drop(connection)
-            self._selector.close()
 
     def _serve_simulation(self) -> None:
         """Wait until there is somebody to serve, and serve until all have gone."""
@@ -110,14 +108,12 @@ class Driver:
         except NobodyListeningError:
             return False
         self._connections[address] = connection
-        self._selector.register(connection, selectors.EVENT_READ)
         return True
 
     def _serve_ready(self, timeout: float) -> bool:
         """Read what has arrived, evaluate what is pending, answer; whether anything had arrived."""
-        ready = [key.fileobj for key, _ in self._selector.select(timeout)]
+        ready, _, _ = select.select(list(self._connections.values()), [], [], timeout)
         for connection in ready:
-            assert isinstance(connection, Connection)
             connection.receive()
             if not connection.open:
                 self._drop(connection)
@@ -134,5 +130,4 @@ class Driver:
 
     def _drop(self, connection: Connection) -> None:
         del self._connections[connection.address]
-        self._selector.unregister(connection)
         connection.close()

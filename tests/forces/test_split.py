@@ -507,6 +507,7 @@ class TestMemory:
         stream, _ = split.open_stream(), split.open_stream()
         for i in range(300):
             ask(split, geometry(i, n_atoms=1 + i % 7), Component.SLOW, stream)
+        split.finish()
         held = [
             len(key) + g.forces.direct.nbytes + g.forces.conservative.nbytes for key, g in split._geometries.items()
         ]
@@ -532,6 +533,7 @@ class TestMemory:
         streams = [split.open_stream() for _ in range(3)]
         for i in range(30):
             ask(split, geometry(i), component, streams[i % 3])
+        split.finish()
         assert list(split._geometries) == [geometry(29).key]
 
     def test_a_client_that_has_left_asks_for_nothing(self) -> None:
@@ -542,6 +544,7 @@ class TestMemory:
         assert len(split._geometries) == 10
         split.close_stream(slow)
         ask(split, geometry(10), Component.FAST, fast)
+        split.finish()
         assert len(split._geometries) == 1
 
     @pytest.mark.parametrize("component", Component)
