@@ -250,11 +250,15 @@ def check(model: str, device: str) -> list[Agreement]:
     for case, batches in tqdm(list(cases()), "checks", disable=None):
         expected = [reference.evaluate(batch, BOTH) for batch in batches]
         for dtype, each in ours.items():
-            # Twice, as they are recorded the second time.
-            answers = [each.evaluate(batch, BOTH) for batch in batches * 2]
-            pairs = zip(sum(answers, []), sum(expected * 2, []), strict=True)
-            worst = np.max([difference(*both) for both in pairs], axis=0)
-            agreements.append(Agreement(case, dtype, *worst.tolist()))
+            try:
+                # Twice, as they are recorded the second time.
+                answers = [each.evaluate(batch, BOTH) for batch in batches * 2]
+                pairs = zip(sum(answers, []), sum(expected * 2, []), strict=True)
+                worst = np.max([difference(*both) for both in pairs], axis=0).tolist()
+            except Exception:  # the others are known all the same
+                traceback.print_exc()
+                worst = [np.nan, np.nan]
+            agreements.append(Agreement(case, dtype, *worst))
     return agreements
 
 
@@ -314,8 +318,9 @@ def model_times(model: str, device: str, n: int, simulations: int) -> dict[str, 
             for way, each in list(ways.items()):
                 try:
                     times[way].append(list(timed(each, batch)))
-                except RuntimeError as error:  # in the exported model, or what finds neighbours for it
-                    print(f"{way} failed: {error}", file=sys.stderr)
+                except Exception:  # the others are measured all the same
+                    print(f"{way} failed:", file=sys.stderr)
+                    traceback.print_exc()
                     del ways[way], times[way]
         found |= {way: dict(zip(TIMES, np.array(t[WARM_UP:]).T, strict=True)) for way, t in times.items()}
     return found

@@ -246,11 +246,13 @@ class Operations(TorchDispatchMode):
         super().__init__()
         self.done: list[tuple[str, list[torch.Size]]] = []
         self.waits: list[str] = []
+        self.devices: set[str] = set()
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         results = function(*args, **(kwargs or {}))
         given = torch.utils._pytree.tree_leaves((args, kwargs))
         self.done.append((str(function), [x.shape for x in tensors_in(results)]))
+        self.devices |= {x.device.type for x in tensors_in((given, results))}
         if function in (torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default):
             if any(isinstance(x, torch.Tensor) and x.dtype == torch.bool for x in given[1:]):
                 self.waits.append(str(function))
@@ -281,14 +283,16 @@ def test_nothing_depends_on_what_is_in_the_arrays(need: Need) -> None:
 
 @pytest.mark.parametrize("need", [BOTH, DIRECT])
 def test_everything_is_on_the_device(need: Need, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tried with PyTorch's device without data: tensors on it and on the host do not mix either."""
+    """Tried with PyTorch's device without data; what has to come from the host could not be recorded."""
     monkeypatch.setattr(pet_padded_module, "pick_device", lambda *_: torch.device("meta"))
     model = PaddedPetModel(PET_M)
     with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):  # the answer, at the very end
         model.evaluate([few_waters(TRICLINIC)], need)
     ((evaluation,),) = (current.evaluations.values() for current in model._sets.values())
-    for work in evaluation._passes():
-        work()
+    with Operations() as operations:
+        for work in evaluation._passes():
+            work()
+    assert operations.devices == {"meta"}
     assert evaluation._output.shape == (24 * (16 if need is BOTH else 4),)
 
 
