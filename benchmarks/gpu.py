@@ -134,6 +134,8 @@ def main() -> int:
                 traceback.print_exc()
         if args.json:
             report.write(args.json)
+    if args.json:
+        report.write(args.json)  # what was left out too
     print("\n" + "\n".join(targets(report, args.simulations)))
     for name, reason in report.failures.items():
         print(f"\n{name} failed: {reason}")
