@@ -394,7 +394,7 @@ def context_memory(device: str) -> float:
     """What any process takes of a CUDA device, MB."""
     free = torch.cuda.mem_get_info(device)[0]
     with child(_touch, device) as (receiver, _):
-        if not receiver.poll(LAST):
+        if not receiver.poll(LAST) or isinstance(receiver.recv(), Exception):
             raise DarkforcesError("no process could use the device")
         return float(free - torch.cuda.mem_get_info(device)[0]) / 1024**2
 
