@@ -18,9 +18,10 @@ import vesin
 from .structure import Structure
 
 # Å beyond the cutoff. Larger: fewer searches, but more pairs to look at in each step; for water at 300 K and 0.5 fs a
-# search every 30 steps or so.
+# search every 8 to 10 steps.
 SKIN = 0.5
-# How much is kept: lists for as many simulations or replicas in turn, and pairs in all of them (about 100 MB).
+# How much is kept: lists for as many simulations or replicas in turn, and pairs in all of them (about 100 MB). What has
+# not been used for twice as many turns is of geometries that are past.
 MOST_LISTS = 64
 MOST_PAIRS = 2_000_000
 
@@ -136,6 +137,8 @@ class VerletLists:
     def __init__(self, cutoff: float):
         self._cutoff = cutoff
         self._lists: list[VerletList] = []  # the one that was used last comes first
+        self._used: dict[VerletList, int] = {}  # when
+        self._turn = 0
         self._successors: dict[VerletList, VerletList] = {}  # which one was used after which
 
     def pairs(self, structure: Structure) -> Pairs:
@@ -172,9 +175,17 @@ class VerletLists:
         if used in self._lists:
             self._lists.remove(used)
         self._lists.insert(0, used)
+        self._turn += 1
+        self._used[used] = self._turn
 
     def _forget(self) -> None:
-        """Let go of those that have not been used for the longest time, when there are too many."""
-        while len(self._lists) > 1 and (len(self._lists) > MOST_LISTS or sum(map(len, self._lists)) > MOST_PAIRS):
+        """Let go of those that have not been used for the longest time, when there are too many or it was too long."""
+        while len(self._lists) > 1 and self._too_many():
             gone = self._lists.pop()
+            del self._used[gone]
             self._successors = {a: b for a, b in self._successors.items() if gone not in (a, b)}
+
+    def _too_many(self) -> bool:
+        oldest = self._turn - self._used[self._lists[-1]]
+        many = len(self._lists) > MOST_LISTS or sum(map(len, self._lists)) > MOST_PAIRS
+        return many or oldest > 2 * MOST_LISTS

@@ -151,6 +151,19 @@ def test_only_so_many_lists_are_kept(monkeypatch: pytest.MonkeyPatch, searches: 
     assert len(lists._lists) == len(lists._successors) + 1 == 2
 
 
+def test_lists_of_the_past_are_not_kept(searches: list[Structure]) -> None:
+    """Of one simulation, beside another that moves little."""
+    lists, still, random = VerletLists(CUTOFF), atoms(TRICLINIC, 30), np.random.default_rng(0)
+    for step in range(400):
+        if step % 20 == 0:
+            moving = moved(atoms(TRICLINIC), random.normal(0, 2, (40, 3)))
+        assert found(lists, moving) == expected(moving)
+        found(lists, still)
+    assert len(searches) == 21
+    assert len(lists._lists) <= 2 + 2 * verlet_module.MOST_LISTS // 40 + 1
+    assert set(lists._used) == set(lists._lists)
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_lonely_atoms_have_no_pairs(n: int) -> None:
     structure = Structure(np.ones(n, np.int32), 20.0 * np.arange(3 * n).reshape(n, 3), np.zeros((3, 3)))
