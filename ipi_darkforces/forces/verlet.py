@@ -8,7 +8,6 @@ list follows a cell that changes, and simulations that take turns have one each:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -136,10 +135,9 @@ class VerletLists:
 
     def __init__(self, cutoff: float):
         self._cutoff = cutoff
-        self._lists: list[VerletList] = []  # the one that was used last comes first
-        self._used: dict[VerletList, int] = {}  # when
         self._turn = 0
-        self._successors: dict[VerletList, VerletList] = {}  # which one was used after which
+        # When each was used, and where the first atom was then; the one that was used last comes last.
+        self._used: dict[VerletList, tuple[int, list[float]]] = {}
 
     def pairs(self, structure: Structure) -> Pairs:
         """The pairs of a structure, from a list that is there or from a new one."""
@@ -148,44 +146,35 @@ class VerletLists:
 
     def find(self, structure: Structure) -> tuple[VerletList, np.ndarray]:
         """A list of a structure's pairs, one that is there or a new one, and the positions that it is for."""
-        for candidate in self._candidates():
+        for candidate in self._likeliest_first(structure):
             positions = candidate.positions(structure)
             if positions is not None:
-                self._use(candidate)
+                self._use(candidate, structure)
                 return candidate, positions
         fresh = VerletList(structure, self._cutoff)
-        self._use(fresh)
-        self._forget()
+        self._use(fresh, structure)
+        while len(self._used) > 1 and self._too_many():
+            del self._used[next(iter(self._used))]
         positions = fresh.positions(structure)
         assert positions is not None
         return fresh, positions
 
-    def _candidates(self) -> Iterator[VerletList]:
-        """The likeliest first: simulations that take turns take them in the same order."""
-        if not self._lists:
-            return
-        likeliest = self._successors.get(self._lists[0])
-        if likeliest is not None:
-            yield likeliest
-        yield from (other for other in list(self._lists) if other is not likeliest)
+    def _likeliest_first(self, structure: Structure) -> list[VerletList]:
+        """By how far the first atom is: many simulations may take turns in any order, and to try a list takes time."""
+        x, y, z = structure.positions[0].tolist()
 
-    def _use(self, used: VerletList) -> None:
-        if self._lists:
-            self._successors[self._lists[0]] = used
-        if used in self._lists:
-            self._lists.remove(used)
-        self._lists.insert(0, used)
+        def square(candidate: VerletList) -> float:
+            _, (a, b, c) = self._used[candidate]
+            return (a - x) ** 2 + (b - y) ** 2 + (c - z) ** 2
+
+        return sorted(self._used, key=square)
+
+    def _use(self, used: VerletList, structure: Structure) -> None:
         self._turn += 1
-        self._used[used] = self._turn
-
-    def _forget(self) -> None:
-        """Let go of those that have not been used for the longest time, when there are too many or it was too long."""
-        while len(self._lists) > 1 and self._too_many():
-            gone = self._lists.pop()
-            del self._used[gone]
-            self._successors = {a: b for a, b in self._successors.items() if gone not in (a, b)}
+        self._used.pop(used, None)
+        self._used[used] = self._turn, structure.positions[0].tolist()
 
     def _too_many(self) -> bool:
-        oldest = self._turn - self._used[self._lists[-1]]
-        many = len(self._lists) > MOST_LISTS or sum(map(len, self._lists)) > MOST_PAIRS
-        return many or oldest > 2 * MOST_LISTS
+        oldest, _ = next(iter(self._used.values()))
+        many = len(self._used) > MOST_LISTS or sum(map(len, self._used)) > MOST_PAIRS
+        return many or self._turn - oldest > 2 * MOST_LISTS

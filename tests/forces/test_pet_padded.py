@@ -132,7 +132,7 @@ class TestRecorded:
         for i, structure in enumerate(trembling(few_waters(TRICLINIC), 20, 0.05)):
             moved = water_like(structure, positions=structure.positions + jump) if i % 3 == 0 else structure
             assert_same(model.evaluate([moved], BOTH)[0], packed.evaluate([structure], BOTH)[0])
-        assert len(model._lists._lists) > 2
+        assert len(model._lists._used) > 2
         assert len(model._graphs.recorded) == 1
 
     def test_each_kind_of_evaluation_is_recorded_once(self, packed: PetModel) -> None:
