@@ -12,10 +12,10 @@ import numpy as np
 from .structure import Structure
 from .trajectory import Trajectory
 
-# Å, root mean square of all coordinates: more than beads are apart (two of a hydrogen atom at 300 K, 0.28 Å), the more
-# so than systems move in a time step, and less than liquids are apart that have nothing to do with each other. Systems
-# that start from the same positions are one until they have parted that far.
-ONE_TRAJECTORY = 0.35
+# Å, root mean square of all coordinates: what is farther away is another trajectory. A system moves by some 0.01 Å in a
+# time step, two beads of a hydrogen atom at 300 K are up to 0.28 Å apart, liquids that have nothing to do with each other
+# by more than 1 Å. Systems that start from the same positions are one trajectory until they have parted.
+FARTHEST = 0.35
 MOST_TRAJECTORIES = 256  # more are geometries that have nothing to do with each other
 
 
@@ -38,7 +38,7 @@ class Stream:
             self._forget(len(positions))
         away = self._positions - positions
         squares = np.einsum("tij,tij->t", away, away)
-        if not len(squares) or squares.min() > positions.size * ONE_TRAJECTORY**2:
+        if not len(squares) or squares.min() > positions.size * FARTHEST**2:
             return self._begin(structure)
         nearest = int(squares.argmin())
         self._positions[nearest] = positions
