@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .structure import Structure
+
 
 @dataclass(frozen=True)
 class Disagreement:
@@ -62,14 +64,14 @@ class History:
     """Where both kinds of forces were last known: for each replica of a simulation, its last outer step."""
 
     def __init__(self) -> None:
-        self._seen: OrderedDict[int, tuple[np.ndarray, np.ndarray, float]] = OrderedDict()
+        self._seen: OrderedDict[int, tuple[Structure, np.ndarray, float]] = OrderedDict()
 
-    def note(self, index: int, before: int | None, positions: np.ndarray, slow: np.ndarray) -> Disagreement:
+    def note(self, index: int, before: int | None, structure: Structure, slow: np.ndarray) -> Disagreement:
         """A geometry at an outer step.
 
         :param index: its number among all geometries
         :param before: that of the same replica one outer step before; None if it is not known yet
-        :param positions: Å, shape (n_atoms, 3)
+        :param structure: the geometry
         :param slow: eV/Å, conservative less direct forces, shape (n_atoms, 3)
         """
         if index in self._seen:
@@ -79,7 +81,13 @@ class History:
             while self._seen and next(iter(self._seen)) < before:
                 self._seen.popitem(last=False)
             if before in self._seen:
-                old_positions, old_slow, old_work = self._seen[before]
-                work = old_work - 0.5 * float(np.vdot(old_slow + slow, positions - old_positions))
-        self._seen[index] = positions, slow, work
+                old, old_slow, old_work = self._seen[before]
+                work = old_work - 0.5 * float(np.vdot(old_slow + slow, _way(old, structure)))
+        self._seen[index] = structure, slow, work
         return disagreement(slow, work)
+
+
+def _way(old: Structure, new: Structure) -> np.ndarray:
+    """From one geometry to the next, Å, shape (n_atoms, 3); to be moved by a cell vector, by who wraps, is no way."""
+    moved = new.positions - old.positions
+    return moved - np.rint(moved @ np.linalg.pinv(new.cell)) @ new.cell

@@ -319,7 +319,7 @@ def _answer(request: Request, geometry: _Geometry) -> Answer:
     found = answer(geometry.forces, request.component)
     if request.component is not Component.SLOW:
         return found
-    return replace(found, disagreement=geometry.mark.disagreement(request.structure.positions, found.forces))
+    return replace(found, disagreement=geometry.mark.disagreement(request.structure, found.forces))
 
 
 def _size(key: bytes) -> int:

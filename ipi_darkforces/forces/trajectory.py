@@ -7,6 +7,7 @@ from collections import deque
 import numpy as np
 
 from .disagreement import Disagreement, History, disagreement
+from .structure import Structure
 
 
 class Mark:
@@ -20,7 +21,7 @@ class Mark:
     def __init__(self) -> None:
         self.corrected = False
         self._visits: list[tuple[Trajectory, int]] = []
-        self._unclaimed: tuple[np.ndarray, np.ndarray] | None = None
+        self._unclaimed: tuple[Structure, np.ndarray] | None = None
 
     def visited(self, trajectory: Trajectory, index: int) -> None:
         """It is geometry number `index` of a trajectory."""
@@ -40,17 +41,17 @@ class Mark:
             for trajectory, index in self._visits:
                 trajectory.note_late_correction(index)
 
-    def disagreement(self, positions: np.ndarray, slow: np.ndarray) -> Disagreement:
+    def disagreement(self, structure: Structure, slow: np.ndarray) -> Disagreement:
         """Of both kinds of forces here.
 
-        :param positions: Å, shape (n_atoms, 3)
+        :param structure: the geometry
         :param slow: eV/Å, conservative less direct forces, shape (n_atoms, 3)
         """
         if not self._visits:  # slow forces are asked for first: whose geometry it is will be known later
-            self._unclaimed = positions, slow
+            self._unclaimed = structure, slow
             return disagreement(slow)
         trajectory, index = self._visits[0]
-        return trajectory.note_disagreement(index, positions, slow)
+        return trajectory.note_disagreement(index, structure, slow)
 
 
 class Trajectory:
@@ -117,9 +118,9 @@ class Trajectory:
         if self._run_length == two_steps or (self._period is None and self._run_length > two_steps):  # M = 1
             self._period = self._burst
 
-    def note_disagreement(self, index: int, positions: np.ndarray, slow: np.ndarray) -> Disagreement:
+    def note_disagreement(self, index: int, structure: Structure, slow: np.ndarray) -> Disagreement:
         """Note the slow forces (n_atoms, 3) at a geometry visited before; say what that amounts to."""
-        return self._history.note(index, None if self._period is None else index - self._period, positions, slow)
+        return self._history.note(index, None if self._period is None else index - self._period, structure, slow)
 
     def _note_correction(self, index: int) -> None:
         if self._run_start is not None and index < self._run_start:  # of the same run, in another order

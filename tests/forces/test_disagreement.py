@@ -9,7 +9,7 @@ import pytest
 from toy_models import SpringModel
 
 from ipi_darkforces.forces import Structure
-from ipi_darkforces.forces.disagreement import EXTRAS, Disagreement
+from ipi_darkforces.forces.disagreement import EXTRAS, Disagreement, History
 from ipi_darkforces.forces.split import Component, Request, Split
 
 CELL = 10.0 * np.eye(3)
@@ -100,6 +100,19 @@ def test_of_two_simulations_at_once_each_has_its_own() -> None:
             if step % 2 == 0:
                 (found,) = simulation.slow(path[step : step + 1])
                 assert found.work == pytest.approx(exact_work(path[: step + 1 : 2]), abs=1e-12)
+
+
+@pytest.mark.parametrize("cell", [CELL, np.array([[10.0, 0.0, 0.0], [3.0, 9.0, 0.0], [-2.0, 1.0, 8.0]]), 0.0 * CELL])
+def test_an_atom_that_is_moved_by_a_cell_vector_has_done_no_work(cell: np.ndarray) -> None:
+    history, path, random = History(), walk(2), np.random.default_rng(1)
+    jumps = np.array([[0, 0, 0], [1, 0, -1], [0, 2, 0], [0, 0, 0]])
+    works = []
+    for index, (positions, slow) in enumerate(zip(path, random.normal(size=path.shape), strict=True)):
+        moved = Structure(np.array([8, 1, 1, 1], np.int32), positions + (index == 1) * jumps @ cell, cell)
+        works.append(history.note(index, index - 1, moved, slow).work)
+    middles, ways = np.random.default_rng(1).normal(size=path.shape), np.diff(path, axis=0)
+    steps = [-0.5 * np.vdot(a + b, way) for a, b, way in zip(middles[:-1], middles[1:], ways, strict=True)]
+    assert works == pytest.approx([0.0, *np.cumsum(steps)])
 
 
 def test_how_far_they_are_apart() -> None:

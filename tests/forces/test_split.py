@@ -390,6 +390,23 @@ class TestSystemsInThreads:
         return after[0] - before[0] - forward, after[1] - before[1] - backward
 
 
+class TestStream:
+    def test_atoms_that_jump_by_a_cell_vector_stay_on_the_trajectory(self) -> None:
+        """As they do with <ffsocket pbc='True'>."""
+        stream, random = Stream(), np.random.default_rng(0)
+        positions = random.uniform(0.0, 10.0, (50, 3))
+        followed = set()
+        for _ in range(50):
+            positions = positions + random.normal(0.0, 0.1, positions.shape)
+            followed.add(id(stream.follow(positioned(positions % 10.0))))
+        assert len(followed) == 1
+
+    def test_systems_far_from_each_other_are_apart(self) -> None:
+        stream, random = Stream(), np.random.default_rng(0)
+        systems = [positioned(random.uniform(0.0, 10.0, (50, 3))) for _ in range(10)]
+        assert len({id(stream.follow(system)) for system in systems}) == 10
+
+
 class TestUnrelatedGeometries:
     def test_what_is_remembered_is_limited(self) -> None:
         """Structures of a data set, say; and they are answered."""
