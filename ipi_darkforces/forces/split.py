@@ -237,6 +237,7 @@ class Split:
         keys = [request.structure.key for request in requests]
         wanted: dict[bytes, _Wanted] = {}
         for key, request in zip(keys, requests, strict=True):
+            self._check_volume(request)
             if key not in wanted:
                 wanted[key] = _Wanted(request.structure, self._geometries.get(key) or _Geometry())
             wanted[key].need |= request.component.need
@@ -258,7 +259,6 @@ class Split:
 
     def _foreseen(self, request: Request, geometry: _Geometry) -> Need:
         """What else will be asked for at this geometry, by all experience; and keep the books."""
-        self._check_volume(request)
         foreseen = self._is_beginning(request)
         self._asked[request.stream] = request.component
         if Need.CONSERVATIVE in request.component.need:
