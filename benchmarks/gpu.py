@@ -42,6 +42,7 @@ from tqdm import tqdm
 from ipi_darkforces.campaign.simulate import processor
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces import ForceModel, Forces, Need, Structure, load_model
+from ipi_darkforces.forces.metatomic import pick_device
 from ipi_darkforces.forces.pet_padded import PaddedPetModel
 from ipi_darkforces.forces.zoo import all_models
 from ipi_darkforces.whole import whole_file
@@ -117,6 +118,7 @@ def main() -> int:
     args = parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as any other end: nothing is left running
     begun = time.monotonic()
+    pick_device(args.model, args.device, ("cpu", "cuda"))
     report = Report(card(args.device))
     print(f"{report.device}, PyTorch {torch.__version__}, {date.today()}, {ATOMS} atoms", end="")
     print("; on a CPU, nothing is recorded" if args.device == "cpu" else "")
