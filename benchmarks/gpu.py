@@ -44,6 +44,7 @@ from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces import ForceModel, Forces, Need, Structure, load_model
 from ipi_darkforces.forces.metatomic import pick_device
 from ipi_darkforces.forces.pet_padded import PaddedPetModel
+from ipi_darkforces.forces.search import CPU, search, search_on
 from ipi_darkforces.forces.zoo import all_models
 from ipi_darkforces.whole import whole_file
 
@@ -64,6 +65,7 @@ WARM_UP = 5  # evaluations that do not count
 LAST = 600.0  # seconds that one part may take at most
 PROFILED = 20  # evaluations
 LONGEST = 12  # kernels and functions that a profile names
+SEARCHED = 5.0  # Å, out to where
 TIMES = ("direct", "both, until direct forces", "both")
 # What is to be reached: ms per 0.5 fs, theirs / ours, memory, ours / theirs, and what several simulations at once give.
 MOST_MS = {"direct": 2.0, "MTS-8": 1.5}
@@ -176,6 +178,9 @@ def parts(args: argparse.Namespace, report: Report) -> Iterator[tuple[str, Calla
         report.profiles = apart(profiles, args.model, args.device)
         return report.profiles
 
+    def searches() -> list[str]:
+        return apart(search_times, args.device, args.evaluations)
+
     def memory() -> list[str]:
         report.context = context_memory(args.device)
         return [f"{report.context:.0f} MB of the device are taken by any process"]
@@ -203,6 +208,7 @@ def parts(args: argparse.Namespace, report: Report) -> Iterator[tuple[str, Calla
         yield "memory", memory
     yield from simulations(1)
     yield "profile", profile
+    yield "searches", searches
     if args.simulations > 1:
         yield from simulations(args.simulations)
 
@@ -277,11 +283,13 @@ def cases() -> Iterator[tuple[str, list[list[Structure]]]]:
     moving = [replace(water, positions=positions) for positions in walk[9::10]]
     yield "moving", [[structure] for structure in moving]
     yield "several", [moving[:3], moving[2::-1]]
+    large, strain = start(repeats=2), STRAINS["strained"]
+    yield "large", [[replace(large, positions=large.positions @ strain, cell=large.cell @ strain)]]
 
 
-def start() -> Structure:
-    """Liquid water, as the inputs have it."""
-    atoms = ase.io.read(ROOT / "inputs" / "water.xyz")
+def start(repeats: int = 1) -> Structure:
+    """Liquid water, as the inputs have it, or so many times as long in each direction."""
+    atoms = ase.io.read(ROOT / "inputs" / "water.xyz").repeat(repeats)
     return Structure(atoms.numbers.astype(np.int32), atoms.positions, atoms.cell.array)
 
 
@@ -341,6 +349,24 @@ def timed(model: ForceModel, batch: list[Structure]) -> tuple[float, float, floa
     for _ in turns:
         pass
     return 1e3 * (direct - begun), 1e3 * (first - direct), 1e3 * (time.perf_counter() - direct)
+
+
+def search_times(device: str, n: int) -> list[str]:
+    """A table: how long a search for neighbours takes the host and the device."""
+    lines = ["| atoms | search on the host, ms | on the device, ms |", "|---" * 3 + "|"]
+    for repeats in (1, 2, 3):
+        water = start(repeats)
+        asked = water.positions, water.cell, water.periodic, SEARCHED
+        times: list[tuple[float, float]] = []
+        for _ in range(WARM_UP + n):
+            begun = time.perf_counter()
+            search(*asked, CPU)
+            between = time.perf_counter()
+            search_on(torch.device(device), *asked)
+            times.append((1e3 * (between - begun), 1e3 * (time.perf_counter() - between)))
+        host, there = np.array(times[WARM_UP:]).T
+        lines += [f"| {len(water.positions)} | {spread(host, 2)} | {spread(there, 2)} |"]
+    return lines
 
 
 def profiles(model: str, device: str) -> list[str]:

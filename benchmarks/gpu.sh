@@ -38,7 +38,7 @@ else
     "${pip[@]}" --editable . pytest pytest-timeout
 fi
 
-# vesin compiles its kernels with NVRTC, and does not look where PyTorch's is.
+# i-PI's own driver: vesin compiles its kernels with NVRTC, and does not look where PyTorch's is.
 libraries=$("$python" -c 'import pathlib, torch
 print(*(pathlib.Path(torch.__file__).parents[1] / "nvidia").glob("*/lib"), sep=":")')
 export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$libraries
@@ -46,5 +46,6 @@ export PYTHONUNBUFFERED=1
 
 failed=0
 "$python" benchmarks/gpu.py "$@" || failed=$?
-"$python" -m pytest -q -p no:cacheprovider tests/forces/test_pet_padded.py -k "OnADevice or on_a_device" || failed=$?
+"$python" -m pytest -q -p no:cacheprovider tests/forces/test_pet_padded.py tests/forces/test_search.py \
+    -k "OnADevice or on_a_device" || failed=$?
 exit "$failed"

@@ -13,6 +13,7 @@ import torch
 import vesin
 from metatensor.torch import Labels, TensorBlock
 
+from .nvrtc import load_nvrtc
 from .verlet import SKIN
 
 _SAMPLES = ["first_atom", "second_atom", "cell_shift_a", "cell_shift_b", "cell_shift_c"]
@@ -34,6 +35,8 @@ class NeighborList:
     """
 
     def __init__(self, options: mta.NeighborListOptions, device: torch.device):
+        if device.type == "cuda":
+            load_nvrtc()
         self.options = options
         self._vesin = vesin.NeighborList(
             cutoff=options.engine_cutoff("angstrom"), full_list=options.full_list, skin=SKIN

@@ -25,6 +25,7 @@ from .metatomic import DTYPES, pick_outputs
 from .model import ForceModel, Need
 from .pet_network import Graph, PetNetwork
 from .result import Forces
+from .search import CPU
 from .structure import Structure
 from .verlet import Pairs, VerletLists, number_within
 
@@ -36,7 +37,6 @@ _UNITS = {
     "non_conservative_stress": "eV/Angstrom^3",
 }
 _KINDS = [("system", [[1]]), ("atom", [[3, 1]]), ("system", [[3, 3, 1]])]
-CPU = torch.device("cpu")
 
 
 class UnsupportedModelError(Exception):
@@ -80,7 +80,7 @@ class PetModel(ForceModel):
         self._dtype = next(model.backend.gnn_layers.parameters()).dtype if dtype is None else DTYPES[dtype]
         self._elements = model.backend.species_to_species_index.numpy()
         self._network = PetNetwork(model.backend.to(device, self._dtype), used)
-        self._lists = VerletLists(self._network.cutoff)
+        self._lists = VerletLists(self._network.cutoff, device)
 
         provides = Need.ENERGY | Need.CONSERVATIVE | Need.VIRIAL
         if outputs.direct is not None:

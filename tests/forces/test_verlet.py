@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import vesin
@@ -56,9 +58,9 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[Structure]:
     made: list[Structure] = []
 
     class Counted(VerletList):
-        def __init__(self, structure: Structure, cutoff: float):
+        def __init__(self, structure: Structure, *options: Any):
             made.append(structure)
-            super().__init__(structure, cutoff)
+            super().__init__(structure, *options)
 
     monkeypatch.setattr(verlet_module, "VerletList", Counted)
     return made
