@@ -65,7 +65,7 @@ WARM_UP = 5  # evaluations that do not count
 LAST = 600.0  # seconds that one part may take at most
 PROFILED = 20  # evaluations
 LONGEST = 12  # kernels and functions that a profile names
-SEARCHED = 5.0  # Å, out to where
+SEARCHED = 4.0  # Å, out to where: the cutoff of the bundled models and the skin
 TIMES = ("direct", "both, until direct forces", "both")
 # What is to be reached: ms per 0.5 fs, theirs / ours, memory, ours / theirs, and what several simulations at once give.
 MOST_MS = {"direct": 2.0, "MTS-8": 1.5}
