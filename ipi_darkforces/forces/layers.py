@@ -38,15 +38,17 @@ class Linear:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """The result for x."""
-        return _Linear.apply(x, None, self)
+        return _Linear.apply(x, self) if _has_gradient(x) else self.weight.times(x, self.bias)
 
     def plus(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         """With something added."""
-        return _Linear.apply(x, residual, self)
+        if _has_gradient(x, residual):
+            return _LinearPlus.apply(x, residual, self)
+        return self.weight.times(x, self.bias).add_(residual)
 
     def silu(self, x: torch.Tensor) -> torch.Tensor:
         """With y / (1 + exp(-y)) for y."""
-        return _SiLU.apply(x, self)
+        return _SiLU.apply(x, self) if _has_gradient(x) else self.weight.times(x, self.bias, then="swish")
 
 
 class SwiGLU:
@@ -63,7 +65,38 @@ class SwiGLU:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """The result for x."""
-        return _SwiGLU.apply(x, self)
+        return _SwiGLU.apply(x, self) if _has_gradient(x) else self.parts(x)[0]
+
+    def parts(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The result, and its second factor."""
+        gate = self.gate.weight.times(x, self.gate.bias, then="sigmoid")
+        return self.value.weight.times(x, self.value.bias).mul_(gate), gate
+
+
+class RMSNorm:
+    """x w / √(mean of x² + ε). On CPUs PyTorch takes twice as long, and longer still for gradients.
+
+    :param module: what has w and ε
+    """
+
+    def __init__(self, module: torch.nn.RMSNorm):
+        self.weight = module.weight.detach()
+        self._epsilon = torch.finfo(self.weight.dtype).eps if module.eps is None else module.eps
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """The result for x."""
+        if x.device.type != "cpu":
+            return torch.nn.functional.rms_norm(x, [len(self.weight)], self.weight, self._epsilon)
+        return _RMSNorm.apply(x, self) if _has_gradient(x) else self.scaled(x, self.scale(x))
+
+    def scale(self, x: torch.Tensor) -> torch.Tensor:
+        """What rows are multiplied by, shape (n_rows, 1)."""
+        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        return norm.square_().div_(x.shape[1]).add_(self._epsilon).rsqrt_()
+
+    def scaled(self, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        """The result for x with this scale."""
+        return (x * scale).mul_(self.weight)
 
 
 class Packing:
@@ -158,12 +191,27 @@ class _Matrix:
         return _FUNCTIONS[then](torch.nn.functional.linear(x, self._matrix, bias))
 
 
+def _has_gradient(*tensors: torch.Tensor) -> bool:
+    """Whether derivatives with respect to one of them may be asked for: without, autograd need not know of it."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
 class _Linear(Function):
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, residual: torch.Tensor | None, layer: Linear) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, layer: Linear) -> torch.Tensor:
         ctx.layer = layer
-        y = layer.weight.times(x, layer.bias)
-        return y if residual is None else y.add_(residual)
+        return layer.weight.times(x, layer.bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return ctx.layer.transposed.times(grads[0]), None
+
+
+class _LinearPlus(Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, residual: torch.Tensor, layer: Linear) -> torch.Tensor:
+        ctx.layer = layer
+        return layer.weight.times(x, layer.bias).add_(residual)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -174,8 +222,6 @@ class _Linear(Function):
 class _SiLU(Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: Linear) -> torch.Tensor:
-        if not ctx.needs_input_grad[0]:
-            return layer.weight.times(x, layer.bias, then="swish")
         y = layer.weight.times(x, layer.bias)
         ctx.layer = layer
         ctx.save_for_backward(y)
@@ -190,8 +236,7 @@ class _SiLU(Function):
 class _SwiGLU(Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: SwiGLU) -> torch.Tensor:
-        gate = layer.gate.weight.times(x, layer.gate.bias, then="sigmoid")
-        y = layer.value.weight.times(x, layer.value.bias).mul_(gate)
+        y, gate = layer.parts(x)
         ctx.layer = layer
         ctx.save_for_backward(y, gate)
         return y
@@ -205,15 +250,31 @@ class _SwiGLU(Function):
         return by_value.add_(ctx.layer.gate.transposed.times(by_gate)), None
 
 
+class _RMSNorm(Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, layer: RMSNorm) -> torch.Tensor:
+        scale = layer.scale(x)
+        ctx.layer = layer
+        ctx.save_for_backward(x, scale)
+        return layer.scaled(x, scale)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, scale = ctx.saved_tensors
+        grad = grads[0] * ctx.layer.weight
+        along = (grad * x).sum(1, keepdim=True).mul_(scale).mul_(scale).div_(x.shape[1])
+        return grad.addcmul_(x, along, value=-1.0).mul_(scale), None
+
+
 class _Attention(Function):
     @staticmethod
     def forward(ctx: Any, qkv: torch.Tensor, bias: torch.Tensor, packing: Packing) -> torch.Tensor:
         q, k, v = packing.spread(qkv, 3)
-        weights = torch.bmm(q, k.transpose(1, 2))
+        scores = torch.bmm(q, k.transpose(1, 2))
         # Empty places get no weight.
         keys = bias.index_select(0, packing.tokens).masked_fill_(packing.empty, -torch.inf)
-        _by_head(weights, packing).add_(keys.view(packing.sequences, 1, 1, packing.width))
-        torch.softmax(weights, -1, out=weights)
+        _by_head(scores, packing).add_(keys.view(packing.sequences, 1, 1, packing.width))
+        weights = torch.softmax(scores, -1)  # in place it takes twice as long
         ctx.packing = packing
         ctx.save_for_backward(q, k, v, weights)
         return packing.pack(torch.bmm(weights, v), 1)

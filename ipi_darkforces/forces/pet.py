@@ -37,6 +37,7 @@ _UNITS = {
     "non_conservative_stress": "eV/Angstrom^3",
 }
 _KINDS = [("system", [[1]]), ("atom", [[3, 1]]), ("system", [[3, 3, 1]])]
+_MULTIPLE = 4  # of which the width of sequences is one: matrices of such sizes are multiplied faster
 
 
 class UnsupportedModelError(Exception):
@@ -213,6 +214,7 @@ def _pack(first: np.ndarray, second: np.ndarray, spare: int, n_atoms: int, heads
     centres = np.concatenate([first[:n], second[:n]])
     rank = number_within(centres, n_atoms)
     width = int(rank.max(initial=-1)) + 2
+    width += -width % _MULTIPLE
     neighbours, nowhere = centres * width + 1 + rank, np.full(spare, NOWHERE)
     places = np.concatenate([np.arange(n_atoms) * width, neighbours[:n], nowhere, neighbours[n:], nowhere])
     return Packing(torch.from_numpy(places), n_atoms, width, heads)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn.functional import embedding
 
-from .layers import Linear, Packing, SwiGLU, attention
+from .layers import Linear, Packing, RMSNorm, SwiGLU, attention
 
 # As metatrain has them.
 _SMALLEST_FACTOR = 1e-15
@@ -85,7 +86,7 @@ class PetNetwork:
         if beyond is not None:
             weights = weights.masked_fill(beyond, -torch.inf)
         bias = torch.cat([weights.new_zeros(len(graph.elements)), weights, weights])
-        neighbours = torch.cat([graph.elements[graph.second], graph.elements[graph.first]])
+        neighbours = graph.elements.index_select(0, torch.cat([graph.second, graph.first]))
 
         features = self._features(graph, neighbours, geometry, bias)
         both = torch.cat([factors, factors]).unsqueeze(1)
@@ -99,12 +100,12 @@ class PetNetwork:
         self, graph: Graph, neighbours: torch.Tensor, geometry: torch.Tensor, bias: torch.Tensor
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Features of atoms and of their neighbours, for each time that they are read out."""
-        atoms = self._atoms[0][graph.elements]
-        messages = self._messages[neighbours]
+        atoms = embedding(graph.elements, self._atoms[0])
+        messages = embedding(neighbours, self._messages)
         features = []
         for i, layer in enumerate(self._layers):
             if self._residual:
-                atoms = self._atoms[i][graph.elements]
+                atoms = embedding(graph.elements, self._atoms[i])
             atoms, pairs = layer(graph, neighbours, geometry, bias, atoms, messages)
             if self._residual:
                 features.append((atoms, pairs))
@@ -144,7 +145,7 @@ class _MessagePassing:
         messages: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Features of atoms and of their neighbours after the layer."""
-        pairs = self._geometry.plus(geometry, self._elements[neighbours])
+        pairs = self._geometry.plus(geometry, embedding(neighbours, self._elements))
         if self._messages is not None:
             pairs = self._messages.plus(messages, pairs)
         pairs = self._compress(torch.nn.functional.silu(pairs))
@@ -254,12 +255,10 @@ class _Head:
 
 
 def _norm(module: Any) -> _Layer:
-    weight = module.weight.detach()
-    shape = list(weight.shape)
     if isinstance(module, torch.nn.RMSNorm):
-        return lambda x: torch.nn.functional.rms_norm(x, shape, weight, module.eps)
-    bias = module.bias.detach()
-    return lambda x: torch.nn.functional.layer_norm(x, shape, weight, bias, module.eps)
+        return RMSNorm(module)
+    weight, bias = module.weight.detach(), module.bias.detach()
+    return lambda x: torch.nn.functional.layer_norm(x, weight.shape, weight, bias, module.eps)
 
 
 def _reversed(pairs: torch.Tensor) -> torch.Tensor:
