@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# gpu.py, and then the tests that need a GPU, on a machine that has Python, PyTorch for CUDA, SciPy, matplotlib and pytest:
+# gpu.py, and then the tests that need a GPU, on a machine that has Python, PyTorch for CUDA, SciPy, matplotlib,
+# huggingface-hub and pytest:
 #
 #     bash benchmarks/gpu.sh                  # and options of gpu.py
 #
@@ -16,7 +17,7 @@ if [ "${1:-}" = --collect ]; then
     platforms=(--platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64)
     options=(--quiet --dest "$wheels" --only-binary=:all: --implementation cp --python-version "$2" "${platforms[@]}")
     mapfile -t pinned < <(grep -E '^(ase|ipi|metatensor-[a-z]+|metatomic-[a-z]+|metatrain|vesin)==' constraints.txt)
-    python3 -m pip download "${options[@]}" --no-deps "${pinned[@]}" ctypes-dlpack wigners
+    python3 -m pip download "${options[@]}" --no-deps "${pinned[@]}" ctypes-dlpack tqdm wigners
     python3 -m pip download "${options[@]}" jsonschema omegaconf pydantic
     python3 -m pip wheel --quiet --no-deps --wheel-dir "$wheels" python-hostlist
     du -sh "$wheels"
