@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -64,11 +65,13 @@ class Comparison:
     On a CUDA device, memory is that of the device.
 
     :param at_once: number of simulations; times are those of a step of all of them
+    :param apart: whether each of them is an i-PI of its own, with one driver for all; else systems of one i-PI
     :param our_model: that part of the time which the model takes
     """
 
     atoms: int
     at_once: int
+    apart: bool
     kind: str
     ours: np.ndarray
     theirs: np.ndarray
@@ -83,32 +86,62 @@ class Comparison:
         return self.theirs / self.ours
 
 
-class Simulation:
-    """An i-PI and, if there is one, its driver; stopped unless it is its turn."""
+class Lines:
+    """How many lines a growing file has that say something; each is read once."""
 
-    def __init__(self, folder: Path, text: str, driver: list[str], threads: int, steps_per_line: int):
+    def __init__(self, folder: Path, pattern: str):
+        self._folder = folder
+        self._pattern = pattern
+        self._path: Path | None = None
+        self._read = self._count = 0
+
+    def count(self) -> int:
+        """Those that are complete by now; none if there is no such file yet."""
+        self._path = self._path or next(self._folder.glob(self._pattern), None)
+        if self._path is None:
+            return 0
+        with self._path.open("rb") as stream:
+            stream.seek(self._read)
+            fresh = stream.read()
+        complete = fresh[: fresh.rfind(b"\n") + 1]
+        self._read += len(complete)
+        self._count += sum(not line.startswith(b"#") for line in complete.splitlines())
+        return self._count
+
+
+class Simulation:
+    """One i-PI or several, and their driver if there is one; stopped unless it is its turn.
+
+    :param folder: for what they have in common
+    :param ipis: of each i-PI, the folder with its input
+    :param driver: the command; none if i-PI has its own
+    :param threads: of the model
+    :param steps_per_line: steps of 0.5 fs for each line that i-PI writes
+    """
+
+    def __init__(self, folder: Path, ipis: Sequence[Path], driver: list[str], threads: int, steps_per_line: int):
         self._folder = folder
         self._steps_per_line = steps_per_line
-        (folder / "input.xml").write_text(text)
-        ipi = [sys.executable, str(Path(sys.executable).with_name("i-pi")), "-S", f"{folder}/", "input.xml"]
         self._clock = folder / "clock"
+        # With several systems, the first one counts for all.
+        self._lines = [Lines(path, "*bench.out") for path in ipis]
         environment = os.environ | {
             "OMP_NUM_THREADS": str(threads),
             "OMP_WAIT_POLICY": "PASSIVE",
             "CLOCK": str(self._clock),
         }
         self._log = (folder / "log").open("wb")
+        ipi = [sys.executable, str(Path(sys.executable).with_name("i-pi")), "-S", f"{folder}/", "input.xml"]
+        commands = [(ipi, path) for path in ipis] + ([(driver, folder)] if driver else [])
         self._processes = [
-            subprocess.Popen(command, cwd=folder, env=environment, stdout=self._log, stderr=subprocess.STDOUT)
-            for command in ([ipi, driver] if driver else [ipi])
+            subprocess.Popen(command, cwd=path, env=environment, stdout=self._log, stderr=subprocess.STDOUT)
+            for command, path in commands
         ]
 
-    def lines(self) -> int:
-        """Steps that i-PI has written."""
-        path = next(self._folder.glob("*bench.out"), None)  # of the first system
-        if path is None:
-            return 0
-        return sum(not line.startswith(b"#") for line in path.read_bytes().splitlines())
+    def lines(self) -> float:
+        """Steps that i-PI has written, or several i-PIs on average; none before all have begun."""
+        counts = [lines.count() for lines in self._lines]
+        return sum(counts) / len(counts) if all(counts) else 0.0
 
     def run(self, seconds: float, least: int = 1) -> tuple[float, float]:
         """Let it run for so long and at least so many lines; ms per step of 0.5 fs, and the model's part of that."""
@@ -135,7 +168,7 @@ class Simulation:
             process.wait()
         self._log.close()
 
-    def _next_line(self, known: int) -> tuple[float, int]:
+    def _next_line(self, known: float) -> tuple[float, float]:
         limit = time.monotonic() + PATIENCE
         while (lines := self.lines()) <= known:
             if time.monotonic() > limit or any(process.poll() is not None for process in self._processes):
@@ -193,13 +226,17 @@ def compare(
     seconds: float,
     device: str = "cpu",
     theirs: bool = True,
+    apart: bool = False,
 ) -> Comparison:
-    """Both simulations in turns, with the model on a device; or ours alone, with NaN for theirs."""
+    """Both simulations in turns, with the model on a device; or ours alone, with NaN for theirs.
+
+    :param apart: see `Comparison`; ours alone
+    """
     with tempfile.TemporaryDirectory(prefix="bench") as scratch:
         simulations: list[Simulation] = []
         try:
-            for ours in (True, False) if theirs else (True,):
-                simulations.append(start(Path(scratch), ours, model, atoms, at_once, kind, threads, device))
+            for ours in (True, False) if theirs and not apart else (True,):
+                simulations.append(start(Path(scratch), ours, model, atoms, at_once, kind, threads, device, apart))
             for simulation in simulations:
                 simulation.run(seconds, WARM_UP)
             measured = np.full((turns, 2, 2), np.nan)
@@ -207,7 +244,7 @@ def compare(
                 turn[: len(simulations)] = [simulation.run(seconds) for simulation in simulations]
             memory = [s.memory() for s in simulations] if device == "cpu" else given_back(simulations, device)
             memory += [np.nan] * (2 - len(memory))
-            return Comparison(atoms, at_once, kind, *measured[:, :, 0].T, *measured[:, :, 1].T, *memory)
+            return Comparison(atoms, at_once, apart, kind, *measured[:, :, 0].T, *measured[:, :, 1].T, *memory)
         finally:
             for simulation in simulations:
                 simulation.end()
@@ -223,7 +260,7 @@ def given_back(simulations: list[Simulation], device: str) -> list[float]:
 
 
 def start(
-    scratch: Path, ours: bool, model: str, atoms: int, at_once: int, kind: str, threads: int, device: str
+    scratch: Path, ours: bool, model: str, atoms: int, at_once: int, kind: str, threads: int, device: str, apart: bool
 ) -> Simulation:
     """Begin one of the two simulations."""
     folder = scratch / ("a" if ours else "b")
@@ -248,11 +285,22 @@ def start(
     if not ours:
         text = with_ipis_own(text, device)
         shutil.copy(exported(all_models()[model].path), folder / "model.pt")
-    if at_once > 1:
+    if at_once > 1 and not apart:
         text = re.sub("</ff", f"  <batch_size> {at_once} </batch_size>\n  </ff", text)
         text = re.sub(r"(?s)  <system>(.*</system>)", lambda system: _systems(system[1], at_once), text)
     command = [sys.executable, str(CLOCKED), "--model", model, "--device", device, "-S", f"{folder}/"]
-    return Simulation(folder, text, command if ours else [], threads, stride or 1)
+    ipis = [_ipi(folder, i, text) for i in range(at_once)] if apart else [folder]
+    (folder / "input.xml").write_text(text)
+    return Simulation(folder, ipis, command if ours else [], threads, stride or 1)
+
+
+def _ipi(folder: Path, i: int, text: str) -> Path:
+    """A folder for one of several i-PIs, which listens at addresses of its own."""
+    own = folder / f"{i:02d}"
+    own.mkdir()
+    text = re.sub(r"(<address>\s*)(\S+)", rf"\g<1>\g<2>-{i:02d}", text).replace(_start(0), f"../{_start(i)}")
+    (own / "input.xml").write_text(text)
+    return own
 
 
 def _start(system: int) -> str:
@@ -302,7 +350,9 @@ def row(result: Comparison) -> str:
 
 
 def spread(values: np.ndarray, decimals: int = 1) -> str:
-    """Median and quartiles."""
+    """Median and quartiles, or a dash if there are none."""
+    if np.isnan(values).any():
+        return "–"
     low, middle, high = np.percentile(values, [25, 50, 75])
     return f"{middle:.{decimals}f} ({low:.{decimals}f} to {high:.{decimals}f})"
 

@@ -7,7 +7,8 @@
 Answers are compared with those of the exported model in double precision on the CPU. The model's time is that of one
 evaluation, from positions to forces in the host's memory: recorded as CUDA graphs, the same without recording, and the
 exported model, all of them in turns. Simulations are those of beside_ipi.py, 192 atoms over unix sockets, and several
-at once; memory is that of the device. The profile says what the time of the recorded evaluations is spent on.
+at once: i-PIs of their own with one driver, and systems of one i-PI, which is one process of Python and takes its time
+for each of them. Memory is that of the device. The profile says what the time of the recorded evaluations is spent on.
 
 The most important comes first, each part is printed when it is known, and one that fails does not end the others. Wrong
 answers are measured too, and said to be wrong: exit code 1, as for anything that failed.
@@ -185,11 +186,11 @@ def parts(args: argparse.Namespace, report: Report) -> Iterator[tuple[str, Calla
         report.context = context_memory(args.device)
         return [f"{report.context:.0f} MB of the device are taken by any process"]
 
-    def simulation(at_once: int, kind: str) -> list[str]:
-        theirs = not any(name.startswith("theirs") for name in report.failures)
+    def simulation(at_once: int, apart: bool, kind: str) -> list[str]:
+        theirs = not apart and not any(name.startswith("theirs") for name in report.failures)
         options = (args.model, ATOMS, at_once, kind, args.threads, args.turns, args.seconds, args.device)
         try:
-            found = compare(*options, theirs=theirs)
+            found = compare(*options, theirs, apart)
         except DarkforcesError as error:
             if not theirs:
                 raise
@@ -198,9 +199,10 @@ def parts(args: argparse.Namespace, report: Report) -> Iterator[tuple[str, Calla
         report.simulations.append(found)
         return [*SIMULATIONS, row(found, report)]
 
-    def simulations(at_once: int) -> Iterator[tuple[str, Callable[[], list[str]]]]:
+    def simulations(at_once: int, apart: bool = False) -> Iterator[tuple[str, Callable[[], list[str]]]]:
         for kind in args.kinds:
-            yield f"{kind}, {at_once} × {ATOMS} atoms", lambda kind=kind: simulation(at_once, kind)
+            name = f"{kind}, {at_once} × {ATOMS} atoms" + ", each in an i-PI of its own" * apart
+            yield name, lambda kind=kind: simulation(at_once, apart, kind)
 
     yield "answers", answers
     yield "model", model
@@ -208,6 +210,8 @@ def parts(args: argparse.Namespace, report: Report) -> Iterator[tuple[str, Calla
         yield "memory", memory
     yield from simulations(1)
     yield "profile", profile
+    if args.simulations > 1:
+        yield from simulations(args.simulations, apart=True)
     yield "searches", searches
     if args.simulations > 1:
         yield from simulations(args.simulations)
@@ -459,10 +463,13 @@ SIMULATIONS = [
 
 def row(result: Comparison, report: Report) -> str:
     """A line of the table of simulations."""
+    alone = np.isnan(result.their_memory)
+    ratio = "–" if alone else f"{np.median(result.ratios):.2f}"
+    memory = "–" if alone else f"{result.their_memory:.0f}"
     return (
-        f"| {result.at_once} | {result.kind} | {spread(result.ours, 3)} "
+        f"| {result.at_once}{' i-PIs' * result.apart} | {result.kind} | {spread(result.ours, 3)} "
         f"| {np.median(result.ours - result.our_model):.2f} | {spread(result.theirs)} "
-        f"| {np.median(result.ratios):.2f} | {result.our_memory:.0f} | {result.their_memory:.0f} "
+        f"| {ratio} | {result.our_memory:.0f} | {memory} "
         f"| {gain(result, report):.1f} × the steps per second |"
     )
 
@@ -493,7 +500,8 @@ def targets(report: Report, at_once: int) -> list[str]:
                 line("the same, beyond what any process takes", f"≤ {MOST_MEMORY}", beyond, beyond <= MOST_MEMORY)
         if result.at_once == at_once > 1:
             more = gain(result, report)
-            line(f"{result.kind}, {at_once} at once, × steps/s", f"≥ {LEAST_GAIN:g}", more, more >= LEAST_GAIN)
+            what = "i-PIs" if result.apart else "systems of one i-PI"
+            line(f"{result.kind}, {at_once} {what}, × steps/s", f"≥ {LEAST_GAIN:g}", more, more >= LEAST_GAIN)
     return lines
 
 

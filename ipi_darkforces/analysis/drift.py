@@ -149,11 +149,15 @@ def _conserved(run: Run, selection: Selection) -> tuple[np.ndarray, np.ndarray] 
 
 
 def _kinetic_deviation(run: Run, selection: Selection, temperature: np.ndarray) -> float | None:
-    """In meV/atom, from the kinetic energy or, which differs by a factor and a constant, from the temperature."""
+    """In meV/atom, from the temperature or, which differs by a factor and a constant, from the kinetic energy.
+
+    Of several beads the former is an average, as the conserved quantity is, but the latter the sum over all of them.
+    """
+    if run.n_atoms:
+        return float(1500.0 * BOLTZMANN_EV * temperature.std())
     if any("kinetic_md" in table.columns for table in run.tables):
-        kinetic = run.table("kinetic_md").after(selection.discard).columns["kinetic_md"]
-        return float(1000.0 * kinetic.std() / (run.n_atoms or 1))
-    return float(1500.0 * BOLTZMANN_EV * temperature.std()) if run.n_atoms else None
+        return float(1000.0 * run.table("kinetic_md").after(selection.discard).columns["kinetic_md"].std())
+    return None
 
 
 def draw(results: Sequence[Drift], path: Path) -> None:

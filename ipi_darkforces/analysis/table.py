@@ -23,7 +23,7 @@ _DIMENSIONS = {
     "potential": "energy",
     "kinetic_md": "energy",
 }
-_COLUMN = re.compile(r"#\s*(?:column|cols\.)\s+(\d+)(?:-(\d+))?\s*-->")
+_COLUMN = re.compile(r"#\s*(?:column|cols\.)\s+(\d+)(?:-(\d+))?\s*-->\s*(.*?)\s*(?::|$)")
 
 
 @dataclass(frozen=True)
@@ -115,17 +115,19 @@ def _whole_rows(path: Path, notice: Notice) -> tuple[dict[str, np.ndarray], dict
         raise DarkforcesError(f"'{path}' does not exist or is not a file") from error
     if not lines:
         raise DarkforcesError(f"'{path}' is empty")
-    ends = [int(match[2] or match[1]) for match in map(_COLUMN.match, lines) if match]
-    if not ends:
+    heads = [match for match in map(_COLUMN.match, lines) if match]
+    if not heads:
         raise DarkforcesError(
             f"'{path}' is no file of i-PI's properties: line 1 is '{shown(lines[0].encode())}', expected "
             "'# column   1     --> ...'"
         )
-    bad = [i for i, line in enumerate(lines) if not line.startswith("#") and not _is_row(line, max(ends))]
+    _check_same_columns(heads, path)
+    width = max(int(match[2] or match[1]) for match in heads)
+    bad = [i for i, line in enumerate(lines) if not line.startswith("#") and not _is_row(line, width)]
     kept = [line for i, line in enumerate(lines) if i not in set(bad)]
     bad = [i for i in bad if lines[i].strip()]
     if bad:
-        cut = "cut short" if bad[0] == len(lines) - 1 else f"not {max(ends)} numbers: '{shown(lines[bad[0]].encode())}'"
+        cut = "cut short" if bad[0] == len(lines) - 1 else f"not {width} numbers: '{shown(lines[bad[0]].encode())}'"
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         notice(f"'{path}', line {bad[0] + 1}{more}: {cut}; left out")
     if all(line.startswith("#") for line in kept):
@@ -136,6 +138,17 @@ def _whole_rows(path: Path, notice: Notice) -> tuple[dict[str, np.ndarray], dict
         repaired = Path(scratch) / "repaired"
         repaired.write_text("".join(kept))
         return _read(repaired)
+
+
+def _check_same_columns(heads: list[re.Match[str]], path: Path) -> None:
+    """Raise a DarkforcesError if a later header, of files that were joined, gives columns other names."""
+    names: dict[str, str] = {}
+    for match in heads:
+        if names.setdefault(match[1], match[3]) != match[3]:
+            raise DarkforcesError(
+                f"'{path}' has two headers: column {match[1]} is {names[match[1]]} in one and {match[3]} in the other; "
+                "expected the properties of one simulation"
+            )
 
 
 def _is_row(line: str, columns: int) -> bool:

@@ -16,6 +16,7 @@ which is the same where T_s is T.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -36,6 +37,8 @@ from .trajectory import Trajectory
 from .units import BOLTZMANN
 
 ALL = "all"
+# Not those of single atoms, temperature(17), or of beads and normal modes, temperature(nm=0) and temperature(O;nm=0).
+_OF_SPECIES = re.compile(r"temperature\((?!\d+\))([^;=]+)\)")
 # A centre of mass that carries less than this part of the kinetic energy is at rest: i-PI writes six digits.
 _AT_REST = 1e-8
 
@@ -98,11 +101,9 @@ def temperature_series(run: Run, selection: Selection) -> tuple[str, np.ndarray,
         return "velocities", *from_velocities(run.trajectory("velocities"), run.constraints, selection)
     there = set(wanted) if any(set(wanted) <= set(table.columns) for table in run.tables) else {_column(ALL)}
     table = run.table(*there).after(selection.discard)
-    # Columns for single atoms, temperature(17), are no species.
-    names = {_column(ALL): ALL} | {
-        name: name[12:-1] for name in table.columns if name.startswith("temperature(") and not name[12:-1].isdigit()
-    }
-    return "properties", table.time, {species: table.columns[name] for name, species in names.items()}
+    species = {name: match[1] for name in table.columns if (match := _OF_SPECIES.fullmatch(name))}
+    names = {_column(ALL): ALL} | species
+    return "properties", table.time, {label: table.columns[name] for name, label in names.items()}
 
 
 def from_velocities(

@@ -97,9 +97,8 @@ def _add_address_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-S",
         "--sockets_prefix",
-        default=DEFAULT_PREFIX,
         metavar="PREFIX",
-        help="of unix sockets (default: %(default)s)",
+        help=f"of unix sockets (default: what --input says, else {DEFAULT_PREFIX})",
     )
     group.add_argument(
         "--input", type=Path, metavar="XML", help="the sockets of this i-PI input, whatever their kind and names"
@@ -127,10 +126,11 @@ def serve(args: argparse.Namespace) -> None:
     """Do what the command line says."""
     settings, model_name = _settings_and_model(args)
     too_far = checked_limit(args.warn_above, "--warn-above")
-    forcefields = SimulationInput.read(args.input).socket_forcefields() if args.input else []
-    if args.input and not forcefields:
+    simulation = SimulationInput.read(args.input) if args.input else None
+    forcefields = simulation.socket_forcefields() if simulation else []
+    if simulation and not forcefields:
         raise DarkforcesError(f"'{args.input}' has no <ffsocket>: there is nothing to serve")
-    places = _places(args, forcefields)
+    places = _places(args, simulation)
     model = load_model(model_name, args.device, args.dtype, args.variant, not args.keep_net_force, args.backend)
     _check(settings, forcefields, model)
     split = Split(model)
@@ -166,21 +166,24 @@ def _settings_and_model(args: argparse.Namespace) -> tuple[Settings, str]:
     return Settings.parsed(long, "the options").completed(settings), with_options(model, options)
 
 
-def _places(args: argparse.Namespace, forcefields: Sequence[SocketForcefield]) -> list[Address | UnixPattern]:
-    if forcefields:
+def _places(args: argparse.Namespace, simulation: SimulationInput | None) -> list[Address | UnixPattern]:
+    prefix = args.sockets_prefix
+    if prefix is None:
+        prefix = simulation.sockets_prefix if simulation else DEFAULT_PREFIX
+    if simulation:
         if args.unix or args.shm or args.address or args.port:
             raise DarkforcesError("--input says where i-PI listens; expected none of -u, -a, -p and --shm beside it")
-        return [f.place(args.sockets_prefix) for f in forcefields]
+        return [f.place(prefix) for f in simulation.socket_forcefields()]
     unix = args.unix or args.shm
     if args.port is not None and (unix or not 0 < args.port < 65536):
         raise DarkforcesError(
             f"port {args.port} is not used: " + ("unix sockets have none" if unix else "it must be 1 to 65535")
         )
     if not args.address and (unix or args.port is None):
-        return [UnixPattern(args.sockets_prefix + DEFAULT_NAME, args.shm)]
+        return [UnixPattern(prefix + DEFAULT_NAME, args.shm)]
     names = args.address or ["localhost"]
     if unix:
-        return [UnixAddress(args.sockets_prefix + name, args.shm) for name in names]
+        return [UnixAddress(prefix + name, args.shm) for name in names]
     return [InetAddress(name, args.port or 12345) for name in names]
 
 

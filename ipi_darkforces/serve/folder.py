@@ -21,6 +21,7 @@ from pathlib import Path
 
 from ..errors import DarkforcesError
 from ..lock import locked
+from ..whole import write_whole
 from .inputs import DISAGREEMENT, PROGRESS, SimulationInput
 
 _OURS = (
@@ -112,7 +113,7 @@ class RunFolder:
             self._clear()
         files = simulation.make_files_local()
         simulation.set_total_steps(simulation.total_steps if steps is None else steps)
-        state = self._last_state()
+        state = self.last_state()
         if state is not None and state.step > 0:
             self._check_same(simulation, model)
             return self._continued(state, simulation)
@@ -147,15 +148,38 @@ class RunFolder:
                 f"'{self.path}' holds a run begun with {_listed(begun_with)}, not {_listed(model)}; {otherwise}"
             )
 
-    def _last_state(self) -> SimulationInput | None:
-        """Where i-PI got to: its RESTART, or its last checkpoint if it had no time to write one."""
+    def last_state(self) -> SimulationInput | None:
+        """Where i-PI got to: its RESTART, or its last checkpoint if it had no time to write one.
+
+        :raises DarkforcesError: if there are such files, and none of them can be read
+        """
         if not self.input.exists():
             return None
-        prefix = SimulationInput.read(self.input).prefix
-        for file in (self.restart, self.path / f"{prefix}.chk"):
-            if file.exists():
-                return SimulationInput.read(file)
-        return None
+        states, broken = [], None
+        for file in self._states(SimulationInput.read(self.input).prefix):
+            try:
+                states.append(SimulationInput.read(file))
+            except DarkforcesError as error:  # i-PI was killed while it wrote this one
+                broken = error
+        if broken is not None and not states:
+            raise broken
+        return max(states, key=lambda state: state.step, default=None)
+
+    def _states(self, prefix: str) -> list[Path]:
+        """What i-PI can go on from."""
+        return [file for file in (self.restart, self.path / f"{prefix}.chk") if file.exists()]
+
+    def forget_sockets(self, ours: str, simulation: SimulationInput) -> None:
+        """Take the prefix of our sockets out of what i-PI can go on from, which remembers it.
+
+        Whoever starts i-PI with that by hand gets the prefix of the input: the folder of our sockets is gone then.
+
+        :param ours: with which i-PI was started
+        :param simulation: what it was started with
+        """
+        for file in self._states(simulation.prefix):
+            text, named = file.read_text(), "sockets_prefix='{}'"
+            write_whole(file, text.replace(named.format(ours), named.format(simulation.sockets_prefix), 1))
 
     def _check_empty(self) -> None:
         strangers = sorted(p.name for p in self.path.iterdir() if p.name != ".lock")

@@ -14,6 +14,7 @@ from pathlib import Path
 from xml.sax import SAXParseException
 
 import numpy as np
+from ipi.inputs.forcefields import InputFFSocket
 from ipi.inputs.simulation import InputSimulation
 from ipi.utils.io.inputs.io_xml import read_dict, write_dict, xml_node, xml_parse_file, xml_parse_string, xml_write
 from ipi.utils.units import unit_to_user
@@ -21,11 +22,13 @@ from ipi.utils.units import unit_to_user
 from ..errors import DarkforcesError, one_line
 from ..forces.disagreement import EXTRAS
 from ..forces.split import Component
-from .address import Address, InetAddress, UnixAddress
+from .address import DEFAULT_PREFIX, Address, InetAddress, UnixAddress
 from .settings import Settings
 
 # Forcefields that wait for a driver of a kind that we are not.
 _NOT_SERVED = ("ffmpi", "ffcavphsocket")
+# Forcefields that combine what those inside of them say.
+_WRAPPERS = ("ffcommittee", "ffrotations")
 PROGRESS = "progress"
 DISAGREEMENT = "disagreement"
 _PROGRESS_PROPERTIES = "[ step, time{femtosecond}, temperature{kelvin}, conserved{electronvolt} ]"
@@ -43,6 +46,7 @@ class SocketForcefield:
     :param address: name of the unix socket, or host
     :param port: for ``inet``
     :param settings: what its `<parameters>` say
+    :param wrapped: whether it stands in a `<ffcommittee>` or `<ffrotations>`
     """
 
     name: str
@@ -50,11 +54,14 @@ class SocketForcefield:
     address: str
     port: int
     settings: Settings
+    wrapped: bool = False
 
     def place(self, prefix: str) -> Address:
         """Where i-PI will listen; `prefix` is that of unix sockets."""
         if self.mode == "inet":
             return InetAddress(self.address, self.port)
+        if self.wrapped:  # i-PI 3.3.1 does not hand a prefix on to these
+            prefix = DEFAULT_PREFIX
         return UnixAddress(prefix + self.address, shared_memory=self.mode == "shm")
 
 
@@ -114,6 +121,11 @@ class SimulationInput:
         return str(self._parsed.output.prefix.fetch())
 
     @property
+    def sockets_prefix(self) -> str:
+        """Of unix sockets, unless i-PI is told otherwise when it is started."""
+        return str(self._parsed.sockets_prefix.fetch())
+
+    @property
     def timestep(self) -> float | None:
         """Length of a step in fs, as far as the motion of the first system has one."""
         with redirect_stdout(StringIO()):
@@ -128,31 +140,36 @@ class SimulationInput:
 
         :raises DarkforcesError: if a force refers to a forcefield that is not there, or one cannot be served
         """
-        found = []
-        for kind, forcefield in self._parsed.extra:
-            name = forcefield.name.fetch() if hasattr(forcefield, "name") else ""
+        for kind, node in self.root.fields:
             if kind in _NOT_SERVED:
                 raise DarkforcesError(
-                    f"forcefield '{name}' of '{self.source}' is an <{kind}>, which this driver cannot serve; "
-                    "expected <ffsocket>"
+                    f"forcefield '{node.attribs.get('name', '')}' of '{self.source}' is an <{kind}>, which this driver "
+                    "cannot serve; expected <ffsocket>"
                 )
-            if kind == "ffsocket":
-                settings = Settings.parsed(
-                    forcefield.parameters.fetch(), f"the <parameters> of forcefield '{name}' of '{self.source}'"
-                )
-                if settings.component is not None:
-                    Component.named(settings.component)
-                found.append(
-                    SocketForcefield(
-                        name,
-                        forcefield.mode.fetch(),
-                        forcefield.address.fetch(),
-                        int(forcefield.port.fetch()),
-                        settings,
-                    )
-                )
+        found = [
+            self._socket_forcefield(node, parent is not self.root)
+            for parent in self._parents_of_sockets()
+            for kind, node in parent.fields
+            if kind == "ffsocket"
+        ]
         self._check_references()
         return found
+
+    def _parents_of_sockets(self) -> list[xml_node]:
+        """Where an `<ffsocket>` can stand."""
+        return [self.root, *(node for kind, node in self.root.fields if kind in _WRAPPERS)]
+
+    def _socket_forcefield(self, node: xml_node, wrapped: bool) -> SocketForcefield:
+        parsed = InputFFSocket()
+        parsed.parse(node)
+        name = parsed.name.fetch()
+        settings = Settings.parsed(
+            parsed.parameters.fetch(), f"the <parameters> of forcefield '{name}' of '{self.source}'"
+        )
+        if settings.component is not None:
+            Component.named(settings.component)
+        mode, address, port = parsed.mode.fetch(), parsed.address.fetch(), int(parsed.port.fetch())
+        return SocketForcefield(name, mode, address, port, settings, wrapped)
 
     @property
     def species(self) -> np.ndarray | None:
@@ -170,7 +187,7 @@ class SimulationInput:
 
     def _check_references(self) -> None:
         names = {node.attribs.get("name", "") for kind, node in self.root.fields if kind.startswith("ff")}
-        for force in _descendants(self.root, "force"):
+        for force in _forces(self.root, "forces", "bias"):
             wanted = force.attribs.get("forcefield", "")
             if wanted not in names:
                 raise DarkforcesError(
@@ -210,7 +227,7 @@ class SimulationInput:
         """Which of the first system's forces is slow, counted from zero."""
         slow = {f.name for f in self.socket_forcefields() if f.settings.component == Component.SLOW.value}
         system = next((node for name, node in self.root.fields if name == "system"), None)
-        forces = [] if system is None else [force.attribs.get("forcefield") for force in _descendants(system, "force")]
+        forces = [] if system is None else [force.attribs.get("forcefield") for force in _forces(system, "forces")]
         return next((i for i, forcefield in enumerate(forces) if forcefield in slow), None)
 
     def make_files_local(self) -> list[Path]:
@@ -248,18 +265,20 @@ class SimulationInput:
 
         :param model: keys and values that say which model: ``model``, ``device``, ...
         """
-        for forcefield in self.socket_forcefields():
-            said = {key: value for key, value in vars(forcefield.settings).items() if value is not None}
-            plugin = _parse_node(
-                f"<ffdirect name='{forcefield.name}' pbc='False'><pes>custom</pes><pes_path>{_PLUGIN}</pes_path>"
-                f"<parameters>{write_dict({**model, **said})}</parameters></ffdirect>"
-            )
-            self.root.fields = [
-                ("ffdirect", plugin)
-                if kind == "ffsocket" and node.attribs.get("name", "") == forcefield.name
-                else (kind, node)
-                for kind, node in self.root.fields
+        for parent in self._parents_of_sockets():
+            parent.fields = [
+                ("ffdirect", self._plugin(node, model)) if kind == "ffsocket" else (kind, node)
+                for kind, node in parent.fields
             ]
+
+    def _plugin(self, node: xml_node, model: dict[str, str]) -> xml_node:
+        """What serves inside i-PI what this `<ffsocket>` has asked for."""
+        forcefield = self._socket_forcefield(node, wrapped=False)
+        said = {key: value for key, value in vars(forcefield.settings).items() if value is not None}
+        return _parse_node(
+            f"<ffdirect name='{forcefield.name}' pbc='False'><pes>custom</pes><pes_path>{_PLUGIN}</pes_path>"
+            f"<parameters>{write_dict({**model, **said})}</parameters></ffdirect>"
+        )
 
     def adopt_forcefields(self, other: SimulationInput) -> None:
         """Take over the forcefields of another input; for a RESTART that shall be served in another way."""
@@ -280,6 +299,13 @@ def _descendants(node: xml_node, wanted: str) -> Iterator[xml_node]:
         if name == wanted:
             yield child
         yield from _descendants(child, wanted)
+
+
+def _forces(node: xml_node, *groups: str) -> Iterator[xml_node]:
+    """The `<force>` nodes in groups of that name; the tolerances of optimizers have a `<force>` of another kind."""
+    for name in groups:
+        for group in _descendants(node, name):
+            yield from _descendants(group, "force")
 
 
 def _parse_node(text: str) -> xml_node:

@@ -128,7 +128,10 @@ def run(
         folder.launched.write_text(prepared.text())
         with _scratch() as prefix, interruptible():
             run = _Run(folder, lock, prepared, model, prefix, in_process, warn_above)
-            return run.watch(_alarmed(watch, Watch(prepared.prefix, warn_above), species))
+            try:
+                return run.watch(_alarmed(watch, Watch(prepared.prefix, warn_above), species))
+            finally:
+                folder.forget_sockets(prefix, prepared)
 
 
 def _alarmed(
@@ -146,8 +149,8 @@ def _alarmed(
 
 def last_outcome(output: Path) -> Outcome:
     """How the run in a folder ended, when it ended."""
-    folder = RunFolder(output)
-    state = SimulationInput.read(folder.restart)
+    state = RunFolder(output).last_state()
+    assert state is not None  # or else it would not have been finished
     return Outcome(output, state.prefix, state.step, state.total_steps, None, False)
 
 
@@ -167,19 +170,20 @@ class _Run:
         self._folder = folder
         self._prepared = prepared
         self._tail = _Tail(folder, prepared.prefix)  # before i-PI adds to it
-        self._ipi = _Process([_ipi_script(), "-S", prefix, folder.launched.name], folder.path, "i-pi.log", lock)
+        self._ipi = _Process("i-PI", [_ipi_script(), "-S", prefix, folder.launched.name], folder.path, "i-pi.log", lock)
         self._driver: _Process | None = None
         if not in_process:
             options = [f"--{key}={value}" for key, value in model.said().items()]
             options += [f"--warn-above={warn_above}", f"--input={folder.launched.name}", f"--sockets_prefix={prefix}"]
             command = [sys.executable, "-m", "ipi_darkforces.cli.driver", *options]
-            self._driver = _Process(command, folder.path, "driver.log", lock)
+            self._driver = _Process("the driver", command, folder.path, "driver.log", lock)
 
     def watch(self, report: Callable[[Progress, int], None]) -> Outcome:
         """Report progress until i-PI has left."""
         total = self._prepared.total_steps
         reports: list[tuple[int, float]] = []  # steps, and when we heard of them
         interrupted = False
+        at_fault = self._ipi
         try:
             while self._ipi.running and not (self._driver and self._driver.failed):
                 time.sleep(POLL)
@@ -188,13 +192,16 @@ class _Run:
                     reports.append((progress.step, time.monotonic()))
             for progress in self._tail.read():  # what was written since the last look
                 report(progress, total)
+            if self._driver and self._driver.failed:
+                at_fault = self._driver
         except KeyboardInterrupt:
             interrupted = True
         finally:
             self._stop()
-        steps = self._steps_done()
+        state = self._folder.last_state()
+        steps = 0 if state is None else state.step
         if steps < total and not interrupted:
-            raise DarkforcesError(self._what_went_wrong(steps))
+            raise DarkforcesError(self._what_went_wrong(state, at_fault))
         return Outcome(self._folder.path, self._prepared.prefix, steps, total, _pace(reports), interrupted)
 
     def _stop(self) -> None:
@@ -204,18 +211,14 @@ class _Run:
         if self._driver is not None:
             self._driver.wait(5.0)
 
-    def _steps_done(self) -> int:
-        restart = self._folder.restart
-        return SimulationInput.read(restart).step if restart.exists() else 0
-
-    def _what_went_wrong(self, steps: int) -> str:
-        saved = f"; i-PI's state after step {steps} is in {self._folder.restart}" if steps else ""
+    def _what_went_wrong(self, state: SimulationInput | None, at_fault: _Process) -> str:
+        steps = 0 if state is None else state.step
+        saved = f"; i-PI's state after step {steps} is in {state.source}" if state and steps else ""
         for process in (self._driver, self._ipi):
             for line in reversed(process.said() if process else []):
                 if line.startswith(ERROR):
                     return line.removeprefix(ERROR) + saved
-        reason = (self._ipi.said() or ["it said nothing"])[-1]
-        return f"i-PI stopped at step {steps}: {reason} (see {self._ipi.log}){saved}"
+        return f"{at_fault.name} stopped at step {steps}: {at_fault.last_words()} (see {at_fault.log}){saved}"
 
 
 def _pace(reports: list[tuple[int, float]]) -> float | None:
@@ -288,7 +291,8 @@ def _worst(line: str) -> Disagreement:
 class _Process:
     """A program that works for us, in a session of its own, so that Ctrl-C in the terminal reaches us alone."""
 
-    def __init__(self, command: list[str], folder: Path, log: str, lock: int):
+    def __init__(self, name: str, command: list[str], folder: Path, log: str, lock: int):
+        self.name = name
         self.log = folder / log
         with self.log.open("ab") as stream:
             self._start = stream.tell()  # what an earlier run said is kept, but is not news
@@ -328,6 +332,13 @@ class _Process:
         with self.log.open("rb") as stream:
             stream.seek(self._start)
             return stream.read().decode(errors="replace").splitlines()
+
+    def last_words(self) -> str:
+        """Of what it died, as far as it or the system says."""
+        code = self._process.poll()
+        if code is not None and code < 0:
+            return f"ended by {signal.Signals(-code).name}"
+        return (self.said() or ["it said nothing"])[-1].strip()
 
 
 def _ipi_script() -> str:

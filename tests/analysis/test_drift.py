@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ipi.scripting import read_output
-from ipi_files import write_table
+from ipi_files import simulate, write_table
 
 from ipi_darkforces.analysis.drift import Drift, draw, measure
 from ipi_darkforces.analysis.runs import Run
@@ -55,17 +56,27 @@ def test_without_a_number_of_atoms_energies_are_for_all_of_them(heating):
 
 
 def test_the_deviation_of_the_kinetic_energy(harmonic):
-    """From i-PI's kinetic energy; and the same from its temperature if that is all there is."""
+    """From i-PI's temperature; and the same from its kinetic energy if the number of atoms is not known."""
     run = read(harmonic)
     values, _ = read_output(str(harmonic / "run.out"))
     drift = measure(run, Selection())
-    assert drift.kinetic_deviation == pytest.approx(1000.0 * values["kinetic_md"].std() / 192, rel=1e-12)
+    assert drift.kinetic_deviation == pytest.approx(1000.0 * values["kinetic_md"].std() / 192, rel=1e-6)
     ratio = drift.conserved_slope.value / drift.kinetic_deviation
     assert drift.relative_slope.value == pytest.approx(ratio)
-    table = replace(run.tables[0], columns={k: v for k, v in run.tables[0].columns.items() if k != "kinetic_md"})
-    assert measure(replace(run, tables=(table,)), Selection()).kinetic_deviation == pytest.approx(
-        drift.kinetic_deviation, rel=1e-6
-    )
+    of_all = measure(replace(run, n_atoms=None), Selection())
+    assert of_all.kinetic_deviation == pytest.approx(1000.0 * values["kinetic_md"].std(), rel=1e-12)
+
+
+def test_the_deviation_of_the_kinetic_energy_of_beads_is_for_one_of_them(tmp_path):
+    """As is the conserved quantity; i-PI's kinetic energy is that of all beads together."""
+
+    def with_two_beads(root: ET.Element) -> None:
+        root.find("system/initialize").set("nbeads", "2")
+
+    folder = simulate("svr-direct", tmp_path / "run", 12, with_two_beads)
+    values, _ = read_output(str(folder / "run.out"))
+    drift = measure(read(folder), Selection())
+    assert drift.kinetic_deviation == pytest.approx(1000.0 * values["kinetic_md"].std() / 2 / 192, rel=1e-6)
 
 
 def test_from_velocities_alone(harmonic):

@@ -120,3 +120,15 @@ def test_files_that_cannot_be_used(tmp_path, text, message):
         read(tmp_path / "run.out")
     assert "run.out" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_headers_that_contradict_each_other(tmp_path):
+    """Two files in one, of which the second has its columns in another order."""
+    path = write_table(tmp_path / "run.out", rows_of([0, 2, 4]))
+    first = path.read_text()
+    path.write_text(first + first)
+    assert len(read(path)[0].step) == 3
+    other = first.replace("temperature{kelvin}", "X").replace("conserved{electronvolt}", "temperature{kelvin}")
+    path.write_text(first + other.replace("X", "conserved{electronvolt}"))
+    with pytest.raises(DarkforcesError, match=r"column 3 is temperature\{kelvin\} in one and conserved\{electron"):
+        read(path)

@@ -95,6 +95,14 @@ def test_else_velocities(harmonic):
         measure(replace(run, tables=(), trajectories=()), Selection())
 
 
+def test_those_of_atoms_beads_and_normal_modes_are_no_species(harmonic):
+    run = read(harmonic)
+    table = run.tables[0]
+    others = {f"temperature({of})": table.columns["temperature"] for of in ("17", "nm=0", "bead=1", "O;nm=2")}
+    result = measure(replace(run, tables=(replace(table, columns=table.columns | others),)), Selection())
+    assert set(result.series) == {"all", "O", "H"}
+
+
 @pytest.mark.parametrize("moving", [False, True])
 def test_velocities_of_ase(tmp_path, moving):
     """3 N - 3 degrees of freedom where the centre of mass is at rest: what was put in comes out."""
