@@ -1,5 +1,6 @@
 """Real i-PI processes, served by a real driver: every transport, every order of events, and the number of passes."""
 
+import os
 import re
 import select
 import socket
@@ -299,6 +300,28 @@ def test_sockets_of_any_kind_and_name_are_found_in_the_input(tmp_path):
         ipi = workplace.ipi(path)
         assert (ipi.wait(), driver.wait()) == (0, 0), driver.said()
     assert len(read_run(tmp_path)["step"]) == STEPS + 1
+
+
+def test_sockets_of_forcefields_in_forcefields_are_found_in_the_input(alone, tmp_path):
+    """Both of two rotations, the identity and the inversion, of a model that hardly cares."""
+    address = f"darkforces-test-{os.getpid()}"
+
+    def averaged_over_inversion(root):
+        inner = root.find("ffsocket")
+        root.remove(inner)
+        outer = ET.SubElement(root, "ffrotations", name=inner.get("name"), pbc="False")
+        ET.SubElement(outer, "inversion").text = "True"
+        inner.set("name", "inner")
+        outer.append(inner)
+
+    path = prepare("nve-direct", tmp_path, STEPS, with_address(address), averaged_over_inversion)
+    with Workplace() as workplace:
+        driver = workplace.driver(*DOUBLE, "--input", str(path))
+        driver.wait_for(f"waiting for i-PI at /tmp/ipi_{address}")
+        ipi = workplace.ipi(path)
+        assert (ipi.wait(), driver.wait()) == (0, 0), driver.said()
+        assert passes(driver)[0] == 2 * (STEPS + 1)
+    assert_same_run(read_run(tmp_path), alone, tolerance=1e-2)
 
 
 def test_the_command_line_comes_before_the_input(tmp_path):

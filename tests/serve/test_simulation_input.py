@@ -98,6 +98,59 @@ def test_a_restart_takes_over_forcefields():
     assert [f.name for f in restart.socket_forcefields()] == ["slow", "fast"]
 
 
+TOLERANCES = "<energy> 1e-6 </energy> <force> 1e-4 </force> <position> 1e-4 </position>"
+OPTIMIZER = f"<motion mode='minimize'> <optimizer mode='lbfgs'> <tolerances> {TOLERANCES} </tolerances> </optimizer>"
+
+
+def test_the_force_that_an_optimizer_tolerates_is_no_forcefield(tmp_path):
+    text = (INPUTS / "nve-direct.xml").read_text()
+    dynamics = text[text.index("<motion") : text.index("</motion>")]
+    simulation = edited(tmp_path, (dynamics, OPTIMIZER), name="nve-direct")
+    assert [f.name for f in simulation.socket_forcefields()] == ["direct"]
+    assert simulation.timestep is None
+
+
+def test_a_bias_is_none_of_the_forces_that_ipi_counts(tmp_path):
+    text = (INPUTS / "nve-mts4.xml").read_text()
+    forces = text[text.index("    <forces>") : text.index("    <ensemble>")]
+    bias = "<ensemble> <bias> <force forcefield='fast'/> </bias>"
+    simulation = edited(tmp_path, (forces, ""), ("<ensemble>", bias), ("</ensemble>", "</ensemble>\n" + forces))
+    simulation.add_progress(1)
+    assert "extras_component_raw(0)" in simulation.text()
+
+
+def wrapped(tmp_path, wrapper):
+    """The sockets of an input, each in a forcefield that makes something else of it."""
+    text = (INPUTS / "nve-mts4.xml").read_text()
+    for name in ("slow", "fast"):
+        text = text.replace(f"<ffsocket name='{name}'", f"<{wrapper} name='{name}'> <ffsocket name='inner'")
+    text = text.replace("</ffsocket>", f"</ffsocket> </{wrapper}>")
+    (tmp_path / "wrapped.xml").write_text(text)
+    return SimulationInput.read(tmp_path / "wrapped.xml")
+
+
+@pytest.mark.parametrize("wrapper", ["ffrotations", "ffcommittee"])
+class TestWrappedSockets:
+    def test_are_found_where_ipi_puts_them(self, tmp_path, wrapper):
+        slow, fast = wrapped(tmp_path, wrapper).socket_forcefields()
+        assert (slow.settings.component, fast.settings.component) == ("slow", "fast")
+        assert fast.place("/tmp/prefix_") == UnixAddress("/tmp/ipi_darkforces-fast")
+
+    def test_become_plugins(self, tmp_path, wrapper):
+        simulation = wrapped(tmp_path, wrapper)
+        simulation.serve_in_process({"model": "pet-m"})
+        text = simulation.text()
+        assert text.count(f"<{wrapper} name=") == text.count("<ffdirect name='inner'") == 2
+        assert "component: slow" in text
+        assert simulation.socket_forcefields() == []
+
+
+def test_a_prefix_of_sockets_that_the_input_says(tmp_path):
+    assert SimulationInput.read(INPUTS / "nve-mts4.xml").sockets_prefix == "/tmp/ipi_"
+    simulation = edited(tmp_path, ("<simulation ", "<simulation sockets_prefix='/tmp/mine_' "))
+    assert simulation.sockets_prefix == "/tmp/mine_"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
