@@ -32,7 +32,7 @@ INPUTS = ROOT / "inputs"
 PATIENCE = 90.0  # seconds; far more than anything here takes
 SPECIES = "O64H128"  # of the structure that all of inputs/ start from
 N_ATOMS = 192
-_PROGRAMS = Path(sys.executable).parent
+PROGRAMS = Path(sys.executable).parent
 # One thread each: several of these processes run at once, and threads that wait for each other's core are slow.
 _ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -116,20 +116,21 @@ class Workplace:
 
     def ipi(self, path: Path) -> Process:
         """Start i-PI with an input, in the folder of the input."""
-        return self._start("ipi", [str(_PROGRAMS / "i-pi"), "-S", self.prefix, path.name], path.parent)
+        return self.start("ipi", str(PROGRAMS / "i-pi"), "-S", self.prefix, path.name, folder=path.parent)
 
     def driver(self, *options: str, folder: Path | None = None) -> Process:
         """Start our driver."""
-        command = [sys.executable, "-m", "ipi_darkforces.cli.driver", "-S", self.prefix, *options]
-        return self._start("driver", command, folder or self.folder)
+        command = [sys.executable, "-m", "ipi_darkforces.cli.driver", "-S", self.prefix]
+        return self.start("driver", *command, *options, folder=folder or self.folder)
 
     def ipi_driver(self, *options: str) -> Process:
         """Start i-PI's own driver."""
-        command = [sys.executable, str(_PROGRAMS / "i-pi-driver-py"), "-S", self.prefix, *options]
-        return self._start("ipi-driver", command, self.folder)
+        command = [sys.executable, str(PROGRAMS / "i-pi-driver-py"), "-S", self.prefix]
+        return self.start("ipi-driver", *command, *options, folder=self.folder)
 
-    def _start(self, name: str, command: list[str], folder: Path) -> Process:
-        process = Process(f"{name}-{len(self._processes)}", command, folder)
+    def start(self, name: str, *command: str, folder: Path) -> Process:
+        """Start any program."""
+        process = Process(f"{name}-{len(self._processes)}", list(command), folder)
         self._processes.append(process)
         return process
 

@@ -14,6 +14,7 @@ import ase
 import numpy as np
 import pytest
 from ipi.scripting import read_output
+from ipi_processes import PROGRAMS, Workplace
 
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.serve.compose import Recipe, compose, write_start
@@ -190,6 +191,64 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint(tmp_path):
     resumed = start("nve-direct", tmp_path / "run", steps=first.steps + 4)
     assert resumed.steps == first.steps + 4
     assert outputs(resumed)["step"][0] == 0
+
+
+def test_the_newest_state_of_a_run_that_was_killed_counts(tmp_path):
+    # Stopped, continued, and then the machine goes down: RESTART is of the first time, the checkpoint of the second.
+    first = start("nve-direct", tmp_path / "run", steps=1000, watch=interrupt_at(4))
+    stopped = (first.folder / "RESTART").read_bytes()
+    second = start("nve-direct", tmp_path / "run", steps=first.steps + 8)
+    (first.folder / "RESTART").rename(first.folder / "nve-direct.chk")
+    (first.folder / "RESTART").write_bytes(stopped)
+    third = start("nve-direct", tmp_path / "run", steps=second.steps + 4)
+    assert third.steps == second.steps + 4
+    step = outputs(third)["step"]
+    assert (np.diff(step) > 0).all(), step
+
+
+def test_a_checkpoint_that_breaks_off_does_not_count(tmp_path):
+    first = start("nve-direct", tmp_path / "run", steps=4)
+    state = (first.folder / "RESTART").read_bytes()
+    (first.folder / "nve-direct.chk").write_bytes(state[: len(state) // 2])
+    assert start("nve-direct", tmp_path / "run", steps=8).steps == 8
+
+
+def workers_called(name: str, folder: Path) -> list[int]:
+    return [pid for pid in workers_of(folder) if name in Path(f"/proc/{pid}/cmdline").read_text()]
+
+
+@pytest.mark.parametrize(("program", "name"), [("cli.driver", "the driver"), ("i-pi", "i-PI")])
+def test_who_was_killed_is_named(tmp_path, program, name):
+    """As a system does that runs out of memory."""
+
+    def kill(progress, total):
+        for pid in workers_called(program, tmp_path / "run"):
+            os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(DarkforcesError, match=rf"^{name} stopped at step \d+: ended by SIGKILL \(see .*\.log\)"):
+        start("nve-direct", tmp_path / "run", steps=1000, watch=kill)
+    assert workers_of(tmp_path / "run") == []
+
+
+def test_ipi_goes_on_from_its_restart_by_hand(tmp_path):
+    """With the prefix of sockets that the input says, which the driver finds in RESTART too."""
+    with Workplace() as workplace:
+        text = (INPUTS / "nve-mts2.xml").read_text()
+        text = text.replace("<simulation ", f"<simulation sockets_prefix='{workplace.prefix}' ")
+        text = text.replace("<checkpoint filename='chk' stride='500'", "<checkpoint filename='chk' stride='1'")
+        (tmp_path / "prefixed.xml").write_text(text)
+        (tmp_path / "water.chk").write_bytes((INPUTS / "water.chk").read_bytes())
+        simulation = SimulationInput.read(tmp_path / "prefixed.xml")
+        stopped = run(simulation, MODEL, tmp_path / "run", steps=12, watch=interrupt_at(4))
+        assert 4 <= stopped.steps < 12
+        for state in ("RESTART", "nve-mts2.chk"):
+            assert SimulationInput.read(stopped.folder / state).sockets_prefix == workplace.prefix
+        ipi = workplace.start("ipi", str(PROGRAMS / "i-pi"), "RESTART", folder=stopped.folder)
+        driver = workplace.start(
+            "driver", str(PROGRAMS / "i-pi-darkdriver"), "--model", "pet-m", "--input", "RESTART", folder=stopped.folder
+        )
+        assert (ipi.wait(), driver.wait()) == (0, 0), driver.said()
+    assert outputs(stopped)["step"][-1] == 12
 
 
 def test_a_failed_start_does_not_stand_in_the_way(tmp_path):
