@@ -7,6 +7,7 @@ convention for it). All else that ase reads (.traj, ...) goes through ase.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -115,7 +116,7 @@ def _first_frame(stream: BinaryIO, path: Path) -> list[bytes]:
     count = stream.readline()
     if int(count) == 0:
         raise DarkforcesError(f"'{path}' is not an XYZ trajectory: line 1 says that there are no atoms")
-    lines = [count, stream.readline(), *islice(stream, int(count))]
+    lines = [count, stream.readline(), *islice(stream, min(int(count), sys.maxsize))]
     if len(lines) < int(count) + 2:
         raise DarkforcesError(
             f"'{path}' has not one whole frame: it ends at line {len(lines)}, expected {int(count)} atoms"

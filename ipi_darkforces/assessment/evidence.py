@@ -22,7 +22,7 @@ class Choice:
     :param milliseconds: wall time of a step of the fast forces, everything included; None if not known
     :param excess: K, with a thermostat: temperature above the target of ``all`` atoms and of species
     :param inequality: K, with a thermostat: temperature of the heaviest species above that of the lightest; None if
-        there is one species
+        there is one species. Without an error bar, as those of species, if it is too short for them to exchange energy
     """
 
     forces: str
@@ -73,7 +73,7 @@ def _choice(nve: Finding, svr: Finding | None) -> Choice:
     [simulation] = nve.measured
     stride = nve.condition.stride
     pace = simulation.ended.seconds_per_step
-    excess = {species: svr.excess(species) for species in svr.species} if svr else {}
+    excess = svr.excesses() if svr else {}
     return Choice(
         forces=nve.condition.forces,
         stride=stride,
@@ -84,7 +84,7 @@ def _choice(nve: Finding, svr: Finding | None) -> Choice:
         relative_drift=nve.relative_slope,
         milliseconds=None if pace is None else 1000.0 * pace / (stride or 1),
         excess={species: estimate for species, estimate in excess.items() if estimate is not None},
-        inequality=svr.inequality if svr else None,
+        inequality=svr.if_exchanged(svr.inequality) if svr else None,
     )
 
 

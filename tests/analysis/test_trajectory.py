@@ -340,6 +340,7 @@ def test_frames_of_ase_without_velocities(molecules, tmp_path):
         ("192\n", "not one whole frame"),
         ("3\n# CELL(abcABC): 1 1 1 90 90 90\nO 0 0 0\n", "ends at line 3, expected 3 atoms"),
         ("0\n\n", "there are no atoms"),
+        (f"{10**20}\n\nO 0 0 0\n", "ends at line 3, expected 100000000000000000000 atoms"),
         ("ITEM: TIMESTEP\n0\n", "begins with 'ITEM: TIMESTEP'"),
         ("1\n# CELL(abcABC): 1 1 1 90 90 90 Step: 0 forces{atomic_unit}\nO 0 0 0\n", "holds forces, expected"),
         ("1\n# CELL(abcABC): 1 1 1 90 90 90 Step: 0 positions{ell}\nO 0 0 0\n", "i-PI has no unit 'ell' of length"),

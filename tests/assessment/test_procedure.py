@@ -33,7 +33,7 @@ COLUMNS = [
 ]
 
 
-def plan(provides: Need = BOTH, time: float = 5.0) -> Plan:
+def plan(provides: Need = BOTH, time: float = 10.0) -> Plan:
     return Plan("pet-m", provides, WATER, 300.0, 0.5, time)
 
 
@@ -93,7 +93,7 @@ def test_the_largest_stride_that_seems_safe_is_confirmed(simulate) -> None:
     assert choices["direct"].heating.value == pytest.approx(7.0, abs=0.1)
     assert choices["direct"].inequality.value == pytest.approx(14.0, abs=1.5)
     assert choices["mts4"].milliseconds == pytest.approx(2.5)
-    assert (choices["mts4"].nve, choices["mts4"].svr, choices["mts2"].svr) == (5.0, 10.0, None)
+    assert (choices["mts4"].nve, choices["mts4"].svr, choices["mts2"].svr) == (10.0, 20.0, None)
 
 
 def test_if_it_fails_with_a_thermostat_the_next_one_down_is_tried(simulate) -> None:
@@ -127,3 +127,13 @@ def test_a_model_with_direct_forces_alone_is_tried_with_these(simulate) -> None:
 def test_too_short_is_not_known(simulate) -> None:
     result, _ = simulate({}, {}, provides=Need.ENERGY | Need.DIRECT, time=0.1)
     assert {each.judgement for each in result.judged} == {Judgement.UNKNOWN}
+
+
+def test_before_species_have_exchanged_energy_their_temperatures_decide_nothing(simulate) -> None:
+    result, _ = simulate({}, {"direct": 14.0}, provides=Need.ENERGY | Need.DIRECT, time=5.0)
+    [direct] = result.judged
+    assert direct.judgement is Judgement.UNKNOWN
+    assert direct.choice.inequality.value == pytest.approx(14.0, abs=1.5)
+    assert direct.choice.inequality.error is None
+    assert direct.choice.excess["O"].error is None
+    assert direct.choice.excess["all"].error is not None
