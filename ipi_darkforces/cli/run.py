@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 import tempfile
@@ -84,20 +85,19 @@ def _add_structure_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a structure with a cell that ase reads; with its momenta if it has any, else with random ones",
     )
-    group.add_argument("--ensemble", choices=ENSEMBLES, default="nve", help="(default: %(default)s)")
+    group.add_argument("--ensemble", choices=ENSEMBLES, help="(default: nve)")
     group.add_argument(
         "--mts", type=int, metavar="M", help="multiple time stepping: correct direct forces every M steps"
     )
     group.add_argument(
         "--forces",
         choices=["conservative", "direct"],
-        default="conservative",
-        help="without --mts (default: %(default)s)",
+        help="without --mts (default: conservative)",
     )
     group.add_argument("--tau", type=float, metavar="FS", help="time constant of the thermostat, in fs")
-    group.add_argument("--temperature", type=float, default=300.0, metavar="K", help="(default: %(default)s)")
+    group.add_argument("--temperature", type=float, metavar="K", help=f"(default: {Recipe.temperature:g})")
     group.add_argument(
-        "--timestep", type=float, default=0.5, metavar="FS", help="of the fast forces, in fs (default: %(default)s)"
+        "--timestep", type=float, metavar="FS", help=f"of the fast forces, in fs (default: {Recipe.timestep:g})"
     )
 
 
@@ -145,10 +145,17 @@ def _check(args: argparse.Namespace) -> None:
         raise DarkforcesError("what shall be run? expected i-PI inputs, or --structure FILE")
     if args.steps is not None and args.steps < 1:
         raise DarkforcesError(f"--steps {args.steps} is not a number of steps: expected at least 1")
-    if args.time is not None and not args.time > 0:
+    if args.time is not None and not 0 < args.time < math.inf:
         raise DarkforcesError(f"--time {args.time:g} is not a time: expected more than 0 ps")
     if args.mts is not None and args.mts < 1:
         raise DarkforcesError(f"--mts {args.mts} is not a stride: expected at least 1")
+    if args.mts is not None and args.forces is not None:
+        raise DarkforcesError("--mts takes both kinds of forces; expected no --forces beside it")
+    for name in ("ensemble", "mts", "forces", "tau", "temperature", "timestep"):
+        if args.input and getattr(args, name) is not None:
+            raise DarkforcesError(
+                f"--{name} is for --structure; '{args.input[0]}' says itself what shall be simulated: edit that"
+            )
     checked_limit(args.warn_above, "--warn-above")
     stems = [path.stem for path in args.input]
     if len(set(stems)) < len(stems):
@@ -158,20 +165,21 @@ def _check(args: argparse.Namespace) -> None:
 def _write_input(args: argparse.Namespace, folder: Path) -> Path:
     """Write an i-PI input, and the checkpoint that it starts from, for the user's structure."""
     atoms = read_structure(args.structure)
-    forces = f"mts{args.mts}" if args.mts else args.forces
+    ensemble, component = args.ensemble or "nve", args.forces or "conservative"
+    forces = f"mts{args.mts}" if args.mts else component
     thermostat = "" if args.tau is None else f"{args.tau:g}"
     # The name becomes part of file names and of lists in i-PI's XML.
-    name = re.sub(r"[^\w.-]", "_", f"{args.structure.stem}-{args.ensemble}{thermostat}-{forces}")
+    name = re.sub(r"[^\w.-]", "_", f"{args.structure.stem}-{ensemble}{thermostat}-{forces}")
     recipe = Recipe(
         name=name,
-        ensemble=args.ensemble,
+        ensemble=ensemble,
         species=formula_from_species(atoms.numbers),
         start=f"{name}.start.chk",
-        component=Component.named(args.forces),
+        component=Component.named(component),
         stride=args.mts,
         tau=args.tau,
-        temperature=args.temperature,
-        timestep=args.timestep,
+        temperature=Recipe.temperature if args.temperature is None else args.temperature,
+        timestep=Recipe.timestep if args.timestep is None else args.timestep,
         comment=f"  Written by darkforces run for {args.structure.name}.",
         thermalize=not atoms.has("momenta"),
     )

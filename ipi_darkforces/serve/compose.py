@@ -81,12 +81,10 @@ class Recipe:
 def compose(recipe: Recipe) -> str:
     """The i-PI input for a recipe.
 
-    :raises DarkforcesError: for an ensemble that is not known, or a thermostat without a time constant
+    :raises DarkforcesError: for an ensemble that is not known, a thermostat without a time constant or the other way
+        round, or a number that cannot be
     """
-    if recipe.ensemble not in ENSEMBLES:
-        raise DarkforcesError(f"ensemble '{recipe.ensemble}' is not known: expected {', '.join(ENSEMBLES)}")
-    if recipe.ensemble != "nve" and not recipe.tau:
-        raise DarkforcesError(f"ensemble '{recipe.ensemble}' needs the time constant of its thermostat, in fs: --tau")
+    _check(recipe)
     return f"""\
 <!--
 {recipe.comment.replace("--", "- -")}
@@ -119,6 +117,22 @@ def compose(recipe: Recipe) -> str:
   </system>
 </simulation>
 """
+
+
+def _check(recipe: Recipe) -> None:
+    if recipe.ensemble not in ENSEMBLES:
+        raise DarkforcesError(f"ensemble '{recipe.ensemble}' is not known: expected {', '.join(ENSEMBLES)}")
+    if recipe.ensemble != "nve" and recipe.tau is None:
+        raise DarkforcesError(f"ensemble '{recipe.ensemble}' needs the time constant of its thermostat, in fs: --tau")
+    if recipe.ensemble == "nve" and recipe.tau is not None:
+        raise DarkforcesError(
+            f"ensemble 'nve' has no thermostat, whose time constant --tau {recipe.tau:g} would be: expected another "
+            "--ensemble, or no --tau"
+        )
+    numbers = {"timestep": (recipe.timestep, "fs"), "temperature": (recipe.temperature, "K"), "tau": (recipe.tau, "fs")}
+    for name, (value, unit) in numbers.items():
+        if value is not None and not 0.0 < value < np.inf:
+            raise DarkforcesError(f"--{name} {value:g} cannot be used: expected {unit}, more than zero")
 
 
 def _stride(every: float, recipe: Recipe) -> int:

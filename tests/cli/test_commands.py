@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+WATER = ("run", "--structure", "water.xyz", "--model", "pet-m")
 
 
 def darkforces(*arguments, **options) -> subprocess.CompletedProcess:
@@ -32,13 +33,20 @@ def test_help_is_a_page(arguments, words):
         (["run", "water.xyz", "--model", "pet-m"], "is not XML"),
         (["run", "nve-direct.xml", "--model", "pet-m", "--steps", "0"], "--steps 0 is not a number of steps"),
         (["run", "nve-direct.xml", "--model", "pet-m", "--time", "-1"], "--time -1 is not a time"),
+        (["run", "nve-direct.xml", "--model", "pet-m", "--time", "inf"], "--time inf is not a time"),
+        (["run", "nve-mts4.xml", "--model", "pet-m", "--mts", "8"], "--mts is for --structure; 'nve-mts4.xml' says"),
+        ([*WATER, "--mts", "4", "--forces", "direct"], "expected no --forces"),
+        ([*WATER, "--tau", "10"], "ensemble 'nve' has no thermostat"),
+        ([*WATER, "--timestep", "0"], "--timestep 0 cannot be used: expected fs, more than zero"),
+        ([*WATER, "--temperature", "-5"], "--temperature -5 cannot be used"),
+        ([*WATER, "--ensemble", "svr", "--tau", "nan"], "--tau nan cannot be used"),
         (["run", "nve-direct.xml", "nve-direct.xml", "--model", "pet-m"], "the same name"),
-        (["run", "--structure", "water.xyz", "--model", "pet-m", "--mts", "0"], "--mts 0 is not a stride"),
+        ([*WATER, "--mts", "0"], "--mts 0 is not a stride"),
         (["run", "nve-direct.xml", "--model", "pet-q"], "did you mean 'pet-"),
         (["run", "nve-direct.xml", "--model", "my.pt"], "model file 'my.pt' does not exist"),
         (["run", "nve-direct.xml", "--model", "pet-m", "-o", "size=2"], "model 'pet-m' has no options"),
         (["run", "nve-mts4.xml", "--model", "pet-m", "--warn-above", "-3"], "--warn-above -3.0 cannot be used"),
-        (["run", "--structure", "water.xyz", "--model", "pet-m", "--ensemble", "svr"], "needs the time constant"),
+        ([*WATER, "--ensemble", "svr"], "needs the time constant"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_leaves_nothing_behind(arguments, message):
