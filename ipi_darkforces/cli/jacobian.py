@@ -50,11 +50,11 @@ examples
       double
 
 reading the table
-  Direct forces are judged as they are served to i-PI: without their mean. To subtract it makes each atom feel all
-  others, at any distance, a little and at random: lambda is about 0.7 where there is nothing else. For scale, lambda
-  of bulk water is 0.004 for the PET-NC of the paper, 0.015 for ORB, 0.017 for EquiformerV2, 0.032 for a SOAP-BPNN
-  (section 4.3). The smaller the part of J that lambda belongs to, the less it says about a simulation: look at the
-  norms too. Norms are root mean squares over all pairs at that distance.
+  Direct forces are judged as they are served: without their mean and, where nothing is periodic, without their net
+  torque. To subtract these makes each atom feel all others, at any distance, a little and at random: lambda is about
+  0.7 where there is nothing else. For scale, lambda of bulk water is 0.004 for the PET-NC of the paper, 0.015 for ORB,
+  0.017 for EquiformerV2, 0.032 for a SOAP-BPNN (section 4.3). The smaller the part of J that lambda belongs to, the
+  less it says about a simulation: look at the norms too. Norms are root mean squares over all pairs at that distance.
 """
 
 _KINDS = {"direct": Need.DIRECT, "conservative": Need.CONSERVATIVE}
@@ -109,9 +109,16 @@ def run(args: argparse.Namespace) -> None:
         summary = {"model": model.name, "forces": args.forces, "structures": results}
         print(json.dumps({**summary, "picture": picture and str(picture)}))
         return
-    print(f"{model.name}: {kind}{', as they are served, without their mean' if kind is Need.DIRECT else ''}\n\n{text}")
+    print(f"{model.name}: {kind}{_served(list(structures.values())) if kind is Need.DIRECT else ''}\n\n{text}")
     if picture is not None:
         print(f"\npicture: {picture}")
+
+
+def _served(structures: list[Structure]) -> str:
+    """What was done to direct forces."""
+    isolated = [structure for structure in structures if not structure.periodic.any()]
+    torque = "" if not isolated else " and torque" if len(isolated) == len(structures) else " and, of molecules, torque"
+    return f", as they are served, without their mean{torque}"
 
 
 def _picture(args: argparse.Namespace) -> Path | None:

@@ -38,6 +38,7 @@ def folder(tmp_path: Path, water: Structure) -> Path:
     positions = np.array([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0], [0, 0, 2.9], [0.2, 0.3, 1.95], [0.7, -0.6, 3.2]])
     waters = ase.Atoms("OH2OH2", positions, cell=10 * np.eye(3), pbc=True)
     ase.io.write(tmp_path / "waters.xyz", waters)
+    ase.io.write(tmp_path / "molecule.xyz", ase.Atoms("OH2", positions[:3]))
     ase.io.write(tmp_path / "atom.xyz", ase.Atoms("O"))
     ase.io.write(tmp_path / "argon.xyz", ase.Atoms("Ar2", [[0, 0, 0], [0, 0, 3]]))
     path = [waters.copy() for _ in range(5)]
@@ -58,6 +59,13 @@ def test_jacobian_exactly(said: Say, folder: Path) -> None:
     assert any(line.split()[:4] == ["0.5", "to", "1.5", "4"] for line in lines)
     assert lines[-1] == "picture: mine.pdf"
     assert (folder / "mine.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_jacobian_of_molecules_is_that_without_their_torque(said: Say) -> None:
+    alone, _, _ = said("jacobian", "pet-m", "molecule.xyz", "--no-plot")
+    assert alone.splitlines()[0] == "pet-m: direct forces, as they are served, without their mean and torque"
+    both, _, _ = said("jacobian", "pet-m", "molecule.xyz", "waters.xyz", "--no-plot")
+    assert both.splitlines()[0].endswith(", without their mean and, of molecules, torque")
 
 
 def test_jacobian_for_machines(said: Say, folder: Path) -> None:
