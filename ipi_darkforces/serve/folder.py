@@ -193,11 +193,12 @@ class RunFolder:
         """Remove a run; nothing else."""
         if not self.input.exists():
             return
-        prefix = SimulationInput.read(self.input).prefix
+        held = SimulationInput.read(self.input)
         for name in _OURS:
             (self.path / name).unlink(missing_ok=True)
-        for file in self.path.glob(f"{prefix}.*"):
-            file.unlink()
+        for prefix in {held.prefix, *held.system_prefixes}:
+            for file in self.path.glob(f"{prefix}.*"):
+                file.unlink()
 
 
 def _listed(model: dict[str, str]) -> str:

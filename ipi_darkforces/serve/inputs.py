@@ -121,6 +121,12 @@ class SimulationInput:
         return str(self._parsed.output.prefix.fetch())
 
     @property
+    def system_prefixes(self) -> list[str]:
+        """What the names of the outputs of each system begin with; several have names of their own."""
+        names = [str(system.prefix.fetch()) for kind, system in self._parsed.extra if kind == "system"]
+        return [f"{name}_{self.prefix}" if name else self.prefix for name in names] or [self.prefix]
+
+    @property
     def sockets_prefix(self) -> str:
         """Of unix sockets, unless i-PI is told otherwise when it is started."""
         return str(self._parsed.sockets_prefix.fetch())

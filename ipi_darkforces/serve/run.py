@@ -76,7 +76,7 @@ class Outcome:
     """How a run ended.
 
     :param folder: where everything is
-    :param prefix: what the names of i-PI's outputs begin with
+    :param prefix: what the names of i-PI's outputs begin with, of the first system if there are several
     :param steps: steps done in all
     :param total_steps: steps that were asked for
     :param seconds_per_step: wall time, over the second half of what was done now; None if too little was
@@ -151,7 +151,7 @@ def last_outcome(output: Path) -> Outcome:
     """How the run in a folder ended, when it ended."""
     state = RunFolder(output).last_state()
     assert state is not None  # or else it would not have been finished
-    return Outcome(output, state.prefix, state.step, state.total_steps, None, False)
+    return Outcome(output, state.system_prefixes[0], state.step, state.total_steps, None, False)
 
 
 class _Run:
@@ -169,7 +169,7 @@ class _Run:
     ):
         self._folder = folder
         self._prepared = prepared
-        self._tail = _Tail(folder, prepared.prefix)  # before i-PI adds to it
+        self._tail = _Tail(folder, prepared.system_prefixes[0])  # before i-PI adds to it
         self._ipi = _Process("i-PI", [_ipi_script(), "-S", prefix, folder.launched.name], folder.path, "i-pi.log", lock)
         self._driver: _Process | None = None
         if not in_process:
@@ -202,7 +202,8 @@ class _Run:
         steps = 0 if state is None else state.step
         if steps < total and not interrupted:
             raise DarkforcesError(self._what_went_wrong(state, at_fault))
-        return Outcome(self._folder.path, self._prepared.prefix, steps, total, _pace(reports), interrupted)
+        prefix = self._prepared.system_prefixes[0]
+        return Outcome(self._folder.path, prefix, steps, total, _pace(reports), interrupted)
 
     def _stop(self) -> None:
         """Let i-PI write its RESTART and leave; the driver follows."""

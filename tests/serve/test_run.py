@@ -16,6 +16,7 @@ import pytest
 from ipi.scripting import read_output
 from ipi_processes import PROGRAMS, Workplace
 
+from ipi_darkforces.analysis.overview import Overview
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.serve.compose import Recipe, compose, write_start
 from ipi_darkforces.serve.folder import FinishedError
@@ -249,6 +250,24 @@ def test_ipi_goes_on_from_its_restart_by_hand(tmp_path):
         )
         assert (ipi.wait(), driver.wait()) == (0, 0), driver.said()
     assert outputs(stopped)["step"][-1] == 12
+
+
+def test_of_several_systems_the_first_is_watched(tmp_path):
+    text = (INPUTS / "nve-direct.xml").read_text()
+    system = text[text.index("  <system>") : text.index("</simulation>")]
+    both = "".join(system.replace("<system>", f"<system prefix='{name}'>") for name in ("warm", "cold"))
+    (tmp_path / "both.xml").write_text(text.replace(system, both))
+    (tmp_path / "water.chk").write_bytes((INPUTS / "water.chk").read_bytes())
+    simulation = SimulationInput.read(tmp_path / "both.xml")
+    steps = []
+    outcome = run(
+        simulation, MODEL, tmp_path / "run", steps=8, watch=lambda progress, total: steps.append(progress.step)
+    )
+    assert steps == [0, 4, 8]
+    assert outcome.prefix == "warm_nve-direct"
+    assert Overview.of(outcome, simulation).time[-1] == pytest.approx(0.004)
+    again = run(SimulationInput.read(tmp_path / "both.xml"), MODEL, tmp_path / "run", steps=4, overwrite=True)
+    assert list(again.folder.glob("#*")) == []  # nothing was there that i-PI had to put aside
 
 
 def test_a_failed_start_does_not_stand_in_the_way(tmp_path):
