@@ -49,6 +49,7 @@ class Run:
     :param tables: properties against time
     :param trajectories: positions, velocities
     :param target: K, of the thermostat in the input, if there is one
+    :param of_each_atom: whether that acts on each atom; None if there is no input
     :param constraints: what i-PI's temperatures take into account; None if there is no input
     :param n_atoms: None if nothing says it
     """
@@ -58,6 +59,7 @@ class Run:
     tables: tuple[Table, ...]
     trajectories: tuple[Trajectory, ...]
     target: float | None
+    of_each_atom: bool | None
     constraints: Constraints | None
     n_atoms: int | None
 
@@ -220,6 +222,7 @@ def _from_files(
         tuple(tables),
         tuple(trajectories),
         setup.target if setup else None,
+        setup.of_each_atom if setup else None,
         setup.constraints if setup else None,
         len(trajectories[0].species) if trajectories else None if masses is None else len(masses),
     )

@@ -25,6 +25,8 @@ _READABLE: dict[str, Quantity] = {
     "v_centroid": "velocities",
 }
 _EXTENSIONS = {"xyz": "xyz", "ase": "extxyz"}
+# i-PI's thermostats that only know the energy of all atoms together (the last two: of the centroids).
+_GLOBAL = ("", "svr", "pile_g", "nm_gle_g")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Setup:
     :param trajectories: files of positions and velocities that exist
     :param timestep: ps; None if the motion has none
     :param target: K, of the thermostat; None without one
+    :param of_each_atom: whether there is a thermostat that acts on each atom
     :param masses: amu, of the atoms in i-PI's checkpoint or in the start; None if there is neither, shape (n_atoms,)
     """
 
@@ -58,6 +61,7 @@ class Setup:
     trajectories: tuple[Path, ...]
     timestep: float | None
     target: float | None
+    of_each_atom: bool
     constraints: Constraints
     masses: np.ndarray | None
 
@@ -79,6 +83,7 @@ class Setup:
         with redirect_stdout(StringIO()):
             kelvin = float(ensemble.temperature.fetch()) * factor_from_ipi("temperature", None)
             thermostatted = motion.mode.fetch() == "dynamics" and motion.dynamics.mode.fetch() not in ("nve", "nph")
+            of_each_atom = thermostatted and motion.dynamics.thermostat.mode.fetch() not in _GLOBAL
             fixed = tuple(int(i) for i in motion.fixatoms_dof.fetch())
             atoms = tuple(3 * int(atom) + axis for atom in motion.fixatoms.fetch() for axis in range(3))
             constraints = Constraints(kelvin if kelvin > 0.0 else None, bool(motion.fixcom.fetch()), fixed or atoms)
@@ -88,6 +93,7 @@ class Setup:
             _existing([f for o in outputs if isinstance(o, TrajectoryOutput) for f in _files(base, o, notice)]),
             None if timestep is None else 1e-3 * timestep,
             constraints.temperature if thermostatted else None,
+            of_each_atom,
             constraints,
             _masses(path, simulation.prefix),
         )

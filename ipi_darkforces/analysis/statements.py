@@ -10,7 +10,6 @@ from enum import IntEnum
 
 import numpy as np
 
-from . import statistics
 from .drift import Drift
 from .motion import Motion
 from .statistics import Estimate
@@ -109,9 +108,7 @@ def _against_target(species: str, mean: Estimate, target: float) -> Statement:
 
 
 def _equipartition(result: Temperatures) -> Statement:
-    """From the series of differences: in a closed system, what one species has the others lack."""
-    all_atoms = result.series[ALL]
-    off = {species: statistics.mean(each - all_atoms) for species, each in result.series.items() if species != ALL}
+    off = result.above_all
     listed = ", ".join(f"{species} by {_text(mean, 'K')}" for species, mean in off.items())
     if any(mean.error is not None and not _is_zero(mean) for mean in off.values()):
         return Statement(f"Energy is not shared evenly: {listed} above the mean of all atoms.", Verdict.DIFFERS)

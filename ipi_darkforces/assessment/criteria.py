@@ -36,7 +36,7 @@ REASONS = {
         f"O and H with the paper's direct forces (table 7). Direct forces that differ by certainly more than "
         f"{UNEQUAL:.0%} violate it, and it must be known that they do not. Multiple time stepping fails only if it is "
         f"certainly more than {EQUAL:.0%}: it samples what conservative forces do, up to errors that the conserved "
-        "quantity shows earlier. Species exchange energy so slowly that a simulation of less than 20 ps decides nothing."
+        "quantity shows earlier. Species exchange energy so slowly that simulations of less than 20 ps decide nothing."
     ),
 }
 

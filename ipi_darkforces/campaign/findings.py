@@ -18,7 +18,7 @@ from ..analysis.runs import Run
 from ..analysis.selection import Selection
 from ..analysis.statistics import Estimate
 from ..analysis.structure import Correlations
-from ..analysis.temperatures import ALL, Temperatures
+from ..analysis.temperatures import ALL, EXCHANGED, Temperatures
 from ..errors import DarkforcesError
 from ..serve.compose import read_structure
 from ..serve.folder import RunFolder
@@ -32,9 +32,6 @@ _LONG = 20.0
 # ps, of one simulation. Molecules of a liquid leave their cages within picoseconds; what is shorter does not know how
 # far off its diffusion coefficient is, however small its scatter.
 _DIFFUSIVE = 10.0
-# ps, of one simulation whose atoms have no thermostat each. Stretched bonds exchange energy with the rest of a liquid
-# within picoseconds; what is shorter does not know how far off the temperatures of species are.
-_EXCHANGED = 20.0
 _OF_EACH_ATOM = ("langevin", "gle")
 
 
@@ -211,9 +208,9 @@ class Finding:
     def if_exchanged(self, of_species: Estimate | None) -> Estimate | None:
         """A temperature of a species, or a difference of two, K.
 
-        Without an error bar if simulations are too short for species to exchange energy.
+        Without an error bar if simulations are too short for species to exchange energy; see `analysis.temperatures`.
         """
-        long = all(each.ended.picoseconds >= _EXCHANGED for each in self.measured)
+        long = all(each.ended.picoseconds >= EXCHANGED for each in self.measured)
         if of_species is None or long or self.condition.ensemble in _OF_EACH_ATOM:
             return of_species
         return Estimate(of_species.value, None)

@@ -96,7 +96,8 @@ TEMPERATURES = Question(
     "is energy shared out as it should be? temperatures of all atoms and of each species",
     "Mean kinetic temperatures of all atoms and of each species, in i-PI's convention, from i-PI's properties where "
     "they have them, else from velocities. 'off' is how many standard errors each is above the target: that of the "
-    "thermostat in the input, or --target.",
+    "thermostat in the input, or --target. Species exchange energy within picoseconds: where the input has no "
+    "thermostat that acts on each atom, errors of their temperatures are given from 20 ps on.",
     lambda run, selection, args: temperatures.measure(run, selection),
     _temperatures_rows,
     temperatures.draw,

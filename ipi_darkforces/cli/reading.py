@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from ..analysis.formats import ASE_VELOCITY
@@ -45,7 +46,7 @@ def check_numbers(args: argparse.Namespace) -> None:
         raise DarkforcesError(f"--discard {args.discard:g} is not a time: expected 0 ps or more")
     for name, unit in (("target", "K"), ("interval", "fs"), ("farthest", "Å")):
         value = vars(args).get(name)
-        if value is not None and not value > 0.0:
+        if value is not None and not 0.0 < value < np.inf:
             raise DarkforcesError(f"--{name} {value:g} cannot be: expected more than 0 {unit}")
 
 

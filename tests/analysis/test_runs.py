@@ -118,6 +118,11 @@ def test_without_a_thermostat_there_is_no_target(tmp_path):
     assert run.constraints.temperature == pytest.approx(300.0)
 
 
+@pytest.mark.parametrize(("name", "each"), [("nve-direct", False), ("svr-direct", False), ("gle-direct", True)])
+def test_whether_a_thermostat_acts_on_each_atom(tmp_path, name, each):
+    assert find(simulate(name, tmp_path / name, 2))[0].of_each_atom is each
+
+
 def test_several_beads(tmp_path):
     outputs = with_trajectory("pos", "positions"), with_trajectory("vel", "velocities"), with_beads(2)
     run, notices = find(simulate("svr-direct", tmp_path / "beads", 2, *outputs))

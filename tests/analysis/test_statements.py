@@ -63,6 +63,8 @@ def test_temperatures_in_words():
     even = dict.fromkeys(("all", "O", "H"), 300.0 + noise[0])
     found = statements.of_temperatures(Temperatures("run", "properties", 300.0, TIME, even))
     assert [each.verdict for each in found] == 4 * [Verdict.AGREES]
+    found = statements.of_temperatures(Temperatures("run", "properties", 300.0, TIME, series, exchanged=False))
+    assert [each.verdict for each in found] == [Verdict.AGREES] + 3 * [Verdict.UNKNOWN]
 
 
 def correlations(name, shift, error=0.01):

@@ -103,6 +103,27 @@ def test_those_of_atoms_beads_and_normal_modes_are_no_species(harmonic):
     assert set(result.series) == {"all", "O", "H"}
 
 
+@pytest.mark.parametrize(
+    ("picoseconds", "of_each_atom", "known"),
+    [(4.0, False, False), (20.0, False, True), (4.0, True, True), (4.0, None, True)],
+)
+def test_before_species_have_exchanged_energy_their_errors_are_not_known(harmonic, picoseconds, of_each_atom, known):
+    run = read(harmonic)
+    table = run.tables[0]
+    rng = np.random.default_rng(1)
+    columns = {name: 300.0 + rng.normal(size=2000) for name in ("temperature", "temperature(O)", "temperature(H)")}
+    table = replace(table, step=np.arange(2000), time=np.arange(2000) * picoseconds / 2000, columns=columns)
+    notices: list[str] = []
+    result = measure(
+        replace(run, tables=(table,), of_each_atom=of_each_atom), Selection(discard=1.0, notice=notices.append)
+    )
+    assert result.means["all"].error is not None
+    assert (result.means["O"].error is not None) is known
+    assert (result.above_all["H"].error is not None) is known
+    assert result.means["O"].value == pytest.approx(300.0, abs=0.2)
+    assert len(notices) == (0 if known else 1)
+
+
 @pytest.mark.parametrize("moving", [False, True])
 def test_velocities_of_ase(tmp_path, moving):
     """3 N - 3 degrees of freedom where the centre of mass is at rest: what was put in comes out."""

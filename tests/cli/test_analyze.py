@@ -357,6 +357,7 @@ def test_what_has_no_curves_has_no_data():
         (["drift", "hot", "--discard", "-1"], "--discard -1 is not a time"),
         (["drift", "hot", "--discard", "100"], "nothing is left without the first 100 ps"),
         (["temperatures", "hot", "--target", "0"], "--target 0 cannot be: expected more than 0 K"),
+        (["temperatures", "hot", "--target", "inf"], "--target inf cannot be: expected more than 0 K"),
         (["temperatures", "hot", "--interval", "nan"], "--interval nan cannot be: expected more than 0 fs"),
         (["drift", "hot", "--plot", "picture.svg"], "--plot picture.svg is of no known kind: expected .png or .pdf"),
         (["drift", "hot", "--plot", "nowhere/picture.png"], "there is no folder 'nowhere'"),
