@@ -42,6 +42,7 @@ class Disagreement:
 
 # What i-PI can be asked to write: <trajectory filename='...' extra_type='injected_work_eV'> extras </trajectory>
 EXTRAS = ("rms_difference_eV_per_angstrom", "largest_difference_eV_per_angstrom", "worst_atom", "injected_work_eV")
+_MOST_OF_ONE = 1.0  # Å, that a coordinate counts for when a replica is looked for
 _JSON = "{{" + ", ".join(f'"{name}": {{!r}}' for name in EXTRAS) + "}}"  # of finite numbers; i-PI waits for it
 
 
@@ -66,11 +67,11 @@ class History:
     def __init__(self) -> None:
         self._seen: OrderedDict[int, tuple[Structure, np.ndarray, float]] = OrderedDict()
 
-    def note(self, index: int, before: int | None, structure: Structure, slow: np.ndarray) -> Disagreement:
+    def note(self, index: int, before: range | None, structure: Structure, slow: np.ndarray) -> Disagreement:
         """A geometry at an outer step.
 
         :param index: its number among all geometries
-        :param before: that of the same replica one outer step before; None if it is not known yet
+        :param before: of those of all replicas one outer step before; None if it is not known yet
         :param structure: the geometry
         :param slow: eV/Å, conservative less direct forces, shape (n_atoms, 3)
         """
@@ -78,13 +79,19 @@ class History:
             return disagreement(slow, self._seen[index][2])
         work = 0.0
         if before is not None:
-            while self._seen and next(iter(self._seen)) < before:
+            while self._seen and next(iter(self._seen)) < before.start:
                 self._seen.popitem(last=False)
-            if before in self._seen:
-                old, old_slow, old_work = self._seen[before]
+            replicas = [seen for i, seen in self._seen.items() if i in before]
+            if replicas:
+                old, old_slow, old_work = min(replicas, key=lambda seen: _distance(seen[0], structure))
                 work = old_work - 0.5 * float(np.vdot(old_slow + slow, _way(old, structure)))
         self._seen[index] = structure, slow, work
         return disagreement(slow, work)
+
+
+def _distance(old: Structure, new: Structure) -> float:
+    """To find the same replica again, which i-PI asks for in any order; atoms moved by a cell vector decide nothing."""
+    return float(np.minimum(np.abs(new.positions - old.positions), _MOST_OF_ONE).sum())
 
 
 def _way(old: Structure, new: Structure) -> np.ndarray:

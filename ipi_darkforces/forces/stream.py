@@ -2,7 +2,7 @@
 
 Nothing says which system a request is for, and systems that i-PI advances in threads of their own come in changing
 order and out of step. But a system is not far from where it was one time step before, and far from all others. Beads of
-one ring polymer are close to each other, and come in order: they are one trajectory.
+one ring polymer are close to each other, and come together, though in any order: they are one trajectory.
 """
 
 from __future__ import annotations

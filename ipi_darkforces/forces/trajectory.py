@@ -73,6 +73,7 @@ class Trajectory:
         self._count = 0
         self._period: int | None = None
         self._run_start: int | None = None
+        self._run_before: int | None = None  # where the one before began
         self._run_length = 0
         self._burst = 0  # corrections since the last geometry was visited: P in the end
         self._history = History()
@@ -99,12 +100,12 @@ class Trajectory:
         """Note that direct forces were asked for at the geometry with this mark, for the first time."""
         self._burst = 0
         index = self._count
-        mark.visited(self, index)
         self._recent.append(mark)
         self._first = self._first or mark
         self._count += 1
         if mark.corrected:
             self._note_correction(index)
+        mark.visited(self, index)
 
     def cell_changes(self, cell: np.ndarray) -> bool:
         """Whether this cell, Å, shape (3, 3), is another one than that of the first geometry."""
@@ -120,16 +121,25 @@ class Trajectory:
 
     def note_disagreement(self, index: int, structure: Structure, slow: np.ndarray) -> Disagreement:
         """Note the slow forces (n_atoms, 3) at a geometry visited before; say what that amounts to."""
-        return self._history.note(index, None if self._period is None else index - self._period, structure, slow)
+        return self._history.note(index, self._outer_step_before(index), structure, slow)
+
+    def _outer_step_before(self, index: int) -> range | None:
+        """The geometries among which those of the outer step before this one are; None if they are not known yet."""
+        if (
+            self._run_start is not None
+            and self._run_before is not None
+            and self._run_length <= self._run_start - self._run_before
+        ):
+            return range(self._run_before, self._run_start)
+        return None if self._period is None else range(index - self._period, index - self._period + 1)
 
     def _note_correction(self, index: int) -> None:
-        if self._run_start is not None and index < self._run_start:  # of the same run, in another order
-            return
         place = index - self._count  # negative: from the end
         continues_run = len(self._recent) > -place and self._recent[place - 1].corrected
-        if continues_run:
+        if self._run_start is not None and (self._burst > 1 or continues_run):
             self._run_length += 1
-            return
-        if self._run_start is not None:
-            self._period = index - self._run_start
-        self._run_start, self._run_length = index, 1
+            self._run_start = min(index, self._run_start)  # i-PI asks for beads in any order
+        else:
+            self._run_before, self._run_start, self._run_length = self._run_start, index, 1
+        if self._run_before is not None:
+            self._period = self._run_start - self._run_before

@@ -85,6 +85,32 @@ def test_work_is_that_of_each_system_in_whichever_order_they_come(stride: int) -
                 assert found.work == pytest.approx(exact_work(path[: step + 1 : stride]), abs=1e-12)
 
 
+def ring_polymers(steps: int, beads: int, start: np.ndarray) -> np.ndarray:
+    """Straight ways of beads, shape (beads, steps + 1, n_atoms, 3), from a start for each or for all."""
+    velocities = np.random.default_rng(7).normal(0.0, 0.005, (beads, 1, 4, 3))
+    return start + velocities * np.arange(steps + 1)[:, None, None]
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("stride", [2, 4])
+def test_work_and_cost_of_beads_in_whichever_order_they_come(stride: int, together: bool) -> None:
+    """As i-PI asks for them one by one, which gives a driver first the bead that it had last."""
+    random, beads, outer = np.random.default_rng(0), 4, 8
+    start = random.normal(size=(4, 3)) + (0.0 if together else random.normal(0.0, 0.1, (beads, 1, 4, 3)))
+    paths = ring_polymers(outer * stride, beads, start)
+    split = Split(SpringModel())
+    simulation = Simulation(split)
+    for step in range(outer * stride + 1):
+        simulation.fast(random.permutation(paths)[:, step])
+        if step % stride == 0:
+            order = random.permutation(paths)
+            for path, found in zip(order, simulation.slow(order[:, step]), strict=True):
+                assert found.work == pytest.approx(exact_work(path[: step + 1 : stride]), abs=1e-12)
+    # No more than one wrong guess for each bead, before the stride is known.
+    assert split.model.passes.forward <= beads * (outer * stride + 2)
+    assert split.model.passes.backward <= beads * (outer + 2)
+
+
 def _known_from(path: np.ndarray, found: Disagreement, step: int) -> int:
     """With a stride of one, it takes a step or two to find out how many replicas there are."""
     works = [exact_work(path[first : step + 1]) for first in range(min(step, 2) + 1)]
@@ -109,7 +135,7 @@ def test_an_atom_that_is_moved_by_a_cell_vector_has_done_no_work(cell: np.ndarra
     works = []
     for index, (positions, slow) in enumerate(zip(path, random.normal(size=path.shape), strict=True)):
         moved = Structure(np.array([8, 1, 1, 1], np.int32), positions + (index == 1) * jumps @ cell, cell)
-        works.append(history.note(index, index - 1, moved, slow).work)
+        works.append(history.note(index, range(index - 1, index), moved, slow).work)
     middles, ways = np.random.default_rng(1).normal(size=path.shape), np.diff(path, axis=0)
     steps = [-0.5 * np.vdot(a + b, way) for a, b, way in zip(middles[:-1], middles[1:], ways, strict=True)]
     assert works == pytest.approx([0.0, *np.cumsum(steps)])

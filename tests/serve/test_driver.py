@@ -271,6 +271,20 @@ def test_systems_in_threads_cost_what_they_cost_alone(tmp_path):
     assert n_systems * (n + 1) <= backward <= n_systems * (n + 2)
 
 
+def test_beads_that_ipi_asks_for_in_changing_order_cost_no_more(tmp_path):
+    """One by one, i-PI gives a driver first the bead that it had last."""
+    beads, stride, n = 4, 2, 8
+    with Workplace() as workplace:
+        driver = workplace.driver("--model", "pet-m")
+        driver.wait_for("waiting for i-PI")
+        simulate(workplace, tmp_path, with_beads(beads), name="nve-mts2", steps=n)
+        assert driver.wait() == 0, driver.said()
+        requests, forward, backward = passes(driver)
+    assert requests >= beads * (stride * n + n + 2)
+    assert forward <= beads * (stride * n + 2)
+    assert backward <= beads * (n + 2)
+
+
 def test_started_after_ipi_over_a_port(alone, tmp_path):
     port = free_port()
     path = prepare("nve-direct", tmp_path, STEPS, with_sockets("inet", port))
