@@ -150,8 +150,11 @@ def mean(series: np.ndarray) -> Estimate:
 
 
 def slope(times: np.ndarray, series: np.ndarray) -> Estimate:
-    """Slope of the straight line through a series (n,) at `times` (n,), evenly spaced, in units of both."""
-    if len(series) < 2:
+    """Slope of the straight line through a series (n,) at `times` (n,), evenly spaced, in units of both.
+
+    Where time stands still, as in an optimisation, there is none.
+    """
+    if len(series) < 2 or times[-1] == times[0]:
         return Estimate(float("nan"), None)
     from_middle = times - times.mean()
     weights = from_middle / (from_middle**2).sum()

@@ -179,6 +179,11 @@ def test_the_slope_of_two_points():
     assert np.isnan(statistics.slope(np.array([1.0]), np.array([5.0])).value)
 
 
+@pytest.mark.filterwarnings("error")
+def test_where_time_stands_still_there_is_no_slope():
+    assert np.isnan(statistics.slope(np.zeros(3), np.array([5.0, 4.0, 3.0])).value)
+
+
 def test_a_constant_has_no_spread():
     estimate = statistics.mean(np.full(100, 2.5))
     assert (estimate.value, estimate.error) == (2.5, 0.0)
