@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing import get_context
 from typing import TypeVar
@@ -111,26 +111,13 @@ def measure(folder: CampaignFolder, simulation: Simulation, ended: Ended, discar
 def with_known_errors(found: Motion | None, picoseconds: float) -> Motion | None:
     """Without error bars of diffusion coefficients that the simulation is too short for.
 
-    That is all of them if it is shorter than cages last, and those of species whose displacements do not grow as t yet:
-    few molecules have left their cages then, and the spectrum at ω → 0 knows no better how many will.
+    That is all of them if it is shorter than cages last, and those of species that are still in them.
 
     :param picoseconds: length of the simulation
     """
-    if found is None:
-        return None
-    moved = found.displacements
-    if picoseconds < _DIFFUSIVE:
-        caged = set(found.spectra.diffusion)
-    else:
-        caged = {name for name, each in moved.diffusion.items() if each.error is None} if moved else set()
-    return Motion(
-        replace(found.spectra, diffusion=_without_errors(found.spectra.diffusion, caged)),
-        None if moved is None else replace(moved, diffusion=_without_errors(moved.diffusion, caged)),
-    )
-
-
-def _without_errors(estimates: dict[str, Estimate], of: Set[str]) -> dict[str, Estimate]:
-    return {name: Estimate(each.value, None) if name in of else each for name, each in estimates.items()}
+    if found is None or picoseconds >= _DIFFUSIVE:
+        return found and found.without_caged()
+    return found.without_errors(set(found.spectra.diffusion))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,51 @@
+"""What velocities and positions of a run say together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ipi_darkforces.analysis.motion import measure
+from ipi_darkforces.analysis.runs import Run
+from ipi_darkforces.analysis.selection import Selection
+from ipi_darkforces.analysis.trajectory import Frame, Notice, Progress, Quantity, Trajectory
+
+N, INTERVAL = 4000, 0.01  # frames, ps
+SPECIES = np.array(["O"] * 6 + ["H"] * 6)
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Frames of an array (n, n_atoms, 3)."""
+
+    values: np.ndarray
+
+    def frames(self, progress: Progress | None, notice: Notice) -> Iterator[Frame]:
+        for i, each in enumerate(self.values):
+            yield Frame(i * INTERVAL, each, 10.0 * np.eye(3), f"frame {i}")
+
+
+def trajectory(quantity: Quantity, values: np.ndarray) -> Trajectory:
+    return Trajectory(Path("made up"), SPECIES, np.ones(12), quantity, INTERVAL, InMemory(values))
+
+
+@pytest.mark.parametrize("caged", [False, True])
+def test_the_spectrum_does_not_know_how_many_leave_their_cages(caged):
+    """Random walks; where O is caged, it hardly moves on, but its velocities do not say so."""
+    steps = np.random.default_rng(0).normal(size=(N, 12, 3))
+    positions = 0.1 * np.cumsum(steps, axis=0)
+    if caged:
+        noise = np.random.default_rng(1).normal(size=(N, 6, 3))
+        positions[:, :6] = 0.3 * positions[:, :6] + 0.5 * noise
+    trajectories = trajectory("velocities", steps), trajectory("positions", positions)
+    run = Run("made up", Path("made up"), (), trajectories, None, None, None, 12)
+    found = measure(run, Selection(notice=lambda text: None))
+    for diffusion in (found.spectra.diffusion, found.displacements.diffusion):
+        assert {name: each.error is not None for name, each in diffusion.items()} == {"O": not caged, "H": True}
+        assert all(each.value > 0.0 for each in diffusion.values())
+    alone = measure(Run("made up", Path("made up"), (), trajectories[:1], None, None, None, 12), Selection())
+    assert alone.spectra.diffusion["O"].error is not None
