@@ -14,6 +14,10 @@ from .selection import Selection
 from .spectra import Spectra, spectra
 from .statistics import Estimate
 
+# ps, of a simulation. Molecules of a liquid leave their cages within picoseconds; what is shorter does not know how far
+# off its diffusion coefficient is, however small its scatter.
+DIFFUSIVE = 10.0
+
 
 @dataclass(frozen=True)
 class Motion:
@@ -78,7 +82,15 @@ def measure(run: Run, selection: Selection) -> Motion:
     for part in (found.spectra, found.displacements):
         for remark in () if part is None else part.remarks:
             selection.notice(f"{run.name}: {remark}")
-    return found.without_caged()
+    believed = found.without_caged()
+    length = selection.discard + found.spectra.duration
+    # The last step need not be in the outputs.
+    if length < 0.99 * DIFFUSIVE and any(each.error for each in believed.spectra.diffusion.values()):
+        selection.notice(
+            f"{run.name}: in {length:.3g} ps, less than {DIFFUSIVE:g} ps, molecules of a liquid may not have left "
+            "their cages yet: diffusion coefficients can be several times too large, whatever their errors"
+        )
+    return believed
 
 
 def _moved(run: Run, selection: Selection) -> Displacements | None:

@@ -13,7 +13,7 @@ from ase.data import atomic_masses, atomic_numbers
 
 from ..analysis import disagreement, drift, motion, statistics, structure, temperatures
 from ..analysis.drift import Drift
-from ..analysis.motion import Motion
+from ..analysis.motion import DIFFUSIVE, Motion
 from ..analysis.runs import Run
 from ..analysis.selection import Selection
 from ..analysis.statistics import Estimate
@@ -29,9 +29,6 @@ from .seeds import combined, combined_motion, combined_structure
 T = TypeVar("T")
 # ps in all, from which on it takes longer to look at simulations than to start processes for it.
 _LONG = 20.0
-# ps, of one simulation. Molecules of a liquid leave their cages within picoseconds; what is shorter does not know how
-# far off its diffusion coefficient is, however small its scatter.
-_DIFFUSIVE = 10.0
 _OF_EACH_ATOM = ("langevin", "gle")
 
 
@@ -115,7 +112,7 @@ def with_known_errors(found: Motion | None, picoseconds: float) -> Motion | None
 
     :param picoseconds: length of the simulation
     """
-    if found is None or picoseconds >= _DIFFUSIVE:
+    if found is None or picoseconds >= DIFFUSIVE:
         return found and found.without_caged()
     return found.without_errors(set(found.spectra.diffusion))
 

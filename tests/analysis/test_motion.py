@@ -49,3 +49,12 @@ def test_the_spectrum_does_not_know_how_many_leave_their_cages(caged):
         assert all(each.value > 0.0 for each in diffusion.values())
     alone = measure(Run("made up", Path("made up"), (), trajectories[:1], None, None, None, 12), Selection())
     assert alone.spectra.diffusion["O"].error is not None
+
+
+@pytest.mark.parametrize(("frames", "discard", "told"), [(500, 0.0, True), (1001, 0.0, False), (1001, 3.0, False)])
+def test_short_runs_are_told_that_they_may_know_nothing_of_diffusion(frames, discard, told):
+    steps = np.random.default_rng(0).normal(size=(frames, 12, 3))
+    run = Run("made up", Path("made up"), (), (trajectory("velocities", steps),), None, None, None, 12)
+    notices: list[str] = []
+    assert measure(run, Selection(discard, notice=notices.append)).spectra.diffusion["O"].error is not None
+    assert any("left their cages yet" in notice for notice in notices) is told
