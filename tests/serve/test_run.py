@@ -218,7 +218,7 @@ def workers_called(name: str, folder: Path) -> list[int]:
     return [pid for pid in workers_of(folder) if name in Path(f"/proc/{pid}/cmdline").read_text()]
 
 
-@pytest.mark.parametrize(("program", "name"), [("cli.driver", "the driver"), ("i-pi", "i-PI")])
+@pytest.mark.parametrize(("program", "name"), [("cli.driver", "the driver"), ("/i-pi\0", "i-PI")])
 def test_who_was_killed_is_named(tmp_path, program, name):
     """As a system does that runs out of memory."""
 
