@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from disorder import CELLS, atoms
 
 from ipi_darkforces.forces import Structure
 from ipi_darkforces.forces import search as search_module
 from ipi_darkforces.forces.search import CPU, LARGE, search, search_on
-from tests.forces.test_verlet import CELLS, atoms
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 CUTOFF = 3.5
