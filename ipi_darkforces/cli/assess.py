@@ -32,7 +32,7 @@ from .run import SimulationBar
 
 PAGE = "report.html"
 _SUMMARY = "assessment.json"
-_QUICK, _THOROUGH = 0.5, 10.0  # ps
+_QUICK, _THOROUGH = 0.5, 20.0  # ps; the latter is what temperatures of species take to say anything
 _ERRORS = {False: 0.05, True: 0.01}  # relative, of λ: quick and thorough
 # Outer steps of the longest stride, without which there is nothing to look at.
 _FEWEST_STEPS = 4
