@@ -65,13 +65,13 @@ class Comparison:
     On a CUDA device, memory is that of the device.
 
     :param at_once: number of simulations; times are those of a step of all of them
-    :param apart: whether each of them is an i-PI of its own, with one driver for all; else systems of one i-PI
+    :param separate: whether each of them is an i-PI of its own, with one driver for all; else systems of one i-PI
     :param our_model: that part of the time which the model takes
     """
 
     atoms: int
     at_once: int
-    apart: bool
+    separate: bool
     kind: str
     ours: np.ndarray
     theirs: np.ndarray
@@ -226,17 +226,18 @@ def compare(
     seconds: float,
     device: str = "cpu",
     theirs: bool = True,
-    apart: bool = False,
+    separate: bool = False,
 ) -> Comparison:
     """Both simulations in turns, with the model on a device; or ours alone, with NaN for theirs.
 
-    :param apart: see `Comparison`; ours alone
+    :param theirs: whether theirs is measured too; not those that are separate
+    :param separate: see `Comparison`
     """
     with tempfile.TemporaryDirectory(prefix="bench") as scratch:
         simulations: list[Simulation] = []
         try:
-            for ours in (True, False) if theirs and not apart else (True,):
-                simulations.append(start(Path(scratch), ours, model, atoms, at_once, kind, threads, device, apart))
+            for ours in (True, False) if theirs else (True,):
+                simulations.append(start(Path(scratch), ours, model, atoms, at_once, kind, threads, device, separate))
             for simulation in simulations:
                 simulation.run(seconds, WARM_UP)
             measured = np.full((turns, 2, 2), np.nan)
@@ -244,7 +245,7 @@ def compare(
                 turn[: len(simulations)] = [simulation.run(seconds) for simulation in simulations]
             memory = [s.memory() for s in simulations] if device == "cpu" else given_back(simulations, device)
             memory += [np.nan] * (2 - len(memory))
-            return Comparison(atoms, at_once, apart, kind, *measured[:, :, 0].T, *measured[:, :, 1].T, *memory)
+            return Comparison(atoms, at_once, separate, kind, *measured[:, :, 0].T, *measured[:, :, 1].T, *memory)
         finally:
             for simulation in simulations:
                 simulation.end()
@@ -260,7 +261,15 @@ def given_back(simulations: list[Simulation], device: str) -> list[float]:
 
 
 def start(
-    scratch: Path, ours: bool, model: str, atoms: int, at_once: int, kind: str, threads: int, device: str, apart: bool
+    scratch: Path,
+    ours: bool,
+    model: str,
+    atoms: int,
+    at_once: int,
+    kind: str,
+    threads: int,
+    device: str,
+    separate: bool,
 ) -> Simulation:
     """Begin one of the two simulations."""
     folder = scratch / ("a" if ours else "b")
@@ -285,12 +294,15 @@ def start(
     if not ours:
         text = with_ipis_own(text, device)
         shutil.copy(exported(all_models()[model].path), folder / "model.pt")
-    if at_once > 1 and not apart:
+    if at_once > 1 and not separate:
         text = re.sub("</ff", f"  <batch_size> {at_once} </batch_size>\n  </ff", text)
         text = re.sub(r"(?s)  <system>(.*</system>)", lambda system: _systems(system[1], at_once), text)
     command = [sys.executable, str(CLOCKED), "--model", model, "--device", device, "-S", f"{folder}/"]
-    ipis = [_ipi(folder, i, text) for i in range(at_once)] if apart else [folder]
-    (folder / "input.xml").write_text(text)
+    if separate:
+        ipis = [_ipi(folder, i, text) for i in range(at_once)]
+    else:
+        ipis = [folder]
+        (folder / "input.xml").write_text(text)
     return Simulation(folder, ipis, command if ours else [], threads, stride or 1)
 
 

@@ -186,11 +186,11 @@ def parts(args: argparse.Namespace, report: Report) -> Iterator[tuple[str, Calla
         report.context = context_memory(args.device)
         return [f"{report.context:.0f} MB of the device are taken by any process"]
 
-    def simulation(at_once: int, apart: bool, kind: str) -> list[str]:
-        theirs = not apart and not any(name.startswith("theirs") for name in report.failures)
+    def simulation(at_once: int, separate: bool, kind: str) -> list[str]:
+        theirs = not separate and not any(name.startswith("theirs") for name in report.failures)
         options = (args.model, ATOMS, at_once, kind, args.threads, args.turns, args.seconds, args.device)
         try:
-            found = compare(*options, theirs, apart)
+            found = compare(*options, theirs, separate)
         except DarkforcesError as error:
             if not theirs:
                 raise
@@ -199,10 +199,10 @@ def parts(args: argparse.Namespace, report: Report) -> Iterator[tuple[str, Calla
         report.simulations.append(found)
         return [*SIMULATIONS, row(found, report)]
 
-    def simulations(at_once: int, apart: bool = False) -> Iterator[tuple[str, Callable[[], list[str]]]]:
+    def simulations(at_once: int, separate: bool = False) -> Iterator[tuple[str, Callable[[], list[str]]]]:
         for kind in args.kinds:
-            name = f"{kind}, {at_once} × {ATOMS} atoms" + ", each in an i-PI of its own" * apart
-            yield name, lambda kind=kind: simulation(at_once, apart, kind)
+            name = f"{kind}, {at_once} × {ATOMS} atoms" + ", each in an i-PI of its own" * separate
+            yield name, lambda kind=kind: simulation(at_once, separate, kind)
 
     yield "answers", answers
     yield "model", model
@@ -211,7 +211,7 @@ def parts(args: argparse.Namespace, report: Report) -> Iterator[tuple[str, Calla
     yield from simulations(1)
     yield "profile", profile
     if args.simulations > 1:
-        yield from simulations(args.simulations, apart=True)
+        yield from simulations(args.simulations, separate=True)
     yield "searches", searches
     if args.simulations > 1:
         yield from simulations(args.simulations)
@@ -467,7 +467,7 @@ def row(result: Comparison, report: Report) -> str:
     ratio = "–" if alone else f"{np.median(result.ratios):.2f}"
     memory = "–" if alone else f"{result.their_memory:.0f}"
     return (
-        f"| {result.at_once}{' i-PIs' * result.apart} | {result.kind} | {spread(result.ours, 3)} "
+        f"| {result.at_once}{' i-PIs' * result.separate} | {result.kind} | {spread(result.ours, 3)} "
         f"| {np.median(result.ours - result.our_model):.2f} | {spread(result.theirs)} "
         f"| {ratio} | {result.our_memory:.0f} | {memory} "
         f"| {gain(result, report):.1f} × the steps per second |"
@@ -500,7 +500,7 @@ def targets(report: Report, at_once: int) -> list[str]:
                 line("the same, beyond what any process takes", f"≤ {MOST_MEMORY}", beyond, beyond <= MOST_MEMORY)
         if result.at_once == at_once > 1:
             more = gain(result, report)
-            what = "i-PIs" if result.apart else "systems of one i-PI"
+            what = "i-PIs" if result.separate else "systems of one i-PI"
             line(f"{result.kind}, {at_once} {what}, × steps/s", f"≥ {LEAST_GAIN:g}", more, more >= LEAST_GAIN)
     return lines
 

@@ -130,7 +130,10 @@ def serve(args: argparse.Namespace) -> None:
     forcefields = simulation.socket_forcefields() if simulation else []
     if simulation and not forcefields:
         raise DarkforcesError(f"'{args.input}' has no <ffsocket>: there is nothing to serve")
-    places = _places(args, simulation)
+    prefix = args.sockets_prefix
+    if prefix is None:
+        prefix = simulation.sockets_prefix if simulation else DEFAULT_PREFIX
+    places = _places(args, prefix, forcefields)
     model = load_model(model_name, args.device, args.dtype, args.variant, not args.keep_net_force, args.backend)
     _check(settings, forcefields, model)
     split = Split(model)
@@ -166,14 +169,13 @@ def _settings_and_model(args: argparse.Namespace) -> tuple[Settings, str]:
     return Settings.parsed(long, "the options").completed(settings), with_options(model, options)
 
 
-def _places(args: argparse.Namespace, simulation: SimulationInput | None) -> list[Address | UnixPattern]:
-    prefix = args.sockets_prefix
-    if prefix is None:
-        prefix = simulation.sockets_prefix if simulation else DEFAULT_PREFIX
-    if simulation:
+def _places(
+    args: argparse.Namespace, prefix: str, forcefields: Sequence[SocketForcefield]
+) -> list[Address | UnixPattern]:
+    if forcefields:
         if args.unix or args.shm or args.address or args.port:
             raise DarkforcesError("--input says where i-PI listens; expected none of -u, -a, -p and --shm beside it")
-        return [f.place(prefix) for f in simulation.socket_forcefields()]
+        return [f.place(prefix) for f in forcefields]
     unix = args.unix or args.shm
     if args.port is not None and (unix or not 0 < args.port < 65536):
         raise DarkforcesError(

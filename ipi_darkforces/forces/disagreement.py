@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .structure import Structure
+from .structure import Structure, square_distances
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,6 @@ class Disagreement:
 
 # What i-PI can be asked to write: <trajectory filename='...' extra_type='injected_work_eV'> extras </trajectory>
 EXTRAS = ("rms_difference_eV_per_angstrom", "largest_difference_eV_per_angstrom", "worst_atom", "injected_work_eV")
-_MOST_OF_ONE = 1.0  # Å, that a coordinate counts for when a replica is looked for
 _JSON = "{{" + ", ".join(f'"{name}": {{!r}}' for name in EXTRAS) + "}}"  # of finite numbers; i-PI waits for it
 
 
@@ -83,15 +82,12 @@ class History:
                 self._seen.popitem(last=False)
             replicas = [seen for i, seen in self._seen.items() if i in before]
             if replicas:
-                old, old_slow, old_work = min(replicas, key=lambda seen: _distance(seen[0], structure))
+                # i-PI asks for them in any order.
+                away = square_distances(np.array([old.positions for old, _, _ in replicas]), structure.positions)
+                old, old_slow, old_work = replicas[int(away.argmin())]
                 work = old_work - 0.5 * float(np.vdot(old_slow + slow, _way(old, structure)))
         self._seen[index] = structure, slow, work
         return disagreement(slow, work)
-
-
-def _distance(old: Structure, new: Structure) -> float:
-    """To find the same replica again, which i-PI asks for in any order; atoms moved by a cell vector decide nothing."""
-    return float(np.minimum(np.abs(new.positions - old.positions), _MOST_OF_ONE).sum())
 
 
 def _way(old: Structure, new: Structure) -> np.ndarray:

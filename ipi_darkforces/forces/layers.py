@@ -84,7 +84,7 @@ class RMSNorm:
         self._epsilon = torch.finfo(self.weight.dtype).eps if module.eps is None else module.eps
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """The result for x."""
+        """The result for x, shape (n_rows, n_features)."""
         if x.device.type != "cpu":
             return torch.nn.functional.rms_norm(x, [len(self.weight)], self.weight, self._epsilon)
         return _RMSNorm.apply(x, self) if _has_gradient(x) else self.scaled(x, self.scale(x))

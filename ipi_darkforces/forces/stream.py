@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from .structure import Structure
+from .structure import Structure, square_distances
 from .trajectory import Trajectory
 
 # Å, root mean square of all coordinates: what is farther away is another trajectory. A system moves by some 0.01 Å in a
 # time step, two beads of a hydrogen atom at 300 K are up to 0.28 Å apart, liquids that have nothing to do with each
 # other by more than 1 Å. Systems that start from the same positions are one trajectory until they have parted.
 FARTHEST = 0.35
-MOST_OF_ONE = 1.0  # Å, that a coordinate counts for: i-PI may move atoms to the other side of the cell
 MOST_TRAJECTORIES = 256  # more are geometries that have nothing to do with each other
 
 
@@ -37,7 +36,7 @@ class Stream:
         positions = structure.positions
         if positions.shape != self._positions.shape[1:]:
             self._forget(len(positions))
-        squares = np.minimum(np.square(self._positions - positions), MOST_OF_ONE**2).mean(axis=(1, 2))
+        squares = square_distances(self._positions, positions)
         if not len(squares) or squares.min() > FARTHEST**2:
             return self._begin(structure)
         nearest = int(squares.argmin())

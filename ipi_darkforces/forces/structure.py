@@ -16,6 +16,7 @@ from ..errors import DarkforcesError, one_line
 
 # Two nuclei are never this close, and neither are an atom and its own periodic image.
 SMALLEST_WIDTH = 1.0
+_MOST_OF_ONE = 1.0  # Å, that a coordinate counts for in a distance of geometries
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,18 @@ class Structure:
             bad = np.flatnonzero(~np.isfinite(self.positions).all(axis=1))
             raise DarkforcesError(f"positions are NaN or infinite for {name_atoms(bad, self.species)}")
         _check_cell(self.cell.tobytes())
+
+
+def square_distances(some: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """How far geometries are from another one: mean squares of the differences of coordinates.
+
+    No coordinate counts for more than 1 Å: i-PI may move atoms to the other side of the cell.
+
+    :param some: Å, shape (..., n_atoms, 3)
+    :param positions: Å, shape (n_atoms, 3)
+    :return: Å², shape (...)
+    """
+    return np.minimum(np.square(some - positions), _MOST_OF_ONE**2).mean(axis=(-2, -1))
 
 
 @lru_cache(maxsize=64)  # cells seldom change from one step to the next
