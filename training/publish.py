@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from ase.data import chemical_symbols
 from metatrain.utils.io import load_model as load_checkpoint
 from omegaconf import OmegaConf
 from stage import Stage
@@ -18,6 +19,7 @@ from ipi_darkforces.diagnostics.parity import draw_parity
 from ipi_darkforces.diagnostics.reference import read_reference
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces.card import Card
+from ipi_darkforces.forces.model import ForceModel
 from ipi_darkforces.forces.zoo import all_models, check_name, install, load_model, user_directory
 from ipi_darkforces.whole import whole_file, write_whole
 
@@ -42,12 +44,13 @@ def publish(stages: Sequence[Stage], folder: Path, name: str) -> None:
     checkpoint, card_path = folder / f"{name}.ckpt", folder / f"{name}.json"
     slim(stages[-1].checkpoint, checkpoint)
     check_free(name, folder)  # still
-    accuracy = measure(load_model(str(checkpoint)), read_reference(folder / "validation.xyz"))
+    model = load_model(str(checkpoint))
+    accuracy = measure(model, read_reference(folder / "validation.xyz"))
     check_units(accuracy)
     write_whole(folder / f"{name}-errors.json", json.dumps(accuracy.as_json(), indent=2) + "\n")
     draw_parity(accuracy, folder / f"{name}-parity.png")
     if not card_path.exists():  # or it has been edited
-        describe(stages, accuracy).write(card_path)
+        describe(stages, model, accuracy).write(card_path)
     if name not in all_models():
         install(checkpoint, Card.read(card_path), name, overwrite=True)  # what is there is the same, without its card
     print(_summary(name, accuracy, card_path))
@@ -69,7 +72,7 @@ def slim(source: Path, target: Path) -> None:
             raise DarkforcesError(f"'{source}' is a model of {megabytes:.0f} MB: expected at most {LARGEST:.0f} MB")
 
 
-def describe(stages: Sequence[Stage], accuracy: Accuracy) -> Card:
+def describe(stages: Sequence[Stage], model: ForceModel, accuracy: Accuracy) -> Card:
     """The card, as far as a program can write it."""
     hours = {stage.name: sum(epoch.seconds for epoch in stage.history()) / 3600.0 for stage in stages}
     epochs = {stage.name: len(stage.history()) for stage in stages}
@@ -83,6 +86,8 @@ def describe(stages: Sequence[Stage], accuracy: Accuracy) -> Card:
         training=f"metatrain; {done}; on {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
         errors=_errors(accuracy),
         valid_range=NOT_STATED,
+        provides=tuple(str(model.provides).split(", ")),
+        elements=None if model.species is None else tuple(chemical_symbols[number] for number in sorted(model.species)),
     )
 
 

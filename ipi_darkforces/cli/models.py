@@ -11,6 +11,7 @@ from typing import Any
 from ase.data import chemical_symbols
 
 from ..errors import DarkforcesError
+from ..forces.export import is_checkpoint
 from ..forces.packages import PACKAGED
 from ..forces.upet import UPET, cached_checkpoints
 from ..forces.zoo import all_models, card_of, load_model, user_directory
@@ -38,9 +39,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="list the models, what each provides and how accurate it is",
         description="Lists the models that have a name: those that come with the package and your own, which are the "
         f"checkpoints NAME.ckpt with a card NAME.json in {_path_for_help()}; then those of other packages: whether the "
-        "package is installed here, what installs it, and whether the weights are on this machine. Given models, shows "
-        "their cards: what they were trained on, how, how wrong they are and where they may be used. The first time, "
-        "this prepares the models for this machine, which takes some seconds.",
+        "package is installed here, what installs it, and whether the weights are on this machine. The list says what "
+        "cards say, and loads no weights, as these can hold code. Given models, it loads them and shows what they "
+        "provide, and their cards: what they were trained on, how, how wrong they are and where they may be used. The "
+        "first time, this prepares them for this machine, which takes some seconds.",
     )
     parser.add_argument(
         "model",
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     """List all models, or show some."""
     rows = [_packaged_row(name) if name in PACKAGED else _row(name) for name in args.model]
     if not rows:
-        rows = [*map(_row_whatever_happens, all_models()), *map(_packaged_row, PACKAGED)]
+        rows = [*map(_row_by_card, all_models()), *map(_packaged_row, PACKAGED)]
     if args.json:
         print(json.dumps(rows, indent=2))
     elif args.model:
@@ -73,37 +75,33 @@ def _path_for_help() -> str:
 
 
 def _row(name: str) -> dict[str, Any]:
-    """What there is to say about a model. A broken card is said and does not hide the rest."""
-    row = _row_without_model(name)
+    """What there is to say about a model, which is loaded. A broken card is said and does not hide the rest."""
+    row = _row_by_card(name)
     model = load_model(name)
     row["provides"] = str(model.provides).split(", ")
     row["elements"] = None if model.species is None else [chemical_symbols[z] for z in sorted(model.species)]
     return row
 
 
-def _row_whatever_happens(name: str) -> dict[str, Any]:
-    """The same for a list, in which a model that cannot be used is a line and not the end."""
-    try:
-        return _row(name)
-    except DarkforcesError as error:
-        return _row_without_model(name) | {"problem": str(error)}
-
-
-def _row_without_model(name: str) -> dict[str, Any]:
+def _row_by_card(name: str) -> dict[str, Any]:
+    """The same without loading it, as far as its card says it."""
     entry = all_models().get(name)
     card, problem = None, None
     try:
         card = card_of(name)
     except DarkforcesError as error:
         problem = str(error)
+    if entry is not None and not is_checkpoint(entry.path):
+        problem = f"'{entry.path}' is not a metatrain checkpoint (.ckpt)"
     description = card.description if card else None
+    withheld = str(entry.withhold).split(", ") if entry else []
     return {
         "name": name,
         "description": entry.view if entry and entry.view else description,
         "own": entry is None or entry.own,
         "file": str(entry.path) if entry else name,
-        "provides": None,
-        "elements": None,
+        "provides": [each for each in card.provides if each not in withheld] if card and card.provides else None,
+        "elements": list(card.elements) if card and card.elements else None,
         "card": card.as_dict() if card else None,
         "problem": problem,
     }
@@ -157,8 +155,11 @@ def _list(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         own = " (your own)" if row["own"] else ""
         lines.append(f"{row['name']:{width}}{row['description'] or 'no description'}{own}")
-        if row["provides"]:
-            lines.append(f"{'':{width}}provides {', '.join(row['provides'])}; knows {_elements(row)}")
+        knows = f"knows {', '.join(row['elements'])}" if row["elements"] else ""
+        said = "; ".join(filter(None, [f"provides {', '.join(row['provides'])}" if row["provides"] else "", knows]))
+        lines.append(
+            f"{'':{width}}{said or 'what it provides, its card does not say: darkforces models ' + row['name']}"
+        )
         errors = ", ".join(f"{label} {value}" for label, value in _errors(row))
         if errors:
             lines.append(_wrapped(" " * width, f"errors: {errors}"))

@@ -1,16 +1,20 @@
 """Model cards: what a model is, what it has learned from, how wrong it is and where it may be used.
 
 A card is a JSON file next to the weights, ``NAME.json`` beside ``NAME.ckpt``, with the fields of `Card` and no others:
-who writes one learns of a misspelt field at once, and not when somebody misses what it says.
+who writes one learns of a misspelt field at once, and not when somebody misses what it says. It says what a list of
+models shows: weights can hold code, and are not loaded for a list.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from ase.data import atomic_numbers
 
 from ..errors import DarkforcesError, one_line
 from ..whole import write_whole
@@ -29,6 +33,8 @@ class Card:
     :param errors: measured on data that training did not see; the units are in the keys, as in
         ``energy_mae_meV_per_atom``. Empty if nobody has measured
     :param valid_range: for what systems, conditions and strides it may be used
+    :param provides: what the model can be asked for, some of `OUTPUTS`; None if the card does not say it
+    :param elements: chemical symbols that the model knows; None if the card does not say it
     :raises DarkforcesError: if a text is empty or no text, or an error is no number
     """
 
@@ -40,14 +46,20 @@ class Card:
     training: str
     errors: dict[str, float]
     valid_range: str
+    provides: tuple[str, ...] | None = None
+    elements: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in _FIELDS:
+        for name in _NEEDED:
             value = getattr(self, name)
             if name == "errors":
                 _check_errors(value)
             else:
                 _check_text(name, value)
+        for name, known in _OPTIONAL.items():
+            if getattr(self, name) is not None:
+                # JSON has lists, which do not stay as they are.
+                object.__setattr__(self, name, _some_of(known, name, getattr(self, name)))
         if len(self.description.splitlines()) > 1:
             raise DarkforcesError("'description' has several lines; expected one")
 
@@ -81,21 +93,25 @@ class Card:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by their names, in the order in which people read them."""
-        return asdict(self)
+        return {name: _plain(value) for name, value in asdict(self).items() if value is not None}
 
 
-_FIELDS = [field.name for field in fields(Card)]
+# What a model can provide; see `Need`.
+OUTPUTS = ("energy", "conservative forces", "direct forces", "virial")
+_OPTIONAL: dict[str, Collection[str]] = {"provides": OUTPUTS, "elements": frozenset(atomic_numbers) - {"X"}}
+_NEEDED = [field.name for field in fields(Card) if field.name not in _OPTIONAL]
+_FIELDS = f"the fields {', '.join(_NEEDED)}, and perhaps {', '.join(_OPTIONAL)}"
 
 
 def _check_fields(content: Any) -> None:
     if not isinstance(content, dict):
-        raise DarkforcesError(f"expected an object with the fields {', '.join(_FIELDS)}; got {_kind(content)}")
-    lacking = [name for name in _FIELDS if name not in content]
-    unknown = [name for name in content if name not in _FIELDS]
+        raise DarkforcesError(f"expected an object with {_FIELDS}; got {_kind(content)}")
+    lacking = [name for name in _NEEDED if name not in content]
+    unknown = [name for name in content if name not in (*_NEEDED, *_OPTIONAL)]
     if lacking or unknown:
         said = [f"lacks {', '.join(lacking)}"] if lacking else []
         said += [f"has the unknown {', '.join(map(repr, unknown))}"] if unknown else []
-        raise DarkforcesError(f"{' and '.join(said)}; expected the fields {', '.join(_FIELDS)}")
+        raise DarkforcesError(f"{' and '.join(said)}; expected {_FIELDS}")
 
 
 def _check_text(name: str, value: Any) -> None:
@@ -105,6 +121,21 @@ def _check_text(name: str, value: Any) -> None:
         raise DarkforcesError(f"'{name}' is empty; expected text")
     if not all(line.isprintable() for line in value.splitlines()):
         raise DarkforcesError(f"'{name}' has characters that cannot be printed; expected text")
+
+
+def _some_of(known: Collection[str], name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise DarkforcesError(f"'{name}' is {_kind(value)}; expected a list")
+    for each in value:
+        if not isinstance(each, str) or each not in known:
+            said = repr(each) if isinstance(each, str) else _kind(each)
+            expected = "a chemical symbol" if name == "elements" else f"some of {', '.join(known)}"
+            raise DarkforcesError(f"'{name}' has {said}; expected {expected}")
+    return tuple(value)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _check_errors(value: Any) -> None:

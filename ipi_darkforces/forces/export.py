@@ -3,7 +3,7 @@
 An exported model carries the source code and the paths of the packages that exported it, so the package ships metatrain
 checkpoints, which are weights alone, and exports them on first use into a cache, as it does with the user's own. The
 name of the cached file is made from everything that goes into it; a new version of any of these packages makes a new
-file.
+file. What is in the cache is run as code, and hence must be the user's own: see `owned`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ..errors import DarkforcesError, one_line
+from ..owned import check_file, check_folder, make_private
 from ..whole import whole_file
 
 _EXPORTERS = ("metatrain", "metatomic-torch", "metatensor-torch", "torch")
@@ -36,28 +37,45 @@ def exported(checkpoint: Path) -> Path:
     Several processes may ask for the same model at the same time: each writes a file of its own and puts it in place in
     one step, so that nobody ever reads half a model.
 
-    :raises DarkforcesError: if the file is no checkpoint or cannot be exported, or the cache cannot be written
+    :raises DarkforcesError: if the file is no checkpoint or cannot be exported, the cache cannot be written, or it or
+        the file in it may be somebody else's
     """
     key = _key(checkpoint)
     target = cache_directory() / f"{checkpoint.stem}-{key}.pt"
-    if target.is_file():
+    if os.path.lexists(target):
+        _check_owned(target)
         return target
     if not is_checkpoint(checkpoint):
         raise DarkforcesError(f"'{checkpoint}' is not a metatrain checkpoint (.ckpt)")
     log.info("exporting %s for this machine (once) to %s", checkpoint.stem, target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_private(target.parent)
+        _check_owned(target)
         with whole_file(target) as fresh:
             # By its whole path: metatrain takes 'a:b.ckpt' for an address on the web.
             _export(checkpoint.absolute(), fresh)
             if _key(checkpoint) != key:  # or the cache would have other weights under this name, for good
                 raise DarkforcesError(f"'{checkpoint}' has changed while it was exported; wait until it is written")
+            fresh.chmod(0o600)
     except OSError as error:
         raise DarkforcesError(
             f"cannot write the model cache {target.parent} ({error.strerror}); set XDG_CACHE_HOME to a folder that can "
             "be written"
         ) from error
     return target
+
+
+def _check_owned(target: Path) -> None:
+    """Raise a DarkforcesError if the cache, or the file in it, may be somebody else's."""
+    try:
+        check_folder(target.parent)
+        if os.path.lexists(target):
+            check_file(target)
+    except DarkforcesError as error:
+        raise DarkforcesError(
+            f"the model cache holds code that is run, and is not used: {error}; remove that, or set XDG_CACHE_HOME to "
+            "a folder of your own"
+        ) from error
 
 
 def is_checkpoint(path: Path) -> bool:

@@ -20,7 +20,9 @@ CONTENT = {
     "errors": {"energy_mae_meV_per_atom": 0.55, "conservative_mae_meV_per_A": 54},
     "valid_range": "liquid water",
 }
-FIELDS = "description, architecture, data, license, citation, training, errors, valid_range"
+FIELDS = (
+    "description, architecture, data, license, citation, training, errors, valid_range, and perhaps provides, elements"
+)
 
 
 @pytest.fixture
@@ -47,6 +49,31 @@ class TestRead:
     def test_errors_may_be_unknown(self, path: Path) -> None:
         path.write_text(json.dumps(CONTENT | {"errors": {}}), encoding="utf-8")
         assert Card.read(path).errors == {}
+
+    def test_may_say_what_the_model_provides_and_which_elements_it_knows(self, path: Path) -> None:
+        said = {"provides": ["energy", "direct forces"], "elements": ["H", "O"]}
+        path.write_text(json.dumps(CONTENT | said), encoding="utf-8")
+        card = Card.read(path)
+        assert (card.provides, card.elements) == (("energy", "direct forces"), ("H", "O"))
+        assert card.as_dict() == CONTENT | said
+
+    @pytest.mark.parametrize(
+        ("name", "value", "message"),
+        [
+            ("provides", "energy", "'provides' is text; expected a list"),
+            (
+                "provides",
+                ["forces"],
+                "'provides' has 'forces'; expected some of energy, conservative forces, direct forces, virial",
+            ),
+            ("elements", ["H", 8], "'elements' has a number; expected a chemical symbol"),
+            ("elements", ["H", "X"], "'elements' has 'X'; expected a chemical symbol"),
+            ("elements", [["H"]], "'elements' has a list; expected a chemical symbol"),
+            ("elements", ["\x1b[2J"], r"'elements' has '\x1b[2J'; expected a chemical symbol"),
+        ],
+    )
+    def test_what_no_model_provides(self, name: str, value: Any, message: str, path: Path) -> None:
+        assert refused(path, CONTENT | {name: value}) == message
 
     @pytest.mark.parametrize("content", ["", "{", "PET", "{'description': 1}", "[" * 100000, "1" * 5000])
     def test_what_is_not_json(self, content: str, path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import zipfile
@@ -225,6 +226,97 @@ class TestCache:
         path = exported(ZOO["pet-m"].path)
         cache.chmod(0o500)
         assert exported(ZOO["pet-m"].path) == path
+
+
+OTHER = 12345  # a user
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+
+class TestWhoseCache:
+    """A file in the cache is run as code."""
+
+    @pytest.fixture(autouse=True)
+    def quick(self, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+        return write_instead_of_exporting(monkeypatch)
+
+    def refused(self, said: str) -> None:
+        with pytest.raises(DarkforcesError) as caught:
+            exported(ZOO["pet-m"].path)
+        advice = "remove that, or set XDG_CACHE_HOME to a folder of your own"
+        assert str(caught.value) == f"the model cache holds code that is run, and is not used: {said}; {advice}"
+
+    @pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o077])
+    def test_is_made_for_its_owner_alone(self, umask: int, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(cache / "a" / "b"))
+        before = os.umask(umask)
+        try:
+            path = exported(ZOO["pet-m"].path)
+        finally:
+            os.umask(before)
+        assert path.parent == cache / "a" / "b" / "ipi-darkforces"
+        assert [stat.S_IMODE(each.stat().st_mode) for each in (path, path.parent, cache)] == [0o600, 0o700, 0o700]
+        assert exported(ZOO["pet-m"].path) == path
+
+    @AS_ROOT
+    def test_folder_of_another_user(self, cache: Path) -> None:
+        cache.mkdir()
+        os.chown(cache, OTHER, OTHER)
+        self.refused(f"'{cache}' is a folder of user {OTHER}, not of root")
+        assert names(cache) == []
+
+    @AS_ROOT
+    def test_file_of_another_user(self, cache: Path) -> None:
+        path = exported(ZOO["pet-m"].path)
+        os.chown(path, OTHER, OTHER)
+        self.refused(f"'{path}' is a file of user {OTHER}, not of root")
+
+    @AS_ROOT
+    def test_link_of_another_user_to_a_folder_of_ours(self, cache: Path, tmp_path: Path) -> None:
+        (tmp_path / "ours").mkdir(mode=0o700)
+        cache.symlink_to(tmp_path / "ours")
+        os.chown(cache, OTHER, OTHER, follow_symlinks=False)
+        self.refused(f"'{cache}' is a link of user {OTHER}, not of root")
+        assert names(tmp_path / "ours") == []
+
+    @pytest.mark.parametrize("mode", [0o720, 0o702, 0o777, 0o1777])
+    def test_folder_that_others_can_write_to(self, mode: int, cache: Path) -> None:
+        cache.mkdir()
+        cache.chmod(mode)
+        self.refused(f"'{cache}' is a folder that others can write to (mode {mode:o})")
+        assert names(cache) == []
+
+    @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+    def test_file_that_others_can_write_to(self, mode: int, cache: Path) -> None:
+        path = exported(ZOO["pet-m"].path)
+        path.chmod(mode)
+        self.refused(f"'{path}' is a file that others can write to (mode {mode:o})")
+
+    def test_link_in_the_place_of_a_file(self, cache: Path, tmp_path: Path) -> None:
+        path = exported(ZOO["pet-m"].path)
+        path.rename(tmp_path / "elsewhere.pt")
+        for target in (tmp_path / "elsewhere.pt", tmp_path / "nowhere.pt"):
+            path.symlink_to(target)
+            self.refused(f"'{path}' is no regular file")
+            path.unlink()
+
+    def test_below_a_folder_in_which_everybody_can_replace_it(self, cache: Path, tmp_path: Path) -> None:
+        tmp_path.chmod(0o777)
+        self.refused(f"'{cache}' is below '{tmp_path}', which everybody can write to: what is there may be theirs")
+        tmp_path.chmod(0o1777)  # as /tmp: only who made something can remove it
+        assert exported(ZOO["pet-m"].path).parent == cache
+
+    def test_link_of_ones_own_to_a_folder_elsewhere(self, cache: Path, tmp_path: Path) -> None:
+        (tmp_path / "large-disk").mkdir()
+        cache.symlink_to(tmp_path / "large-disk")
+        path = exported(ZOO["pet-m"].path)
+        assert names(tmp_path / "large-disk") == [path.name]
+
+    def test_model_is_not_loaded_from_a_cache_of_others(self, cache: Path, tmp_path: Path) -> None:
+        path = exported(ZOO["pet-m"].path)
+        export_toy(path)
+        path.chmod(0o666)
+        with pytest.raises(DarkforcesError, match="the model cache holds code that is run, and is not used"):
+            load_model("pet-m", backend="metatomic")
 
 
 class TestCard:
