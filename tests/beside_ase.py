@@ -52,7 +52,7 @@ def with_ipi(workplace: Workplace, atoms: ase.Atoms, component: str, steps: int,
     text = re.sub(r"(?s)<output.*</output>", _OUTPUT, compose(recipe))
     (folder / "input.xml").write_text(text.replace("component: conservative", f"component: {component}"))
     ipi = workplace.ipi(folder / "input.xml")
-    assert ipi.wait(500.0) == 0, ipi.said()
+    assert ipi.wait() == 0, ipi.said()
     values, _ = read_output(str(folder / "run.out"))
     states = sorted(folder.glob("run.state_*"), key=lambda path: int(path.name.rpartition("_")[2]))
     return Trajectory(

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
+import signal
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import ase.io
+import hypothesis
 import numpy as np
+import programs
 import pytest
 import torch
 
@@ -19,6 +26,33 @@ ROOT = Path(__file__).parents[1]
 
 # The structures are small, and threads that wait for each other are slow where several programs share the cores.
 torch.set_num_threads(1)
+
+# A shell starts what it is told to run in the background with interrupts ignored, and so would be all that we start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says more about the machine than about what is tested.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
+
+programs.mark()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_outlives_its_test() -> Iterator[None]:
+    """End all programs that a test has started, also if it failed."""
+    before = programs.running()
+    yield
+    programs.end_all_but(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _memory_is_given_back() -> Iterator[None]:
+    """Give back what a file's tests have freed; `keep_freed_memory` would keep it until the last test of all."""
+    yield
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # where the C library is not glibc, it is given back anyway
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")

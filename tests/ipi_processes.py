@@ -24,12 +24,12 @@ import ase.units
 import numpy as np
 from ipi.scripting import InteractiveSimulation, read_output
 from ipi.utils.softexit import softexit
+from programs import PATIENCE
 
 from ipi_darkforces.serve.compose import Recipe, compose, write_start
 
 ROOT = Path(__file__).parents[1]
 INPUTS = ROOT / "inputs"
-PATIENCE = 90.0  # seconds; far more than anything here takes
 SPECIES = "O64H128"  # of the structure that all of inputs/ start from
 N_ATOMS = 192
 PROGRAMS = Path(sys.executable).parent
@@ -56,12 +56,12 @@ class Process:
     def said(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def wait(self, patience: float = PATIENCE) -> int:
+    def wait(self) -> int:
         """Wait for its end; return its exit code."""
         try:
-            return self._process.wait(patience)
+            return self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.log.name} still runs after {patience:g} s; it said:\n{self.said()}") from None
+            raise AssertionError(f"{self.log.name} still runs after {PATIENCE:g} s; it said:\n{self.said()}") from None
 
     def wait_for(self, pattern: str, times: int = 1) -> None:
         """Wait until it has said something that matches, so many times."""
@@ -77,6 +77,11 @@ class Process:
             assert self.running, f"{self.log.name} has ended without {what}; it said:\n{self.said()}"
             assert time.monotonic() < deadline, f"{self.log.name}: no {what} in time; it said:\n{self.said()}"
             time.sleep(0.05)
+
+    def wait_until_idle(self) -> None:
+        """Wait until it has done all that it was asked for: it sleeps, whenever one looks."""
+        stat = Path(f"/proc/{self._process.pid}/stat")
+        self._wait_until(lambda: all(_sleeps(stat) for _ in range(10)), "rest")
 
     def interrupt(self) -> int:
         """Ask it to stop, as Ctrl-C does; return its exit code."""
@@ -94,6 +99,12 @@ class Process:
         if self.running:
             self._process.kill()
         self._process.wait()
+
+
+def _sleeps(stat: Path) -> bool:
+    """Whether a process waits for something, after a moment in which it could have been at work."""
+    time.sleep(0.02)
+    return stat.read_text().rpartition(")")[2].split()[0] == "S"
 
 
 class Workplace:

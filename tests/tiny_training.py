@@ -11,9 +11,9 @@ from pathlib import Path
 import ase
 import numpy as np
 from ase.build import molecule
+from programs import PATIENCE
 
 SCRIPT = Path(__file__).parents[1] / "training" / "train.py"
-PATIENCE = 240.0  # seconds; far more than anything here takes
 SPACING = 3.1  # Å, between molecules
 TINY = [
     *(f"architecture.model.d_{part}=8" for part in ("pet", "node", "head", "feedforward")),

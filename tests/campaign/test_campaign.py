@@ -7,12 +7,11 @@ import json
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from programs import PATIENCE, wait_until
 
 from ipi_darkforces.cli import campaign as cli
 from ipi_darkforces.errors import DarkforcesError
@@ -46,13 +45,6 @@ def state(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {str(file.relative_to(folder)): (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 500.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @pytest.fixture(scope="module")
 def stopped_and_finished(tmp_path_factory) -> Path:
     """A campaign that was stopped in its second simulation, and then went on."""
@@ -62,10 +54,10 @@ def stopped_and_finished(tmp_path_factory) -> Path:
     command = [sys.executable, "-m", "ipi_darkforces.cli.main", "campaign", path, "--jobs", "1"]
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) as process:
         try:
-            wait_for(lambda: list(runs.glob("*/ended.json")) and len(list(runs.glob("*/*.progress"))) == 2)
+            wait_until(lambda: list(runs.glob("*/ended.json")) and len(list(runs.glob("*/*.progress"))) == 2)
         finally:
             process.terminate()
-        assert process.wait(60) == 130
+        assert process.wait(PATIENCE) == 130
     ended = list(runs.glob("*/ended.json"))
     before = state(folder / "tiny")
     assert len(ended) == 1

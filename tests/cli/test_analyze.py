@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from ipi_files import simulate, with_trajectory, write_table
 from ipi_processes import INPUTS
+from programs import finish
 from scipy.signal import lfilter
 from scipy.signal.windows import hann
 
@@ -25,7 +26,7 @@ from ipi_darkforces.cli.question import write_curves
 
 def analyze(*arguments, **options) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "ipi_darkforces.cli.main", "analyze", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+    return finish(command, **options)
 
 
 @pytest.fixture

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import ase
 import ase.io
 import numpy as np
 import pytest
+from programs import PATIENCE, finish, wait_until
 from waters import few_waters
 
 from ipi_darkforces.cli import main
@@ -47,30 +46,23 @@ def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fo
     return say
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 500.0
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @pytest.fixture(scope="module")
 def assessed(folder: Path) -> tuple[Path, dict[str, int], subprocess.CompletedProcess]:
     """Direct forces alone, stopped in the second simulation, and gone on with; when its parts were written before."""
     output = folder / "assess-pet-nc-waters"
     with subprocess.Popen(COMMAND, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
         try:
-            wait_for(lambda: process.poll() is not None or list(output.glob("runs/*svr*/*.progress")))
+            wait_until(lambda: process.poll() is not None or list(output.glob("runs/*svr*/*.progress")))
         finally:
             process.terminate()
-        _, err = process.communicate(timeout=100)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
     assert "stopped; the same command goes on from there" in err
     assert not (output / "report.html").exists()
     parts = [output / "jacobian.json", output / "work.json", *output.glob("runs/*nve*/*")]
     before = {str(file): file.stat().st_mtime_ns for file in parts if file.is_file()}
     assert sum(name.endswith("ended.json") for name in before) == 1
-    done = subprocess.run([*COMMAND, "--json"], cwd=folder, capture_output=True, text=True, timeout=400)
+    done = finish([*COMMAND, "--json"], cwd=folder)
     return output, before, done
 
 

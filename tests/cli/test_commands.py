@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from programs import finish
 
 ROOT = Path(__file__).parents[2]
 WATER = ("run", "--structure", "water.xyz", "--model", "pet-m")
@@ -13,7 +14,7 @@ WATER = ("run", "--structure", "water.xyz", "--model", "pet-m")
 
 def darkforces(*arguments, **options) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "ipi_darkforces.cli.main", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+    return finish(command, **options)
 
 
 @pytest.mark.parametrize(("arguments", "words"), [([], "run inputs"), (["run"], "--structure"), (["models"], "--json")])

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from ase import units
 from ase.calculators.singlepoint import SinglePointCalculator
+from programs import finish
 
 from ipi_darkforces.forces import Need, Structure, load_model
 
@@ -21,7 +22,7 @@ from ipi_darkforces.forces import Need, Structure, load_model
 def evaluate(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ipi_darkforces.cli.main", "evaluate", *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd, env=environment)
+    return finish(command, cwd=cwd, env=environment)
 
 
 def write(path: Path, structures: list[Structure], energies: list[float], forces: list[np.ndarray]) -> None:
@@ -155,7 +156,7 @@ from ipi_darkforces.diagnostics.reference import read_reference, suspicious
 
 print(suspicious(read_reference("val.xyz")), "torch" in sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=data)
+    done = finish([sys.executable, "-c", code], cwd=data)
     assert done.stdout == "None False\n", done.stderr
 
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import metatomic.torch  # noqa: F401  (or no checkpoint can be read, for the classes in it)
 import pytest
 import torch
+from programs import finish
 
 from ipi_darkforces.cli import main, models
 from ipi_darkforces.forces import zoo
@@ -262,7 +262,7 @@ def test_as_a_process_with_a_model_of_ones_own(own, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     install(ZOO["pet-m"].path, CARD, "ethanol")
     command = [sys.executable, "-m", "ipi_darkforces.cli.main", "models", "ethanol", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = finish(command)
     assert done.returncode == 0, done.stderr
     row = rows(done.stdout)["ethanol"]
     assert row["file"] == str(own / "ethanol.ckpt")

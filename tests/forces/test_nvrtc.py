@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import vesin
+from programs import finish
 
 LAID_OUT = """
 import pathlib, shutil, sys, torch
@@ -24,7 +24,5 @@ print(str(there) in pathlib.Path("/proc/self/maps").read_text())
 def test_it_is_loaded_from_beside_torch(tmp_path: Path) -> None:
     """Any shared library will do for it here."""
     (library,) = Path(vesin.__file__).parent.glob("lib/*.so")
-    found = subprocess.run(
-        [sys.executable, "-c", LAID_OUT, tmp_path, library], capture_output=True, text=True, check=True
-    )
+    found = finish([sys.executable, "-c", LAID_OUT, tmp_path, library], check=True)
     assert found.stdout == "True\n"

@@ -119,7 +119,9 @@ class TestSameAnswers:
         assert_same(single.evaluate([water], BOTH)[0], exported.evaluate([water], BOTH)[0], 3e-6, 1e-4, 1e-2)
 
     def test_batch_equals_one_by_one(self, water: Structure, double: PetModel) -> None:
-        batch = [build(water) for build in STRUCTURES.values()]
+        """Of all but those that are as large as the liquid, of which five at once take gigabytes."""
+        every = [build(water) for build in STRUCTURES.values()]
+        batch = [water, *(structure for structure in every if len(structure.species) < len(water.species))]
         for forces, structure in zip(double.evaluate(batch, BOTH), batch, strict=True):
             assert_same(forces, double.evaluate([structure], BOTH)[0], 1e-12, 1e-10, 1e-9)
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from programs import PATIENCE
 from toy_models import export_toy
 
 from ipi_darkforces.errors import DarkforcesError
@@ -136,7 +137,7 @@ class TestCache:
             )
             for _ in range(2)
         ]
-        outputs = [process.communicate(timeout=120) for process in processes]
+        outputs = [process.communicate(timeout=PATIENCE) for process in processes]
         assert [process.returncode for process in processes] == [0, 0], outputs
         assert outputs[0] == outputs[1]
         assert [Path(outputs[0][0].strip()).name] == names(cache)

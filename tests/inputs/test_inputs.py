@@ -7,13 +7,13 @@ import json
 import re
 import runpy
 import shutil
-import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
 import pytest
 from ipi.scripting import read_output
 from ipi_processes import INPUTS, Workplace, restart_step
+from programs import finish
 
 PATHS = sorted(INPUTS.glob("*.xml"))
 EXPECTED = {
@@ -61,7 +61,7 @@ print("FOUND" + json.dumps(found))
 def loaded():
     """What i-PI makes of each input."""
     command = [sys.executable, "-c", LOAD, *(path.name for path in PATHS)]
-    done = subprocess.run(command, cwd=INPUTS, capture_output=True, text=True, timeout=120)
+    done = finish(command, cwd=INPUTS)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(re.search("^FOUND(.*)$", done.stdout, re.MULTILINE).group(1))
 

@@ -15,6 +15,7 @@ from ase.calculators.emt import EMT
 from ase.md.verlet import VelocityVerlet
 from calculators import FILE, copper
 from ipi_processes import Workplace, in_process, read_run
+from programs import finish
 
 from ipi_darkforces.forces.consistency import POINTS, STRAINS
 from ipi_darkforces.forces.split import Component
@@ -133,7 +134,7 @@ main()
     with Workplace() as workplace:
         ipi = workplace.ipi(prepare(tmp_path))
         command = [sys.executable, "-c", program, "-S", workplace.prefix, "--model", "ase:ase.calculators.emt:EMT"]
-        driver = subprocess.run(command, capture_output=True, text=True, timeout=90)
+        driver = finish(command)
         assert (ipi.wait(), driver.returncode) == (0, 0), driver.stderr
     np.testing.assert_allclose(read_run(tmp_path)["potential"], reference(), atol=1e-5)
 
@@ -222,7 +223,7 @@ def test_darkforces_run_takes_two_models_and_goes_on_with_the_same(tmp_path):
 
     def run(options: str) -> subprocess.CompletedProcess:
         words = [*command, "--steps", "3", "-o", options]
-        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        return finish(words, cwd=tmp_path)
 
     done = run("fast.forces=direct")
     assert done.returncode == 0, done.stderr

@@ -5,7 +5,6 @@ import re
 import select
 import socket
 import threading
-import time
 import xml.etree.ElementTree as ET
 from copy import deepcopy
 
@@ -31,6 +30,7 @@ from ipi_processes import (
     with_parameters,
     with_sockets,
 )
+from programs import PATIENCE, wait_until
 from toy_models import DirectFirstModel
 
 from ipi_darkforces.forces.split import Split
@@ -153,7 +153,7 @@ class WaitingModel(DirectFirstModel):
 
     def _evaluate_in_turn(self, structures, need):
         for turn, results in enumerate(super()._evaluate_in_turn(structures, need)):
-            assert turn == 0 or self.go_on.wait(60.0)
+            assert turn == 0 or self.go_on.wait(PATIENCE)
             yield results
 
 
@@ -168,16 +168,14 @@ def test_slow_forces_are_computed_after_fast_ones_are_answered_and_before_they_a
     direct = forces_from(fast, "fast")
     assert not model.go_on.is_set()  # or else this line is never reached
     model.go_on.set()
-    limit = time.monotonic() + 20.0
-    while model.passes.backward == 0 and time.monotonic() < limit:
-        time.sleep(0.01)
+    wait_until(lambda: model.passes.backward > 0)
     assert (model.passes.forward, model.passes.backward) == (1, 1)
     difference = forces_from(slow, "slow")
     np.testing.assert_allclose(direct + difference, -POSITIONS, atol=1e-12)  # springs in eV, of 1 eV/Å²
     assert (model.passes.forward, model.passes.backward) == (1, 1)
     for client in (fast, slow):
         client.shutdown(socket.SHUT_RDWR)
-    driver.join(20.0)
+    driver.join(PATIENCE)
     assert not driver.is_alive()
 
 
@@ -185,7 +183,7 @@ def listening(address):
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address.path)
     listener.listen()
-    listener.settimeout(20.0)
+    listener.settimeout(PATIENCE)
     return listener
 
 
@@ -362,7 +360,7 @@ def test_another_driver_takes_over(alone, tmp_path):
         # i-PI 3.3.1 does not survive a reset of the connection, which it gets if the driver is killed with a request
         # unread. So the driver is killed when it has answered all there is.
         ipi.pause()
-        time.sleep(1.0)
+        first.wait_until_idle()
         first.kill()
         ipi.resume()
         assert ipi.running
@@ -380,7 +378,7 @@ def test_an_ipi_that_is_killed_has_gone_too(tmp_path):
         driver = workplace.driver("--model", "pet-m")
         ipi.wait_for_file(tmp_path / "run.state_2")
         ipi.kill()
-        assert driver.wait(10) == 0, driver.said()  # its socket is still there, but nobody behind it
+        assert driver.wait() == 0, driver.said()  # its socket is still there, but nobody behind it
         assert passes(driver)[0] >= 3
 
 

@@ -16,6 +16,7 @@ from ipi.engine.cell import Cell
 from ipi.engine.forcefields import ForceField
 from ipi.interfaces.sockets import Driver, SHMDriver
 from ipi.interfaces.sockets import Status as IPIStatus
+from programs import PATIENCE
 
 from ipi_darkforces.serve.protocol import (
     LARGEST_BATCH,
@@ -120,7 +121,7 @@ def wires() -> Iterator[tuple[socket.socket, socket.socket]]:
     """The two ends of a connection: i-PI's and ours."""
     theirs, ours = socket.socketpair()
     for end in (theirs, ours):
-        end.settimeout(10)
+        end.settimeout(PATIENCE)
     with theirs, ours:
         yield theirs, ours
 

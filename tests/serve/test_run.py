@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from ipi.scripting import read_output
 from ipi_processes import PROGRAMS, Workplace
+from programs import PATIENCE, finish, wait_until
 
 from ipi_darkforces.analysis.overview import Overview
 from ipi_darkforces.errors import DarkforcesError
@@ -78,12 +78,12 @@ def test_in_one_process_it_is_the_same_trajectory(finished, tmp_path):
         np.testing.assert_allclose(outputs(inside)[name], values, rtol=1e-10)
 
 
-def interrupt_at(step: int):
-    """A watcher that presses Ctrl-C when the run gets to a step."""
+def interrupt_at(step: int, signum: signal.Signals = signal.SIGINT):
+    """A watcher that presses Ctrl-C when the run gets to a step, or sends another signal."""
 
     def watch(progress, total):
         if progress.step >= step:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signum)
 
     return watch
 
@@ -102,9 +102,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path):
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
 def test_other_signals_stop_a_run_like_ctrl_c(tmp_path, signum):
-    timer = threading.Timer(12.0, lambda: signal.pthread_kill(threading.main_thread().ident, signum))
-    timer.start()
-    stopped = start("nve-direct", tmp_path / "run", steps=100_000)
+    stopped = start("nve-direct", tmp_path / "run", steps=100_000, watch=interrupt_at(4, signum))
     assert stopped.interrupted
     assert workers_of(stopped.folder) == []
 
@@ -156,14 +154,12 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "run" / "i-pi.xml").exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_until((tmp_path / "run" / "i-pi.xml").exists)
         with pytest.raises(DarkforcesError, match="another simulation is running"):
             start("nve-direct", tmp_path / "run", steps=2)
     finally:
         first.send_signal(signal.SIGINT)
-        assert first.wait(60) == 130
+        assert first.wait(PATIENCE) == 130
     assert workers_of(tmp_path / "run") == []
 
 
@@ -171,11 +167,9 @@ def test_what_still_works_for_a_killed_run_keeps_others_out(tmp_path):
     command = [sys.executable, "-m", "ipi_darkforces.cli.main", "run", INPUTS / "nve-direct.xml"]
     command += ["--model", "pet-m", "--steps", "100000", "--output", tmp_path / "run"]
     killed = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "run" / "nve-direct.progress").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until((tmp_path / "run" / "nve-direct.progress").exists)
     killed.kill()
-    killed.wait(10)
+    killed.wait(PATIENCE)
     try:
         assert workers_of(tmp_path / "run")
         with pytest.raises(DarkforcesError, match="another simulation is running"):
@@ -338,7 +332,7 @@ def test_forces_that_are_not_numbers_stop_the_run_with_its_state_saved(tmp_path,
 def test_the_command_ends_with_a_summary_and_a_picture(tmp_path):
     command = [sys.executable, "-m", "ipi_darkforces.cli.main", "run", "--model", "pet-m", "--time", "0.004", "--json"]
     command += [INPUTS / "nve-direct.xml", INPUTS / "nve-mts2.xml", "--output", tmp_path / "both"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = finish(command)
     assert done.returncode == 0, done.stderr
     direct, mts = json.loads(done.stdout)
     assert (direct["steps"], mts["steps"]) == (8, 4)
@@ -346,7 +340,7 @@ def test_the_command_ends_with_a_summary_and_a_picture(tmp_path):
     for picture in (direct["picture"], mts["picture"], tmp_path / "both" / "comparison.png"):
         assert Path(picture).read_bytes().startswith(b"\x89PNG")
     # The same command again: all is done, and shown.
-    again = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    again = finish(command)
     assert again.returncode == 0, again.stderr
     assert [run["steps"] for run in json.loads(again.stdout)] == [8, 4]
 
@@ -354,7 +348,7 @@ def test_the_command_ends_with_a_summary_and_a_picture(tmp_path):
 def test_a_structure_of_ones_own_is_run(tmp_path):
     command = [sys.executable, "-m", "ipi_darkforces.cli.main", "run", "--structure", INPUTS / "water.xyz"]
     command += ["--model", "pet-m", "--ensemble", "langevin", "--tau", "100", "--mts", "2", "--steps", "4"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    done = finish(command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "water-langevin100-mts2: 4 of 4 steps" in done.stdout
     assert (tmp_path / "water-langevin100-mts2" / "water-langevin100-mts2.out").exists()

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,8 +16,9 @@ import ase.io
 import numpy as np
 import pytest
 import train
+from programs import PATIENCE, wait_until
 from stage import Stage
-from tiny_training import PATIENCE, Training
+from tiny_training import Training
 
 from ipi_darkforces.forces import Need, Structure, load_model
 from ipi_darkforces.forces.card import Card
@@ -180,13 +180,6 @@ def wait_for_epoch(training: Training, process: subprocess.Popen[bytes], stage: 
         return any(int(path.stem[6:]) >= number for path in stage.folder.glob("outputs/*/*/model_*.ckpt"))
 
     wait_until(saved)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def first_epoch(table: Path) -> int:

@@ -1,0 +1,60 @@
+"""Programs that tests start: patience with them, and an end to all that is left of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+# Seconds, to guard against hanging for ever. They say nothing about speed: ten other programs may share the processors.
+PATIENCE = 1500.0
+_MARK = "DARKFORCES_TESTS"
+
+
+def finish(command: Sequence[object], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; `options` are those of `subprocess.run`."""
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=PATIENCE, **options)
+
+
+def wait_until(condition: Callable[[], object], what: str = "condition") -> None:
+    """Look again and again."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} in time"
+        time.sleep(0.05)
+
+
+def mark() -> None:
+    """Mark all programs that this process starts from now on, and all that those start."""
+    os.environ[_MARK] = str(os.getpid())
+
+
+def running() -> set[int]:
+    """All processes of the machine, where it tells (on Linux)."""
+    return {int(path.name) for path in Path("/proc").glob("[0-9]*")}
+
+
+def end_all_but(before: set[int]) -> None:
+    """Kill the marked programs that did not run before, whoever started them and in whatever session."""
+    while left := [pid for pid in running() - before if _is_marked(pid)]:
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            except (ProcessLookupError, ChildProcessError):  # it has ended by itself, or is not our own child
+                continue
+        time.sleep(0.01)
+
+
+def _is_marked(pid: int) -> bool:
+    folder = Path(f"/proc/{pid}")
+    try:
+        marked = f"{_MARK}={os.getpid()}".encode() in (folder / "environ").read_bytes().split(b"\0")
+        # Python's own helper, which lives as long as this process.
+        return marked and b"multiprocessing.resource_tracker" not in (folder / "cmdline").read_bytes()
+    except OSError:
+        return False
