@@ -63,15 +63,15 @@ def serve(name: str) -> None:
     kind = Need.CONSERVATIVE if Need.CONSERVATIVE in model.provides else Need.DIRECT
     need = Need.ENERGY | kind
     atoms = ase.io.read(WATER)
-    species = atoms.numbers.astype(np.int32)
     generator = np.random.default_rng(1)
     first = [0, 64, 65]  # one molecule, at which the model's forces are checked, once
-    model.evaluate([Structure(species[first], atoms.positions[first], atoms.cell.array)], need)
+    model.evaluate([Structure.from_ase(atoms[first])], need)
     print(f"{'random' if random else 'trained'} {kind.name}", file=answers, flush=True)
     for _ in sys.stdin:
-        positions = atoms.positions + 0.01 * generator.normal(size=atoms.positions.shape)
+        moved = atoms.copy()
+        moved.positions += 0.01 * generator.normal(size=atoms.positions.shape)
         begun = time.process_time()
-        model.evaluate([Structure(species, positions, atoms.cell.array)], need)
+        model.evaluate([Structure.from_ase(moved)], need)
         print(time.process_time() - begun, file=answers, flush=True)
 
 

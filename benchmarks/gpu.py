@@ -293,8 +293,7 @@ def cases() -> Iterator[tuple[str, list[list[Structure]]]]:
 
 def start(repeats: int = 1) -> Structure:
     """Liquid water, as the inputs have it, or so many times as long in each direction."""
-    atoms = ase.io.read(ROOT / "inputs" / "water.xyz").repeat(repeats)
-    return Structure(atoms.numbers.astype(np.int32), atoms.positions, atoms.cell.array)
+    return Structure.from_ase(ase.io.read(ROOT / "inputs" / "water.xyz").repeat(repeats))
 
 
 def load_padded(model: str, device: str, dtype: str | None = None, record: bool = True) -> PaddedPetModel:

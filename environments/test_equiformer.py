@@ -120,8 +120,7 @@ class WithoutNetForce(OCPCalculator):
 def test_forces_are_those_of_the_calculator(file: Path, aluminium: ase.Atoms) -> None:
     model = load_model(f"equiformer-v2?weights={file}")
     assert model.provides == Need.ENERGY | Need.VIRIAL | Need.DIRECT
-    species = aluminium.numbers.astype(np.int32)
-    [found] = model.evaluate([Structure(species, aluminium.positions, aluminium.cell.array)], model.provides)
+    [found] = model.evaluate([Structure.from_ase(aluminium)], model.provides)
     aluminium.calc = WithoutNetForce(file)
     size = np.abs(aluminium.get_forces()).max()
     assert size > 0.01

@@ -64,8 +64,7 @@ def test_forces_are_those_of_the_calculator(dtype: str, tolerance: float, file: 
     model = load_model(f"mace-mp-0?weights={file}", dtype=dtype)
     assert model.provides == Need.ENERGY | Need.VIRIAL | Need.CONSERVATIVE
     assert model.species == set(ELEMENTS)
-    species = aluminium.numbers.astype(np.int32)
-    [found] = model.evaluate([Structure(species, aluminium.positions, aluminium.cell.array)], model.provides)
+    [found] = model.evaluate([Structure.from_ase(aluminium)], model.provides)
     aluminium.calc = MACECalculator(str(file), device="cpu", default_dtype=dtype)
     virial = -aluminium.get_volume() * aluminium.get_stress(voigt=False)
     np.testing.assert_allclose(found.conservative, aluminium.get_forces(), rtol=0, atol=tolerance)

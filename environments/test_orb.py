@@ -61,8 +61,7 @@ def test_forces_are_those_of_the_calculator(name: str, files: dict[str, Path], a
     model = load_model(f"{name}?weights={files[name]}")
     kind = PACKAGED[name].kind
     assert model.provides == Need.ENERGY | Need.VIRIAL | kind
-    species = aluminium.numbers.astype(np.int32)
-    structure = Structure(species, aluminium.positions, aluminium.cell.array)
+    structure = Structure.from_ase(aluminium)
     [found] = model.evaluate([structure], model.provides)
     aluminium.calc = calculator_of(name, files[name])
     forces, virial = (found.direct, found.direct_virial) if kind is Need.DIRECT else (found.conservative, found.virial)

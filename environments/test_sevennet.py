@@ -57,9 +57,7 @@ def test_forces_are_those_of_the_calculator(calculator: SevenNetCalculator) -> N
     model = load_model("sevennet-0")
     assert Need.DIRECT not in model.provides
     assert model.species == set(calculator.type_map)
-    [found] = model.evaluate(
-        [Structure(atoms.numbers.astype(np.int32), atoms.positions, atoms.cell.array)], model.provides
-    )
+    [found] = model.evaluate([Structure.from_ase(atoms)], model.provides)
     atoms.calc = calculator
     np.testing.assert_allclose(found.conservative, atoms.get_forces(), rtol=0, atol=2e-5)
     virial = -atoms.get_volume() * atoms.get_stress(voigt=False)

@@ -16,12 +16,11 @@ import ase
 import ase.io
 import numpy as np
 from ase.build import molecule
-from ipi.engine.initializer import init_chk
-from ipi.utils.units import unit_to_user
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from ipi_darkforces.forces.structure import formula_from_species
+from ipi_darkforces.forces.structure_file import read_atoms
 from ipi_darkforces.serve.compose import Recipe, compose, write_start
 from ipi_darkforces.serve.inputs import SimulationInput
 from ipi_darkforces.serve.run import ModelChoice, Outcome, run
@@ -68,15 +67,8 @@ def equilibrated(atoms: ase.Atoms, picoseconds: float, folder: Path) -> Outcome:
 
 def structure_of(restart: Path) -> ase.Atoms:
     """Positions and momenta in i-PI's RESTART, with the centre of mass at rest."""
-    beads, cell, _ = init_chk(restart)
-    atoms = ase.Atoms(
-        list(beads.names),
-        positions=unit_to_user("length", "angstrom", np.array(beads.q[0])).reshape(-1, 3),
-        cell=unit_to_user("length", "angstrom", np.array(cell.h)).T,
-        pbc=True,
-    )
-    momenta = unit_to_user("momentum", "ase", np.array(beads.p[0])).reshape(-1, 3)
-    masses = atoms.get_masses()[:, None]
+    atoms = read_atoms(restart, "RESTART")
+    momenta, masses = atoms.get_momenta(), atoms.get_masses()[:, None]
     atoms.set_momenta(momenta - masses * momenta.sum(axis=0) / masses.sum())
     return atoms
 

@@ -137,4 +137,4 @@ def copper(displacement: float = 0.05) -> ase.Atoms:
 
 def as_structure(atoms: ase.Atoms) -> Structure:
     """For a `ForceModel`."""
-    return Structure(atoms.numbers.astype(np.int32), atoms.positions.copy(), atoms.cell.array.copy())
+    return Structure.from_ase(atoms)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import ase.io
 import hypothesis
-import numpy as np
 import programs
 import pytest
 import torch
@@ -58,8 +57,7 @@ def _memory_is_given_back() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def water() -> Structure:
     """The structure that all of inputs/ start from: 64 water molecules."""
-    atoms = ase.io.read(ROOT / "inputs" / "water.xyz")
-    return Structure(atoms.numbers.astype(np.int32), atoms.positions, atoms.cell.array)
+    return Structure.from_ase(ase.io.read(ROOT / "inputs" / "water.xyz"))
 
 
 @pytest.fixture(scope="session")

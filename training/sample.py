@@ -34,6 +34,7 @@ from tqdm import tqdm
 
 from ipi_darkforces.cli import entry
 from ipi_darkforces.errors import DarkforcesError, one_line
+from ipi_darkforces.forces.structure_file import read_frames
 
 TIMESTEP = 1.0 * units.fs
 FRICTION = 0.05 / units.fs  # strong: new temperatures arrive within a few steps, dynamics is of no interest
@@ -110,7 +111,8 @@ def label(calculator: Calculator, frames: Sequence[ase.Atoms]) -> list[ase.Atoms
 def labelled(atoms: ase.Atoms) -> ase.Atoms:
     """A copy, without velocities, that carries the energy (eV) and forces (eV/Å) of its calculator as labels."""
     copy = ase.Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-    copy.calc = SinglePointCalculator(copy, energy=atoms.get_potential_energy(), forces=atoms.get_forces())
+    forces = atoms.get_forces(apply_constraint=False)  # of fixed atoms too
+    copy.calc = SinglePointCalculator(copy, energy=atoms.get_potential_energy(), forces=forces)
     return copy
 
 
@@ -120,7 +122,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="training/sample.py"
     )
     parser.add_argument("model", type=Path, help="exported metatomic model (.pt)")
-    parser.add_argument("structures", type=Path, help="to start from: any file that ase reads")
+    parser.add_argument("structures", type=Path, help="to start from: a file of i-PI, or any that ase reads")
     parser.add_argument("--output", type=Path, required=True, metavar="XYZ", help="where the structures go")
     parser.add_argument("--branches", type=int, default=200, help="number of branches (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default: %(default)s)")
@@ -133,9 +135,10 @@ def _sample_to_file(args: argparse.Namespace) -> None:
         raise DarkforcesError(f"'{args.output}' exists; give another --output")
     folder = args.output.with_suffix(".branches")
     try:
-        starts, calculator = ase.io.read(args.structures, index=":"), MetatomicCalculator(args.model)
-    except Exception as error:  # ase's and torch's readers raise anything on a file that they cannot read
-        raise DarkforcesError(f"structures or model cannot be read: {one_line(error)}") from error
+        calculator = MetatomicCalculator(args.model)
+    except Exception as error:  # torch's readers raise anything on a file that they cannot read
+        raise DarkforcesError(f"model '{args.model}' cannot be read: {one_line(error)}") from error
+    starts = list(read_frames(args.structures, "structure file"))
     write_frames(args.output, sample(calculator, starts, folder, args.branches, seed=args.seed))
     shutil.rmtree(folder)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..analysis.statistics import Estimate
 from ..analysis.temperatures import ALL
 from ..errors import DarkforcesError
-from ..serve.compose import read_structure
+from ..forces.structure_file import read_atoms
 from . import paper, pictures, strides
 from .findings import Finding, Findings, Measured
 from .folder import Ended, weights
@@ -59,7 +59,7 @@ def write(
 
 
 def _introduction(campaign: Campaign, ended: Sequence[Ended]) -> Iterator[str]:
-    atoms = read_structure(campaign.structure)
+    atoms = read_atoms(campaign.structure, "structure")
     models = ", ".join(f"`{Path(model).name}` (weights {weights(model)})" for model in campaign.models)
     total = sum(each.picoseconds for each in ended)
     yield (

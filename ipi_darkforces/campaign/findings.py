@@ -20,7 +20,7 @@ from ..analysis.statistics import Estimate
 from ..analysis.structure import Correlations
 from ..analysis.temperatures import ALL, EXCHANGED, Temperatures
 from ..errors import DarkforcesError
-from ..serve.compose import read_structure
+from ..forces.structure_file import read_atoms
 from ..serve.folder import RunFolder
 from .folder import CampaignFolder, Ended
 from .matrix import Campaign, Condition, Simulation
@@ -301,9 +301,8 @@ def by_model(campaign: Campaign, measured: Sequence[Measured]) -> tuple[Findings
 
     :param measured: those simulations that have ended
     """
-    symbols = sorted(
-        set(read_structure(campaign.structure).get_chemical_symbols()), key=lambda s: atomic_masses[atomic_numbers[s]]
-    )
+    atoms = read_atoms(campaign.structure, "structure")
+    symbols = sorted(set(atoms.get_chemical_symbols()), key=lambda s: atomic_masses[atomic_numbers[s]])
     made = []
     for condition in campaign.conditions:
         seeds = tuple(each for each in measured if each.simulation.condition == condition)

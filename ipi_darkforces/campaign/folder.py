@@ -24,12 +24,12 @@ from typing import Any
 from ..errors import ERROR, DarkforcesError
 from ..forces.packages import PACKAGED
 from ..forces.specification import CALCULATOR, split_options, split_pair
-from ..forces.structure import formula_from_species
 from ..forces.upet import UPET, upet_checkpoint
 from ..forces.zoo import all_models, load_model, takes_options
 from ..lock import locked
-from ..serve.compose import compose, read_structure, write_start
+from ..serve.compose import compose, write_start
 from ..serve.folder import RunFolder
+from ..serve.start import read_start
 from ..whole import write_whole
 from .matrix import Campaign, Simulation
 
@@ -131,7 +131,7 @@ class CampaignFolder:
         :param device: where models are evaluated
         :raises DarkforcesError: if the folder holds another campaign
         """
-        atoms = read_structure(campaign.structure)
+        start = read_start(campaign.structure)
         belongs = {
             "name": campaign.name,
             "structure": _digest(campaign.structure),
@@ -143,10 +143,9 @@ class CampaignFolder:
             self._check_same(belongs)
         for folder in ("inputs", "runs", "logs"):
             (self.path / folder).mkdir(exist_ok=True)
-        write_start(atoms, self.path / _START)
-        species = formula_from_species(atoms.numbers)
+        write_start(start.atoms, self.path / _START)
         for simulation in campaign.simulations:
-            recipe = campaign.recipe(simulation, species, f"../{_START}")
+            recipe = campaign.recipe(simulation, start, f"../{_START}")
             self.input(simulation.name).write_text(compose(recipe))
             ended = self.ended(simulation.name)
             if ended and not ended.unstable and ended.picoseconds < simulation.time - 1e-3 * recipe.step:
@@ -223,7 +222,7 @@ def check_models(campaign: Campaign) -> None:
 
     :raises DarkforcesError: if one does not exist, or lacks an output or an element
     """
-    species = read_structure(campaign.structure).numbers
+    species = read_start(campaign.structure).atoms.numbers
     for name in campaign.models:
         model = load_model(name)
         model.check_species(species)

@@ -28,7 +28,9 @@ import yaml
 from ..errors import DarkforcesError, one_line
 from ..forces.specification import absolute, label_of
 from ..forces.split import Component
+from ..forces.structure import formula_from_species
 from ..serve.compose import ENSEMBLES, Recipe
+from ..serve.start import Start, letters
 
 NVE = "nve"
 # Of these, seeds of i-PI's random numbers cannot have more.
@@ -121,18 +123,20 @@ class Campaign:
         """Each once."""
         return tuple(dict.fromkeys(condition.model for condition in self.conditions))
 
-    def recipe(self, simulation: Simulation, species: str, start: str) -> Recipe:
+    def recipe(self, simulation: Simulation, start: Start, file: str) -> Recipe:
         """What i-PI shall do.
 
-        :param species: the elements in the order of the atoms, as a formula
-        :param start: file name of the i-PI checkpoint with the structure
+        :param start: the structure
+        :param file: name of the i-PI checkpoint with it
         """
         condition = simulation.condition
         return Recipe(
             name=simulation.name,
             ensemble=condition.ensemble,
-            species=species,
-            start=start,
+            species=formula_from_species(start.atoms.numbers),
+            start=file,
+            fixed=start.fixed,
+            pbc=letters(start.atoms.pbc),
             component=condition.component,
             stride=condition.stride,
             tau=condition.tau,

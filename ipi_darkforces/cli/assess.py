@@ -22,7 +22,7 @@ from ..forces.model import ForceModel, Need
 from ..forces.specification import absolute, label_of
 from ..forces.structure import Structure
 from ..forces.zoo import load_model
-from ..serve.compose import read_structure
+from ..serve.start import read_start
 from . import assess_page
 from .assess_page import Assessment
 from .entry import INTERRUPTED
@@ -113,8 +113,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Assess the model."""
     _check(args)
-    atoms = read_structure(args.structure)
-    atoms.pbc = True  # as i-PI takes it
+    atoms = read_start(args.structure).atoms
     structure = as_structure(atoms, f"'{args.structure}'")
     if len(atoms) < 2:
         raise DarkforcesError(f"'{args.structure}' has one atom: expected at least two that act on each other")

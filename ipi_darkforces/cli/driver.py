@@ -70,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_model_options(parser, f"{PARAM_HELP}. And component, species and template, in the style of i-pi-driver-py")
+    add_model_options(parser, f"{PARAM_HELP}. And component, species, template and pbc, in the style of i-pi-driver-py")
     _add_address_options(parser)
     _add_client_options(parser)
     parser.add_argument("--stay", action="store_true", help="when i-PI has gone, wait for the next one")
@@ -115,6 +115,9 @@ def _add_client_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--species", metavar="FORMULA", help="the elements in the order of the atoms: O64H128, (OH2)64")
     group.add_argument("--template", metavar="FILE", help="a structure file to take the elements from, instead")
+    group.add_argument(
+        "--pbc", metavar="TTF", help="along which vectors of i-PI's cell the atoms are periodic (default: all of them)"
+    )
     group.add_argument(
         "--keep-net-force",
         action="store_true",

@@ -21,11 +21,12 @@ from ..forces.specification import absolute
 from ..forces.split import Component
 from ..forces.structure import formula_from_species
 from ..forces.zoo import check_model
-from ..serve.compose import ENSEMBLES, Recipe, compose, read_structure, write_start
+from ..serve.compose import ENSEMBLES, Recipe, compose, write_start
 from ..serve.folder import FinishedError
 from ..serve.inputs import SimulationInput
 from ..serve.run import ModelChoice, Outcome, Progress, last_outcome
 from ..serve.run import run as run_simulation
+from ..serve.start import letters, read_start
 from ..serve.watch import checked_limit
 from .entry import INTERRUPTED
 from .options import add_model_options, add_watch_option, model_of
@@ -83,7 +84,8 @@ def _add_structure_options(parser: argparse.ArgumentParser) -> None:
         "--structure",
         type=Path,
         metavar="FILE",
-        help="a structure with a cell that ase reads; with its momenta if it has any, else with random ones",
+        help="a structure: one of i-PI's files, or anything that ase reads; with its momenta if it has any, else with "
+        "random ones; fixed atoms stay fixed",
     )
     group.add_argument("--ensemble", choices=ENSEMBLES, help="(default: nve)")
     group.add_argument(
@@ -164,7 +166,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _write_input(args: argparse.Namespace, folder: Path) -> Path:
     """Write an i-PI input, and the checkpoint that it starts from, for the user's structure."""
-    atoms = read_structure(args.structure)
+    start = read_start(args.structure)
     ensemble, component = args.ensemble or "nve", args.forces or "conservative"
     forces = f"mts{args.mts}" if args.mts else component
     thermostat = "" if args.tau is None else f"{args.tau:g}"
@@ -173,17 +175,19 @@ def _write_input(args: argparse.Namespace, folder: Path) -> Path:
     recipe = Recipe(
         name=name,
         ensemble=ensemble,
-        species=formula_from_species(atoms.numbers),
+        species=formula_from_species(start.atoms.numbers),
         start=f"{name}.start.chk",
+        fixed=start.fixed,
+        pbc=letters(start.atoms.pbc),
         component=Component.named(component),
         stride=args.mts,
         tau=args.tau,
         temperature=Recipe.temperature if args.temperature is None else args.temperature,
         timestep=Recipe.timestep if args.timestep is None else args.timestep,
         comment=f"  Written by darkforces run for {args.structure.name}.",
-        thermalize=not atoms.has("momenta"),
+        thermalize=not start.atoms.has("momenta"),
     )
-    write_start(atoms, folder / recipe.start)
+    write_start(start.atoms, folder / recipe.start)
     path = folder / f"{name}.xml"
     path.write_text(compose(recipe))
     return path

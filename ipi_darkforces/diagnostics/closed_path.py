@@ -14,8 +14,9 @@ from scipy.spatial.transform import Rotation
 
 from ..errors import DarkforcesError
 from ..forces.structure import Structure, name_atoms
+from ..forces.structure_file import read_frames
 from .molecules import bonded_atoms, nearest_images
-from .structures import as_structure, read_frames
+from .structures import as_structure
 
 # How much a molecule is stretched and compressed on its way.
 _STRAIN = 0.04

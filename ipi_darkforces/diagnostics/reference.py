@@ -19,8 +19,9 @@ from ase.neighborlist import neighbor_list
 
 from ..errors import DarkforcesError
 from ..forces.structure import Structure, name_atoms
+from ..forces.structure_file import read_frames
 from ..forces.units import ENERGY_UNITS, FORCE_UNITS
-from .structures import as_structure, read_frames
+from .structures import as_structure
 
 # What the labels are called where no name is given; upper and lower case are the same.
 _ENERGY_KEYS = frozenset(

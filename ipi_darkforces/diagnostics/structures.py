@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import ase
-import ase.io
 import numpy as np
 
-from ..errors import DarkforcesError, one_line
+from ..errors import DarkforcesError
 from ..forces.structure import Structure
+from ..forces.structure_file import read_frames
+
+logger = logging.getLogger(__name__)
 
 
 def read_structures(path: Path) -> dict[str, Structure]:
@@ -19,11 +21,12 @@ def read_structures(path: Path) -> dict[str, Structure]:
 
     :raises DarkforcesError: if the file does not exist, is empty, or a structure cannot be read or used
     """
-    structures = [
-        as_structure(atoms, f"structure {i} in '{path}'") for i, atoms in enumerate(read_frames(path, "structure file"))
-    ]
-    if not structures:
-        raise DarkforcesError(f"structure file '{path}' is empty: it has no structures")
+    frames = list(read_frames(path, "structure file"))
+    if not frames:
+        raise DarkforcesError(f"structure file '{path}' has no structure that i-PI or ase can read")
+    if any(atoms.constraints for atoms in frames):
+        logger.warning("the constraints in '%s' do not count here: all atoms are treated alike", path)
+    structures = [as_structure(atoms, f"structure {i} in '{path}'") for i, atoms in enumerate(frames)]
     if len(structures) == 1:
         return {path.name: structures[0]}
     return {f"{path.name} #{i}": structure for i, structure in enumerate(structures)}
@@ -41,51 +44,6 @@ def read_structure_files(paths: Sequence[Path]) -> dict[str, Structure]:
     return structures
 
 
-def read_frames(path: Path, role: str) -> Iterator[ase.Atoms]:
-    """The structures in a file, one after another.
-
-    :param role: what the file is to the user, for messages
-    :raises DarkforcesError: if it does not exist, or when a structure cannot be read, saying which, counted from zero
-    """
-    if path.is_dir():
-        raise DarkforcesError(f"{role} '{path}' is a folder: expected a file of structures")
-    if not path.exists():
-        raise DarkforcesError(f"{role} '{path}' does not exist (looked in {Path.cwd()})")
-    if path.is_file() and path.stat().st_size == 0:
-        raise DarkforcesError(f"{role} '{path}' is empty")
-    number = 0
-    try:
-        for atoms in ase.io.iread(path, do_not_split_by_at_sign=True):
-            yield atoms
-            number += 1
-    except Exception as error:  # ase's readers raise anything on a file they cannot read
-        number = number or _first_unreadable(path)
-        reason = textwrap.shorten(one_line(error), 120, placeholder=" ...")
-        raise DarkforcesError(f"structure {number} in '{path}' cannot be read, or is cut off: {reason}") from error
-
-
-def _first_unreadable(path: Path) -> int:
-    """The number of the structure that ase stumbles over.
-
-    For extended XYZ, ase looks for the beginnings of all structures before it reads the first, and fails there and
-    then. Asked for one structure alone, it looks no further than to where the next one begins.
-    """
-    good, bad = -1, 0
-    while _readable(path, bad):
-        good, bad = bad, 2 * bad + 1
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        good, bad = (middle, bad) if _readable(path, middle) else (good, middle)
-    return bad
-
-
-def _readable(path: Path, number: int) -> bool:
-    try:
-        return bool(ase.io.read(path, index=slice(number, number + 1), do_not_split_by_at_sign=True))
-    except Exception:  # as above
-        return False
-
-
 def as_structure(atoms: ase.Atoms, name: str, require_cell: bool = False) -> Structure:
     """The same, checked.
 
@@ -95,8 +53,7 @@ def as_structure(atoms: ase.Atoms, name: str, require_cell: bool = False) -> Str
     """
     if len(atoms) == 0:
         raise DarkforcesError(f"{name} has no atoms")
-    cell = np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)
-    structure = Structure(atoms.numbers.astype(np.int32), np.array(atoms.positions, dtype=float), cell)
+    structure = Structure.from_ase(atoms)
     try:
         structure.check()
     except DarkforcesError as error:

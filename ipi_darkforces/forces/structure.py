@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
 
 import ase
-import ase.io
 import numpy as np
 from ase.data import chemical_symbols
 from ase.symbols import Symbols, string2symbols
 
-from ..errors import DarkforcesError, one_line
+from ..errors import DarkforcesError
 
 # Two nuclei are never this close, and neither are an atom and its own periodic image.
 SMALLEST_WIDTH = 1.0
@@ -32,6 +30,12 @@ class Structure:
     species: np.ndarray
     positions: np.ndarray
     cell: np.ndarray
+
+    @classmethod
+    def from_ase(cls, atoms: ase.Atoms) -> Structure:
+        """The same atoms, as ase has them: periodic along the cell vectors for which `pbc` says so."""
+        cell = np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)
+        return cls(atoms.numbers.astype(np.int32), np.array(atoms.positions, dtype=float), cell)
 
     @cached_property
     def periodic(self) -> np.ndarray:
@@ -125,27 +129,3 @@ def formula_from_species(species: np.ndarray) -> str:
     if repeats == 1:
         return unit
     return f"({unit}){repeats}" if length > 1 else f"{unit}{repeats}"
-
-
-def species_from_template(path: str | Path) -> np.ndarray:
-    """Atomic numbers in order, from any structure file that ase reads.
-
-    :raises DarkforcesError: if the file does not exist or cannot be read
-    """
-    return read_atoms(path, "template").numbers.astype(np.int32)
-
-
-def read_atoms(path: str | Path, role: str) -> ase.Atoms:
-    """The last structure in a file that ase reads.
-
-    :param role: what the file is to the user, for messages
-    :raises DarkforcesError: if the file does not exist or cannot be read
-    """
-    try:
-        return ase.io.read(path)
-    except FileNotFoundError as error:
-        raise DarkforcesError(f"{role} '{path}' does not exist (looked in {Path.cwd()})") from error
-    except Exception as error:  # ase's readers raise anything on a file they cannot read
-        raise DarkforcesError(
-            f"{role} '{path}' is not a structure file that ase can read: {one_line(error)}"
-        ) from error

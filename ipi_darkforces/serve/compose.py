@@ -23,7 +23,7 @@ from ipi.utils.units import unit_to_internal
 
 from ..errors import DarkforcesError
 from ..forces.split import Component
-from ..forces.structure import read_atoms, species_from_formula
+from ..forces.structure import species_from_formula
 from .address import DEFAULT_NAME
 
 ENSEMBLES = ("nve", "langevin", "svr", "gle")
@@ -47,6 +47,8 @@ class Recipe:
     :param ensemble: ``nve``, ``langevin``, ``svr`` or ``gle``
     :param species: the elements in the order of the atoms, as a formula
     :param start: file name of the i-PI checkpoint to start from, see `write_start`
+    :param fixed: coordinates (3 atom + axis) that do not move
+    :param pbc: along which cell vectors the structure is periodic: ``TTF``
     :param component: ``conservative`` or ``direct`` forces; with a stride, both are used
     :param stride: M of multiple time stepping: the slow forces act every M-th step; None for no splitting
     :param tau: fs, time constant of the thermostat (for the GLE: of the friction on fast motions)
@@ -62,6 +64,8 @@ class Recipe:
     ensemble: str
     species: str
     start: str
+    fixed: tuple[int, ...] = ()
+    pbc: str = "TTT"
     component: Component = Component.CONSERVATIVE
     stride: int | None = None
     tau: float | None = None
@@ -109,7 +113,7 @@ def compose(recipe: Recipe) -> str:
 {_forces(recipe)}
     </forces>
     <ensemble> <temperature units='kelvin'> {recipe.temperature:g} </temperature> </ensemble>
-    <motion mode='dynamics'>
+    <motion mode='dynamics'>{_fixed(recipe)}
       <dynamics mode='{"nve" if recipe.ensemble == "nve" else "nvt"}'>
         <timestep units='femtosecond'> {recipe.step:g} </timestep>{_nmts(recipe)}{_thermostat(recipe)}
       </dynamics>
@@ -152,11 +156,12 @@ def _components(recipe: Recipe) -> list[Component]:
 
 def _forcefields(recipe: Recipe) -> str:
     several = len(_components(recipe)) > 1
+    pbc = "" if recipe.pbc == "TTT" else f", pbc: {recipe.pbc}"
     return "\n".join(
         f"""\
   <ffsocket name='{component.value}' mode='unix' pbc='False'>
     <address> {DEFAULT_NAME}{f"-{component.value}" if several else ""} </address>
-    <parameters> {{ component: {component.value}, species: {recipe.species} }} </parameters>
+    <parameters> {{ component: {component.value}, species: {recipe.species}{pbc} }} </parameters>
   </ffsocket>"""
         for component in _components(recipe)
     )
@@ -177,6 +182,16 @@ def _velocities(recipe: Recipe) -> str:
     if not recipe.thermalize:
         return ""
     return f"\n      <velocities mode='thermal' units='kelvin'> {recipe.temperature:g} </velocities>"
+
+
+def _fixed(recipe: Recipe) -> str:
+    """Whole atoms as such, for those who read the input."""
+    atoms = sorted({coordinate // 3 for coordinate in recipe.fixed})
+    if not atoms:
+        return ""
+    if len(recipe.fixed) == 3 * len(atoms):
+        return f"\n        <fixatoms> {atoms} </fixatoms>"
+    return f"\n        <fixatoms_dof> {sorted(recipe.fixed)} </fixatoms_dof>"
 
 
 def _nmts(recipe: Recipe) -> str:
@@ -214,33 +229,10 @@ def high_pass_friction(tau: float, memory: float) -> np.ndarray:
     return np.array([[1.0 / tau, coupling], [coupling, 1.0 / memory]])
 
 
-def read_structure(path: str | Path) -> ase.Atoms:
-    """The last structure in a file that ase reads, turned so that i-PI can take its cell.
-
-    i-PI wants the first cell vector along x and the second in the xy plane; positions and momenta are turned with the
-    cell.
-
-    :raises DarkforcesError: if the file cannot be read or has no cell
-    """
-    atoms = read_atoms(path, "structure")
-    if atoms.cell.rank < 3:
-        raise DarkforcesError(
-            f"'{path}' has no complete cell ({atoms.cell.array.tolist()} Å) and i-PI needs one; "
-            "put a molecule into a box that is large enough"
-        )
-    standard, rotation = atoms.cell.standard_form()
-    momenta = atoms.get_momenta() @ rotation.T
-    atoms.set_positions(atoms.positions @ rotation.T)
-    atoms.set_cell(standard)
-    if atoms.has("momenta"):
-        atoms.set_momenta(momenta)
-    return atoms
-
-
 def write_start(atoms: ase.Atoms, path: Path) -> None:
     """Write positions, momenta, masses and cell as an i-PI checkpoint, for `<file mode='chk'>`.
 
-    :param atoms: a structure from `read_structure`; without momenta, the atoms start at rest
+    :param atoms: turned as i-PI wants it, see `read_start`; without momenta, the atoms start at rest
     """
     beads = Beads(len(atoms), 1)
     beads.names = np.array(atoms.get_chemical_symbols())

@@ -149,7 +149,7 @@ class Connection:
             role.check_size(positions.shape[1])
         self.waited_for = True
         self.pending = [
-            Request(structure_from_ipi(cell, position, role.species), role.component, self._stream)
+            Request(structure_from_ipi(cell, position, role.species, role.periodic), role.component, self._stream)
             for cell, position in zip(cells, positions, strict=True)
         ]
 

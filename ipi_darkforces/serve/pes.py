@@ -38,6 +38,7 @@ class DarkforcesDriver(Dummy_driver):
     :param component: conservative, direct, fast or slow; default: conservative if the model can
     :param species: the elements in the order of the atoms: O64H128 or (OH2)64
     :param template: a structure file to take the elements from, instead of species
+    :param pbc: along which cell vectors the atoms are periodic, TTF for a slab; default: all that are not zero
     :param device: cpu, cuda or cuda:1
     :param dtype: float32 or float64; default: that of the model
     :param variant: which head to use of a model that has several
@@ -94,7 +95,8 @@ class DarkforcesDriver(Dummy_driver):
     def _compute(self, cells: list[np.ndarray], positions: list[np.ndarray]) -> list[tuple]:
         self._role.check_size(len(positions[0]))
         structures = [
-            structure_from_ipi(c, p.reshape(-1, 3), self._role.species) for c, p in zip(cells, positions, strict=True)
+            structure_from_ipi(c, p.reshape(-1, 3), self._role.species, self._role.periodic)
+            for c, p in zip(cells, positions, strict=True)
         ]
         requests = [Request(s, self._role.component, self._stream) for s in structures]
         answers = self._split.serve(requests)

@@ -6,6 +6,7 @@ input, where i-PI hands them on to its drivers. The command line comes first, th
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from ..errors import DarkforcesError
 from ..forces.model import ForceModel
 from ..forces.specification import Option
 from ..forces.split import Component
-from ..forces.structure import species_from_formula, species_from_template
+from ..forces.structure import Structure, species_from_formula
+from ..forces.structure_file import read_atoms
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,14 @@ class Settings:
 
     :param component: ``conservative``, ``direct``, ``fast`` or ``slow``
     :param species: the elements in the order of the atoms, as a formula: ``O64H128``, ``(OH2)64``
-    :param template: a structure file that ase reads, from which the elements are taken, instead of `species`
+    :param template: a structure file of i-PI or that ase reads, from which the elements are taken, instead of `species`
+    :param pbc: along which vectors of i-PI's cell the atoms are periodic: ``TTF`` for a slab, ``FFF`` for a molecule
     """
 
     component: str | None = None
     species: str | None = None
     template: str | None = None
+    pbc: str | None = None
 
     @classmethod
     def parsed(cls, given: dict[str, str], where: str) -> Settings:
@@ -67,7 +71,7 @@ class Settings:
         :raises DarkforcesError: if the formula or the template cannot be read
         """
         if self.template is not None:
-            return species_from_template(folder / self.template)
+            return Structure.from_ase(read_atoms(folder / self.template, "template")).species
         return None if self.species is None else species_from_formula(self.species)
 
     def resolved(self, model: ForceModel) -> Role:
@@ -85,15 +89,28 @@ class Settings:
                 "{species: O64H128} in the <parameters> of the forcefield"
             )
         model.check_species(species)
-        return Role(component, species)
+        return Role(component, species, self._periodic())
+
+    def _periodic(self) -> np.ndarray | None:
+        if self.pbc is None:
+            return None
+        if not re.fullmatch("[TF]{3}", self.pbc):
+            raise DarkforcesError(f"pbc {self.pbc!r} is not known: expected T or F for each cell vector, such as TTF")
+        return np.array([letter == "T" for letter in self.pbc])
 
 
 @dataclass(frozen=True)
 class Role:
-    """What a client does: which component it serves, for which atoms (atomic numbers, shape (n_atoms,))."""
+    """What a client does.
+
+    :param component: which one it serves
+    :param species: atomic numbers, shape (n_atoms,)
+    :param periodic: along which vectors of i-PI's cell, shape (3,); None: all of them
+    """
 
     component: Component
     species: np.ndarray
+    periodic: np.ndarray | None = None
 
     def check_size(self, n_atoms: int) -> None:
         """Raise a DarkforcesError if i-PI has another number of atoms than the template."""

@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 from ipi.utils.units import unit_to_internal
 
+from ..errors import DarkforcesError
 from ..forces.split import Answer
 from ..forces.structure import Structure
 from .protocol import Reply
@@ -20,19 +21,34 @@ ELECTRONVOLT = unit_to_internal("energy", "electronvolt", 1.0)
 EV_PER_ANGSTROM = unit_to_internal("force", "ev/ang", 1.0)
 
 
-def structure_from_ipi(cell: np.ndarray, positions: np.ndarray, species: np.ndarray) -> Structure:
+def structure_from_ipi(
+    cell: np.ndarray, positions: np.ndarray, species: np.ndarray, periodic: np.ndarray | None = None
+) -> Structure:
     """A structure from what i-PI sends.
 
     :param cell: bohr, cell vectors as columns, shape (3, 3)
     :param positions: bohr, shape (n_atoms, 3)
     :param species: atomic numbers, shape (n_atoms,)
+    :param periodic: along which cell vectors, shape (3,); None: all that are not zero
+    :raises DarkforcesError: if the cell is left-handed and periodic
     """
-    return Structure(species, np.ascontiguousarray(positions / ANGSTROM), _cell_from_ipi(cell.tobytes()))
+    mask = None if periodic is None else np.asarray(periodic, bool).tobytes()
+    return Structure(species, np.ascontiguousarray(positions / ANGSTROM), _cell_from_ipi(cell.tobytes(), mask))
 
 
 @lru_cache(maxsize=64)  # cells seldom change from one step to the next; the same array is seen to be the same at once
-def _cell_from_ipi(data: bytes) -> np.ndarray:
-    return np.ascontiguousarray(np.frombuffer(data).reshape(3, 3).T / ANGSTROM)
+def _cell_from_ipi(data: bytes, periodic: bytes | None) -> np.ndarray:
+    cell = np.ascontiguousarray(np.frombuffer(data).reshape(3, 3).T / ANGSTROM)
+    if periodic is not None:
+        cell[~np.frombuffer(periodic, bool)] = 0.0
+    with np.errstate(all="ignore"):  # what is not finite is found by the driver
+        volume = np.linalg.det(cell)
+    if volume < 0.0:
+        raise DarkforcesError(
+            f"i-PI's cell is left-handed (volume {volume:.1f} Å³), and i-PI makes pressures of the wrong sign of that: "
+            "let it start from a right-handed one, for which the signs of all cell vectors can be changed"
+        )
+    return cell
 
 
 def reply_to_ipi(answer: Answer) -> Reply:

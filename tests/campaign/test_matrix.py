@@ -10,6 +10,7 @@ from ipi_darkforces.campaign.matrix import Campaign
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces.split import Component
 from ipi_darkforces.serve.compose import compose
+from ipi_darkforces.serve.start import read_start
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 WHOLE = f"""\
@@ -54,7 +55,8 @@ def test_each_with_each(write):
 
 def test_seeds_decide_velocities_and_thermostat(write):
     campaign = Campaign.read(write(WHOLE))
-    texts = [compose(campaign.recipe(each, "(OH2)64", "start.chk")) for each in campaign.simulations]
+    start = read_start(INPUTS / "water.xyz")
+    texts = [compose(campaign.recipe(each, start, "start.chk")) for each in campaign.simulations]
     assert ["<seed> 1 </seed>" in texts[0], "<seed> 2 </seed>" in texts[1], "<seed> 7 </seed>" in texts[4]] == [
         True
     ] * 3

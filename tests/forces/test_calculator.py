@@ -61,7 +61,7 @@ class TestNumbers:
 
     def test_a_molecule_without_a_cell(self) -> None:
         atoms = molecule("CO")
-        structure = Structure(atoms.numbers.astype(np.int32), atoms.positions, np.zeros((3, 3)))
+        structure = Structure.from_ase(atoms)
         (found,) = CalculatorModel(EMT(), "emt").evaluate([structure], WHAT)
         atoms.calc = EMT()
         assert found.energy == atoms.get_potential_energy()

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import ase
-import ase.io
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,7 +13,6 @@ from ipi_darkforces.forces.structure import (
     formula_from_species,
     name_atoms,
     species_from_formula,
-    species_from_template,
 )
 
 CUBE = 10.0 * np.eye(3)
@@ -62,38 +58,15 @@ def test_what_is_no_formula_is_refused_with_an_example(formula: str) -> None:
         species_from_formula(formula)
 
 
-@pytest.mark.parametrize("name", ["water.xyz", "water.pdb", "water.cif"])
-def test_template_may_be_any_file_that_ase_reads(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    ase.io.write(path, ase.Atoms("OH2", structure().positions, cell=CUBE, pbc=True))
-    assert species_from_template(path).tolist() == [8, 1, 1]
-
-
-def test_template_with_several_frames_gives_the_elements_of_one(tmp_path: Path) -> None:
-    path = tmp_path / "trajectory.xyz"
-    ase.io.write(path, [ase.Atoms("OH2", structure().positions)] * 3)
-    assert species_from_template(path).tolist() == [8, 1, 1]
-
-
-def test_missing_template_says_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(DarkforcesError, match=f"template 'no.xyz' does not exist .*{tmp_path}"):
-        species_from_template("no.xyz")
-
-
-@pytest.mark.parametrize("content", [b"", b"not a structure", b"3\n\nO 0 0\n", b"\x00\xff\xfe" * 9])
-def test_unreadable_template_is_one_clear_line(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "broken.xyz"
-    path.write_bytes(content)
-    with pytest.raises(DarkforcesError, match="is not a structure file that ase can read: ") as caught:
-        species_from_template(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_template_that_is_a_folder_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(DarkforcesError, match="is not a structure file") as caught:
-        species_from_template(tmp_path)
-    assert "\n" not in str(caught.value)
+def test_a_structure_of_ase_is_periodic_where_ase_says_so() -> None:
+    atoms = ase.Atoms("OH2", structure().positions, cell=[5.0, 6.0, 7.0], pbc=[True, False, True])
+    made = Structure.from_ase(atoms)
+    assert made.species.dtype == np.int32
+    assert made.species.tolist() == [8, 1, 1]
+    np.testing.assert_array_equal(made.positions, atoms.positions)
+    np.testing.assert_array_equal(made.cell, np.diag([5.0, 0.0, 7.0]))
+    atoms.positions += 1.0
+    np.testing.assert_array_equal(made.positions, structure().positions)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])

@@ -10,7 +10,7 @@ from ipi.utils.units import Constants, unit_to_internal, unit_to_user
 
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces.split import Component
-from ipi_darkforces.serve.compose import Recipe, compose, high_pass_friction, read_structure, write_start
+from ipi_darkforces.serve.compose import Recipe, compose, high_pass_friction, write_start
 
 
 def argon(tmp_path, **recipe):
@@ -92,31 +92,3 @@ def test_a_start_keeps_every_digit(tmp_path):
     np.testing.assert_allclose(unit_to_user("mass", "dalton", beads.m), atoms.get_masses(), rtol=1e-12)
     np.testing.assert_allclose(cell.h, unit_to_internal("length", "angstrom", atoms.cell.array.T), rtol=1e-12)
     assert list(beads.names) == ["O", "H", "H"]
-
-
-def test_a_turned_structure_is_the_same_structure(tmp_path):
-    rng = np.random.default_rng(1)
-    cell = rng.normal(size=(3, 3)) + 6.0 * np.eye(3)
-    atoms = ase.Atoms("Ar5", positions=rng.uniform(0, 6, (5, 3)), cell=cell, pbc=True, momenta=rng.normal(size=(5, 3)))
-    atoms.write(tmp_path / "tilted.xyz")
-    turned = read_structure(tmp_path / "tilted.xyz")
-    np.testing.assert_allclose(turned.cell.array[np.triu_indices(3, 1)], 0.0, atol=1e-10)
-    np.testing.assert_allclose(turned.get_all_distances(mic=True), atoms.get_all_distances(mic=True), atol=1e-6)
-    # Momenta turn with the positions: the same components along the cell vectors.
-    np.testing.assert_allclose(
-        turned.get_momenta() @ turned.cell.array.T, atoms.get_momenta() @ atoms.cell.array.T, atol=1e-5
-    )
-
-
-def test_a_structure_without_a_cell_is_refused(tmp_path):
-    ase.Atoms("OH2", positions=np.eye(3)).write(tmp_path / "molecule.xyz")
-    with pytest.raises(DarkforcesError, match="no complete cell"):
-        read_structure(tmp_path / "molecule.xyz")
-
-
-@pytest.mark.parametrize("content", [None, "no structure at all"])
-def test_a_structure_that_cannot_be_read_is_named(tmp_path, content):
-    if content is not None:
-        (tmp_path / "my.xyz").write_text(content)
-    with pytest.raises(DarkforcesError, match="my.xyz"):
-        read_structure(tmp_path / "my.xyz")

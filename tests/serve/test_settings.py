@@ -10,6 +10,7 @@ from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces import ForceModel, Need
 from ipi_darkforces.forces.split import Component
 from ipi_darkforces.serve.settings import Role, Settings
+from ipi_darkforces.serve.units import ANGSTROM, structure_from_ipi
 
 WATER_XYZ = "3\n\nO 0 0 0\nH 1 0 0\nH 0 1 0\n"
 
@@ -34,7 +35,7 @@ class TestParsed:
         with pytest.raises(DarkforcesError) as caught:
             Settings.parsed({key: "x", "species": "OH2"}, "the <parameters>")
         message = str(caught.value)
-        assert message == f"{key!r} in the <parameters> is not known: expected component, species, template"
+        assert message == f"{key!r} in the <parameters> is not known: expected component, pbc, species, template"
         assert "\n" not in message
 
 
@@ -77,6 +78,24 @@ class TestResolved:
         assert role.component is component
         assert role.species.tolist() == [8, 1, 1]
 
+    def test_directions_without_periodicity(self) -> None:
+        role = Settings("direct", "OH2", pbc="TFT").resolved(SpringModel())
+        assert role.periodic is not None
+        assert role.periodic.tolist() == [True, False, True]
+        cell = np.array([[5.0, 1.0, 2.0], [0.0, 6.0, 1.0], [0.0, 0.0, 7.0]])
+        seen = structure_from_ipi(cell, np.zeros((3, 3)), role.species, role.periodic)
+        np.testing.assert_allclose(seen.cell * ANGSTROM, [[5.0, 0.0, 0.0], [0.0, 0.0, 0.0], [2.0, 1.0, 7.0]])
+        assert Settings("direct", "OH2").resolved(SpringModel()).periodic is None
+
+    def test_a_left_handed_cell_is_refused(self) -> None:
+        left = np.diag([5.0, 6.0, -7.0])
+        with pytest.raises(DarkforcesError, match=r"i-PI's cell is left-handed \(volume -31.1 Å³\)"):
+            structure_from_ipi(left, np.zeros((3, 3)), np.array([8, 1, 1]))
+        # What is not periodic has no volume.
+        assert (
+            structure_from_ipi(left, np.zeros((3, 3)), np.array([8, 1, 1]), np.array([True, True, False])).volume == 0
+        )
+
     @pytest.mark.parametrize(
         ("kind", "expected"), [(Need.CONSERVATIVE, Component.CONSERVATIVE), (Need.DIRECT, Component.DIRECT)]
     )
@@ -92,6 +111,7 @@ class TestResolved:
             (Settings("fast"), "which elements are these\\? i-PI sends positions only: give --template FILE"),
             (Settings("fast", "Wt3"), "species 'Wt3' is not a formula"),
             (Settings("fast", template="no.xyz"), "template 'no.xyz' does not exist"),
+            (Settings("fast", "OH2", pbc="TT"), "pbc 'TT' is not known: expected T or F for each cell vector, such as"),
             (Settings("fast", "NaCl"), "model 'pet-m' does not know Na, Cl; it knows H, O"),
         ],
     )

@@ -157,7 +157,7 @@ class TestCommand:
         assert self.run(monkeypatch, pet_file, starts, "--output", pool, "--branches", 1) == 0
         frames = ase.io.read(pool, ":")
         assert len(frames) == 5
-        structures = [Structure(f.numbers.astype(np.int32), f.positions, f.cell.array) for f in frames]
+        structures = [Structure.from_ase(atoms) for atoms in frames]
         model = load_model("pet-m", remove_net_force=False)
         for frame, result in zip(frames, model.evaluate(structures, Need.CONSERVATIVE | Need.DIRECT), strict=True):
             assert frame.get_potential_energy() == pytest.approx(result.energy, abs=2e-3)

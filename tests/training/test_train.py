@@ -98,7 +98,7 @@ class TestFinished:
         assert (len(pool["train"]), len(pool["validation"])) == (4, 1)
         atoms = pool["validation"][0]
         teacher = load_model(str(finished.output / "pet-m-ft" / "model.pt"))
-        structure = Structure(atoms.numbers.astype(np.int32), atoms.positions, atoms.cell.array)
+        structure = Structure.from_ase(atoms)
         forces = teacher.evaluate([structure], Need.CONSERVATIVE)[0].conservative
         # The one removes the net force, which is rounding, and the other does not.
         np.testing.assert_allclose(atoms.get_forces(), forces, rtol=0, atol=1e-4)
