@@ -1,7 +1,7 @@
 """How far atoms move, from positions: mean squared displacements, and diffusion from their slope.
 
 ⟨|Δr(t)|²⟩ = 6 D t (D. Frenkel and B. Smit, Understanding Molecular Simulation, eq. 4.4.9), relative to the centre of
-mass of all atoms and not corrected for the size of the cell, as D in `spectra`.
+mass of all atoms, or to fixed ones, and not corrected for the size of the cell, as D in `spectra`.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ def displacements(
     symbols: Sequence[str] | np.ndarray,
     masses: np.ndarray,
     longest: float = 10.0,
+    held: bool = False,
 ) -> Displacements:
     """Mean squared displacements, and diffusion coefficients from their slope by least squares.
 
@@ -79,11 +80,12 @@ def displacements(
     :param symbols: chemical symbol of each atom, shape (n_atoms,)
     :param masses: amu, shape (n_atoms,)
     :param longest: ps
+    :param held: whether there are fixed atoms besides these
     :raises DarkforcesError: for less than 48 frames, uneven intervals, NaN, or lists of atoms that do not match
     """
     interval, blocks = with_interval(blocks)
     jumps: list[int] = []
-    positions, stride, n_frames = _thinned(unwrapped(blocks, jumps), symbols, masses)
+    positions, stride, n_frames = _thinned(unwrapped(blocks, jumps), symbols, masses, held)
     last = min(len(positions) // 12, round(longest / (stride * interval)))
     if last < 4:
         raise DarkforcesError(f"the trajectory has {n_frames} frames: expected at least 48 for displacements")
@@ -135,7 +137,7 @@ def unwrapped(blocks: Iterable[Block], jumps: list[int] | None = None) -> Iterat
 
 
 def _thinned(
-    blocks: Iterable[Block], symbols: Sequence[str] | np.ndarray, masses: np.ndarray
+    blocks: Iterable[Block], symbols: Sequence[str] | np.ndarray, masses: np.ndarray, held: bool
 ) -> tuple[np.ndarray, int, int]:
     """Positions relative to the centre of mass (n, n_atoms, 3), every how many-th frame these are, frames in all.
 
@@ -147,7 +149,7 @@ def _thinned(
         if not n_frames:
             check_atoms(block.values.shape[1], symbols, masses)
         first = -n_frames % stride
-        kept.extend(relative(block.values[first::stride], masses).copy())
+        kept.extend(relative(block.values[first::stride], masses, held).copy())
         n_frames += len(block.times)
         while len(kept) * 3 * len(masses) > MEMORY and len(kept) > 1000:
             kept = kept[::2]

@@ -39,6 +39,7 @@ class Drift:
     :param temperature: K, shape (n,)
     :param conserved_time: of the conserved quantity, ps, shape (m,); None if there is none
     :param conserved: meV/atom, relative to its first value, shape (m,); None if there is none
+    :param moving: part of the coordinates that are not fixed
     :param kinetic_deviation: standard deviation of the kinetic energy of the whole system over the run, meV/atom; None
         if not known
     """
@@ -50,6 +51,7 @@ class Drift:
     conserved_time: np.ndarray | None
     conserved: np.ndarray | None
     kinetic_deviation: float | None
+    moving: float = 1.0
 
     @cached_property
     def temperature_slope(self) -> Estimate:
@@ -78,11 +80,12 @@ class Drift:
     def heating(self) -> Estimate | None:
         """`conserved_slope_by_parts` as a drift of the temperature, K/ps, by the heat capacity of classical vibrations.
 
-        That is 3 k_B for each atom. The conserved quantity fluctuates much less than the temperature, so that this is
-        known much earlier than the slope of the latter. None without a conserved quantity or a number of atoms.
+        That is 3 k_B for each atom that moves. The conserved quantity fluctuates much less than the temperature, so
+        that this is known much earlier than the slope of the latter. None without a conserved quantity or a number of
+        atoms.
         """
         slope = self.conserved_slope_by_parts
-        return slope.times(1e-3 / (3.0 * BOLTZMANN_EV)) if slope and self.n_atoms else None
+        return slope.times(1e-3 / (3.0 * BOLTZMANN_EV * self.moving)) if slope and self.n_atoms else None
 
     @cached_property
     def relative_slope(self) -> Estimate | None:
@@ -135,8 +138,10 @@ def measure(run: Run, selection: Selection) -> Drift:
     if len(time) < 2:
         raise DarkforcesError(f"'{run.path}' has the temperature at one time only: expected two or more for a drift")
     conserved_time, conserved = _conserved(run, selection)
-    deviation = _kinetic_deviation(run, selection, temperature)
-    return Drift(run.name, run.n_atoms, time, temperature, conserved_time, conserved, deviation)
+    fixed = len(run.constraints.fixed) if run.constraints else 0
+    moving = 1.0 - fixed / (3.0 * run.n_atoms) if run.n_atoms else 1.0
+    deviation = _kinetic_deviation(run, selection, temperature, moving)
+    return Drift(run.name, run.n_atoms, time, temperature, conserved_time, conserved, deviation, moving)
 
 
 def _conserved(run: Run, selection: Selection) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
@@ -148,13 +153,13 @@ def _conserved(run: Run, selection: Selection) -> tuple[np.ndarray, np.ndarray] 
     return table.time, 1000.0 * (values - values[0]) / (run.n_atoms or 1)
 
 
-def _kinetic_deviation(run: Run, selection: Selection, temperature: np.ndarray) -> float | None:
+def _kinetic_deviation(run: Run, selection: Selection, temperature: np.ndarray, moving: float) -> float | None:
     """In meV/atom, from the temperature or, which differs by a factor and a constant, from the kinetic energy.
 
     Of several beads the former is an average, as the conserved quantity is, but the latter the sum over all of them.
     """
     if run.n_atoms:
-        return float(1500.0 * BOLTZMANN_EV * temperature.std())
+        return float(1500.0 * BOLTZMANN_EV * moving * temperature.std())
     if any("kinetic_md" in table.columns for table in run.tables):
         return float(1000.0 * run.table("kinetic_md").after(selection.discard).columns["kinetic_md"].std())
     return None

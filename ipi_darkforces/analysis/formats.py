@@ -23,6 +23,7 @@ from ase.io.extxyz import key_val_str_to_dict, parse_properties
 from ipi.engine.properties import Trajectories
 
 from ..errors import DarkforcesError, one_line
+from ..forces.labels import elements_of, isotope_masses, symbol_or_label
 from .trajectory import UNKNOWN, Frame, Notice, Progress, Quantity, Timing, Trajectory
 from .units import factor_from_ipi, masses_of
 from .xyz import Layout, XyzSource, shown
@@ -173,7 +174,7 @@ def _extended_head(path: Path, lines: list[bytes], timing: Timing, velocity_unit
     wide = {name for name, width in zip(names, widths, strict=True) if width == 3}
     if "species" not in starts:
         raise DarkforcesError(f"'{path}': line 2 names no column 'species'; it names {', '.join(names)}")
-    labels = np.array([label.capitalize() for label in _labels(path, lines, starts["species"])])
+    labels = np.array([symbol_or_label(label) for label in _labels(path, lines, starts["species"])])
     masses = _extended_masses(path, lines, labels, starts.get("masses"))
     quantities = []
     only = re.match(r"[^{]*?(\w+)\{", str(info.get("ipi_comment", "")))  # i-PI writes one thing, and positions as zeros
@@ -205,10 +206,12 @@ def _extended_masses(path: Path, lines: list[bytes], labels: np.ndarray, column:
     """Those in the file, or those that ase takes."""
     if column is not None:
         return np.loadtxt(lines[2:], usecols=column, ndmin=1, comments=None)
-    unknown = sorted(set(labels) - set(atomic_numbers))
-    if unknown:
-        raise DarkforcesError(f"'{path}' has atoms '{unknown[0]}', which is not an element")
-    return atomic_masses[[atomic_numbers[label] for label in labels]]
+    try:
+        ordinary = atomic_masses[[atomic_numbers[symbol] for symbol in elements_of(labels.tolist())]]
+    except DarkforcesError as error:
+        raise DarkforcesError(f"'{path}': {error}") from error
+    isotopes = isotope_masses(labels.tolist())
+    return np.where(np.isnan(isotopes), ordinary, isotopes)
 
 
 def _three(start: int) -> tuple[int, int, int]:
@@ -234,7 +237,7 @@ def _clock(
 
 def _open_with_ase(path: Path, timing: Timing) -> list[Trajectory]:
     try:
-        frames = list(islice(ase.io.iread(str(path), index=":"), 2))
+        frames = list(islice(ase.io.iread(path, index=":", do_not_split_by_at_sign=True), 2))
     except Exception as error:  # ase's readers raise anything on a file they cannot read
         with path.open("rb") as stream:
             begins = shown(stream.readline(200))
@@ -271,7 +274,7 @@ class _AseSource:
 
     def frames(self, progress: Progress | None, notice: Notice) -> Iterator[Frame]:
         """All frames until one cannot be read or has other atoms. How many there are is not known: no progress."""
-        frames = ase.io.iread(str(self.path), index=":")
+        frames = ase.io.iread(self.path, index=":", do_not_split_by_at_sign=True)
         first: ase.Atoms | None = None
         count = 0
         while True:

@@ -34,12 +34,14 @@ def with_interval(blocks: Iterable[Block]) -> tuple[float, Iterator[Block]]:
     return float(times[1] - times[0]), chain(first, iterator)
 
 
-def relative(values: np.ndarray, masses: np.ndarray) -> np.ndarray:
+def relative(values: np.ndarray, masses: np.ndarray, held: bool = False) -> np.ndarray:
     """Velocities or unwrapped positions (n, n_atoms, 3) relative to the centre of mass.
 
-    A single atom stays as it is: nothing would be left of it.
+    A single atom stays as it is: nothing would be left of it. So do atoms that move relative to fixed ones.
+
+    :param held: whether there are fixed atoms
     """
-    if len(masses) == 1:
+    if len(masses) == 1 or held:
         return values
     return values - np.tensordot(values, masses / masses.sum(), (1, 0))[:, None, :]
 

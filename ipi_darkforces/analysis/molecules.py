@@ -15,6 +15,7 @@ from ase.data import atomic_numbers, covalent_radii
 from ase.neighborlist import neighbor_list
 
 from ..errors import DarkforcesError
+from ..forces.labels import element_of
 from .trajectory import Block
 
 # Two atoms are bonded that are closer than the sum of their covalent radii times this: 1.2 Å for O-H.
@@ -42,13 +43,14 @@ def find_molecules(positions: np.ndarray, cell: np.ndarray, symbols: Sequence[st
 
     :param positions: Å, shape (n_atoms, 3)
     :param cell: Å, shape (3, 3)
-    :param symbols: of the atoms
+    :param symbols: of the atoms, or labels that name their elements
     :raises DarkforcesError: if there are none, or if they are straight, so that they have no such orientation
     """
-    symbols = np.array([str(symbol) for symbol in symbols])
-    unknown = sorted(set(symbols) - set(atomic_numbers))
+    elements = {str(label): element_of(str(label)) for label in symbols}
+    unknown = sorted(label for label, element in elements.items() if element is None)
     if unknown:
         raise DarkforcesError(f"no covalent radius is known for {', '.join(unknown)}: expected chemical symbols")
+    symbols = np.array([elements[str(label)] for label in symbols])
     atoms = ase.Atoms(numbers=[atomic_numbers[s] for s in symbols], positions=positions, cell=cell, pbc=True)
     radii = BONDED * covalent_radii[atoms.numbers]
     first, second, vectors = neighbor_list("ijD", atoms, radii)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from .runs import Run
 from .selection import Selection
 from .spectra import Spectra, spectra
 from .statistics import Estimate
+from .trajectory import Block
 
 # ps, of a simulation. Molecules of a liquid leave their cages within picoseconds; what is shorter does not know how far
 # off its diffusion coefficient is, however small its scatter.
@@ -77,8 +78,18 @@ def measure(run: Run, selection: Selection) -> Motion:
         raise DarkforcesError(
             f"'{trajectory.path}' does not say how far apart its frames are, so there is no spectrum; give --interval"
         )
-    blocks = selection.blocks(trajectory, regular=True)
-    found = Motion(spectra(run.name, blocks, trajectory.species, trajectory.masses), _moved(run, selection))
+    freedom = _freedom(run, len(trajectory.species))
+    moving = freedom > 0
+    found = Motion(
+        spectra(
+            run.name,
+            _of_atoms(selection.blocks(trajectory, regular=True), moving),
+            trajectory.species[moving],
+            trajectory.masses[moving],
+            moving=None if (freedom == 3).all() else freedom[moving],
+        ),
+        _moved(run, selection),
+    )
     for part in (found.spectra, found.displacements):
         for remark in () if part is None else part.remarks:
             selection.notice(f"{run.name}: {remark}")
@@ -93,6 +104,20 @@ def measure(run: Run, selection: Selection) -> Motion:
     return believed
 
 
+def _freedom(run: Run, n_atoms: int) -> np.ndarray:
+    """How many coordinates of each atom are not fixed, shape (n_atoms,)."""
+    free = np.ones(3 * n_atoms, int)
+    if run.constraints:
+        free[list(run.constraints.fixed)] = 0
+    return free.reshape(-1, 3).sum(axis=1)
+
+
+def _of_atoms(blocks: Iterator[Block], some: np.ndarray) -> Iterator[Block]:
+    """Some of the atoms."""
+    for block in blocks:
+        yield block if some.all() else Block(block.times, block.values[:, some], block.cells)
+
+
 def _moved(run: Run, selection: Selection) -> Displacements | None:
     if not any(trajectory.quantity == "positions" for trajectory in run.trajectories):
         return None
@@ -100,9 +125,12 @@ def _moved(run: Run, selection: Selection) -> Displacements | None:
     if trajectory.interval is None:
         selection.notice(f"'{trajectory.path}' does not say how far apart its frames are: no displacements")
         return None
-    blocks = selection.blocks(trajectory, regular=True)
+    freedom = _freedom(run, len(trajectory.species))
+    moving = freedom > 0
+    blocks = _of_atoms(selection.blocks(trajectory, regular=True), moving)
+    species, masses = trajectory.species[moving], trajectory.masses[moving]
     try:
-        return displacements(run.name, blocks, trajectory.species, trajectory.masses)
+        return displacements(run.name, blocks, species, masses, held=bool((freedom < 3).any()))
     except DarkforcesError as error:
         selection.notice(f"{run.name}: no displacements from positions: {error}")
         return None

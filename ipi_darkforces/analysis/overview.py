@@ -17,6 +17,7 @@ from ..serve.inputs import SimulationInput
 from ..serve.run import Outcome
 from . import statistics
 from .pictures import tidy
+from .setup import FREE, Constraints
 from .statistics import Estimate
 from .table import read_table
 
@@ -41,9 +42,10 @@ class Overview:
     conserved: np.ndarray
 
     @classmethod
-    def read(cls, path: Path, name: str, n_atoms: int | None) -> Overview:
+    def read(cls, path: Path, name: str, n_atoms: int | None, constraints: Constraints = FREE) -> Overview:
         """From a file of i-PI's properties that has step, time, temperature and conserved quantity.
 
+        :param constraints: of the simulation: the temperature is that of what moves
         :raises DarkforcesError: if it lacks one of them, or cannot be read
         """
         table = read_table(path, logger.warning)
@@ -51,13 +53,16 @@ class Overview:
         if missing:
             raise DarkforcesError(f"'{path}' has no column '{missing[0]}'; it has {', '.join(table.columns)}")
         conserved = table.columns["conserved"]
-        return cls(name, n_atoms, table.time, table.columns["temperature"], conserved - conserved[0])
+        temperature = table.columns["temperature"]
+        if n_atoms is not None:
+            temperature = constraints.of_moving(temperature, np.arange(n_atoms))
+        return cls(name, n_atoms, table.time, temperature, conserved - conserved[0])
 
     @classmethod
     def of(cls, outcome: Outcome, simulation: SimulationInput) -> Overview:
         """Of a run that has ended, under the name of its input."""
         progress = RunFolder(outcome.folder).progress(outcome.prefix)
-        return cls.read(progress, simulation.source.stem, simulation.n_atoms)
+        return cls.read(progress, simulation.source.stem, simulation.n_atoms, Constraints.in_input(simulation))
 
     @property
     def mean_temperature(self) -> Estimate:

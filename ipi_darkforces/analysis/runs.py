@@ -7,6 +7,7 @@ extended XYZ trajectory or one of ase's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from .trajectory import Notice, Quantity, Timing, Trajectory
 # What `darkforces run` starts i-PI with, which has the output for those who watch; and what others may call an input.
 _INPUTS = ("i-pi.xml", "input.xml")
 _TRAJECTORIES = (".xyz", ".extxyz", ".traj")
+_TEMPERATURE = re.compile(r"temperature(?:\((?!\d+\))([^;=]+)\))?")  # of all atoms or of a species
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,9 @@ def _from_files(
     for problem in errors:
         notice(str(problem))
     masses = setup.masses if setup else None
+    if setup and setup.constraints.fixed:
+        labels = trajectories[0].species if trajectories else setup.labels
+        tables = [_of_moving(table, setup.constraints, labels) for table in tables]
     trajectories = [_with_masses(trajectory, masses) for trajectory in trajectories]
     return Run(
         name,
@@ -238,6 +243,20 @@ def _timestep(path: Path, setup: Setup | None, tables: Sequence[Table]) -> float
         with suppress(DarkforcesError):
             tables = [read_table(file, lambda _: None) for file in beside]
     return next((table.timestep for table in tables if table.timestep is not None), None)
+
+
+def _of_moving(table: Table, constraints: Constraints, labels: np.ndarray | None) -> Table:
+    """With temperatures of what moves; without those of species that do not, or that nothing is known of."""
+    columns = {}
+    for name, values in table.columns.items():
+        of = _TEMPERATURE.fullmatch(name)
+        if of is None:
+            columns[name] = values
+        elif labels is not None:
+            atoms = np.flatnonzero(labels == of[1]) if of[1] else np.arange(len(labels))
+            if constraints.count_fixed(atoms) < 3 * len(atoms):
+                columns[name] = constraints.of_moving(values, atoms)
+    return replace(table, columns=columns)
 
 
 def _with_masses(trajectory: Trajectory, masses: np.ndarray | None) -> Trajectory:

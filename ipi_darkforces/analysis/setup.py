@@ -42,6 +42,43 @@ class Constraints:
     fixcom: bool = False
     fixed: tuple[int, ...] = ()
 
+    @classmethod
+    def of(cls, system: Any) -> Constraints:
+        """From i-PI's `<system>`."""
+        motion, ensemble = system.motion, system.ensemble
+        with redirect_stdout(StringIO()):
+            kelvin = float(ensemble.temperature.fetch()) * factor_from_ipi("temperature", None)
+            coordinates = tuple(int(i) for i in motion.fixatoms_dof.fetch())
+            atoms = tuple(3 * int(atom) + axis for atom in motion.fixatoms.fetch() for axis in range(3))
+            fixed = coordinates or atoms
+            # As in i-PI, where one excludes the other.
+            return cls(kelvin if kelvin > 0.0 else None, bool(motion.fixcom.fetch()) and not fixed, fixed)
+
+    @classmethod
+    def in_input(cls, simulation: SimulationInput) -> Constraints:
+        """Of the first system."""
+        return next((cls.of(value) for kind, value in _parsed(simulation).extra if kind == "system"), FREE)
+
+    def count_fixed(self, atoms: np.ndarray) -> int:
+        """How many coordinates of these atoms do not move."""
+        return int(np.isin(self.fixed, (3 * atoms[:, None] + np.arange(3)).ravel()).sum())
+
+    def of_moving(self, temperature: Any, atoms: np.ndarray) -> Any:
+        """The temperature of the coordinates that move.
+
+        i-PI has those that do not move at the temperature of the ensemble in its temperatures, if there is one.
+
+        :param temperature: i-PI's, of these atoms, K; a number or an array
+        :param atoms: their indices, of which some move
+        """
+        fixed, freedom = self.count_fixed(atoms), 3 * len(atoms)
+        if not fixed:
+            return temperature
+        return (freedom * temperature - fixed * (self.temperature or 0.0)) / (freedom - fixed)
+
+
+FREE = Constraints()
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -54,6 +91,7 @@ class Setup:
     :param target: K, of the thermostat; None without one
     :param of_each_atom: whether there is a thermostat that acts on each atom
     :param masses: amu, of the atoms in i-PI's checkpoint or in the start; None if there is neither, shape (n_atoms,)
+    :param labels: of the same atoms
     """
 
     path: Path
@@ -64,6 +102,7 @@ class Setup:
     of_each_atom: bool
     constraints: Constraints
     masses: np.ndarray | None
+    labels: np.ndarray | None
 
     @classmethod
     def read(cls, path: Path, notice: Notice) -> Setup:
@@ -79,14 +118,11 @@ class Setup:
         outputs = _outputs(parsed)
         base = path.parent / simulation.prefix
         timestep = simulation.timestep
-        motion, ensemble = systems[0].motion, systems[0].ensemble
+        motion, constraints = systems[0].motion, Constraints.of(systems[0])
+        labels, masses = _atoms(path, simulation.prefix)
         with redirect_stdout(StringIO()):
-            kelvin = float(ensemble.temperature.fetch()) * factor_from_ipi("temperature", None)
             thermostatted = motion.mode.fetch() == "dynamics" and motion.dynamics.mode.fetch() not in ("nve", "nph")
             of_each_atom = thermostatted and motion.dynamics.thermostat.mode.fetch() not in _GLOBAL
-            fixed = tuple(int(i) for i in motion.fixatoms_dof.fetch())
-            atoms = tuple(3 * int(atom) + axis for atom in motion.fixatoms.fetch() for axis in range(3))
-            constraints = Constraints(kelvin if kelvin > 0.0 else None, bool(motion.fixcom.fetch()), fixed or atoms)
         return cls(
             path,
             _existing([Path(f"{base}.{o.filename}") for o in outputs if isinstance(o, PropertyOutput)]),
@@ -95,7 +131,8 @@ class Setup:
             constraints.temperature if thermostatted else None,
             of_each_atom,
             constraints,
-            _masses(path, simulation.prefix),
+            masses,
+            labels,
         )
 
 
@@ -135,18 +172,19 @@ def _files(base: Path, output: TrajectoryOutput, notice: Notice) -> list[Path]:
     return beads
 
 
-def _masses(path: Path, prefix: str) -> np.ndarray | None:
-    """From the last state that i-PI left, or from the start."""
+def _atoms(path: Path, prefix: str) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Labels and masses, from the last state that i-PI left, or from the start."""
     for checkpoint in (path, path.parent / "RESTART", path.parent / f"{prefix}.chk", *_starts(path)):
         if checkpoint.is_file():
             try:
                 parsed = _parsed(SimulationInput.read(checkpoint))
             except DarkforcesError:  # being written, or of a kind that is no checkpoint
                 continue
-            masses = next(value for kind, value in parsed.extra if kind == "system").beads.m.fetch()
+            beads = next(value for kind, value in parsed.extra if kind == "system").beads
+            masses = beads.m.fetch()
             if len(masses):
-                return amu(np.asarray(masses))
-    return None
+                return np.array([str(name) for name in beads.names.fetch()]), amu(np.asarray(masses))
+    return None, None
 
 
 def _starts(path: Path) -> list[Path]:

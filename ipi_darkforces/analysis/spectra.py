@@ -6,8 +6,10 @@ function of a species s is weighted by mass and given as a temperature,
     c_vv(t) = Σ_{i∈s} m_i ⟨v_i(0)·v_i(t)⟩ / (3 k_B (N_s - M_s / M)),
 
 where M_s / M, the share of the species in the total mass, is its share of the three degrees of freedom of the centre of
-mass: c_vv(0) is the kinetic temperature of the species (i-PI's convention with ``fixcom``). ``all`` is all atoms; since
-its degrees of freedom count alike, it is the density of vibrational states of a harmonic system. The paper (section
+mass: c_vv(0) is the kinetic temperature of the species (i-PI's convention with ``fixcom``). Where atoms are fixed, only
+the others count, relative to these, and how many of their coordinates move takes the place of 3 (N_s - M_s / M).
+``all`` is all atoms; since its degrees of freedom count alike, it is the density of vibrational states of a harmonic
+system. The paper (section
 4.4, figure 3) does not say whether its velocities are weighted: for one species it makes no difference.
 
 The spectrum ĉ_vv is the one-sided Fourier transform against the wavenumber ν̃ = ω / (2π c), in K cm, so that
@@ -134,6 +136,7 @@ def spectra(
     symbols: Sequence[str] | np.ndarray,
     masses: np.ndarray,
     longest: float = 8.0,
+    moving: np.ndarray | None = None,
 ) -> Spectra:
     """Velocity autocorrelation and its spectrum by Welch's method: Hann window, segments that overlap by half.
 
@@ -147,11 +150,13 @@ def spectra(
     :param symbols: chemical symbol of each atom, shape (n_atoms,)
     :param masses: amu, shape (n_atoms,)
     :param longest: ps
+    :param moving: how many coordinates of each atom move, where others are fixed, shape (n_atoms,); None: no atoms are
+        fixed
     :raises DarkforcesError: for less than 32 frames, uneven intervals, NaN, or lists of atoms that do not match
     """
     interval, blocks = with_interval(blocks)
     rows = (ALL, *species_in(symbols))
-    collected, series = _collect(blocks, symbols, masses, max(SHORTEST, round(longest / interval)))
+    collected, series = _collect(blocks, symbols, masses, moving, max(SHORTEST, round(longest / interval)))
     power = collected.batches.mean
     means = collected.batches.means
     wavenumbers = scipy.fft.rfftfreq(collected.padded, interval * LIGHT)
@@ -191,7 +196,7 @@ def spectra(
         correlation_errors=curve_errors(averages),
         temperatures=dict(zip(rows, temperatures, strict=True)),
         diffusion={
-            row: value.times(_diffusion_per_density(row, symbols, masses))
+            row: value.times(_diffusion_per_density(row, symbols, masses, moving))
             for row, value in zip(rows[1:], at_zero[1:], strict=True)
         },
         bands={
@@ -236,26 +241,34 @@ def _at_zero(correlation: np.ndarray, interval: float) -> np.ndarray:
     return 2.0 * LIGHT * interval * (correlation @ window)
 
 
-def _diffusion_per_density(row: str, symbols: Sequence[str] | np.ndarray, masses: np.ndarray) -> float:
+def _diffusion_per_density(
+    row: str, symbols: Sequence[str] | np.ndarray, masses: np.ndarray, moving: np.ndarray | None
+) -> float:
     """D / ĉ_vv(0) of a species, in Å²/ps/(K cm): per atom again, without the share of the centre of mass."""
     of_row = np.asarray(symbols) == row
-    return float(BOLTZMANN / (4.0 * LIGHT) * _degrees(of_row, masses) / masses[of_row].sum())
+    return float(BOLTZMANN / (4.0 * LIGHT) * _degrees(of_row, masses, moving) / masses[of_row].sum())
 
 
-def _degrees(of_row: np.ndarray, masses: np.ndarray) -> float:
+def _degrees(of_row: np.ndarray, masses: np.ndarray, moving: np.ndarray | None) -> float:
     """A third of the degrees of freedom of some of the atoms, N_s - M_s / M; see the docstring of the module."""
+    if moving is not None:
+        return float(moving[of_row].sum() / 3.0)
     return float(of_row.sum() - (masses[of_row].sum() / masses.sum() if len(masses) > 1 else 0.0))
 
 
-def _weights(symbols: Sequence[str] | np.ndarray, masses: np.ndarray) -> np.ndarray:
+def _weights(symbols: Sequence[str] | np.ndarray, masses: np.ndarray, moving: np.ndarray | None) -> np.ndarray:
     """What squared velocities in Å²/ps² are to be multiplied with to give temperatures, shape (n_rows, 3 n_atoms)."""
     rows = [np.ones(len(masses), dtype=bool), *(np.asarray(symbols) == s for s in species_in(symbols))]
-    weights = [np.where(row, masses, 0.0) / (3.0 * BOLTZMANN * _degrees(row, masses)) for row in rows]
+    weights = [np.where(row, masses, 0.0) / (3.0 * BOLTZMANN * _degrees(row, masses, moving)) for row in rows]
     return np.repeat(np.array(weights), 3, axis=1)
 
 
 def _collect(
-    blocks: Iterable[Block], symbols: Sequence[str] | np.ndarray, masses: np.ndarray, longest: int
+    blocks: Iterable[Block],
+    symbols: Sequence[str] | np.ndarray,
+    masses: np.ndarray,
+    moving: np.ndarray | None,
+    longest: int,
 ) -> tuple[_Segments, np.ndarray]:
     """Power spectra of the longest segments of which there are enough, and temperatures (n_rows, n_frames) in K.
 
@@ -267,13 +280,13 @@ def _collect(
     for block in blocks:
         if not temperatures:
             check_atoms(block.values.shape[1], symbols, masses)
-            weights = _weights(symbols, masses)
+            weights = _weights(symbols, masses, moving)
             longest = max(SHORTEST, min(longest, MEMORY // (3 * len(masses))))
             lengths = [longest]
             while lengths[-1] > SHORTEST:
                 lengths.append(max(SHORTEST, lengths[-1] // 2))
             running = [_Segments(length, weights) for length in lengths]
-        velocities = relative(block.values, masses).reshape(len(block.times), -1)
+        velocities = relative(block.values, masses, moving is not None).reshape(len(block.times), -1)
         temperatures.append(weights @ np.square(velocities).T)
         for i, segments in enumerate(running):
             segments.add(velocities)

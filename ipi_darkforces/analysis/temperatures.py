@@ -5,13 +5,14 @@ The kinetic energy K_s of the N_s atoms of a species is turned into a temperatur
     T_s = (2 K_s / k_B + f_s T) / (3 N_s),       f_s = 3 M_s / M
 
 where f_s is the share of the species in the three degrees of freedom of the centre of mass, by its share M_s / M of
-the total mass, if i-PI keeps the centre of mass at rest (``fixcom``), or the number of its coordinates that do not
-move; and T is the temperature of the ensemble in the input. Without one, i-PI takes nothing into account, f_s = 0.
-Where nothing is known but velocities, and their centre of mass is at rest, it is
+the total mass, if i-PI keeps the centre of mass at rest (``fixcom``); and T is the temperature of the ensemble in the
+input. Without one, i-PI takes nothing into account, f_s = 0. Where nothing is known but velocities, and their centre of
+mass is at rest, it is
 
     T_s = 2 K_s / (k_B (3 N_s - f_s)),
 
-which is the same where T_s is T.
+which is the same where T_s is T. That is also the temperature where f_s coordinates of the species do not move: i-PI
+has these in its own temperatures as if they were at T, and ours are those of what moves.
 
 Stretched bonds exchange energy with the rest of a liquid within picoseconds. A simulation whose thermostat, if it has
 one, does not act on each atom does not know how far off the temperatures of its species are before that, however small
@@ -125,7 +126,7 @@ def measure(run: Run, selection: Selection) -> Temperatures:
 
 def temperature_series(run: Run, selection: Selection) -> tuple[str, np.ndarray, dict[str, np.ndarray]]:
     """Where temperatures come from, their times in ps (n,), and those of all atoms and each species in K, (n,) each."""
-    wanted = [_column(species) for species in _groups(_species(run))]
+    wanted = [_column(species) for species in _groups(_species(run), run.constraints)]
     has_velocities = any(trajectory.quantity == "velocities" for trajectory in run.trajectories)
     if has_velocities and not any(set(wanted) <= set(table.columns) for table in run.tables):
         return "velocities", *from_velocities(run.trajectory("velocities"), run.constraints, selection)
@@ -148,7 +149,7 @@ def from_velocities(
     unknown = trajectory.species[np.isnan(trajectory.masses)]
     if len(unknown):
         raise DarkforcesError(f"'{trajectory.path}' has atoms '{unknown[0]}', whose mass is not known")
-    groups = _groups(trajectory.species)
+    groups = _groups(trajectory.species, constraints)
     times, twice, centre = [], [], 0.0
     for block in selection.blocks(trajectory):
         each = (block.values**2).sum(axis=2) * trajectory.masses
@@ -172,22 +173,25 @@ def _temperature(
     freedom = 3 * len(atoms)
     if constraints is None:
         return twice_kinetic / (BOLTZMANN * (freedom - share if at_rest and len(atoms) > 1 else freedom))
-    if constraints.temperature is None:
-        return twice_kinetic / (BOLTZMANN * freedom)
-    fixed = np.isin(constraints.fixed, (3 * atoms[:, None] + np.arange(3)).ravel()).sum()
-    taken = fixed + (share if constraints.fixcom else 0.0)
-    return (twice_kinetic / BOLTZMANN + taken * constraints.temperature) / freedom
+    if constraints.temperature is None or not constraints.fixcom:
+        return twice_kinetic / (BOLTZMANN * (freedom - constraints.count_fixed(atoms)))
+    return (twice_kinetic / BOLTZMANN + share * constraints.temperature) / freedom
 
 
 def _species(run: Run) -> np.ndarray:
     return run.trajectories[0].species if run.trajectories else np.array([], str)
 
 
-def _groups(species: np.ndarray) -> dict[str, np.ndarray]:
-    """Indices of all atoms, and of each species if there are several."""
+def _groups(species: np.ndarray, constraints: Constraints | None) -> dict[str, np.ndarray]:
+    """Indices of all atoms, and of each species if there are several, as far as it moves."""
     labels = list(dict.fromkeys(species.tolist()))
     single = {label: np.flatnonzero(species == label) for label in labels} if len(labels) > 1 else {}
-    return {ALL: np.arange(len(species))} | single
+    moving = {
+        label: atoms
+        for label, atoms in single.items()
+        if constraints is None or constraints.count_fixed(atoms) < 3 * len(atoms)
+    }
+    return {ALL: np.arange(len(species))} | moving
 
 
 def _column(species: str) -> str:

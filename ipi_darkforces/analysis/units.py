@@ -9,6 +9,7 @@ import numpy as np
 from ipi.utils.units import Constants, Elements, unit_to_internal, unit_to_user
 
 from ..errors import DarkforcesError, one_line
+from ..forces.labels import element_of
 
 _OURS = {"time": "picosecond", "length": "angstrom", "temperature": "kelvin", "energy": "electronvolt"}
 # K; the constants of i-PI, so that results agree with its own to the last digits. amu Å²/ps² for each kelvin.
@@ -43,8 +44,9 @@ def factor_from_ipi(dimension: str, unit: str | None) -> float:
 
 
 def masses_of(labels: np.ndarray) -> np.ndarray:
-    """The masses that i-PI gives to atoms with these labels, amu; NaN for labels that it does not know."""
-    of = {label: Elements.mass_list.get(label, np.nan) for label in set(labels)}
+    """The masses that i-PI gives to atoms with these labels or else to their elements, amu; NaN if neither is known."""
+    known = Elements.mass_list
+    of = {label: known.get(label, known.get(element_of(label) or "", np.nan)) for label in set(labels.tolist())}
     return np.array([of[label] for label in labels], float)
 
 

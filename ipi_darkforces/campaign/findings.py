@@ -9,6 +9,7 @@ from functools import cached_property
 from multiprocessing import get_context
 from typing import TypeVar
 
+import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 
 from ..analysis import disagreement, drift, motion, statistics, structure, temperatures
@@ -20,8 +21,8 @@ from ..analysis.statistics import Estimate
 from ..analysis.structure import Correlations
 from ..analysis.temperatures import ALL, EXCHANGED, Temperatures
 from ..errors import DarkforcesError
-from ..forces.structure_file import read_atoms
 from ..serve.folder import RunFolder
+from ..serve.start import read_start
 from .folder import CampaignFolder, Ended
 from .matrix import Campaign, Condition, Simulation
 from .seeds import combined, combined_motion, combined_structure
@@ -301,8 +302,9 @@ def by_model(campaign: Campaign, measured: Sequence[Measured]) -> tuple[Findings
 
     :param measured: those simulations that have ended
     """
-    atoms = read_atoms(campaign.structure, "structure")
-    symbols = sorted(set(atoms.get_chemical_symbols()), key=lambda s: atomic_masses[atomic_numbers[s]])
+    start = read_start(campaign.structure)
+    moving = np.setdiff1d(np.arange(3 * len(start.atoms)), start.fixed) // 3
+    symbols = sorted(set(start.atoms[moving].get_chemical_symbols()), key=lambda s: atomic_masses[atomic_numbers[s]])
     made = []
     for condition in campaign.conditions:
         seeds = tuple(each for each in measured if each.simulation.condition == condition)

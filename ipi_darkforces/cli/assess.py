@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ..analysis.setup import Constraints
 from ..assessment import parts, pictures, procedure
 from ..assessment.plan import STRIDES, Plan
 from ..assessment.verdict import Advice, Verdict, decide
@@ -22,7 +23,8 @@ from ..forces.model import ForceModel, Need
 from ..forces.specification import absolute, label_of
 from ..forces.structure import Structure
 from ..forces.zoo import load_model
-from ..serve.start import read_start
+from ..serve.inputs import SimulationInput
+from ..serve.start import Start, read_start
 from . import assess_page
 from .assess_page import Assessment
 from .entry import INTERRUPTED
@@ -113,7 +115,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Assess the model."""
     _check(args)
-    atoms = read_start(args.structure).atoms
+    start = read_start(args.structure)
+    atoms = start.atoms
     structure = as_structure(atoms, f"'{args.structure}'")
     if len(atoms) < 2:
         raise DarkforcesError(f"'{args.structure}' has one atom: expected at least two that act on each other")
@@ -130,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     with folder.locked():
         folder.prepare(plan.campaign([*plan.nve, plan.svr(None)]), args.device)
         found_asymmetry, found_work = _judge_model(args, plan.model, model, structure, folder.path)
-        result = procedure.simulate(plan, folder, args.device, lambda each: _simulate(folder, each, len(atoms)))
+        result = procedure.simulate(plan, folder, args.device, lambda each: _simulate(folder, each, start))
         if result is None:
             print("stopped; the same command goes on from there", file=sys.stderr)
             return INTERRUPTED
@@ -193,10 +196,11 @@ def _judge_model(
     return asymmetry, work
 
 
-def _simulate(folder: CampaignFolder, simulation: Simulation, n_atoms: int) -> bool:
+def _simulate(folder: CampaignFolder, simulation: Simulation, start: Start) -> bool:
     """Whether it has ended."""
     of = simulation.condition
-    with SimulationBar(f"{of.ensemble.upper()} {of.forces}", n_atoms) as bar:
+    constraints = Constraints.in_input(SimulationInput.read(folder.input(simulation.name)))
+    with SimulationBar(f"{of.ensemble.upper()} {of.forces}", len(start.atoms), constraints) as bar:
         return simulate(folder, simulation.name, bar.show) is not None
 
 

@@ -12,10 +12,12 @@ import time
 from collections import deque
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..analysis.overview import Overview, draw, summarize
+from ..analysis.setup import FREE, Constraints
 from ..errors import DarkforcesError
 from ..forces.specification import absolute
 from ..forces.split import Component
@@ -197,7 +199,7 @@ def _run_one(path: Path, output: Path, args: argparse.Namespace) -> Outcome:
     simulation = SimulationInput.read(path)
     # The driver and i-PI work in the run's folder, from where a relative path would mean something else.
     model = absolute(model_of(args))
-    with logging_redirect_tqdm(), SimulationBar(path.stem, simulation.n_atoms) as bar:
+    with logging_redirect_tqdm(), SimulationBar(path.stem, simulation.n_atoms, Constraints.in_input(simulation)) as bar:
         outcome = run_simulation(
             simulation,
             ModelChoice(model, args.device, args.dtype, args.variant, args.backend),
@@ -237,9 +239,10 @@ def _in_words(overview: Overview, outcome: Outcome) -> str:
 class SimulationBar:
     """The progress bar of one run."""
 
-    def __init__(self, name: str, n_atoms: int | None):
+    def __init__(self, name: str, n_atoms: int | None, constraints: Constraints = FREE):
         self._name = name
         self._n_atoms = n_atoms
+        self._constraints = constraints
         self._bar: tqdm | None = None
         self._recent: deque[tuple[Progress, float]] = deque(maxlen=50)  # and when it was reported
 
@@ -263,8 +266,11 @@ class SimulationBar:
         self._recent.append((progress, time.monotonic()))
         drift = 1000.0 * progress.drift / (self._n_atoms or 1)
         unit = "meV/atom" if self._n_atoms else "meV"
+        temperature = progress.temperature
+        if self._n_atoms:
+            temperature = self._constraints.of_moving(temperature, np.arange(self._n_atoms))
         self._bar.set_postfix_str(
-            f"{progress.temperature:.0f} K, drift {drift:+.2f} {unit}, {self._apart()}{self._pace()}", refresh=False
+            f"{temperature:.0f} K, drift {drift:+.2f} {unit}, {self._apart()}{self._pace()}", refresh=False
         )
         self._bar.update(progress.step - self._bar.n)
 

@@ -16,13 +16,19 @@ _WATER = {"OW": "O", "HW": "H"}
 _NUMBERED = re.compile(r"([A-Za-z]+)(?:[^A-Za-z].*)?")  # O1, H_1, Fe3+
 
 
+def symbol_or_label(label: str) -> str:
+    """A bare symbol as it is spelt, whatever is in capitals; other labels as they are."""
+    bare = label.capitalize()
+    return bare if bare in atomic_numbers else label
+
+
 def element_of(label: str) -> str | None:
     """The symbol of the element that a label plainly names; None if it does not.
 
     Upper and lower case are the same in a bare symbol, as for ase. With more than a symbol, two capitals can be an
     element or a place in a molecule (``CD1``), and are not plain.
     """
-    bare = label.capitalize()
+    bare = symbol_or_label(label)
     if bare != "X" and bare in atomic_numbers:
         return bare
     letters = _letters(label)
