@@ -1,6 +1,6 @@
 """Which simulations a campaign is made of: reading and checking its YAML file.
 
-structure: ../water.xyz             # beside the file; anything with a cell that ase reads
+structure: ../water.xyz             # beside the file; a file of i-PI, or anything that ase reads
 models: [pet-m]                     # names from `darkforces models`, or paths
 temperature: 300                    # K
 timestep: 0.5                       # fs, of the fast forces

@@ -86,7 +86,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "structure",
         metavar="STRUCTURE",
         type=Path,
-        help="what all simulations start from: anything with a cell that ase reads; the last one of a file",
+        help="what all simulations start from: a file of i-PI, or anything that ase reads; the last one of a file",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (default: %(default)s)")
     add_param_option(parser)

@@ -102,7 +102,7 @@ def add_structures_argument(parser: argparse.ArgumentParser) -> None:
         metavar="STRUCTURE",
         nargs="+",
         type=Path,
-        help="files of structures, of which all are taken: extended XYZ, or anything else that ase reads",
+        help="files of structures, of which all are taken: files of i-PI, or anything that ase reads",
     )
 
 

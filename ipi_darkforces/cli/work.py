@@ -57,7 +57,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         metavar="STRUCTURE",
         nargs="?",
         type=Path,
-        help="molecules, one of which turns: extended XYZ, or anything else that ase reads; the last one of a file",
+        help="molecules, one of which turns: a file of i-PI, or anything that ase reads; the last one of a file",
     )
     add_evaluation_options(parser.add_argument_group("model"))
     parser.add_argument(

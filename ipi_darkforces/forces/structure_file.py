@@ -31,7 +31,7 @@ from ..errors import DarkforcesError, one_line
 from .labels import elements_of, isotope_masses
 
 _CELL = re.compile(r"CELL[(\[{](abcABC|H|GENH)[)\]}]:")
-_UNIT = re.compile(r"\b(\w+)\{\w*\}")
+_UNIT = re.compile(r"\b(\w+)\{[^{}\s]*\}")
 _POSITIONS = ("positions", "x_centroid")
 
 

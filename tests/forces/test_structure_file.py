@@ -130,7 +130,7 @@ class TestFilesOfIpi:
     @pytest.mark.parametrize("quantity", ["velocities", "forces"])
     def test_other_trajectories_are_no_structures(self, tmp_path: Path, quantity: str) -> None:
         path = written_by_ipi(tmp_path / "pos.xyz", water())
-        path.write_text(path.read_text().replace("positions{", f"{quantity}{{"))
+        path.write_text(path.read_text().replace("positions{atomic_unit}", f"{quantity}{{m/s}}"))
         with pytest.raises(DarkforcesError, match=f"pos.xyz' cannot be used: it holds {quantity}, expected positions"):
             read_atoms(path, "structure")
         atoms = water()
