@@ -190,7 +190,7 @@ class TestNames:
             "pos:R:3:forces:R:1",
             "the forces 'forces' of {} have shape (3,): expected shape (3, 3)",
         ),
-        ("H 1.0 0.0", "Xx 1.0 0.0", "{} cannot be read"),
+        ("H 1.0 0.0", "Xx 1.0 0.0", "{} cannot be used: atom 1 has the label 'Xx'"),
         ("0.5 0.0 -1.0", "*** 0.0 -1.0", "{} cannot be read"),
     ],
 )
