@@ -346,7 +346,7 @@ def test_frames_of_ase_without_velocities(molecules, tmp_path):
         ("1\n# CELL(abcABC): 1 1 1 90 90 90 Step: 0 positions{ell}\nO 0 0 0\n", "i-PI has no unit 'ell' of length"),
         ("1\nProperties=species:S:1:forces:R:3\nO 0 0 0\n", "neither positions nor velocities"),
         ("1\nProperties=pos:R:3\n0 0 0\n", "no column 'species'"),
-        ("1\nProperties=species:S:1:pos:R:3\nQq 0 0 0\n", "'Qq', which is not an element"),
+        ("1\nProperties=species:S:1:pos:R:3\nQq 0 0 0\n", "atom 0 has the label 'Qq', which names no element"),
     ],
 )
 def test_files_that_are_no_trajectories(tmp_path, text, message):
