@@ -1,20 +1,74 @@
 """Direct machine-learned forces for i-PI, without paying for them with wrong physics.
 
-Five wings, each importing only from those below it::
+What a notebook needs is here::
 
-    cli                   commands: parse, call one function, print
-    campaign              many simulations, and what they say together
-    analysis              what a trajectory says
-    diagnostics           what is wrong with a model
-    serve                 the i-PI side: wire format, sockets, in-process plugin, inputs, runs
-    forces                structures in, energies and forces out
+    import ipi_darkforces as dark
+
+    model = dark.load_model("pet-m")                        # a name, a path or an ase calculator
+    forces = model.evaluate(atoms)                          # .energy .conservative .direct .virial
+    atoms.calc = dark.Calculator(model, forces="direct")
+    dynamics = dark.MultipleTimeStepping(atoms, 2 * units.fs, stride=4, fast=model)
+
+Behind it, each package imports only from those below it::
+
+    cli                       commands: parse, call one function, print
+    assessment                one model: the verdict
+    campaign                  many simulations, and what they say together
+    analysis, diagnostics     of trajectories; of models
+    serve                     the i-PI side: wire format, sockets, in-process plugin, inputs, runs
+    simulate                  the inner loop, dynamics in ase
+    forces                    structures in, energies and forces out
 """
 
 import os
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import DarkforcesError
+    from .forces.as_calculator import Calculator
+    from .forces.model import ForceModel, Need
+    from .forces.result import Forces
+    from .forces.structure import Structure
+    from .forces.zoo import load_model
+    from .simulate.multiple_time_stepping import MultipleTimeStepping
 
 # Torch's threads wait for each other by spinning, unless told otherwise before torch is loaded. Beside i-PI, or
 # whatever else wants a core now and then, that makes evaluations many times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = version("ipi-darkforces")
+
+# Where each name is defined. They are imported when they are first used, since some take a second, and the commands
+# need few of them.
+_PLACES = {
+    "Calculator": "forces.as_calculator",
+    "DarkforcesError": "errors",
+    "ForceModel": "forces.model",
+    "Forces": "forces.result",
+    "MultipleTimeStepping": "simulate.multiple_time_stepping",
+    "Need": "forces.model",
+    "Structure": "forces.structure",
+    "load_model": "forces.zoo",
+}
+__all__ = [
+    "Calculator",
+    "DarkforcesError",
+    "ForceModel",
+    "Forces",
+    "MultipleTimeStepping",
+    "Need",
+    "Structure",
+    "load_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f".{_PLACES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -7,8 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Flag, auto
+from typing import overload
 
 import numpy as np
+from ase import Atoms
 from ase.data import chemical_symbols
 
 from ..errors import DarkforcesError
@@ -85,18 +87,35 @@ class ForceModel(ABC):
         """The same, in one piece or two; see `evaluate_in_turn`."""
         yield self._evaluate(structures, need)
 
-    def evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
-        """Energies and forces of several structures at once.
+    @overload
+    def evaluate(self, structures: Sequence[Structure | Atoms], need: Need | None = None) -> list[Forces]: ...
+
+    @overload
+    def evaluate(self, structures: Structure | Atoms, need: Need | None = None) -> Forces: ...
+
+    def evaluate(
+        self, structures: Structure | Atoms | Sequence[Structure | Atoms], need: Need | None = None
+    ) -> Forces | list[Forces]:
+        """Energies and forces of one structure, or of several at once.
 
         CONSERVATIVE and DIRECT asked for together cost one forward and one backward pass.
 
-        :param structures: one or several; a batch may mix sizes and compositions
-        :param need: what to compute; VIRIAL goes with the kind of force that is asked for
-        :return: one `Forces` per structure, in the same order
+        :param structures: a `Structure` or `ase.Atoms`, or a sequence of them: a batch may mix sizes and compositions
+        :param need: what to compute; VIRIAL goes with the kind of force that is asked for. Default: all that the model
+            provides
+        :return: the `Forces` of one structure; for a sequence, a list in the same order
         :raises DarkforcesError: if the model cannot do it, does not know an element, or if positions or results are
             NaN or infinite; the message says which atoms
+
+        >>> import ase.build, ipi_darkforces as dark
+        >>> forces = dark.load_model("pet-m").evaluate(ase.build.molecule("H2O"))
+        >>> forces.conservative.shape, forces.direct.shape
+        ((3, 3), (3, 3))
         """
-        *_, results = self.evaluate_in_turn(structures, need)
+        if isinstance(structures, Structure | Atoms):
+            return self.evaluate([structures], need)[0]
+        batch = [Structure.from_ase(each) if isinstance(each, Atoms) else each for each in structures]
+        *_, results = self.evaluate_in_turn(batch, self.provides if need is None else need)
         return results
 
     def evaluate_in_turn(self, structures: Sequence[Structure], need: Need) -> Iterator[list[Forces]]:

@@ -1,0 +1,79 @@
+"""A model as an ase calculator, on the same fast path that serves i-PI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ase import Atoms
+from ase.calculators.calculator import Calculator as AseCalculator
+from ase.calculators.calculator import PropertyNotImplementedError, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from ..errors import DarkforcesError
+from .model import ForceModel, Need, of_kind
+from .result import Forces
+from .structure import Structure
+
+KINDS = {"conservative": Need.CONSERVATIVE, "direct": Need.DIRECT}
+
+
+class Calculator(AseCalculator):
+    """An ase calculator that gives the forces of a model.
+
+    Energies in eV, forces in eV/Å, shape (n_atoms, 3), stresses in eV/Å³, shape (6,), in ase's order and sign. Direct
+    forces have a stress only where the model predicts one; otherwise asking for it raises ase's
+    `PropertyNotImplementedError`, since the derivative of the energy does not belong to them.
+
+    :param model: the model, from `load_model`; several calculators may share one
+    :param forces: ``conservative`` (minus the gradient of the energy; the default if the model has them) or ``direct``
+        (two to three times cheaper, but they heat dynamics and may keep optimisations from converging)
+    :raises DarkforcesError: if the model does not provide such forces, or there is no such kind
+
+    >>> import ase.build, ipi_darkforces as dark
+    >>> atoms = ase.build.molecule("H2O", cell=[12, 12, 12], pbc=True)
+    >>> atoms.calc = dark.Calculator(dark.load_model("pet-m"), forces="direct")
+    >>> atoms.get_forces().shape
+    (3, 3)
+    """
+
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]
+
+    def __init__(self, model: ForceModel, *, forces: str | None = None):
+        if forces is None:
+            forces = "conservative" if Need.CONSERVATIVE in model.provides else "direct"
+        if forces not in KINDS:
+            raise DarkforcesError(f"forces '{forces}' are not known: expected {' or '.join(KINDS)}")
+        super().__init__()
+        self.model = model
+        self.kind = KINDS[forces]
+        model.check_need(self.kind)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Evaluate the model; ase calls this when a property is asked for that is not known."""
+        super().calculate(atoms, properties, system_changes)
+        need = Need.ENERGY | self.kind
+        if "stress" in properties:
+            need |= Need.VIRIAL & self.model.provides
+        structure = Structure.from_ase(self.atoms)
+        self.take(self.model.evaluate(structure, need), structure)
+        if "stress" in properties and "stress" not in self.results:
+            raise PropertyNotImplementedError(
+                f"model '{self.model.name}' has no stress of {self.kind} for this structure"
+            )
+
+    def take(self, forces: Forces, structure: Structure) -> None:
+        """Keep what was computed for a structure, in ase's terms."""
+        self.results: dict[str, Any] = {
+            "energy": forces.energy,
+            "free_energy": forces.energy,
+            "forces": of_kind(self.kind, forces),
+        }
+        virial = forces.virial if self.kind is Need.CONSERVATIVE else forces.direct_virial
+        if virial is not None and structure.volume:
+            self.results["stress"] = full_3x3_to_voigt_6_stress(-virial / structure.volume)

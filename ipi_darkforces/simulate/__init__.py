@@ -1,0 +1,1 @@
+"""Simulations: the inner loop, and molecular dynamics in ase."""

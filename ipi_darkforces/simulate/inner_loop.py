@@ -1,0 +1,103 @@
+"""Velocity Verlet under the fast forces between two impulses of the slow ones.
+
+Multiple time stepping with impulses (r-RESPA; Tuckerman, Berne, Martyna, J. Chem. Phys. 97, 1990 (1992); the paper,
+appendix H) advances positions r and momenta p of atoms with masses m by one outer step of M time steps dt::
+
+    p ← p + ½ M dt f_slow(r)
+    M times:    p ← p + ½ dt f_fast(r)
+                r ← r + dt p/m
+                p ← p + ½ dt f_fast(r)
+    p ← p + ½ M dt f_slow(r)
+
+========  ==========================  =================================
+symbol    variable                    unit
+========  ==========================  =================================
+r         ``positions``               length
+p         ``momenta``                 mass × length/time
+m         ``masses``                  mass
+f_fast    ``forces``                  energy/length
+f_slow    ``slow``                    energy/length
+dt        ``timestep``                time, of the fast forces
+M         ``stride``
+========  ==========================  =================================
+
+Everything here is a function of arrays in whatever consistent units the caller has: Å, eV and atomic mass units in ase,
+atomic units in i-PI. Whoever advances atoms under our forces without i-PI does it through these functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+FastForces = Callable[[np.ndarray], np.ndarray]
+BothForces = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class State:
+    """Atoms between two time steps.
+
+    :param positions: shape (n_atoms, 3)
+    :param momenta: shape (n_atoms, 3)
+    :param forces: the fast ones at these positions, shape (n_atoms, 3)
+    """
+
+    positions: np.ndarray
+    momenta: np.ndarray
+    forces: np.ndarray
+
+
+def velocity_verlet(state: State, masses: np.ndarray, timestep: float, steps: int, fast: FastForces) -> State:
+    """Advance by some time steps under the fast forces alone.
+
+    :param state: where the atoms are; is not changed
+    :param masses: shape (n_atoms,); infinite for atoms that do not move
+    :param timestep: of the fast forces
+    :param steps: number of time steps
+    :param fast: the fast forces at given positions, both of shape (n_atoms, 3)
+    :return: the state after these steps
+    """
+    positions, momenta, forces = state.positions, state.momenta, state.forces
+    lengths = timestep / masses[:, None]
+    for _ in range(steps):
+        momenta = momenta + 0.5 * timestep * forces
+        positions = positions + lengths * momenta
+        forces = fast(positions)
+        momenta = momenta + 0.5 * timestep * forces
+    return State(positions, momenta, forces)
+
+
+def outer_step(
+    state: State,
+    slow: np.ndarray,
+    masses: np.ndarray,
+    timestep: float,
+    stride: int,
+    fast: FastForces,
+    both: BothForces,
+) -> tuple[State, np.ndarray]:
+    """Advance by one outer step: M - 1 evaluations of the fast forces, and one of both.
+
+    :param state: where the atoms are; is not changed
+    :param slow: the slow forces there, shape (n_atoms, 3)
+    :param masses: shape (n_atoms,); see `velocity_verlet`
+    :param timestep: of the fast forces
+    :param stride: M, time steps of the fast forces between two impulses
+    :param fast: the fast forces at given positions
+    :param both: the fast and the slow forces at given positions
+    :return: the state after the step, and the slow forces there
+    """
+    impulse = 0.5 * stride * timestep
+    state = State(state.positions, state.momenta + impulse * slow, state.forces)
+    state = velocity_verlet(state, masses, timestep, stride - 1, fast)
+
+    def last(positions: np.ndarray) -> np.ndarray:
+        nonlocal slow
+        forces, slow = both(positions)
+        return forces
+
+    state = velocity_verlet(state, masses, timestep, 1, last)
+    return State(state.positions, state.momenta + impulse * slow, state.forces), slow

@@ -1,0 +1,37 @@
+"""The names that a notebook uses, and the examples in their docstrings."""
+
+import doctest
+import os
+import subprocess
+import sys
+
+import pytest
+
+import ipi_darkforces as dark
+from ipi_darkforces.forces import as_calculator, model
+from ipi_darkforces.simulate import multiple_time_stepping
+
+
+@pytest.mark.parametrize("name", dark.__all__)
+def test_names_are_there_and_documented(name):
+    assert name in dir(dark)
+    assert getattr(dark, name).__doc__
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        dark.nothing  # noqa: B018
+
+
+def test_importing_the_package_does_not_import_torch():
+    """Commands that need no model start in no time."""
+    code = "import sys, ipi_darkforces; sys.exit('torch' in sys.modules or 'ase' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
+
+
+@pytest.mark.parametrize("module", [as_calculator, model, multiple_time_stepping])
+def test_examples_work(module, monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)
+    results = doctest.testmod(module)
+    assert results.attempted > 0
+    assert results.failed == 0
