@@ -2,6 +2,7 @@
 
 import doctest
 import os
+import re
 import subprocess
 import sys
 
@@ -35,3 +36,16 @@ def test_examples_work(module, monkeypatch, request):
     results = doctest.testmod(module)
     assert results.attempted > 0
     assert results.failed == 0
+
+
+def test_readme_works(monkeypatch, request, capsys):
+    monkeypatch.chdir(request.config.rootpath)
+    text = (request.config.rootpath / "README.md").read_text()
+    [example] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names = {}
+    exec(example.replace("run(50)", "run(2)"), names)
+    assert names["forces"].direct.shape == (192, 3)
+    table = capsys.readouterr().out.splitlines()
+    assert len(table) == 4
+    energies = [float(line.split()[1]) for line in table[1:]]
+    assert abs(energies[-1] - energies[0]) < 0.1  # eV
