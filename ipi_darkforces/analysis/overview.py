@@ -15,6 +15,7 @@ from ..errors import DarkforcesError
 from ..serve.folder import RunFolder
 from ..serve.inputs import SimulationInput
 from ..serve.run import Outcome
+from ..whole import write_whole
 from . import statistics
 from .pictures import tidy
 from .setup import FREE, Constraints
@@ -30,13 +31,15 @@ class Overview:
 
     :param name: of the run
     :param n_atoms: None if not known; then energies are for the whole system
-    :param time: ps, shape (n,)
+    :param step: of i-PI, shape (n,)
+    :param time: ps, shape (n,); always the same in what is no dynamics, as an optimisation
     :param temperature: K, shape (n,)
     :param conserved: eV, i-PI's conserved quantity, relative to its first value, shape (n,)
     """
 
     name: str
     n_atoms: int | None
+    step: np.ndarray
     time: np.ndarray
     temperature: np.ndarray
     conserved: np.ndarray
@@ -56,13 +59,23 @@ class Overview:
         temperature = table.columns["temperature"]
         if n_atoms is not None:
             temperature = constraints.of_moving(temperature, np.arange(n_atoms))
-        return cls(name, n_atoms, table.time, temperature, conserved - conserved[0])
+        return cls(name, n_atoms, table.step, table.time, temperature, conserved - conserved[0])
 
     @classmethod
     def of(cls, outcome: Outcome, simulation: SimulationInput) -> Overview:
         """Of a run that has ended, under the name of its input."""
         progress = RunFolder(outcome.folder).progress(outcome.prefix)
         return cls.read(progress, simulation.source.stem, simulation.n_atoms, Constraints.in_input(simulation))
+
+    @property
+    def moves(self) -> bool:
+        """Whether this is a course in time."""
+        return bool(self.time[-1] > self.time[0]) or len(self.time) == 1
+
+    @property
+    def energy_change(self) -> float:
+        """From the first to the last step, of the conserved quantity, in `energy_unit`."""
+        return float(1000.0 * (self.conserved[-1] - self.conserved[0]) / (self.n_atoms or 1))
 
     @property
     def mean_temperature(self) -> Estimate:
@@ -87,6 +100,8 @@ class Overview:
     def as_json(self) -> dict[str, object]:
         """For machines: values and standard errors, units in the names."""
         unit = self.energy_unit.replace("/", "_per_")
+        if not self.moves:
+            return {"name": self.name, f"energy_change_{unit}": self.energy_change}
         return {
             "name": self.name,
             "picoseconds": float(self.time[-1]),
@@ -104,12 +119,14 @@ def draw(overviews: Sequence[Overview], path: Path) -> None:
     """
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
+    dynamic = all(overview.moves for overview in overviews)
     for overview in overviews:
-        upper.plot(overview.time, overview.temperature, linewidth=1.2, label=overview.name)
-        lower.plot(overview.time, 1000.0 * overview.conserved / (overview.n_atoms or 1), linewidth=1.2)
+        along = overview.time if dynamic else overview.step
+        upper.plot(along, overview.temperature, linewidth=1.2, label=overview.name)
+        lower.plot(along, 1000.0 * overview.conserved / (overview.n_atoms or 1), linewidth=1.2)
     upper.set_ylabel("temperature / K")
     lower.set_ylabel(f"conserved quantity / ({overviews[0].energy_unit})")
-    lower.set_xlabel("time / ps")
+    lower.set_xlabel("time / ps" if dynamic else "step")
     upper.legend(frameon=False)
     for axis in (upper, lower):
         tidy(axis)
@@ -128,10 +145,33 @@ def summarize(overview: Overview, outcome: Outcome) -> dict[str, object]:
         **overview.as_json(),
         "steps": outcome.steps,
         "total_steps": outcome.total_steps,
+        "ended": _ended(outcome),
+        "explosion": None if outcome.explosion is None else outcome.explosion.as_json(),
         "milliseconds_per_step": None if pace is None else 1000.0 * pace,
         "folder": str(outcome.folder),
         "picture": str(picture),
     }
-    (outcome.folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     draw([overview], picture)
+    write_whole(_summary(outcome), json.dumps(summary, indent=2) + "\n")  # last: where it is, all is there
     return summary
+
+
+def is_summarized(outcome: Outcome) -> bool:
+    """Whether there is a summary of all that was done in a run."""
+    try:
+        return bool(json.loads(_summary(outcome).read_text())["steps"] == outcome.steps)
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _summary(outcome: Outcome) -> Path:
+    return outcome.folder / "summary.json"
+
+
+def _ended(outcome: Outcome) -> str:
+    """How, for machines."""
+    if outcome.explosion is not None:
+        return "exploded"
+    if outcome.interrupted or outcome.told is not None:
+        return "stopped"
+    return "finished"

@@ -15,6 +15,7 @@ from ..errors import ERROR, DarkforcesError
 from ..serve.folder import FinishedError
 from ..serve.inputs import SimulationInput
 from ..serve.run import ModelChoice, Outcome, Progress, last_outcome, run
+from ..signals import raise_interrupts
 from .folder import CampaignFolder, Ended
 
 # A simulation that is so many times too hot has exploded, or is not worth going on with.
@@ -59,8 +60,10 @@ def simulate(
             raise
         unstable = str(error).partition(";")[0]
         outcome = Outcome(folder.run(name), simulation.prefix, step, simulation.total_steps, None, False)
-    if outcome.interrupted:
+    if outcome.interrupted or outcome.told is not None:
         return None
+    if outcome.explosion is not None:
+        unstable = outcome.explosion.text
     overview = Overview.of(outcome, simulation)
     summarize(overview, outcome)
     picoseconds = 1e-3 * outcome.steps * (simulation.timestep or 0.0)
@@ -99,11 +102,14 @@ def processor() -> str:
 
 def main(folder: str, name: str) -> int:
     """Entry point of the job."""
+    raise_interrupts()
     try:
         return 0 if simulate(CampaignFolder(Path(folder)), name) else _INTERRUPTED
     except DarkforcesError as error:
         print(f"{ERROR}{error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import DarkforcesError
-from ..serve.run import interruptible
+from ..serve.processes import Process
+from ..signals import Interrupts, noted_interrupts
 from .folder import CampaignFolder
 
 _SNAKEFILE = Path(__file__).with_name("Snakefile")
@@ -44,31 +41,25 @@ def run(folder: CampaignFolder, jobs: int, options: str, watch: Callable[[], Non
     :raises DarkforcesError: if Snakemake failed before any simulation was started
     """
     threads = max(1, cores() // jobs)
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(_SNAKEFILE), "--directory", str(folder.path)]
+    command = ["-m", "snakemake", "--snakefile", str(_SNAKEFILE), "--directory", str(folder.path)]
     # We have our own lock, and know ourselves what is to be done again.
     command += ["--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime", "--keep-going", "--jobs", str(jobs)]
     command += ["--cores", str(jobs * threads), *shlex.split(options)]
     command += ["--config", f"threads={threads}", f"python={sys.executable}"]
     log = folder.log("snakemake")
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=_hear_interrupts,
-        )
+    log.write_bytes(b"")
+    # Paths among its options are relative to where we are.
+    with noted_interrupts() as interrupts, Process("Snakemake", command, Path.cwd(), log) as snakemake:
         try:
-            with interruptible():
-                while process.poll() is None:
-                    time.sleep(POLL)
-                    watch()
-        except KeyboardInterrupt:
-            return False
+            while snakemake.running and not interrupts.came:
+                snakemake.wait(POLL)
+                watch()
         finally:
-            _stop(process)
-    if process.returncode and "rule simulation:" not in log.read_text(errors="replace"):
+            _stop(snakemake, interrupts)
+        if interrupts.came:
+            return False
+        failed = snakemake.failed
+    if failed and "rule simulation:" not in log.read_text(errors="replace"):
         raise DarkforcesError(f"Snakemake failed: {_last_line(log)} (see {log})")
     return True
 
@@ -78,18 +69,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _hear_interrupts() -> None:
-    """What a shell starts in the background is deaf to them, and so would be all that we start."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _stop(process: subprocess.Popen) -> None:
-    """As Ctrl-C in a terminal does: all of its processes hear it, and Snakemake waits for its jobs."""
-    while process.poll() is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGINT)
-        with suppress(KeyboardInterrupt):  # jobs need their time to stop
-            process.wait()
+def _stop(snakemake: Process, interrupts: Interrupts) -> None:
+    """Interrupt it as Ctrl-C in a terminal does: all of its processes hear it, and Snakemake waits for its jobs."""
+    while snakemake.running:
+        snakemake.interrupt(everyone=True)
+        insistent = interrupts.insistent
+        while not snakemake.wait(POLL) and interrupts.insistent == insistent:  # jobs need their time to stop
+            pass
 
 
 def _last_line(log: Path) -> str:

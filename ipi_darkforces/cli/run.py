@@ -10,13 +10,14 @@ import sys
 import tempfile
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ..analysis.overview import Overview, draw, summarize
+from ..analysis.overview import Overview, draw, is_summarized, summarize
 from ..analysis.setup import FREE, Constraints
 from ..errors import DarkforcesError
 from ..forces.specification import absolute
@@ -24,13 +25,14 @@ from ..forces.split import Component
 from ..forces.structure import formula_from_species
 from ..forces.zoo import check_model
 from ..serve.compose import ENSEMBLES, Recipe, compose, write_start
-from ..serve.folder import FinishedError
+from ..serve.explosion import Explosion
+from ..serve.folder import FinishedError, RunFolder
 from ..serve.inputs import SimulationInput
 from ..serve.run import ModelChoice, Outcome, Progress, last_outcome
 from ..serve.run import run as run_simulation
 from ..serve.start import letters, read_start
 from ..serve.watch import checked_limit
-from .entry import INTERRUPTED
+from .entry import EXPLODED, INTERRUPTED
 from .options import add_model_options, add_watch_option, model_of
 
 DESCRIPTION = """\
@@ -39,7 +41,7 @@ ends with a summary and a picture. The same command goes on with a run that was 
 overwritten.
 """
 
-EPILOG = """\
+EPILOG = f"""\
 examples
   darkforces run inputs/nve-mts4.xml --model pet-m
       one of the inputs that come with the package; everything goes to the folder nve-mts4
@@ -50,6 +52,13 @@ examples
   darkforces run --structure my.xyz --model my-model.pt --ensemble svr --tau 10 --forces direct --time 20
   darkforces run --structure my.xyz --mts 4 --fast my-direct.pt --slow ase:mine.py:accurate -o slow.precision=high
       two models: direct forces of one at every step, corrected every 4th step to those of the other, an ase calculator
+
+exit codes
+    0  all steps are done, or i-PI says that nothing is left to do (an optimisation has converged), or it was told to
+       stop by <total_time> or a file EXIT, and the same command goes on
+    1  an error: what was given cannot be used, or something has failed
+  {EXPLODED:>3}  the simulation has exploded; RESTART is from before that
+  {INTERRUPTED}  stopped by a signal (Ctrl-C, SIGTERM, SIGHUP); the same command goes on
 """
 
 
@@ -117,31 +126,52 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_all(inputs: list[Path], args: argparse.Namespace) -> int:
     several = len(inputs) > 1
-    overviews, summaries = [], []
+    overviews, summaries, exploded = [], [], False
     for path in inputs:
         output = (args.output or Path()) / path.stem if several or args.output is None else args.output
         try:
             outcome = _run_one(path, output, args)
         except FinishedError:
-            if not several:
+            outcome = last_outcome(output)
+            if not several and is_summarized(outcome):
                 raise
-            outcome = last_outcome(output)  # of a series that was stopped later
+            # Of a series that was stopped later, or a run that was before it could be summed up.
         if outcome.steps > 0:
             overviews.append(Overview.of(outcome, SimulationInput.read(path)))
             summaries.append(summarize(overviews[-1], outcome))
             if not args.json:
                 print(_in_words(overviews[-1], outcome))
         if outcome.interrupted:
-            print(f"stopped after step {outcome.steps}; the same command goes on from there", file=sys.stderr)
+            print(_stopped(outcome), file=sys.stderr)
             return INTERRUPTED
-    if several:
+        if outcome.told is not None:
+            print(_stopped(outcome), file=sys.stderr)
+        if outcome.explosion is not None:
+            exploded = True
+            print(_exploded(path, outcome, outcome.explosion), file=sys.stderr)
+    if several and overviews:
         picture = (args.output or Path()) / "comparison.png"
         draw(overviews, picture)
         if not args.json:
             print(f"all in one picture: {picture}")
-    if args.json:
+    if args.json and summaries:
         print(json.dumps(summaries if several else summaries[0], indent=2))
-    return 0
+    return EXPLODED if exploded else 0
+
+
+def _stopped(outcome: Outcome) -> str:
+    why = "" if outcome.told is None else f" ({outcome.told})"
+    return f"stopped after step {outcome.steps}{why}; the same command goes on from there"
+
+
+def _exploded(path: Path, outcome: Outcome, explosion: Explosion) -> str:
+    """What to do about it."""
+    kept = (
+        f"i-PI's state after step {explosion.good}, before that, is in {RunFolder(outcome.folder).restart}"
+        if explosion.good > 0
+        else "there is no earlier state than its start"
+    )
+    return f"{path.stem} {explosion.text}; {kept}. A shorter time step or stride, or another start may help"
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -225,15 +255,21 @@ def _steps(simulation: SimulationInput, args: argparse.Namespace) -> int | None:
 
 def _in_words(overview: Overview, outcome: Outcome) -> str:
     pace = "" if outcome.seconds_per_step is None else f", {1000.0 * outcome.seconds_per_step:.1f} ms per step"
-    return "\n".join(
-        [
-            f"{overview.name}: {outcome.steps} of {outcome.total_steps} steps, {overview.time[-1]:.3g} ps{pace}",
+    length = f", {overview.time[-1]:.3g} ps" if overview.moves else ""
+    lines = [f"{overview.name}: {outcome.steps} of {outcome.total_steps} steps{length}{pace}"]
+    if outcome.finished is not None:
+        lines.append(f"  finished             {outcome.finished}")
+    if outcome.explosion is not None:
+        lines.append(f"  exploded             {outcome.explosion.seen.temperature:.3g} K")
+    elif overview.moves:
+        lines += [
             f"  temperature: mean    {overview.mean_temperature.text('K')}",
             f"  temperature: drift   {overview.temperature_drift.text('K/ps')}",
             f"  conserved: drift     {overview.energy_drift.text(overview.energy_unit + '/ps')}",
-            f"  picture              {outcome.folder / 'summary.png'}",
         ]
-    )
+    elif overview.energy_change != 0.0:  # or else it is of one structure only, as phonons
+        lines.append(f"  energy: change       {overview.energy_change:+.6g} {overview.energy_unit}")
+    return "\n".join([*lines, f"  picture              {outcome.folder / 'summary.png'}"])
 
 
 class SimulationBar:
@@ -263,6 +299,11 @@ class SimulationBar:
                 mininterval=0.1 if sys.stderr.isatty() else 30.0,  # in a log, a line every half minute is enough
                 bar_format="{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}",
             )
+        with suppress(OSError):  # the terminal, or whoever reads what we write, is gone
+            self._show(progress)
+
+    def _show(self, progress: Progress) -> None:
+        assert self._bar is not None
         self._recent.append((progress, time.monotonic()))
         drift = 1000.0 * progress.drift / (self._n_atoms or 1)
         unit = "meV/atom" if self._n_atoms else "meV"

@@ -65,6 +65,11 @@ class RunFolder:
         return self.path / "i-pi.xml"
 
     @property
+    def ipi_log(self) -> Path:
+        """What i-PI has said."""
+        return self.path / "i-pi.log"
+
+    @property
     def restart(self) -> Path:
         """i-PI's state after the last step."""
         return self.path / "RESTART"
@@ -156,7 +161,7 @@ class RunFolder:
         if not self.input.exists():
             return None
         states, broken = [], None
-        for file in self._states(SimulationInput.read(self.input).prefix):
+        for file in self.states(SimulationInput.read(self.input).prefix):
             try:
                 states.append(SimulationInput.read(file))
             except DarkforcesError as error:  # i-PI was killed while it wrote this one
@@ -165,7 +170,7 @@ class RunFolder:
             raise broken
         return max(states, key=lambda state: state.step, default=None)
 
-    def _states(self, prefix: str) -> list[Path]:
+    def states(self, prefix: str) -> list[Path]:
         """What i-PI can go on from."""
         return [file for file in (self.restart, self.path / f"{prefix}.chk") if file.exists()]
 
@@ -177,7 +182,7 @@ class RunFolder:
         :param ours: with which i-PI was started
         :param simulation: what it was started with
         """
-        for file in self._states(simulation.prefix):
+        for file in self.states(simulation.prefix):
             text, named = file.read_text(), "sockets_prefix='{}'"
             write_whole(file, text.replace(named.format(ours), named.format(simulation.sockets_prefix), 1))
 

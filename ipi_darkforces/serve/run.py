@@ -7,31 +7,35 @@ output that i-PI writes for us, and stop i-PI with the signal on which it writes
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import ERROR, DarkforcesError
-from ..forces.disagreement import Disagreement, by_quantity
-from .folder import RunFolder
+from ..errors import DarkforcesError
+from ..signals import Interrupts, noted_interrupts
+from ..whole import write_whole
+from .child import PATIENCE
+from .ending import SoftExit, cause, complaint, soft_exit, trouble_with
+from .explosion import Explosion, ExplosionWatch, fastest_atoms
+from .folder import FinishedError, RunFolder
+from .good_state import GoodState
 from .inputs import SimulationInput
+from .processes import Process, ipi_script, scratch_folder
+from .progress import Pace, Progress, Tail
 from .watch import TOO_FAR, Watch
 
 POLL = 0.1  # seconds between looks at what i-PI has written
 PROGRESS_EVERY = 2.0  # fs
-# Seconds: i-PI looks for signals once a second, and finishes the step it is in.
-PATIENCE = 120.0
+_GRACE = 5.0  # seconds in which the driver notices that i-PI has left
+_TAIL = 2**20  # bytes of i-PI's log in which its last words are
+_INTERRUPTED = 130  # exit code of the driver
+# What the driver says of an explosion that happened between two looks at the temperature.
+_LOST = "positions are NaN or infinite"
 
 
 @dataclass(frozen=True)
@@ -54,24 +58,6 @@ class ModelChoice:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a simulation is.
-
-    :param step: i-PI steps
-    :param time: fs
-    :param temperature: K
-    :param drift: eV, by how much i-PI's conserved quantity has changed since the beginning of the run
-    :param disagreement: of both kinds of forces, with multiple time stepping; in the replica where it is worst
-    """
-
-    step: int
-    time: float
-    temperature: float
-    drift: float
-    disagreement: Disagreement | None
-
-
-@dataclass(frozen=True)
 class Outcome:
     """How a run ended.
 
@@ -80,7 +66,11 @@ class Outcome:
     :param steps: steps done in all
     :param total_steps: steps that were asked for
     :param seconds_per_step: wall time, over the second half of what was done now; None if too little was
-    :param interrupted: whether the user stopped it
+    :param interrupted: whether it was stopped by a signal, of the user or the system
+    :param finished: i-PI's words for that nothing is left to do before all steps are done, as of an optimisation that
+        has converged; None if it has not said so
+    :param told: why i-PI has stopped by itself, as the input or a file EXIT told it; None if it has not
+    :param explosion: None if there was none
     """
 
     folder: Path
@@ -89,6 +79,9 @@ class Outcome:
     total_steps: int
     seconds_per_step: float | None
     interrupted: bool
+    finished: str | None = None
+    told: str | None = None
+    explosion: Explosion | None = None
 
 
 def run(
@@ -101,7 +94,7 @@ def run(
     watch: Callable[[Progress, int], None] = lambda progress, total: None,
     warn_above: float = TOO_FAR,
 ) -> Outcome:
-    """Run a simulation, or go on with it, until it is finished or interrupted.
+    """Run a simulation, or go on with it, until it is finished, stopped, or has exploded.
 
     :param simulation: the i-PI input
     :param model: which model serves the forces
@@ -111,27 +104,45 @@ def run(
     :param overwrite: start anew even if the folder holds a run
     :param watch: called with the progress and the number of steps in all
     :param warn_above: eV/Å, see `Watch`
-    :return: how it ended; also when it was interrupted (SIGINT or SIGTERM), with i-PI's RESTART written
+    :return: how it ended; also when it was interrupted (SIGINT, SIGTERM or SIGHUP), with i-PI's RESTART written, and
+        when it exploded, with a RESTART from before that
     :raises FinishedError: if the folder holds this run and it is finished
-    :raises DarkforcesError: if the folder holds something else, i-PI or the driver fails; RESTART is written if any
-        step was done
+    :raises DarkforcesError: if the folder holds something else, i-PI or the driver fails, or the folder can no longer
+        be written; RESTART is written if any step was done and it can be
     """
     folder = RunFolder(output)
     with folder.locked() as lock:
         prepared = folder.begin(simulation, model.deciding(), steps, overwrite)
+        _check_unfinished(folder, prepared)
         species = prepared.species
         prepared.add_progress(max(1, round(PROGRESS_EVERY / (prepared.timestep or PROGRESS_EVERY))))
         if in_process:
             prepared.serve_in_process({**model.said(), "warn_above": str(warn_above)})
         else:
             _check_ports(prepared)
-        folder.launched.write_text(prepared.text())
-        with _scratch() as prefix, interruptible():
-            run = _Run(folder, lock, prepared, model, prefix, in_process, warn_above)
+        write_whole(folder.launched, prepared.text())
+        (folder.path / "EXIT").unlink(missing_ok=True)  # on which it was stopped the last time
+        with noted_interrupts() as interrupts, scratch_folder() as scratch, ExitStack() as stack:
+            tail = Tail(folder, prepared.system_prefixes[0])  # before i-PI adds to it
+            arguments = ["-V", "low"] if prepared.root.attribs.get("verbosity", "").strip() == "quiet" else []
+            command = [ipi_script(), "-S", scratch.prefix, *arguments, folder.launched.name]
+            kept = [lock, scratch.lock]
+            ipi = stack.enter_context(Process("i-PI", command, folder.path, folder.ipi_log, kept))
+            driver = None
+            if not in_process:
+                options = [f"--{key}={value}" for key, value in model.said().items()]
+                options += [f"--warn-above={warn_above}", f"--input={folder.launched.name}"]
+                options += [f"--sockets_prefix={scratch.prefix}"]
+                command = ["-m", "ipi_darkforces.cli.driver", *options]
+                log = folder.path / "driver.log"
+                driver = Process("the driver", command, folder.path, log, kept, _GRACE, scratch.folder)
+                stack.enter_context(driver)
+            running = _Run(folder, prepared, ipi, driver, interrupts, tail)
             try:
-                return run.watch(_alarmed(watch, Watch(prepared.prefix, warn_above), species))
+                return running.watch(_alarmed(watch, Watch(prepared.prefix, warn_above), species))
             finally:
-                folder.forget_sockets(prefix, prepared)
+                with suppress(OSError, ValueError):  # of a full disk, say, which has been said
+                    folder.forget_sockets(scratch.prefix, prepared)
 
 
 def _alarmed(
@@ -147,208 +158,181 @@ def _alarmed(
     return report_and_warn
 
 
+def _check_unfinished(folder: RunFolder, prepared: SimulationInput) -> None:
+    """Raise a FinishedError if i-PI has said that nothing is left to do, before all steps were done."""
+    if prepared.step > 0 and (finished := _finished(folder)):
+        raise FinishedError(
+            f"'{folder.path}' holds a finished run: i-PI said '{finished}' after step {prepared.step} of "
+            f"{prepared.total_steps}; to keep it, choose another --output; to start anew, --overwrite"
+        )
+
+
+def _finished(folder: RunFolder) -> str | None:
+    """What i-PI said when nothing was left to do."""
+    try:
+        with folder.ipi_log.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - _TAIL))
+            last = soft_exit(stream.read().decode(errors="replace").splitlines())
+    except OSError:
+        return None
+    return last.message if last is not None and last.success else None
+
+
 def last_outcome(output: Path) -> Outcome:
     """How the run in a folder ended, when it ended."""
-    state = RunFolder(output).last_state()
+    folder = RunFolder(output)
+    state = folder.last_state()
     assert state is not None  # or else it would not have been finished
-    return Outcome(output, state.system_prefixes[0], state.step, state.total_steps, None, False)
+    finished = _finished(folder)
+    return Outcome(output, state.system_prefixes[0], state.step, state.total_steps, None, False, finished)
 
 
 class _Run:
-    """The processes of one run."""
+    """What goes on while i-PI runs.
+
+    :param driver: None if the model is inside i-PI
+    """
 
     def __init__(
         self,
         folder: RunFolder,
-        lock: int,
         prepared: SimulationInput,
-        model: ModelChoice,
-        prefix: str,
-        in_process: bool,
-        warn_above: float,
+        ipi: Process,
+        driver: Process | None,
+        interrupts: Interrupts,
+        tail: Tail,
     ):
         self._folder = folder
+        self._inode = folder.path.stat().st_ino
         self._prepared = prepared
-        self._tail = _Tail(folder, prepared.system_prefixes[0])  # before i-PI adds to it
-        self._ipi = _Process("i-PI", [_ipi_script(), "-S", prefix, folder.launched.name], folder.path, "i-pi.log", lock)
-        self._driver: _Process | None = None
-        if not in_process:
-            options = [f"--{key}={value}" for key, value in model.said().items()]
-            options += [f"--warn-above={warn_above}", f"--input={folder.launched.name}", f"--sockets_prefix={prefix}"]
-            command = [sys.executable, "-m", "ipi_darkforces.cli.driver", *options]
-            self._driver = _Process("the driver", command, folder.path, "driver.log", lock)
+        self._ipi = ipi
+        self._driver = driver
+        self._interrupts = interrupts
+        self._tail = tail
+        self._pace = Pace()
+        self._explosions = ExplosionWatch(prepared, prepared.n_atoms)
+        self._good = GoodState(folder, prepared.prefix, prepared.step)
+        self._trouble: str | None = None
+        self._at_fault = ipi
+        self._how = ""  # it ended, if a signal ended it
 
     def watch(self, report: Callable[[Progress, int], None]) -> Outcome:
-        """Report progress until i-PI has left."""
-        total = self._prepared.total_steps
-        reports: list[tuple[int, float]] = []  # steps, and when we heard of them
-        interrupted = False
-        at_fault = self._ipi
+        """Report progress until i-PI has left, or has to."""
+        exploded = False
         try:
-            while self._ipi.running and not (self._driver and self._driver.failed):
+            while not exploded and self._goes_on():
                 time.sleep(POLL)
-                for progress in self._tail.read():
-                    report(progress, total)
-                    reports.append((progress.step, time.monotonic()))
-            for progress in self._tail.read():  # what was written since the last look
-                report(progress, total)
-            if self._driver and self._driver.failed:
-                at_fault = self._driver
-        except KeyboardInterrupt:
-            interrupted = True
+                exploded = self._look(report)
+            if not exploded:
+                exploded = self._look(report)  # what was written since the last look
+            self._note_fault()
         finally:
             self._stop()
-        state = self._folder.last_state()
-        steps = 0 if state is None else state.step
-        if steps < total and not interrupted:
-            raise DarkforcesError(self._what_went_wrong(state, at_fault))
-        prefix = self._prepared.system_prefixes[0]
-        return Outcome(self._folder.path, prefix, steps, total, _pace(reports), interrupted)
+        return self._outcome(exploded)
+
+    def _goes_on(self) -> bool:
+        if self._interrupts.came or not self._ipi.running or (self._driver is not None and self._driver.failed):
+            return False
+        try:
+            there = self._folder.path.stat().st_ino == self._inode
+        except OSError:
+            there = False
+        if not there:
+            self._trouble = trouble_with(self._folder.path, self._inode)
+        return there
+
+    def _look(self, report: Callable[[Progress, int], None]) -> bool:
+        """Look at what i-PI has written; whether it has exploded."""
+        for progress in self._tail.read():
+            exploded = self._explosions.see(progress)
+            report(progress, self._prepared.total_steps)
+            if exploded:
+                return True
+            self._pace.note(progress.step)
+            self._good.look(progress, self._explosions.in_doubt)
+        return False
+
+    def _note_fault(self) -> None:
+        """Note who has failed, if somebody has, before we end them."""
+        if self._driver is not None and self._driver.failed:
+            self._at_fault = self._driver
+        if self._at_fault.killed_by:
+            self._how = f"ended by {self._at_fault.killed_by}"
+        elif self._at_fault is self._driver and self._driver.exit_code == _INTERRUPTED:
+            self._how = "it was interrupted"
 
     def _stop(self) -> None:
         """Let i-PI write its RESTART and leave; the driver follows."""
         self._ipi.interrupt()
-        self._ipi.wait(PATIENCE)
+        deadline = time.monotonic() + PATIENCE
+        while not self._ipi.wait(POLL) and time.monotonic() < deadline and not self._interrupts.insistent:
+            pass
+        self._ipi.end()
         if self._driver is not None:
-            self._driver.wait(5.0)
+            self._driver.wait(_GRACE)
+            self._driver.end()
 
-    def _what_went_wrong(self, state: SimulationInput | None, at_fault: _Process) -> str:
+    def _outcome(self, exploded: bool) -> Outcome:
+        """How it ended.
+
+        :raises DarkforcesError: if it should not have
+        """
+        try:
+            state = self._folder.last_state()
+        except DarkforcesError:  # none of the states can be read: there is another reason why
+            state = None
+        steps = 0 if state is None else state.step
+        if exploded or self._lost():
+            return self._exploded()
+        self._good.forget()
+        end = soft_exit(self._ipi.said()) or SoftExit("")
+        if self._trouble is not None:
+            raise DarkforcesError(f"{self._trouble}, and the run was stopped")
+        if self._interrupts.came or steps >= self._prepared.total_steps:
+            return self._ended(steps, interrupted=steps < self._prepared.total_steps)
+        if end.success:
+            return self._ended(steps, finished=end.message)
+        if end.told is not None and self._at_fault is self._ipi and not self._how:
+            return self._ended(steps, interrupted=end.signalled, told=end.told)
+        raise DarkforcesError(self._what_went_wrong(state, end))
+
+    def _ended(
+        self,
+        steps: int,
+        interrupted: bool = False,
+        finished: str | None = None,
+        told: str | None = None,
+        explosion: Explosion | None = None,
+    ) -> Outcome:
+        prefix, total = self._prepared.system_prefixes[0], self._prepared.total_steps
+        pace = self._pace.seconds_per_step
+        return Outcome(self._folder.path, prefix, steps, total, pace, interrupted, finished, told, explosion)
+
+    def _complaint(self) -> str | None:
+        return next((said for each in (self._driver, self._ipi) if each and (said := complaint(each.said()))), None)
+
+    def _lost(self) -> bool:
+        """Whether the driver could not go on because of an explosion that we have not seen, or only its beginning."""
+        said = self._complaint()
+        return said is not None and self._explosions.seen and (_LOST in said or self._explosions.in_doubt)
+
+    def _exploded(self) -> Outcome:
+        atoms = fastest_atoms(self._good.restore(), self._prepared.species)
+        explosion = self._explosions.explosion(atoms, self._good.step, self._complaint())
+        return self._ended(explosion.seen.step, explosion=explosion)
+
+    def _what_went_wrong(self, state: SimulationInput | None, end: SoftExit) -> str:
         steps = 0 if state is None else state.step
         saved = f"; i-PI's state after step {steps} is in {state.source}" if state and steps else ""
-        for process in (self._driver, self._ipi):
-            for line in reversed(process.said() if process else []):
-                if line.startswith(ERROR):
-                    return line.removeprefix(ERROR) + saved
-        return f"{at_fault.name} stopped at step {steps}: {at_fault.last_words()} (see {at_fault.log}){saved}"
-
-
-def _pace(reports: list[tuple[int, float]]) -> float | None:
-    """Seconds per step over the second half, when the model has warmed up."""
-    if len(reports) < 2:
-        return None
-    (first, started), (last, ended) = reports[len(reports) // 2 - 1], reports[-1]
-    return (ended - started) / (last - first) if last > first else None
-
-
-class _Tail:
-    """Reads what i-PI adds to the outputs that we watch."""
-
-    def __init__(self, folder: RunFolder, prefix: str):
-        self._progress = _NewLines(folder.progress(prefix))
-        self._disagreements = _NewLines(folder.disagreement(prefix))
-        self._origin: float | None = None  # the conserved quantity at the beginning
-        self._disagreement: Disagreement | None = None
-        for _ in self.read():  # a run that is continued: only what is added is news
-            pass
-
-    def read(self) -> Iterator[Progress]:
-        lines = self._progress.read()
-        known = _by_step(self._disagreements.read())  # what i-PI writes after the others
-        for line in lines:
-            if line.startswith("#"):
-                continue
-            step, now, temperature, conserved = map(float, line.split())
-            if self._origin is None:
-                self._origin = conserved
-            self._disagreement = known.get(int(step), self._disagreement)
-            yield Progress(int(step), now, temperature, conserved - self._origin, self._disagreement)
-
-
-class _NewLines:
-    """Whole lines that are added to a file."""
-
-    def __init__(self, path: Path):
-        self._path = path
-        self._position = 0
-
-    def read(self) -> list[str]:
-        if not self._path.exists():
-            return []
-        with self._path.open("rb") as stream:
-            stream.seek(self._position)
-            text = stream.read()
-        whole = text[: text.rfind(b"\n") + 1]
-        self._position += len(whole)
-        return whole.decode().splitlines()
-
-
-def _by_step(lines: list[str]) -> dict[int, Disagreement]:
-    """From i-PI's extras: a comment with the step, and a line of numbers."""
-    found = {}
-    for comment, line in zip(lines[:-1], lines[1:], strict=True):
-        step = re.search(r"# Step: +(\d+)", comment)
-        if step and not line.lstrip().startswith("#"):
-            found[int(step[1])] = _worst(line)
-    return found
-
-
-def _worst(line: str) -> Disagreement:
-    """Of all replicas."""
-    rms, largest, worst, work = by_quantity(np.array(line.split(), float))
-    i = int(largest.argmax())
-    return Disagreement(rms[i], int(worst[i]), largest[i], work[i])
-
-
-class _Process:
-    """A program that works for us, in a session of its own, so that Ctrl-C in the terminal reaches us alone."""
-
-    def __init__(self, name: str, command: list[str], folder: Path, log: str, lock: int):
-        self.name = name
-        self.log = folder / log
-        with self.log.open("ab") as stream:
-            self._start = stream.tell()  # what an earlier run said is kept, but is not news
-            self._process = subprocess.Popen(
-                command,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=stream,
-                start_new_session=True,
-                pass_fds=[lock],
-            )
-
-    @property
-    def running(self) -> bool:
-        return self._process.poll() is None
-
-    @property
-    def failed(self) -> bool:
-        return bool(self._process.poll())
-
-    def interrupt(self) -> None:
-        """Ask it to stop, as Ctrl-C does."""
-        if self.running:
-            self._process.send_signal(signal.SIGINT)
-
-    def wait(self, patience: float) -> None:
-        """Wait for it to leave; make it, if it does not or the user has no more patience."""
-        try:
-            self._process.wait(patience)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            self._process.kill()
-            self._process.wait()
-
-    def said(self) -> list[str]:
-        """The lines that it has written."""
-        with self.log.open("rb") as stream:
-            stream.seek(self._start)
-            return stream.read().decode(errors="replace").splitlines()
-
-    def last_words(self) -> str:
-        """Of what it died, as far as it or the system says."""
-        code = self._process.poll()
-        if code is not None and code < 0:
-            return f"ended by {signal.Signals(-code).name}"
-        return (self.said() or ["it said nothing"])[-1].strip()
-
-
-def _ipi_script() -> str:
-    """The program ``i-pi`` that belongs to this Python."""
-    beside = Path(sys.executable).with_name("i-pi")
-    found = str(beside) if beside.exists() else shutil.which("i-pi")
-    if found is None:
-        raise DarkforcesError("the program 'i-pi' is not there: pip install ipi")
-    return found
+        trouble = trouble_with(self._folder.path, self._inode)
+        if trouble is not None:
+            return f"i-PI stopped: {trouble}{saved}"
+        said = None if self._how else self._complaint()
+        if said is not None:
+            return said + saved
+        words = self._at_fault.said()
+        reason = self._how or (end.message if end.problem else "") or cause(words) or (words or ["it said nothing"])[-1]
+        return f"{self._at_fault.name} stopped at step {steps}: {reason.strip()} (see {self._at_fault.log}){saved}"
 
 
 def _check_ports(simulation: SimulationInput) -> None:
@@ -364,28 +348,3 @@ def _check_ports(simulation: SimulationInput) -> None:
                     f"i-PI cannot listen at {forcefield.address}:{forcefield.port} for forcefield "
                     f"'{forcefield.name}': {error.strerror}; choose another <port>"
                 ) from error
-
-
-@contextmanager
-def _scratch() -> Iterator[str]:
-    """A prefix for unix sockets that nobody else uses: several runs can go on at the same time.
-
-    Not in the run's folder: the path of a unix socket must be shorter than about 100 characters.
-    """
-    with tempfile.TemporaryDirectory(prefix="darkforces-", dir="/tmp" if os.path.isdir("/tmp") else None) as folder:
-        yield f"{folder}/"
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Take SIGTERM, which batch systems send, and SIGHUP, when a terminal is closed, for Ctrl-C."""
-
-    def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {signum: signal.signal(signum, interrupt) for signum in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
