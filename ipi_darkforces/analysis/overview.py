@@ -141,8 +141,10 @@ def summarize(overview: Overview, outcome: Outcome) -> dict[str, object]:
     """
     picture = outcome.folder / "summary.png"
     pace = outcome.seconds_per_step
+    # Averages over an explosion mean nothing.
+    found = overview.as_json() if outcome.explosion is None else {"name": overview.name}
     summary = {
-        **overview.as_json(),
+        **found,
         "steps": outcome.steps,
         "total_steps": outcome.total_steps,
         "ended": _ended(outcome),

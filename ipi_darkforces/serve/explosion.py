@@ -153,10 +153,9 @@ def fastest_atoms(state: Path, species: np.ndarray | None) -> str | None:
         kinetic = (momenta.reshape(-1, len(masses), 3) ** 2).sum(axis=2).max(axis=0) / (2.0 * masses)
     except (DarkforcesError, StopIteration, ValueError):
         return None
-    kinetic = np.where(np.isfinite(kinetic), kinetic, np.inf)
-    order = np.argsort(kinetic)[::-1][:_FASTEST]
-    # Of many, the median is that of those that have not been reached yet.
-    chosen = np.sort(order[kinetic[order] > _FAR_FASTER * np.median(kinetic[np.isfinite(kinetic)] or [0.0])])
+    order = np.argsort(np.where(np.isfinite(kinetic), kinetic, np.inf))[::-1][:_FASTEST]
+    usual = np.median(kinetic[np.isfinite(kinetic)]) if np.isfinite(kinetic).any() else 0.0
+    chosen = np.sort(order[~(kinetic[order] <= _FAR_FASTER * usual)])  # the median is of those not reached yet
     if not len(chosen):
         return None
     return f"atoms {', '.join(map(str, chosen))}" if species is None else name_atoms(chosen, species)
