@@ -163,20 +163,24 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
     assert workers_of(tmp_path / "run") == []
 
 
-def test_what_still_works_for_a_killed_run_keeps_others_out(tmp_path):
+def test_a_killed_run_ends_by_itself_and_keeps_others_out_until_then(tmp_path):
     command = [sys.executable, "-m", "ipi_darkforces.cli.main", "run", INPUTS / "nve-direct.xml"]
-    command += ["--model", "pet-m", "--steps", "100000", "--output", tmp_path / "run"]
+    command += ["--model", "pet-m", "--dtype", "float64", "--steps", "100000", "--output", tmp_path / "run"]
     killed = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    wait_until((tmp_path / "run" / "nve-direct.progress").exists)
-    killed.kill()
-    killed.wait(PATIENCE)
     try:
-        assert workers_of(tmp_path / "run")
-        with pytest.raises(DarkforcesError, match="another simulation is running"):
-            start("nve-direct", tmp_path / "run", steps=2)
+        wait_until((tmp_path / "run" / "nve-direct.progress").exists)
+        [ipi] = workers_called("/i-pi\0", tmp_path / "run")
+        os.kill(ipi, signal.SIGSTOP)
     finally:
-        for worker in workers_of(tmp_path / "run"):
-            os.kill(worker, signal.SIGKILL)
+        killed.kill()
+        killed.wait(PATIENCE)
+    with pytest.raises(DarkforcesError, match="another simulation is running"):
+        start("nve-direct", tmp_path / "run", steps=2)
+    os.kill(ipi, signal.SIGCONT)
+    wait_until(lambda: not workers_of(tmp_path / "run"))
+    state = SimulationInput.read(tmp_path / "run" / "RESTART")
+    assert not Path(state.sockets_prefix).exists()
+    assert start("nve-direct", tmp_path / "run", steps=state.step + 4).steps == state.step + 4
 
 
 def test_a_run_that_was_killed_goes_on_from_its_checkpoint(tmp_path):
