@@ -168,7 +168,8 @@ def test_a_killed_run_ends_by_itself_and_keeps_others_out_until_then(tmp_path):
     command += ["--model", "pet-m", "--dtype", "float64", "--steps", "100000", "--output", tmp_path / "run"]
     killed = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        wait_until((tmp_path / "run" / "nve-direct.progress").exists)
+        progress = tmp_path / "run" / "nve-direct.progress"
+        wait_until(lambda: progress.exists() and len(progress.read_text().splitlines()) > 6)  # steps have been done
         [ipi] = workers_called("/i-pi\0", tmp_path / "run")
         os.kill(ipi, signal.SIGSTOP)
     finally:
