@@ -287,10 +287,15 @@ class SimulationBar:
 
     def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError):
+                self._bar.close()
 
     def show(self, progress: Progress, total: int) -> None:
         """Show how far it is."""
+        with suppress(OSError):  # the terminal, or whoever reads what we write, is gone: no reason to stop
+            self._show(progress, total)
+
+    def _show(self, progress: Progress, total: int) -> None:
         if self._bar is None:
             self._bar = tqdm(
                 total=total,
@@ -299,11 +304,6 @@ class SimulationBar:
                 mininterval=0.1 if sys.stderr.isatty() else 30.0,  # in a log, a line every half minute is enough
                 bar_format="{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}",
             )
-        with suppress(OSError):  # the terminal, or whoever reads what we write, is gone
-            self._show(progress)
-
-    def _show(self, progress: Progress) -> None:
-        assert self._bar is not None
         self._recent.append((progress, time.monotonic()))
         drift = 1000.0 * progress.drift / (self._n_atoms or 1)
         unit = "meV/atom" if self._n_atoms else "meV"
@@ -335,4 +335,5 @@ class SimulationBar:
     def finish(self, steps: int) -> None:
         """Show where it ended, which may be between two reports."""
         if self._bar is not None:
-            self._bar.update(steps - self._bar.n)
+            with suppress(OSError):
+                self._bar.update(steps - self._bar.n)
