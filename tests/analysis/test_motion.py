@@ -12,7 +12,10 @@ import pytest
 from ipi_darkforces.analysis.motion import measure
 from ipi_darkforces.analysis.runs import Run
 from ipi_darkforces.analysis.selection import Selection
+from ipi_darkforces.analysis.setup import Constraints
+from ipi_darkforces.analysis.temperatures import temperature_series
 from ipi_darkforces.analysis.trajectory import Frame, Notice, Progress, Quantity, Trajectory
+from ipi_darkforces.analysis.units import BOLTZMANN
 
 N, INTERVAL = 4000, 0.01  # frames, ps
 SPECIES = np.array(["O"] * 6 + ["H"] * 6)
@@ -58,3 +61,37 @@ def test_short_runs_are_told_that_they_may_know_nothing_of_diffusion(frames, dis
     notices: list[str] = []
     assert measure(run, Selection(discard, notice=notices.append)).spectra.diffusion["O"].error is not None
     assert any("left their cages yet" in notice for notice in notices) is told
+
+
+def test_what_moves_counts_relative_to_what_is_fixed():
+    """H drifts over a surface of O, of which two atoms vibrate along z; in a frame of reference that rests."""
+    random = np.random.default_rng(2)
+    velocities = np.zeros((400, 12, 3))
+    velocities[:, 4:6, 2] = random.normal(size=(400, 2))
+    velocities[:, 6:] = random.normal(size=(400, 6, 3)) + [3.0, 0.0, 0.0]
+    positions = np.cumsum(velocities, axis=0) * INTERVAL
+    fixed = (*range(12), 12, 13, 15, 16)  # four atoms of O, and x and y of the other two
+    trajectories = trajectory("velocities", velocities), trajectory("positions", positions)
+    run = Run("made up", Path("made up"), (), trajectories, None, None, Constraints(300.0, False, fixed), 12)
+    found = measure(run, Selection(notice=lambda text: None))
+    twice_kinetic = np.square(velocities).sum(axis=2).mean(axis=0)  # of masses of 1 amu
+    temperatures = {name: each.value for name, each in found.spectra.temperatures.items()}
+    expected = {"O": twice_kinetic[:6].sum() / 2, "H": twice_kinetic[6:].sum() / 18, "all": twice_kinetic.sum() / 20}
+    for name, value in expected.items():  # segments with Hann windows do not weigh all frames alike
+        assert temperatures[name] == pytest.approx(value / BOLTZMANN, rel=0.05)
+    moved = found.displacements
+    drift = np.square(3.0 * moved.lags[-1])
+    assert moved.squares[moved.rows.index("H"), -1] == pytest.approx(drift, rel=0.2)
+    assert moved.squares[moved.rows.index("O"), -1] < 0.1 * drift
+
+
+def test_species_that_do_not_move_have_no_row():
+    velocities = np.random.default_rng(3).normal(size=(200, 12, 3))
+    velocities[:, :6] = 0.0
+    constraints = Constraints(300.0, False, tuple(range(18)))
+    run = Run("made up", Path("made up"), (), (trajectory("velocities", velocities),), None, None, constraints, 12)
+    assert measure(run, Selection(notice=lambda text: None)).spectra.rows == ("all", "H")
+    _, _, temperatures = temperature_series(run, Selection())
+    assert list(temperatures) == ["all", "H"]
+    np.testing.assert_allclose(temperatures["all"], temperatures["H"])
+    np.testing.assert_allclose(temperatures["H"], np.square(velocities).sum(axis=(1, 2)) / (18 * BOLTZMANN))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ipi_darkforces.analysis.overview import Overview, draw
+from ipi_darkforces.analysis.setup import Constraints
 
 HEADER = """\
 # column   1     --> step : The current simulation time step.
@@ -37,6 +38,15 @@ def test_without_a_number_of_atoms_energies_are_for_all_of_them(heating):
     overview = Overview.read(heating, "heating", None)
     assert overview.energy_drift.value == pytest.approx(300_000.0, rel=1e-6)
     assert overview.energy_unit == "meV"
+
+
+def test_the_temperature_is_that_of_what_moves(heating):
+    """i-PI has two of nine coordinates at 250 K, those that are fixed."""
+    overview = Overview.read(heating, "heating", 3)
+    fixed = Overview.read(heating, "heating", 3, Constraints(250.0, fixed=(0, 4)))
+    np.testing.assert_allclose(fixed.temperature, (9 * overview.temperature - 2 * 250.0) / 7)
+    without = Overview.read(heating, "heating", 3, Constraints(None, fixed=(0, 4)))  # i-PI counts nothing then
+    np.testing.assert_allclose(without.temperature, 9 * overview.temperature / 7)
 
 
 def test_steps_that_were_done_twice_count_once(heating):

@@ -243,6 +243,14 @@ def test_molecules_are_found_in_any_order_and_among_others(waters):
     assert [sorted(order[i] for i in ends) for ends in molecules.ends] == [[4, 5], [1, 2]]
 
 
+def test_molecules_are_found_whatever_their_atoms_are_called(waters):
+    expected = find_molecules(waters[0].reshape(81, 3), CELL_OF_WATERS, WATERS)
+    for labels in (["O", "D", "D"], ["OW", "HW1", "HW2"], ["O1", "H_1", "D"]):
+        found = find_molecules(waters[0].reshape(81, 3), CELL_OF_WATERS, labels * 27)
+        for array in ("centers", "ends", "longest"):
+            np.testing.assert_array_equal(getattr(found, array), getattr(expected, array))
+
+
 @pytest.mark.parametrize(
     ("name", "message"), [("NH3", "no molecules like H2O"), ("CH3OCH3", "with atoms C2H6O"), ("CO2", "straight")]
 )

@@ -10,6 +10,7 @@ import ase.units
 import numpy as np
 import pytest
 from ipi.scripting import read_trajectory
+from ipi.utils.units import Elements
 from ipi_processes import read_run
 
 from ipi_darkforces.analysis import trajectory as module
@@ -123,6 +124,28 @@ def test_masses_that_the_file_gives(molecules, tmp_path):
     np.testing.assert_allclose(
         whole(velocities)[0].values, [ASE_VELOCITY * a.get_velocities() for a in molecules], atol=1e-5
     )
+
+
+def test_labels_stay_and_have_the_masses_of_their_elements(molecules, tmp_path):
+    rows = "OW 0 0 0 1 0 0\nD 1 0 0 2 0 0\nh1 0 1 0 3 0 0\n"
+    (tmp_path / "md.xyz").write_text(f"3\nProperties=species:S:1:pos:R:3:vel:R:3\n{rows}" * 2)
+    for trajectory in open_trajectories(tmp_path / "md.xyz", Timing(interval=1.0)):
+        assert trajectory.species.tolist() == ["OW", "D", "h1"]
+        np.testing.assert_allclose(trajectory.masses, [15.999, Elements.mass_list["D"], 1.008])
+        assert whole(trajectory)[0].values.shape == (2, 3, 3)
+    rows = "OW 0 0 0\nD 1 0 0\nT 0 1 0\nMW 0 0 0\n"
+    comment = "# CELL(abcABC): 9 9 9 90 90 90 Step: 0 velocities{atomic_unit}"
+    (tmp_path / "ipi.xyz").write_text(f"4\n{comment}\n{rows}")
+    (trajectory,) = open_trajectories(tmp_path / "ipi.xyz")
+    known = Elements.mass_list
+    np.testing.assert_array_equal(trajectory.masses, [known["O"], known["D"], known["T"], np.nan])
+
+
+def test_names_with_an_at_sign(molecules, tmp_path):
+    for name in ("md@300K.traj", "md@300K.extxyz"):
+        ase.io.write(tmp_path / name, molecules)
+        block, _ = whole(open_trajectories(tmp_path / name)[0])
+        np.testing.assert_allclose(block.values, [atoms.positions for atoms in molecules], atol=1e-8)
 
 
 @pytest.mark.parametrize("column", ["velocities", "vel"])
