@@ -1,0 +1,37 @@
+"""What happened, a line of JSON to each fault, so that a campaign that was stopped goes on."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+
+class Records:
+    """A file of records.
+
+    :param path: of the file; what it holds already counts
+    :param version: of the package, noted with each
+    """
+
+    def __init__(self, path: Path, version: str):
+        self._path = path
+        self._version = version
+        self._lock = threading.Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.all: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def add(self, **record: Any) -> None:
+        """Add one, at once on the disk."""
+        record["version"] = self._version
+        with self._lock:
+            self.all.append(record)
+            with self._path.open("a") as stream:
+                stream.write(json.dumps(record) + "\n")
+
+    def of(self, part: str, **values: Any) -> list[dict[str, Any]]:
+        """Those of one part of the campaign, with these values."""
+        wanted = {"part": part, **values}
+        return [record for record in list(self.all) if all(record[key] == value for key, value in wanted.items())]

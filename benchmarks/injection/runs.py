@@ -1,0 +1,172 @@
+"""Kills of `darkforces run`, its i-PI and its driver, after each of which the same command goes on."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ipi_darkforces.errors import ERROR, DarkforcesError
+from ipi_darkforces.serve.folder import RunFolder
+
+from .crystal import RUN, completed, difference, last_step, repeated_steps, write_input
+from .programs import PATIENCE, Group, send, wait_until
+from .records import Records
+
+STEPS = 600  # of a simulation
+KILLS = 12  # of one simulation, before it is let finish
+SOON = 60.0  # seconds in which everything must have ended after a kill
+WHO = {"parent": "cli.main run", "i-PI": "/i-pi ", "driver": "cli.driver"}
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Signals that are sent at once: to whom, and which."""
+
+    signals: tuple[tuple[str, signal.Signals], ...]
+
+    def __str__(self) -> str:
+        names = {name for _, name in self.signals}
+        who = " and ".join(who for who, _ in self.signals)
+        return f"{who}: {' and '.join(sorted(name.name for name in names))}"
+
+
+ALL = (
+    *(Kill(((who, signal.SIGKILL),)) for who in WHO for _ in range(3)),
+    *(Kill(((who, number),)) for who in WHO for number in (signal.SIGTERM, signal.SIGINT)),
+    Kill((("parent", signal.SIGINT), ("parent", signal.SIGINT))),
+    Kill((("parent", signal.SIGKILL), ("i-PI", signal.SIGKILL))),
+    Kill((("parent", signal.SIGKILL), ("driver", signal.SIGKILL))),
+    Kill((("i-PI", signal.SIGKILL), ("driver", signal.SIGKILL))),
+    Kill(tuple((who, signal.SIGKILL) for who in WHO)),  # the machine goes down
+)
+
+
+def reference(folder: Path, steps: int = STEPS) -> Path:
+    """A simulation without faults: the folder of its run."""
+    if not (folder / "run" / "summary.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        write_input(folder, steps)
+        with Group() as group:
+            process = group.start(RUN, folder, folder / "said.log")
+            assert process.wait(PATIENCE) == 0, (folder / "said.log").read_text()
+    return folder / "run"
+
+
+def chain(
+    records: Records,
+    whole: Path,
+    seed: int,
+    wanted: Callable[[], bool],
+    steps: int = STEPS,
+    kills: int = KILLS,
+) -> None:
+    """One simulation that is killed again and again, goes on each time, and is then compared with one without faults.
+
+    :param records: where each kill, and how it ended, is added
+    :param whole: the folder of the run without faults
+    :param seed: decides who is killed and when
+    :param wanted: whether further kills are
+    """
+    choice = random.Random(seed)
+    with tempfile.TemporaryDirectory(prefix="faults-") as name:
+        folder = Path(name)
+        write_input(folder, steps)
+        for _ in range(kills):
+            if not wanted() or last_step(folder / "run") >= steps:
+                break
+            record = _killed(folder, choice.choice(ALL), choice)
+            records.add(part="runs", chain=seed, **record)
+            if record["refused"]:
+                return
+        records.add(part="ends", chain=seed, **_finished(folder, whole))
+
+
+def _killed(folder: Path, kill: Kill, choice: random.Random) -> dict[str, Any]:
+    """Start or go on, kill at a random time, and see what is left."""
+    run, log = folder / "run", folder / "said.log"
+    log.unlink(missing_ok=True)
+    before, saved_before = last_step(run), _saved(run)[0]
+    with Group() as group:
+        process = group.start(RUN, folder, log)
+        running = choice.random() < 0.7
+        if running:  # some steps later, in whatever it is doing then
+            goal = before + choice.randrange(1, 80)
+            wait_until(lambda: last_step(run) >= goal or process.poll() is not None)
+            time.sleep(choice.uniform(0.0, 0.1))
+        else:  # at its start, or soon after it
+            time.sleep(choice.uniform(0.0, 6.0))
+        scratch = _scratch(group)
+        sent = _send(group, kill, process.poll)
+        seconds, left = group.wait_for_end(SOON)
+        group.end()
+        code = process.wait()
+    said = log.read_text(errors="replace")
+    done, (saved, refused) = last_step(run), _saved(run)
+    return {
+        "kill": str(kill),
+        "sent": sent,
+        "when": "running" if running else "starting",
+        "done": done,
+        "lost": max(done, 0) - saved if done != before else saved_before - saved,
+        "seconds": round(seconds, 2),
+        "left": left,
+        "scratch": [place for place in scratch if Path(place).exists()],
+        "code": code,
+        "traceback": "Traceback" in said,
+        "errors": [line for line in said.splitlines() if line.startswith(ERROR)],
+        "refused": refused,
+    }
+
+
+def _saved(run: Path) -> tuple[int, str]:
+    """From which step a run would go on, and what stands in the way of it."""
+    try:
+        state = RunFolder(run).last_state()
+        return 0 if state is None else state.step, ""
+    except DarkforcesError as error:
+        return 0, str(error)
+
+
+def _send(group: Group, kill: Kill, ended: Callable[[], int | None]) -> bool:
+    """Send the signals as soon as those who are to get them are there; whether somebody was still there to get them."""
+    found: list[tuple[int, int]] = []
+
+    def all_there() -> bool:
+        found.clear()
+        for who, number in kill.signals:
+            found.extend((pid, number) for pid in group.called(WHO[who])[:1])
+        return len(found) == len(kill.signals) or ended() is not None
+
+    wait_until(all_there)
+    sent = [send(pid, number) for pid, number in found]
+    return any(sent)
+
+
+def _scratch(group: Group) -> list[str]:
+    """The folders of sockets of those that run now."""
+    commands = " ".join(group.members().values())
+    return sorted({str(Path(place)) for place in re.findall(r"/i-pi -S (/\S+)", commands)})
+
+
+def _finished(folder: Path, whole: Path) -> dict[str, Any]:
+    """Let the simulation finish, and compare."""
+    log = folder / "said.log"
+    log.unlink(missing_ok=True)
+    with Group() as group:
+        process = group.start(RUN, folder, log)
+        code = process.wait(PATIENCE)
+        _, left = group.wait_for_end(SOON)
+    said = log.read_text(errors="replace")
+    run = folder / "run"
+    if not completed(code, said):
+        return {"code": code, "said": said[-2000:], "difference": None, "repeated": None, "left": left}
+    return {"code": code, "difference": difference(run, whole), "repeated": repeated_steps(run), "left": left}

@@ -1,0 +1,321 @@
+"""Streams of messages with something wrong in them, to the decoder alone and to a driver that serves others as well."""
+
+from __future__ import annotations
+
+import random
+import selectors
+import socket
+import struct
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.units import Bohr, Hartree
+from ipi.engine.forcefields import ForceRequest
+from ipi.interfaces.sockets import Driver as Client
+from ipi.interfaces.sockets import Status
+from ipi.utils.messages import verbosity
+
+from ipi_darkforces.errors import ERROR
+from ipi_darkforces.serve.protocol import Decoder, ProtocolError
+
+from .crystal import DRIVER, THEIRS
+from .programs import PATIENCE, Group, has_ended, wait_until
+from .records import Records
+
+MESSAGES = 400  # in a stream to a driver
+SHORT = 20  # in a stream to the decoder
+BAD = 16  # bad peers at a time
+HANGS = 30.0  # seconds after which a driver that has done nothing more is taken to wait for ever
+SPECIES = "Al4"
+CELL = 4.05 * np.eye(3) / Bohr
+POSITIONS = bulk("Al", cubic=True).positions / Bohr + 0.05 * np.arange(12).reshape(4, 3)
+
+
+def header(text: str) -> bytes:
+    """Twelve characters."""
+    return text.ljust(12).encode()
+
+
+def init(parameters: str = f"species : {SPECIES} , ") -> bytes:
+    """What i-PI says about a forcefield."""
+    return header("INIT") + struct.pack("=ii", 0, len(parameters)) + parameters.encode()
+
+
+def positions() -> bytes:
+    """A structure."""
+    cells = CELL.T.tobytes() + np.linalg.inv(CELL).T.tobytes()
+    return header("POSDATA") + cells + struct.pack("=i", len(POSITIONS)) + POSITIONS.tobytes()
+
+
+def conversation(n: int) -> list[bytes]:
+    """What i-PI sends, most of which are questions for the status."""
+    step = [positions(), *[header("STATUS")] * 6, header("GETFORCE"), *[header("STATUS")] * 2]
+    return [header("STATUS"), init(), header("STATUS"), *(step[i % len(step)] for i in range(n - 3))]
+
+
+def flipped(data: bytes, choice: random.Random) -> bytes:
+    """A byte becomes another."""
+    i = choice.randrange(len(data))
+    return data[:i] + bytes([data[i] ^ choice.randrange(1, 256)]) + data[i + 1 :]
+
+
+def cut(data: bytes, choice: random.Random) -> bytes:
+    """Some bytes are missing."""
+    i = choice.randrange(len(data))
+    return data[:i] + data[i + choice.randrange(1, 200) :]
+
+
+def grown(data: bytes, choice: random.Random) -> bytes:
+    """There are some bytes too many."""
+    i = choice.randrange(len(data))
+    return data[:i] + choice.randbytes(choice.randrange(1, 200)) + data[i:]
+
+
+def repeated(data: bytes, choice: random.Random) -> bytes:
+    """Some bytes come twice."""
+    i, n = choice.randrange(len(data)), choice.randrange(1, 200)
+    return data[: i + n] + data[i:]
+
+
+def absurd(data: bytes, choice: random.Random) -> bytes:
+    """A number becomes one that cannot be, or not a number."""
+    i = choice.randrange(max(1, len(data) - 8))
+    number = choice.choice(
+        [struct.pack("=i", n) for n in (-1, 0, 2**31 - 1, -(2**31))]
+        + [struct.pack("=d", x) for x in (np.nan, np.inf, 1e300)]
+    )
+    return data[:i] + number + data[i + len(number) :]
+
+
+def broken_off(data: bytes, choice: random.Random) -> bytes:
+    """It ends in the middle."""
+    return data[: choice.randrange(len(data))]
+
+
+def out_of_order(data: bytes, choice: random.Random) -> bytes:
+    """A message comes where it should not."""
+    message = choice.choice([header("GETFORCE"), header("EXIT"), positions(), init(), init("batch_size : 3 , ")])
+    return data + message + data
+
+
+def garbage(data: bytes, choice: random.Random) -> bytes:
+    """Anything."""
+    return choice.randbytes(len(data))
+
+
+MUTATIONS = (flipped, cut, grown, repeated, absurd, broken_off, out_of_order, garbage)
+
+
+def mutated(n: int, choice: random.Random) -> bytes:
+    """A conversation of n messages, the last fifth of which has one to three faults."""
+    messages = conversation(n)
+    good, bad = messages[: n - n // 5], b"".join(messages[n - n // 5 :])
+    for _ in range(choice.randrange(1, 4)):
+        bad = choice.choice(MUTATIONS)(bad, choice) or b"\0"
+    return b"".join(good) + bad
+
+
+def to_the_decoder(n_messages: int, seed: int, progress: Callable[[int], object]) -> dict[str, Any]:
+    """Streams in pieces of any size; only what says that this is no message of i-PI's may come of it."""
+    choice = random.Random(seed)
+    endings: Counter[str] = Counter()
+    for done in range(0, n_messages, SHORT):
+        stream, decoder = mutated(SHORT, choice), Decoder()
+        try:
+            while stream:
+                n = choice.choice((1, 7, 100, 5000))
+                decoder.feed(stream[:n])
+                stream = stream[n:]
+            decoder.finish()
+            endings["nothing was noticed"] += 1
+        except ProtocolError:
+            endings["refused"] += 1
+        except Exception as error:  # what is looked for here
+            endings[repr(error)[:100]] += 1
+        progress(min(SHORT, n_messages - done))
+    return {"messages": n_messages, "endings": dict(endings)}
+
+
+def to_a_driver(records: Records, n_messages: int, seed: int, progress: Callable[[int], object]) -> None:
+    """Streams to a driver that serves a good client at the same time; one record to each driver that ends over it."""
+    sent = 0
+    while sent < n_messages:
+        with tempfile.TemporaryDirectory(prefix="faults-") as name, Group() as group:
+            names = ["good", *(f"bad{i}" for i in range(BAD))]
+            listeners = [_listening(f"{name}/{each}") for each in names]
+            log = Path(name) / "driver.log"
+            options = ["--stay", "-u", *(word for each in names for word in ("-a", each)), "-S", f"{name}/"]
+            driver = group.start((*DRIVER, *options), Path(name), log)
+            good = _GoodClient(listeners[0])
+            peers = _BadPeers(listeners[1:], random.Random(seed + sent))
+            while peers.messages < n_messages - sent and not has_ended(driver) and not good.failed:
+                before = peers.messages
+                peers.go_on()
+                progress(peers.messages - before)
+            ended = wait_until(partial(has_ended, driver), 20.0) if good.failed else has_ended(driver)
+            answers = good.stop()
+            peers.close()
+            memory = 0 if ended else _memory(driver.pid)
+            said = log.read_text(errors="replace")
+        sent += peers.messages
+        last = [line for line in said.splitlines() if line.startswith(ERROR)][-1:]
+        records.add(
+            part="streams",
+            messages=peers.messages,
+            streams=peers.streams,
+            ended=ended,
+            last=last,
+            traceback="Traceback" in said,
+            megabytes=memory,
+            **answers,
+        )
+
+
+def to_their_driver(records: Records, n_streams: int, seed: int, progress: Callable[[int], object]) -> None:
+    """Streams to i-PI's own driver, which serves nobody else meanwhile; one record to each."""
+    choice = random.Random(seed)
+    for _ in range(n_streams):
+        records.add(part="their streams", ending=_their_ending(choice))
+        progress(1)
+
+
+def _their_ending(choice: random.Random) -> str:
+    """What a stream makes of i-PI's own driver."""
+    with tempfile.TemporaryDirectory(prefix="faults-") as name, Group() as group:
+        listener, log = _listening(f"{name}/darkforces"), Path(name) / "driver.log"
+        driver = group.start((*THEIRS, "-S", f"{name}/"), Path(name), log)
+        peers = _BadPeers([listener], choice)
+        wait_until(lambda: peers.go_on() or peers.streams or has_ended(driver))
+        ended = wait_until(partial(has_ended, driver), HANGS)
+        peers.close()
+        if not ended:
+            return "waits for ever"
+        return "ended with a traceback" if "Traceback" in log.read_text(errors="replace") else "ended"
+
+
+def _listening(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(1)
+    return listener
+
+
+def _memory(pid: int) -> int:
+    """Of a process, MB."""
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(lines["VmHWM"].split()[0]) // 1024
+
+
+class _BadPeers:
+    """Listeners that send a stream to each who comes, and do not mind how that ends."""
+
+    def __init__(self, listeners: list[socket.socket], choice: random.Random):
+        self.streams = self.messages = 0
+        self._choice = choice
+        self._listeners = listeners
+        self._waiting = selectors.DefaultSelector()
+        for listener in listeners:
+            self._waiting.register(listener, selectors.EVENT_READ)
+
+    def go_on(self) -> None:
+        """Accept, send and read what can be, for a moment."""
+        for key, events in self._waiting.select(0.2):
+            if key.data is None:
+                connection, _ = key.fileobj.accept()  # type: ignore[union-attr]
+                connection.setblocking(False)
+                stream = mutated(MESSAGES, self._choice)
+                self._waiting.register(connection, selectors.EVENT_READ | selectors.EVENT_WRITE, stream)
+            else:
+                self._serve(key, events)
+
+    def _serve(self, key: selectors.SelectorKey, events: int) -> None:
+        connection, stream = key.fileobj, key.data
+        assert isinstance(connection, socket.socket)
+        try:
+            if events & selectors.EVENT_READ and not connection.recv(2**20):
+                raise ConnectionResetError  # the driver has had enough
+            if events & selectors.EVENT_WRITE:
+                stream = stream[connection.send(stream[:65536]) :]
+                if not stream:
+                    connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._waiting.unregister(connection)
+            connection.close()
+            self.streams += 1
+            self.messages += MESSAGES
+        else:
+            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if stream else 0)
+            self._waiting.modify(connection, wanted, stream)
+
+    def close(self) -> None:
+        """Leave."""
+        for key in list(self._waiting.get_map().values()):
+            key.fileobj.close()  # type: ignore[union-attr]
+        self._waiting.close()
+
+
+class _GoodClient:
+    """i-PI's own client class in a thread, which asks for the same forces again and again, and checks them."""
+
+    def __init__(self, listener: socket.socket):
+        listener.settimeout(PATIENCE)
+        verbosity.level = "quiet"  # what i-PI's client says when the driver has gone
+        atoms = bulk("Al", cubic=True)
+        atoms.positions = POSITIONS * Bohr
+        atoms.calc = EMT()
+        self._right = atoms.get_forces() * Bohr / Hartree
+        self._listener = listener
+        self._going = True
+        self._answers, self._largest, self._longest = 0, 0.0, 0.0
+        self.failed = False
+        self._thread = threading.Thread(target=self._ask)
+        self._thread.start()
+
+    def stop(self) -> dict[str, Any]:
+        """How many answers came, by how much the worst was wrong, and how long the slowest took (s)."""
+        self._going = False
+        self._thread.join()
+        return {"answers": self._answers, "difference": self._largest, "slowest": round(self._longest, 3)}
+
+    def _ask(self) -> None:
+        try:
+            client = Client(self._listener.accept()[0])
+            client.settimeout(PATIENCE)
+            while self._going:
+                begun = time.monotonic()
+                found = self._forces(client)
+                self._longest = max(self._longest, time.monotonic() - begun)
+                self._largest = max(self._largest, float(np.abs(found - self._right).max()))
+                self._answers += 1
+                time.sleep(0.002)  # i-PI's own work
+        except Exception:  # whatever i-PI's client makes of a driver that is gone
+            self.failed = True
+
+    def _forces(self, client: Any) -> np.ndarray:
+        request = ForceRequest(
+            id=0,
+            pos=POSITIONS.ravel(),
+            active=np.arange(POSITIONS.size),
+            cell=(CELL, np.linalg.inv(CELL)),
+            pars=f"species : {SPECIES} , ",
+            offset=0.0,
+        )
+        if not client.status & Status.Ready:
+            client.get_status()
+            client.initialize(0, request["pars"])
+            client.get_status()
+        if not client.dispatch_send(request):
+            raise ConnectionError
+        while not client.dispatch_recv(request):
+            if not client.status & Status.Up:
+                raise ConnectionError
+        return np.reshape(request["result"][1], (-1, 3))
