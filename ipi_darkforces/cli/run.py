@@ -30,7 +30,7 @@ from ..serve.folder import FinishedError, RunFolder
 from ..serve.inputs import SimulationInput
 from ..serve.run import ModelChoice, Outcome, Progress, last_outcome
 from ..serve.run import run as run_simulation
-from ..serve.start import letters, read_start
+from ..serve.start import letters, read_start, warn_of_periodicity
 from ..serve.watch import checked_limit
 from .entry import EXPLODED, INTERRUPTED
 from .options import add_model_options, add_watch_option, model_of
@@ -227,6 +227,7 @@ def _write_input(args: argparse.Namespace, folder: Path) -> Path:
 
 def _run_one(path: Path, output: Path, args: argparse.Namespace) -> Outcome:
     simulation = SimulationInput.read(path)
+    warn_of_periodicity(simulation)
     # The driver and i-PI work in the run's folder, from where a relative path would mean something else.
     model = absolute(model_of(args))
     with logging_redirect_tqdm(), SimulationBar(path.stem, simulation.n_atoms, Constraints.in_input(simulation)) as bar:

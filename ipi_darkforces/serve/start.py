@@ -8,6 +8,8 @@ case: where a structure is not periodic, it gets a vector with room for the atom
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,12 @@ import ase
 import ase.cell
 import numpy as np
 from ase.constraints import FixAtoms, FixCartesian, FixCom, FixedLine, FixedPlane, FixScaled
+from ipi.utils.io.inputs.io_xml import xml_node
 from scipy.linalg import null_space
 
 from ..errors import DarkforcesError
 from ..forces.structure_file import read_atoms
+from .inputs import SimulationInput
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +60,37 @@ def read_start(path: str | Path) -> Start:
             f" along all of its cell vectors (pbc {letters(atoms.pbc)})" if atoms.pbc.any() else "",
         )
     return start
+
+
+def warn_of_periodicity(simulation: SimulationInput) -> None:
+    """Warn of structures that an input names and that are not periodic: i-PI would take their cell for periodic.
+
+    As far as files say it: those that i-PI reads through ase, and templates. Not if `pbc` is among the parameters.
+    """
+    told = [forcefield.settings for forcefield in simulation.socket_forcefields()]
+    if any(settings.pbc for settings in told):
+        return
+    files = [settings.template for settings in told if settings.template] + list(_read_through_ase(simulation.root))
+    for file in dict.fromkeys(files):
+        with suppress(DarkforcesError):  # i-PI or the driver will say why it cannot be read
+            atoms = read_atoms(simulation.source.parent / file, "structure")
+            if atoms.cell.rank and not atoms.pbc.all():
+                logger.warning(
+                    "'%s' is not periodic (pbc %s), but i-PI takes its cell for periodic: say pbc: %s in the "
+                    "<parameters> of the forcefields",
+                    file,
+                    letters(atoms.pbc),
+                    letters(atoms.pbc),
+                )
+
+
+def _read_through_ase(node: xml_node) -> Iterator[str]:
+    for name, child in node.fields:
+        if name == "_text":
+            continue
+        if child.attribs.get("mode") == "ase":
+            yield "".join(text for kind, text in child.fields if kind == "_text").strip()
+        yield from _read_through_ase(child)
 
 
 def make_start(atoms: ase.Atoms) -> Start:

@@ -25,7 +25,8 @@ from ase.constraints import (
 
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.serve.compose import Recipe, compose
-from ipi_darkforces.serve.start import Start, letters, make_start, read_start
+from ipi_darkforces.serve.inputs import SimulationInput
+from ipi_darkforces.serve.start import Start, letters, make_start, read_start, warn_of_periodicity
 
 SIGNS = [(1, 1, 1), (-1, 1, 1), (-1, -1, -1)]
 
@@ -138,6 +139,20 @@ class TestWithoutPeriodicity:
         assert "slab.extxyz' is not periodic along all of its cell vectors (pbc TTF)" in line
         text = compose(Recipe("slab", "nve", "Cu3", "start.chk", start.fixed, letters(start.atoms.pbc)))
         assert "species: Cu3, pbc: TTF }" in text
+
+    @pytest.mark.parametrize("named", ["template", "start", "with pbc"])
+    def test_inputs_that_name_such_files_are_warned_of(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, named: str
+    ) -> None:
+        ase.io.write(tmp_path / "slab.extxyz", fcc111("Cu", (1, 1, 3), vacuum=5.0))
+        text = compose(Recipe("slab", "nve", "Cu3", "start.chk", pbc="TTF" if named == "with pbc" else "TTT"))
+        text = text.replace("<file mode='chk'> start.chk </file>", "<file mode='ase'> slab.extxyz </file>")
+        if named == "template":
+            text = text.replace("mode='ase'", "mode='xyz'").replace("species: Cu3", "template: slab.extxyz")
+        (tmp_path / "slab.xml").write_text(text)
+        warn_of_periodicity(SimulationInput.read(tmp_path / "slab.xml"))
+        expected = [] if named == "with pbc" else ["'slab.extxyz' is not periodic (pbc TTF), but i-PI takes its cell"]
+        assert [message[:56] for message in caplog.messages] == [text[:56] for text in expected]
 
 
 class TestFixedAtoms:
