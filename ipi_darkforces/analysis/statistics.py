@@ -62,6 +62,8 @@ class Estimate:
 
     def text(self, unit: str) -> str:
         """Value, error and unit, with the digits that mean something."""
+        if not np.isfinite(self.value):
+            return "too short to tell"
         if self.error is None:
             return f"{self.value:.4g} {unit} (too short for an error bar)"
         decimals = max(0, 1 - int(np.floor(np.log10(self.error)))) if self.error > 0 else 3

@@ -172,6 +172,7 @@ def test_a_series_that_is_too_short_has_no_error(n):
     for estimate in (statistics.mean(series), statistics.slope(np.arange(float(n)), series)):
         assert (estimate.error, estimate.margin(), estimate.errors_from(0.0)) == (None, None, None)
         assert "too short" in estimate.text("K")
+        assert "nan" not in estimate.text("K")
 
 
 def test_the_slope_of_two_points():
