@@ -23,6 +23,7 @@ from .statistics import Estimate
 from .table import read_table
 
 logger = logging.getLogger(__name__)
+_POINTS = 20_000  # of a curve in a picture, more than it has pixels
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,11 @@ def draw(overviews: Sequence[Overview], path: Path) -> None:
     upper, lower = figure.subplots(2, 1, sharex=True)
     dynamic = all(overview.moves for overview in overviews)
     for overview in overviews:
+        shown = slice(None, None, 1 + len(overview.time) // _POINTS)
         along = overview.time if dynamic else overview.step
-        upper.plot(along, overview.temperature, linewidth=1.2, label=overview.name)
-        lower.plot(along, 1000.0 * overview.conserved / (overview.n_atoms or 1), linewidth=1.2)
+        conserved = 1000.0 * overview.conserved / (overview.n_atoms or 1)
+        upper.plot(along[shown], overview.temperature[shown], linewidth=1.2, label=overview.name)
+        lower.plot(along[shown], conserved[shown], linewidth=1.2)
     upper.set_ylabel("temperature / K")
     lower.set_ylabel(f"conserved quantity / ({overviews[0].energy_unit})")
     lower.set_xlabel("time / ps" if dynamic else "step")

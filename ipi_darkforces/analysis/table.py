@@ -124,7 +124,8 @@ def _whole_rows(path: Path, notice: Notice) -> tuple[dict[str, np.ndarray], dict
     _check_same_columns(heads, path)
     width = max(int(match[2] or match[1]) for match in heads)
     bad = [i for i, line in enumerate(lines) if not line.startswith("#") and not _is_row(line, width)]
-    kept = [line for i, line in enumerate(lines) if i not in set(bad)]
+    repaired = {i: _after_cut(lines[i], width) for i in bad}
+    kept = [line for line in (repaired.get(i, line) for i, line in enumerate(lines)) if line]
     bad = [i for i in bad if lines[i].strip()]
     if bad:
         cut = "cut short" if bad[0] == len(lines) - 1 else f"not {width} numbers: '{shown(lines[bad[0]].encode())}'"
@@ -135,9 +136,9 @@ def _whole_rows(path: Path, notice: Notice) -> tuple[dict[str, np.ndarray], dict
     if not bad:
         return _read(path)
     with tempfile.TemporaryDirectory() as scratch:
-        repaired = Path(scratch) / "repaired"
-        repaired.write_text("".join(kept))
-        return _read(repaired)
+        whole = Path(scratch) / "whole"
+        whole.write_text("".join(kept))
+        return _read(whole)
 
 
 def _check_same_columns(heads: list[re.Match[str]], path: Path) -> None:
@@ -157,6 +158,16 @@ def _is_row(line: str, columns: int) -> bool:
         return line.endswith("\n") and len(words) == columns and all(map(_is_number, words))
     except ValueError:
         return False
+
+
+def _after_cut(line: str, columns: int) -> str:
+    """The row that i-PI has added, when it went on, to a piece of one that a full disk had cut; empty if there is none.
+
+    It begins its rows with spaces, so that no two words become one.
+    """
+    words = line.split()
+    last = "  " + "  ".join(words[-columns:]) + "\n"
+    return last if len(words) > columns and line.endswith("\n") and _is_row(last, columns) else ""
 
 
 def _is_number(word: str) -> bool:
