@@ -138,6 +138,8 @@ def serve(args: argparse.Namespace) -> None:
         prefix = simulation.sockets_prefix if simulation else DEFAULT_PREFIX
     places = _places(args, prefix, forcefields)
     model = load_model(model_name, args.device, args.dtype, args.variant, not args.keep_net_force, args.backend)
+    for part in model.parts:
+        part.goes_on = simulation is not None and simulation.step > 0
     _check(settings, forcefields, model)
     split = Split(model)
     try:

@@ -88,7 +88,13 @@ class CalculatorModel(ForceModel):
             results = [self._evaluate_one(replace(structure, positions=p), self._kind) for p in geometries]
             return [(result.energy, of_kind(self._kind, result)) for result in results]
 
-        check(measure(evaluate, structure.positions), self.name, self._kind)
+        found = measure(evaluate, structure.positions)
+        try:
+            check(found, self.name, self._kind)
+        except DarkforcesError as error:
+            if not self.goes_on:
+                raise
+            log.warning("%s; the simulation goes on, as it was begun with them", error)
 
     def _check_virial(self, structure: Structure) -> None:
         """Whether a conservative virial belongs to the energy, likewise."""

@@ -59,6 +59,7 @@ class ForceModel(ABC):
         periodic their net torque too, as the paper does (section 3.2)
     """
 
+    goes_on = False  # whether it serves a simulation that was let start before: checks then only warn
     evaluates_together = True  # whether both kinds of forces cost less together than one after the other
 
     def __init__(self, name: str, provides: Need, species: frozenset[int] | None, remove_net_force: bool = True):

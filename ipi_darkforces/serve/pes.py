@@ -44,6 +44,7 @@ class DarkforcesDriver(Dummy_driver):
     :param variant: which head to use of a model that has several
     :param backend: metatomic for the exported model even where there is a faster way
     :param warn_above: eV/Å, say so when slow forces on an atom are larger
+    :param goes_on: whether the simulation was begun before; then nothing that the forces are found to be ends it
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class DarkforcesDriver(Dummy_driver):
         variant: str | None = None,
         backend: str = "auto",
         warn_above: float | str = TOO_FAR,
+        goes_on: bool | str = False,
         verbosity: Any = None,  # given by i-PI
         verbose: bool = False,
         **settings: Any,
@@ -68,6 +70,8 @@ class DarkforcesDriver(Dummy_driver):
             said = chosen(model, fast, slow)
             role, options = Settings.separated(settings, takes_options(said), "the parameters of the forcefield")
             self._split = shared_split(with_options(said, options), device, dtype, variant, backend)
+            for part in self._split.model.parts:
+                part.goes_on = str(goes_on) == str(True)
             self._role = role.resolved(self._split.model)
         except DarkforcesError as error:
             raise SystemExit(f"{ERROR}{error}") from error

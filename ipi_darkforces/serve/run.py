@@ -117,7 +117,9 @@ def run(
         species = prepared.species
         prepared.add_progress(max(1, round(PROGRESS_EVERY / (prepared.timestep or PROGRESS_EVERY))))
         if in_process:
-            prepared.serve_in_process({**model.said(), "warn_above": str(warn_above)})
+            prepared.serve_in_process(
+                {**model.said(), "warn_above": str(warn_above), "goes_on": str(prepared.step > 0)}
+            )
         else:
             _check_ports(prepared)
         write_whole(folder.launched, prepared.text())
