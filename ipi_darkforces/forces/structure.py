@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -102,12 +103,13 @@ def name_atoms(indices: np.ndarray, species: np.ndarray) -> str:
 
 
 def species_from_formula(formula: str) -> np.ndarray:
-    """Atomic numbers in order, from a formula such as ``O64H128`` or ``(OH2)64``.
+    """Atomic numbers in order, from a formula such as ``O64H128`` or ``(OH2)64``; D and T are hydrogen.
 
     :raises DarkforcesError: if the formula cannot be read
     """
     try:
-        species = Symbols.fromsymbols(string2symbols(formula)).numbers.astype(np.int32)
+        symbols = string2symbols(re.sub("[DT](?![a-z])", "H", formula))
+        species = Symbols.fromsymbols(symbols).numbers.astype(np.int32)
         if len(species) == 0:
             raise ValueError("no atoms")
     except (KeyError, ValueError, IndexError) as error:

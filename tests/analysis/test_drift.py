@@ -14,6 +14,7 @@ from ipi_files import simulate, write_table
 from ipi_darkforces.analysis.drift import Drift, draw, measure
 from ipi_darkforces.analysis.runs import Run
 from ipi_darkforces.analysis.selection import Selection
+from ipi_darkforces.analysis.setup import Constraints
 from ipi_darkforces.analysis.units import BOLTZMANN_EV
 from ipi_darkforces.errors import DarkforcesError
 
@@ -53,6 +54,15 @@ def test_without_a_number_of_atoms_energies_are_for_all_of_them(heating):
     assert drift.conserved_slope.value == pytest.approx(300_000.0, rel=1e-5)
     assert "conserved_drift_meV_per_ps" in drift.as_json()
     assert drift.relative_slope is None
+
+
+def test_where_atoms_are_fixed_the_others_hold_the_energy(heating):
+    """The temperature of what moves, two of three atoms, is given; the energy is still for each of the three."""
+    free = measure(heating, Selection())
+    held = measure(replace(heating, constraints=Constraints(300.0, False, (0, 1, 2))), Selection())
+    assert held.kinetic_deviation == pytest.approx(free.kinetic_deviation * 2 / 3)
+    assert held.heating.value == pytest.approx(free.heating.value * 3 / 2)
+    assert held.conserved_slope.value == free.conserved_slope.value
 
 
 def test_the_deviation_of_the_kinetic_energy(harmonic):

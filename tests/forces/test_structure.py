@@ -42,6 +42,12 @@ def test_formula_keeps_the_order_of_the_atoms() -> None:
     assert species_from_formula("H2O").tolist() == [1, 1, 8]
 
 
+def test_heavy_hydrogen_is_hydrogen() -> None:
+    assert species_from_formula("(OD2)2").tolist() == [8, 1, 1] * 2
+    assert species_from_formula("OTHDTi").tolist() == [8, 1, 1, 1, 22]
+    assert species_from_formula("DyTaCd").tolist() == [66, 73, 48]
+
+
 @given(st.text(max_size=12))
 def test_any_text_is_a_formula_of_some_atoms_or_one_clear_line(text: str) -> None:
     try:
