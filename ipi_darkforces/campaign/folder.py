@@ -29,7 +29,7 @@ from ..forces.zoo import all_models, load_model, takes_options
 from ..lock import locked
 from ..serve.compose import compose, write_start
 from ..serve.folder import RunFolder
-from ..serve.start import read_start
+from ..serve.start import read_start, say_where_periodic
 from ..whole import write_whole
 from .matrix import Campaign, Simulation
 
@@ -132,6 +132,7 @@ class CampaignFolder:
         :raises DarkforcesError: if the folder holds another campaign
         """
         start = read_start(campaign.structure)
+        say_where_periodic(start, campaign.structure)
         belongs = {
             "name": campaign.name,
             "structure": _digest(campaign.structure),

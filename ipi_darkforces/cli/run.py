@@ -30,7 +30,7 @@ from ..serve.folder import FinishedError, RunFolder
 from ..serve.inputs import SimulationInput
 from ..serve.run import ModelChoice, Outcome, Progress, last_outcome
 from ..serve.run import run as run_simulation
-from ..serve.start import letters, read_start, warn_of_periodicity
+from ..serve.start import letters, read_start, say_where_periodic, warn_of_periodicity
 from ..serve.watch import checked_limit
 from .entry import EXPLODED, INTERRUPTED
 from .options import add_model_options, add_watch_option, model_of
@@ -199,6 +199,7 @@ def _check(args: argparse.Namespace) -> None:
 def _write_input(args: argparse.Namespace, folder: Path) -> Path:
     """Write an i-PI input, and the checkpoint that it starts from, for the user's structure."""
     start = read_start(args.structure)
+    say_where_periodic(start, args.structure)
     ensemble, component = args.ensemble or "nve", args.forces or "conservative"
     forces = f"mts{args.mts}" if args.mts else component
     thermostat = "" if args.tau is None else f"{args.tau:g}"

@@ -50,16 +50,20 @@ def read_start(path: str | Path) -> Start:
     """
     atoms = read_atoms(path, "structure")
     try:
-        start = make_start(atoms)
+        return make_start(atoms)
     except DarkforcesError as error:
         raise DarkforcesError(f"'{path}' {error}") from error
-    if not atoms.pbc.all():
+
+
+def say_where_periodic(start: Start, path: str | Path) -> None:
+    """Say that i-PI shows a cell that means nothing, if the structure is not periodic."""
+    pbc = start.atoms.pbc
+    if not pbc.all():
         logger.warning(
             "'%s' is not periodic%s: its forces are those without periodic images there, whatever cell i-PI shows",
             path,
-            f" along all of its cell vectors (pbc {letters(atoms.pbc)})" if atoms.pbc.any() else "",
+            f" along all of its cell vectors (pbc {letters(pbc)})" if pbc.any() else "",
         )
-    return start
 
 
 def warn_of_periodicity(simulation: SimulationInput) -> None:

@@ -26,7 +26,7 @@ from ase.constraints import (
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.serve.compose import Recipe, compose
 from ipi_darkforces.serve.inputs import SimulationInput
-from ipi_darkforces.serve.start import Start, letters, make_start, read_start, warn_of_periodicity
+from ipi_darkforces.serve.start import Start, letters, make_start, read_start, say_where_periodic, warn_of_periodicity
 
 SIGNS = [(1, 1, 1), (-1, 1, 1), (-1, -1, -1)]
 
@@ -135,8 +135,9 @@ class TestWithoutPeriodicity:
         ase.io.write(tmp_path / "slab.extxyz", fcc111("Cu", (1, 1, 3), vacuum=5.0))
         with caplog.at_level(logging.WARNING):
             start = read_start(tmp_path / "slab.extxyz")
+            say_where_periodic(start, "slab.extxyz")
         (line,) = caplog.messages
-        assert "slab.extxyz' is not periodic along all of its cell vectors (pbc TTF)" in line
+        assert "'slab.extxyz' is not periodic along all of its cell vectors (pbc TTF)" in line
         text = compose(Recipe("slab", "nve", "Cu3", "start.chk", start.fixed, letters(start.atoms.pbc)))
         assert "species: Cu3, pbc: TTF }" in text
 
