@@ -138,3 +138,22 @@ def copper(displacement: float = 0.05) -> ase.Atoms:
 def as_structure(atoms: ase.Atoms) -> Structure:
     """For a `ForceModel`."""
     return Structure.from_ase(atoms)
+
+
+class Unhinged(EMT):
+    """Forces that are much too strong after so many evaluations, so that a simulation explodes."""
+
+    def __init__(self, after: int):
+        super().__init__()
+        self._left = after
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self._left -= 1
+        if self._left < 0:
+            self.results["forces"] = 200.0 * self.results["forces"]
+
+
+def unhinged(after: int) -> Calculator:
+    """To be named."""
+    return Unhinged(after)

@@ -139,7 +139,7 @@ def run(
                 log = folder.path / "driver.log"
                 driver = Process("the driver", command, folder.path, log, kept, _GRACE, scratch.folder)
                 stack.enter_context(driver)
-            running = _Run(folder, prepared, ipi, driver, interrupts, tail)
+            running = _Run(folder, prepared, species, ipi, driver, interrupts, tail)
             try:
                 return running.watch(_alarmed(watch, Watch(prepared.prefix, warn_above), species))
             finally:
@@ -192,6 +192,7 @@ def last_outcome(output: Path) -> Outcome:
 class _Run:
     """What goes on while i-PI runs.
 
+    :param species: atomic numbers, shape (n_atoms,), as far as the input says
     :param driver: None if the model is inside i-PI
     """
 
@@ -199,6 +200,7 @@ class _Run:
         self,
         folder: RunFolder,
         prepared: SimulationInput,
+        species: np.ndarray | None,
         ipi: Process,
         driver: Process | None,
         interrupts: Interrupts,
@@ -212,7 +214,8 @@ class _Run:
         self._interrupts = interrupts
         self._tail = tail
         self._pace = Pace()
-        self._explosions = ExplosionWatch(prepared, prepared.n_atoms)
+        self._species = species
+        self._explosions = ExplosionWatch(prepared, None if species is None else len(species))
         self._good = GoodState(folder, prepared.prefix, prepared.step)
         self._trouble: str | None = None
         self._at_fault = ipi
@@ -319,7 +322,7 @@ class _Run:
         return said is not None and self._explosions.seen and (_LOST in said or self._explosions.in_doubt)
 
     def _exploded(self) -> Outcome:
-        atoms = fastest_atoms(self._good.restore(), self._prepared.species)
+        atoms = fastest_atoms(self._good.restore(), self._species)
         explosion = self._explosions.explosion(atoms, self._good.step, self._complaint())
         return self._ended(explosion.seen.step, explosion=explosion)
 
