@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from ipi.engine.outputs import PropertyOutput, TrajectoryOutput
-from ipi.inputs.simulation import InputSimulation
 
 from ..errors import DarkforcesError
 from ..serve.inputs import SimulationInput
@@ -137,10 +136,7 @@ class Setup:
 
 
 def _parsed(simulation: SimulationInput) -> Any:
-    parsed = InputSimulation()
-    with redirect_stdout(StringIO()):
-        parsed.parse(simulation.root)
-    return parsed
+    return simulation.parsed
 
 
 def _outputs(parsed: Any) -> list[Any]:

@@ -8,10 +8,11 @@ from pathlib import Path
 from ..analysis.statistics import Estimate
 from ..analysis.temperatures import ALL
 from ..errors import DarkforcesError
+from ..forces.fingerprint import fingerprint
 from ..forces.structure_file import read_atoms
 from . import paper, pictures, strides
 from .findings import Finding, Findings, Measured
-from .folder import Ended, weights
+from .folder import Ended
 from .matrix import Campaign
 from .statements import explosion, in_paper, minus, ratio, statements
 
@@ -60,7 +61,7 @@ def write(
 
 def _introduction(campaign: Campaign, ended: Sequence[Ended]) -> Iterator[str]:
     atoms = read_atoms(campaign.structure, "structure")
-    models = ", ".join(f"`{Path(model).name}` (weights {weights(model)})" for model in campaign.models)
+    models = ", ".join(f"`{Path(model).name}` (weights {fingerprint(model)})" for model in campaign.models)
     total = sum(each.picoseconds for each in ended)
     yield (
         f"{len(ended)} of {len(campaign.simulations)} simulations of {atoms.get_chemical_formula()} at "

@@ -11,21 +11,18 @@ A folder belongs to one campaign, which may grow: longer simulations, more seeds
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ..digest import digest
 from ..errors import ERROR, DarkforcesError
-from ..forces.packages import PACKAGED
-from ..forces.specification import CALCULATOR, split_options, split_pair
-from ..forces.upet import UPET, upet_checkpoint
-from ..forces.zoo import all_models, load_model, takes_options
+from ..forces.fingerprint import fingerprint
+from ..forces.zoo import load_model
 from ..lock import locked
 from ..serve.compose import compose, write_start
 from ..serve.folder import RunFolder
@@ -135,10 +132,10 @@ class CampaignFolder:
         say_where_periodic(start, campaign.structure)
         belongs = {
             "name": campaign.name,
-            "structure": _digest(campaign.structure),
+            "structure": digest(campaign.structure)[:12],
             "temperature_K": campaign.temperature,
             "timestep_fs": campaign.timestep,
-            "weights": {model: weights(model) for model in campaign.models},
+            "weights": {model: fingerprint(model) for model in campaign.models},
         }
         if self._campaign.exists():
             self._check_same(belongs)
@@ -230,48 +227,3 @@ def check_models(campaign: Campaign) -> None:
         for condition in campaign.conditions:
             for component in condition.needs if condition.model == name else ():
                 component.check(model)
-
-
-def weights(model: str) -> str:
-    """What tells the weights of a model from others: the beginning of the SHA-256 of their file.
-
-    Of an ase calculator, which has them where it likes: its package and version, and the files that are known.
-
-    :raises DarkforcesError: if the model is neither a name nor a file, nor an ase calculator
-    """
-    pair = split_pair(model)
-    if pair is not None:
-        return " and ".join(weights(each) for each in pair)
-    entry = all_models().get(model)
-    if entry is not None:
-        return _digest(entry.path)
-    path = upet_checkpoint(model) if model.startswith(UPET) else Path(model)
-    if path.is_file():
-        return _digest(path)
-    if takes_options(model):
-        return ", ".join([*_package(model), *map(_digest, _files(model))]) or "unknown"
-    raise DarkforcesError(f"model '{model}' is neither a name from `darkforces models` nor a file")
-
-
-def _package(model: str) -> list[str]:
-    """Which package and version makes an ase calculator, if it is one."""
-    name, _ = split_options(model)
-    if name in PACKAGED:
-        packages = [PACKAGED[name].package.name] if PACKAGED[name].package.version else []
-    else:
-        module = name.removeprefix(CALCULATOR).partition(":")[0].partition(".")[0]
-        packages = list(metadata.packages_distributions().get(module, []))[:1]
-    return [f"{package} {metadata.version(package)}" for package in packages]
-
-
-def _files(model: str) -> list[Path]:
-    """Those that an ase calculator is made from: its own, those among its options, or the weights of its package."""
-    name, options = split_options(model)
-    said = [name.removeprefix(CALCULATOR).rpartition(":")[0], *map(str, options.values())]
-    files = [Path(each) for each in said if os.path.isfile(each)]
-    cached = PACKAGED[name].weights.cached() if name in PACKAGED and "weights" not in options else None
-    return files if cached is None else [*files, cached]
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]

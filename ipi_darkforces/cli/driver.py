@@ -18,6 +18,7 @@ from ..serve.address import DEFAULT_NAME, DEFAULT_PREFIX, Address, InetAddress, 
 from ..serve.driver import Driver
 from ..serve.inputs import SimulationInput, SocketForcefield
 from ..serve.settings import Settings
+from ..serve.virials import Virials
 from ..serve.watch import checked_limit
 from . import entry
 from .options import PARAM_HELP, add_model_options, add_watch_option, model_of, params
@@ -140,7 +141,7 @@ def serve(args: argparse.Namespace) -> None:
     model = load_model(model_name, args.device, args.dtype, args.variant, not args.keep_net_force, args.backend)
     for part in model.parts:
         part.goes_on = simulation is not None and simulation.step > 0
-    _check(settings, forcefields, model)
+    _check(settings, forcefields, Virials() if simulation is None else simulation.virials, model)
     split = Split(model)
     try:
         Driver(split, places, settings, args.stay, args.wait, too_far).serve()
@@ -155,7 +156,7 @@ def serve(args: argparse.Namespace) -> None:
             )
 
 
-def _check(settings: Settings, forcefields: Sequence[SocketForcefield], model: ForceModel) -> None:
+def _check(settings: Settings, forcefields: Sequence[SocketForcefield], virials: Virials, model: ForceModel) -> None:
     """What cannot work shall fail now, and not when i-PI comes."""
     if settings.component is not None:
         Component.named(settings.component).check(model)
@@ -163,7 +164,7 @@ def _check(settings: Settings, forcefields: Sequence[SocketForcefield], model: F
     if species is not None:
         model.check_species(species)
     for forcefield in forcefields:
-        settings.completed(forcefield.settings).resolved(model)
+        virials.check(model, settings.completed(forcefield.settings).resolved(model).component)
 
 
 def _settings_and_model(args: argparse.Namespace) -> tuple[Settings, str]:

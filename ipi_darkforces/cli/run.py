@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from ..serve.start import letters, read_start, say_where_periodic, warn_of_perio
 from ..serve.watch import checked_limit
 from .entry import EXPLODED, INTERRUPTED
 from .options import add_model_options, add_watch_option, model_of
+from .places import Place, places
 
 DESCRIPTION = """\
 Runs i-PI with the forces of one model: starts i-PI and the driver, shows progress, stops both cleanly on Ctrl-C, and
@@ -71,7 +73,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("input", nargs="*", type=Path, help="i-PI inputs")
+    parser.add_argument("input", nargs="*", type=Path, help="i-PI inputs; or folders of runs that shall go on")
     add_model_options(parser)
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, metavar="N", help="i-PI steps in all (default: what the input says)")
@@ -117,27 +119,27 @@ def _add_structure_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run what the command line asks for."""
     _check(args)
-    check_model(model_of(args))
     if args.structure is None:
-        return _run_all(args.input, args)
+        return _run_all(places(args.input, args.output), args)
     with tempfile.TemporaryDirectory() as scratch:  # the run's folder gets its own copy
-        return _run_all([_write_input(args, Path(scratch))], args)
+        return _run_all(places([_write_input(args, Path(scratch))], args.output), args)
 
 
-def _run_all(inputs: list[Path], args: argparse.Namespace) -> int:
-    several = len(inputs) > 1
+def _run_all(all_places: list[Place], args: argparse.Namespace) -> int:
+    several = len(all_places) > 1
+    for place in all_places:
+        check_model(_choice(place, args).model)
     overviews, summaries, exploded = [], [], False
-    for path in inputs:
-        output = (args.output or Path()) / path.stem if several or args.output is None else args.output
+    for place in all_places:
         try:
-            outcome = _run_one(path, output, args)
+            outcome = _run_one(place, args)
         except FinishedError:
-            outcome = last_outcome(output)
+            outcome = last_outcome(place.folder)
             if not several and is_summarized(outcome):
                 raise
             # Of a series that was stopped later, or a run that was before it could be summed up.
         if outcome.steps > 0:
-            overviews.append(Overview.of(outcome, SimulationInput.read(path)))
+            overviews.append(replace(Overview.of(outcome, SimulationInput.read(place.input)), name=place.name))
             summaries.append(summarize(overviews[-1], outcome))
             if not args.json:
                 print(_in_words(overviews[-1], outcome))
@@ -148,7 +150,7 @@ def _run_all(inputs: list[Path], args: argparse.Namespace) -> int:
             print(_stopped(outcome), file=sys.stderr)
         if outcome.explosion is not None:
             exploded = True
-            print(_exploded(path, outcome, outcome.explosion), file=sys.stderr)
+            print(_exploded(place.name, outcome, outcome.explosion), file=sys.stderr)
     if several and overviews:
         picture = (args.output or Path()) / "comparison.png"
         draw(overviews, picture)
@@ -164,14 +166,14 @@ def _stopped(outcome: Outcome) -> str:
     return f"stopped after step {outcome.steps}{why}; the same command goes on from there"
 
 
-def _exploded(path: Path, outcome: Outcome, explosion: Explosion) -> str:
+def _exploded(name: str, outcome: Outcome, explosion: Explosion) -> str:
     """What to do about it."""
     kept = (
         f"i-PI's state after step {explosion.good}, before that, is in {RunFolder(outcome.folder).restart}"
         if explosion.good > 0
         else "there is no earlier state than its start"
     )
-    return f"{path.stem} {explosion.text}; {kept}. A shorter time step or stride, or another start may help"
+    return f"{name} {explosion.text}; {kept}. A shorter time step or stride, or another start may help"
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -191,9 +193,6 @@ def _check(args: argparse.Namespace) -> None:
                 f"--{name} is for --structure; '{args.input[0]}' says itself what shall be simulated: edit that"
             )
     checked_limit(args.warn_above, "--warn-above")
-    stems = [path.stem for path in args.input]
-    if len(set(stems)) < len(stems):
-        raise DarkforcesError("two of the inputs have the same name, and so would their folders")
 
 
 def _write_input(args: argparse.Namespace, folder: Path) -> Path:
@@ -226,17 +225,26 @@ def _write_input(args: argparse.Namespace, folder: Path) -> Path:
     return path
 
 
-def _run_one(path: Path, output: Path, args: argparse.Namespace) -> Outcome:
-    simulation = SimulationInput.read(path)
-    warn_of_periodicity(simulation)
+def _choice(place: Place, args: argparse.Namespace) -> ModelChoice:
+    """The model that was said, or for a run that goes on the one that it was begun with."""
+    if place.goes_on and args.model is None and args.fast is None and args.slow is None:
+        begun = RunFolder(place.folder).begun_with()
+        dtype, variant = args.dtype or begun.get("dtype"), args.variant or begun.get("variant")
+        return ModelChoice(begun["model"], args.device, dtype, variant, args.backend)
     # The driver and i-PI work in the run's folder, from where a relative path would mean something else.
-    model = absolute(model_of(args))
-    with logging_redirect_tqdm(), SimulationBar(path.stem, simulation.n_atoms, Constraints.in_input(simulation)) as bar:
+    return ModelChoice(absolute(model_of(args)), args.device, args.dtype, args.variant, args.backend)
+
+
+def _run_one(place: Place, args: argparse.Namespace) -> Outcome:
+    simulation = SimulationInput.read(place.input)
+    warn_of_periodicity(simulation)
+    constraints = Constraints.in_input(simulation)
+    with logging_redirect_tqdm(), SimulationBar(place.name, simulation.n_atoms, constraints) as bar:
         outcome = run_simulation(
             simulation,
-            ModelChoice(model, args.device, args.dtype, args.variant, args.backend),
-            output,
-            _steps(simulation, args),
+            _choice(place, args),
+            place.folder,
+            place.steps if args.steps is None and args.time is None else _steps(simulation, args),
             args.in_process,
             args.overwrite,
             bar.show,

@@ -71,6 +71,11 @@ class CalculatorModel(ForceModel):
         """Relative rounding error of the precision in which forces are computed, as far as the first ones showed it."""
         return float(np.finfo(np.float32 if self._single_precision else np.float64).eps)
 
+    @property
+    def provides_direct_virial(self) -> bool:
+        """Whether the calculator has a stress, where its forces are direct."""
+        return self._kind is Need.DIRECT and Need.VIRIAL in self.provides
+
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
         results = [self._evaluate_one(structure, need) for structure in structures]
         if need & self._kind and not self._checked:

@@ -89,6 +89,11 @@ class MetatomicModel(ForceModel):
         species = frozenset(self._model.capabilities().atomic_types)
         super().__init__(name, provides & ~withhold, species, remove_net_force)
 
+    @property
+    def provides_direct_virial(self) -> bool:
+        """Whether the model predicts a stress."""
+        return self._outputs.stress is not None
+
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
         systems, leaves = zip(*(self._system(s, Need.CONSERVATIVE in need) for s in structures), strict=True)
         with torch.set_grad_enabled(Need.CONSERVATIVE in need):

@@ -80,6 +80,11 @@ class ForceModel(ABC):
         """The models that do the work: itself, unless it is made of others."""
         return (self,)
 
+    @property
+    def provides_direct_virial(self) -> bool:
+        """Whether direct forces come with a virial of their own, from a stress that is predicted as such."""
+        return False
+
     @abstractmethod
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
         """Compute; `need` is within `provides`, structures are finite and of known species."""

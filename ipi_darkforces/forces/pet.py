@@ -93,6 +93,11 @@ class PetModel(ForceModel):
         """Relative rounding error of the network's precision."""
         return torch.finfo(self._dtype).eps
 
+    @property
+    def provides_direct_virial(self) -> bool:
+        """Whether the model predicts a stress."""
+        return self._outputs.stress is not None
+
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
         *_, results = self._evaluate_in_turn(structures, need)
         return results

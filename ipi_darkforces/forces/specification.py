@@ -98,6 +98,20 @@ def absolute(model: str, folder: Path = Path()) -> str:
     return with_options(_with_file(name, found), {key: _file_option(value, found) for key, value in options.items()})
 
 
+def without_folders(model: str) -> str:
+    """The same model with its files by their names alone: what it is called wherever they lie."""
+
+    def named(text: str) -> str:
+        return Path(text).name if "/" in text else text
+
+    pair = split_pair(model)
+    if pair is not None:
+        return join_pair(*(without_folders(each) for each in pair))
+    name, options = split_options(model)
+    bare = _with_file(name, named) if name.startswith(CALCULATOR) else named(name)
+    return with_options(bare, {key: _file_option(value, named) for key, value in options.items()})
+
+
 def _with_file(name: str, found: Callable[[str], str]) -> str:
     if not name.startswith(CALCULATOR):
         return name

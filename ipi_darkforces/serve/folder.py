@@ -2,10 +2,13 @@
 
 A folder belongs to one simulation. It holds everything needed to start or continue it:
 
-    input.xml               the simulation, with the files that it starts from beside it
+    input.xml               the simulation, for people to read and to change, with the files that it names beside it
     model.json              the model that it was begun with
-    i-pi.xml                what i-PI was started with last: input.xml or RESTART, adapted to how it is served
+    begun.json              the input and the files that it was begun with, to notice when they are changed
+    i-pi.xml                what i-PI was started with last: input.xml or a state, adapted to how it is served
+    in-process.py, .json    the plugin that serves it inside of i-PI, and which model that loads
     RESTART                 i-PI's state after the last step
+    PREFIX.resume_N         i-PI's last two states of those that it saves now and then
     PREFIX.out, ...         i-PI's outputs; PREFIX.progress is for those who watch
     i-pi.log, driver.log    what the programs said
     summary.png, .json      what came out
@@ -14,20 +17,34 @@ A folder belongs to one simulation. It holds everything needed to start or conti
 from __future__ import annotations
 
 import json
+import logging
+import os
+import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 
+from ..digest import digest
 from ..errors import DarkforcesError
+from ..forces.specification import without_folders
 from ..lock import locked
 from ..whole import write_whole
-from .inputs import DISAGREEMENT, PROGRESS, SimulationInput
+from .begun import Begun, difference
+from .files import InputFile
+from .inputs import SimulationInput
+from .outputs import DISAGREEMENT, PROGRESS, numbered
 
+_INPUT = "input.xml"
 _OURS = (
-    "input.xml",
+    _INPUT,
     "model.json",
+    "begun.json",
     "i-pi.xml",
+    "in-process.py",
+    "in-process.json",
     "RESTART",
     "i-pi.log",
     "driver.log",
@@ -35,6 +52,11 @@ _OURS = (
     "summary.json",
     "EXIT",
 )
+_PLUGIN = Path(__file__).with_name("in_process.py")
+_FINGERPRINT = "fingerprint"
+_OTHERWISE = "choose another --output, or --overwrite it"
+_KEPT = 2  # states: the newest, which may not be whole, and the one before
+log = logging.getLogger(__name__)
 
 
 class FinishedError(DarkforcesError):
@@ -53,11 +75,15 @@ class RunFolder:
     @property
     def input(self) -> Path:
         """The simulation as it was asked for."""
-        return self.path / "input.xml"
+        return self.path / _INPUT
 
     @property
     def _model(self) -> Path:
         return self.path / "model.json"
+
+    @property
+    def _begun(self) -> Path:
+        return self.path / "begun.json"
 
     @property
     def launched(self) -> Path:
@@ -74,60 +100,199 @@ class RunFolder:
         """i-PI's state after the last step."""
         return self.path / "RESTART"
 
+    @property
+    def plugin(self) -> Path:
+        """What serves the forces inside of i-PI."""
+        return self.path / "in-process.py"
+
+    @property
+    def choice(self) -> Path:
+        """Which model that loads."""
+        return self.path / "in-process.json"
+
     def progress(self, prefix: str) -> Path:
         """Where i-PI writes step, time, temperature and conserved quantity."""
-        return self.path / f"{prefix}.{PROGRESS}"
+        name = None if self._as_launched is None else self._as_launched.progress_name
+        return self.path / f"{prefix}.{name or PROGRESS}"
 
     def disagreement(self, prefix: str) -> Path:
         """Where i-PI writes how far both kinds of forces are apart, with multiple time stepping."""
-        return self.path / f"{prefix}.{DISAGREEMENT}"
+        name = None if self._as_launched is None else self._as_launched.disagreement_name
+        return self.path / f"{prefix}.{name or DISAGREEMENT}"
+
+    @property
+    def _as_launched(self) -> SimulationInput | None:
+        """What i-PI was started with last; None if it was not, or what is there cannot be read."""
+        try:
+            return SimulationInput.read(self.launched)
+        except DarkforcesError:
+            return None
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a run was begun here."""
+        return self._model.exists() and self.input.exists() or self._begun.exists()
+
+    @property
+    def total_steps(self) -> int | None:
+        """Steps that were asked for last; None if i-PI was never started."""
+        return None if self._as_launched is None else self._as_launched.total_steps
+
+    def begun_with(self) -> dict[str, str]:
+        """The model that the run was begun with, and how it was to be evaluated, by name.
+
+        :raises DarkforcesError: if that is not known
+        """
+        try:
+            said = json.loads(self._model.read_text())
+            return {str(key): str(value) for key, value in said.items()}
+        except (OSError, ValueError, AttributeError) as error:
+            raise DarkforcesError(
+                f"'{self.path}' does not say which model its run was begun with; {_OTHERWISE}"
+            ) from error
 
     @contextmanager
     def locked(self) -> Iterator[int]:
         """Keep others out while the simulation runs.
 
-        Yields the lock as a file descriptor; a process that inherits it holds the lock too, should we be killed.
+        Yields the lock as a file descriptor; a process that inherits it holds the lock too, should we be killed. A
+        folder that was made for a simulation that failed before its first step is removed again, unless the error says
+        what there is to see in it.
 
-        :raises DarkforcesError: if somebody else is running a simulation here, or i-PI could not read its RESTART
+        :raises DarkforcesError: if somebody else is running a simulation here, i-PI could not read its RESTART, or the
+            folder cannot be made
         """
         if "--" in str(self.path.resolve()):
             raise DarkforcesError(
                 f"i-PI writes the path of its folder into a comment of its RESTART, where XML forbids '--': "
                 f"'{self.path.resolve()}'; choose another --output"
             )
-        self.path.mkdir(parents=True, exist_ok=True)
-        with locked(self.path / ".lock", f"another simulation is running in '{self.path}'") as lock:
-            yield lock
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DarkforcesError(
+                f"the folder '{self.path}' cannot be made: {error.strerror}; choose another --output"
+            ) from error
+        try:
+            with locked(self.path / ".lock", f"another simulation is running in '{self.path}'") as lock:
+                yield lock
+        except DarkforcesError as error:
+            if made and f"{self.path}{os.sep}" not in str(error) and self.last_state() is None:
+                self._remove(made)
+            raise
+
+    def _remove(self, made: Sequence[Path]) -> None:
+        """Remove folders that were made for nothing."""
+        simulation = self._as_launched
+        begun = Begun.read(self._begun)
+        with suppress(OSError):  # somebody else has put something there
+            self._clear([] if simulation is None else [simulation], set())
+            for name in () if begun is None else begun.copies:
+                (self.path / name).unlink(missing_ok=True)
+            for name in (*_OURS, ".lock"):
+                (self.path / name).unlink(missing_ok=True)
+            for inner, _, _ in sorted(os.walk(self.path), reverse=True):
+                os.rmdir(inner)
+            for outer in made[1:]:
+                outer.rmdir()
 
     def begin(
         self, simulation: SimulationInput, model: dict[str, str], steps: int | None, overwrite: bool
     ) -> SimulationInput:
         """Prepare the folder, for a new simulation or for going on with one that was stopped.
 
-        :param simulation: what was asked for; its files are copied into the folder
+        :param simulation: what was asked for; the files that it names are copied into the folder
         :param model: what decides the forces, by name; a run goes on with what it was begun with
         :param steps: when it shall be finished; None for what the input says
         :param overwrite: start anew even if the folder holds a run
-        :return: what to give to i-PI: `simulation`, or its RESTART
+        :return: what to give to i-PI: the simulation, or a state of it
         :raises FinishedError: if the run is finished
         :raises DarkforcesError: if the folder holds something else
         """
-        if not self.input.exists():
-            self._check_empty()
-        elif overwrite:
-            self._clear()
-        files = simulation.make_files_local()
-        simulation.set_total_steps(simulation.total_steps if steps is None else steps)
-        state = self.last_state()
-        if state is not None and state.step > 0:
-            self._check_same(simulation, model)
-            return self._continued(state, simulation)
-        self._clear()  # what is left of a run that did not get anywhere
-        for file in files:
-            shutil.copyfile(file, self.path / file.name)
-        self.input.write_text(simulation.text())
-        self._model.write_text(json.dumps(model, indent=2) + "\n")
-        return simulation
+        simulation.check()
+        if not self.is_run:
+            self._check_free(simulation)
+        fresh, files = simulation.copied(lambda name: name in _OURS or simulation.outputs.match(name))
+        if steps is not None:
+            fresh.set_total_steps(steps)
+        if fresh.step >= fresh.total_steps:
+            raise DarkforcesError(
+                f"'{simulation.source}' is of a simulation that is finished, at step {fresh.step} of "
+                f"{fresh.total_steps}; to go on from there, give --steps or --time beyond that"
+            )
+        if self.is_run and not overwrite:
+            states, broken = self._read_states()
+            if states:
+                self._check_same(fresh, files, model)
+                return self._continued(max(states, key=lambda state: state.step), fresh)
+            if broken is not None:
+                raise DarkforcesError(f"'{self.path}' holds a run of which no state is whole: {broken}; {_OTHERWISE}")
+        try:
+            self._start(fresh, files, model)
+        except OSError as error:
+            raise DarkforcesError(f"'{self.path}' cannot be written: {error.strerror}") from error
+        return fresh
+
+    def _check_free(self, simulation: SimulationInput) -> None:
+        """Raise a DarkforcesError if something is in the way of a new run."""
+        there = sorted(p.name for p in self.path.iterdir() if p.name != ".lock")
+        if not there:
+            return
+        if not os.path.samefile(simulation.folder, self.path):
+            raise DarkforcesError(
+                f"'{self.path}' is no folder of a run and not empty ({', '.join(there[:3])}...); "
+                "choose another --output"
+            )
+        # In the folder of an input, only what a run would overwrite is in the way.
+        in_the_way = [name for name in there if name in _OURS and not _same(self.path / name, simulation.source)]
+        in_the_way += [file.name for file in simulation.outputs.existing(self.path) if file.name not in _OURS]
+        if in_the_way:
+            raise DarkforcesError(
+                f"'{self.path}' holds '{in_the_way[0]}', which a run there would overwrite; choose another --output"
+            )
+
+    def _start(self, fresh: SimulationInput, files: Sequence[InputFile], model: dict[str, str]) -> None:
+        """Put the files of a new simulation in place of those of an old one, none of which is lost that is not a copy.
+
+        Nothing is removed before everything new is there, as the new may be made from the old.
+        """
+        before = [held for held in (self._as_begun, self._as_launched) if held is not None] if self.is_run else []
+        begun, text = Begun.read(self._begun), fresh.text()
+        with tempfile.TemporaryDirectory(dir=self.path, prefix=".start-") as name:
+            staging = Path(name)
+            digests = {file.target: file.digest() for file in files}
+            copies = [file for file in files if not _same(self.path / file.target, file.source)]
+            for file in copies:
+                file.copy(staging)
+            targets = [file.target for file in copies]
+            faithful = fresh.faithful_text()
+            if not (_same(self.input, fresh.source) and self.input.read_text() == faithful):
+                (staging / _INPUT).write_text(faithful)
+                targets.append(_INPUT)
+            put = {target: digest(staging / target) for target in targets}
+            self._put_aside(begun, put, fresh.source)
+            for target in targets:
+                (self.path / target).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(staging / target, self.path / target)
+        self._clear(before, set(digests))
+        for target, known in ({} if begun is None else begun.copies).items():
+            if target not in digests and target != _INPUT and _has(self.path / target, known):
+                (self.path / target).unlink()
+        watched = {file.target: digests[file.target] for file in files if not file.written}
+        Begun(text, fresh.step, watched, put).write(self._begun)
+        write_whole(self._model, json.dumps(model, indent=2) + "\n")
+        fresh.settle(self.input)
+
+    def _put_aside(self, begun: Begun | None, put: dict[str, str], source: Path) -> None:
+        """Rename what somebody has written or changed, and would be replaced."""
+        for target, new in put.items():
+            path = self.path / target
+            ours = begun is not None and begun.copies.get(target)
+            if path.is_file() and not _same(path, source) and not _has(path, new) and not (ours and _has(path, ours)):
+                aside = _aside(path)
+                path.rename(aside)
+                log.warning("'%s' is not what was put there: it is kept as '%s'", path, aside)
 
     def _continued(self, state: SimulationInput, simulation: SimulationInput) -> SimulationInput:
         total = simulation.total_steps
@@ -136,74 +301,175 @@ class RunFolder:
                 f"'{self.path}' holds a finished run of {state.step} steps; to go on, give --steps or --time beyond"
                 " that; to keep it, choose another --output; to start anew, --overwrite"
             )
-        state.set_total_steps(total)
-        state.adopt_forcefields(simulation)
+        state.adopt(simulation)
+        state.settle(self.restart)
         return state
 
-    def _check_same(self, simulation: SimulationInput, model: dict[str, str]) -> None:
+    def _check_same(self, fresh: SimulationInput, files: Sequence[InputFile], model: dict[str, str]) -> None:
         """Raise a DarkforcesError if the run in the folder is another one, but for its length."""
-        otherwise = "choose another --output, or --overwrite it"
-        held = SimulationInput.read(self.input)
-        held.set_total_steps(simulation.total_steps)
-        if held.text() != simulation.text():
-            raise DarkforcesError(f"'{self.path}' holds a run of another input; {otherwise}")
-        begun_with = json.loads(self._model.read_text())
-        if begun_with != model:
+        begun = Begun.read(self._begun)
+        held = SimulationInput.read(self.input).text() if begun is None else begun.input
+        other = difference(held, fresh.text())
+        if other is not None:
             raise DarkforcesError(
-                f"'{self.path}' holds a run begun with {_listed(begun_with)}, not {_listed(model)}; {otherwise}"
+                f"'{self.path}' holds a run of another input than '{fresh.source}' ({other}); {_OTHERWISE}"
+            )
+        for file in files:
+            known = None if begun is None else begun.files.get(file.target)
+            if known is not None and file.digest() != known:
+                raise DarkforcesError(
+                    f"'{self.path}' holds a run that was begun with another '{file.source}', which has changed; "
+                    f"{_OTHERWISE}"
+                )
+        self._check_model(model)
+
+    def _check_model(self, model: dict[str, str]) -> None:
+        begun, now = self.begun_with(), dict(model)
+        before, after = begun.pop(_FINGERPRINT, None), now.pop(_FINGERPRINT, None)
+        known = before is not None and after is not None
+        alike = {**begun, "model": without_folders(begun["model"])} == {**now, "model": without_folders(now["model"])}
+        if begun != now and not (known and alike and before == after):  # the same file in another place is the same
+            raise DarkforcesError(
+                f"'{self.path}' holds a run begun with {_listed(begun)}, not {_listed(now)}; {_OTHERWISE}"
+            )
+        if known and before != after:
+            raise DarkforcesError(
+                f"'{self.path}' holds a run begun with {_listed(begun)}, which has changed since (from {before} to "
+                f"{after}); {_OTHERWISE}"
             )
 
-    def last_state(self) -> SimulationInput | None:
-        """Where i-PI got to: its RESTART, or its last checkpoint if it had no time to write one.
+    def serve_in_process(self, simulation: SimulationInput, model: dict[str, str]) -> None:
+        """Let a plugin inside i-PI serve a simulation; its file, and what it loads, are put into the folder.
 
-        :raises DarkforcesError: if there are such files, and none of them can be read
+        What says which model cannot stand in i-PI's input, whose lists end with commas.
+
+        :param model: keyword arguments of `DarkforcesDriver` that say which model: ``model``, ``device``, ...
         """
-        if not self.input.exists():
-            return None
-        states, broken = [], None
-        for file in self.states(SimulationInput.read(self.input).prefix):
-            try:
-                states.append(SimulationInput.read(file))
-            except DarkforcesError as error:  # i-PI was killed while it wrote this one
-                broken = error
-        if broken is not None and not states:
-            raise broken
-        return max(states, key=lambda state: state.step, default=None)
+        shutil.copyfile(_PLUGIN, self.plugin)
+        write_whole(self.choice, json.dumps({**model, "virials": asdict(simulation.virials)}, indent=2) + "\n")
+        simulation.serve_in_process(self.plugin.name, self.choice.name)
 
-    def states(self, prefix: str) -> list[Path]:
-        """What i-PI can go on from."""
-        return [file for file in (self.restart, self.path / f"{prefix}.chk") if file.exists()]
+    def launch(self, simulation: SimulationInput) -> None:
+        """Write down what i-PI is started with, and make what it needs for its outputs.
+
+        :param simulation: what `begin` has returned, adapted to how it is served
+        :raises DarkforcesError: if the folder cannot be written
+        """
+        first = simulation.source == self.input
+        try:
+            for folder in simulation.outputs.folders():
+                (self.path / folder).mkdir(parents=True, exist_ok=True)
+            if first and simulation.step > 0:  # i-PI writes these with step 0 only
+                for name, header in simulation.outputs.headers().items():
+                    (self.path / name).write_text(header)
+            write_whole(self.launched, simulation.text())
+            for file in simulation.outputs.checkpoints(self.path):
+                # i-PI puts aside what it would overwrite, and fails to where the prefix has a folder.
+                if file.parent != self.path and not _is_state(file, simulation):
+                    file.rename(_aside(file))
+        except OSError as error:
+            raise DarkforcesError(f"'{self.path}' cannot be written: {error.strerror}") from error
+
+    def next_state(self, simulation: SimulationInput) -> int:
+        """The number that the next of i-PI's states is to have."""
+        there = numbered(self.path / f"{simulation.prefix}.{simulation.state_name}")
+        return int(there[-1].name.rpartition("_")[2]) + 1 if there else 0
+
+    def drop_states(self, simulation: SimulationInput) -> None:
+        """Remove i-PI's states but the last two: the newest may not be whole yet."""
+        for file in numbered(self.path / f"{simulation.prefix}.{simulation.state_name}")[:-_KEPT]:
+            with suppress(OSError):  # which those say who cannot do without
+                file.unlink()
+
+    def last_state(self) -> SimulationInput | None:
+        """The newest state that is whole: i-PI's RESTART, one of its checkpoints, or what it was started with last."""
+        return max(self._read_states()[0], key=lambda state: state.step, default=None)
+
+    def _read_states(self) -> tuple[list[SimulationInput], DarkforcesError | None]:
+        """States that are whole, beyond the beginning of the run; and what is wrong with one that is not."""
+        states, broken, first = [], None, 0
+        if self.is_run:
+            begun = Begun.read(self._begun)
+            first = 0 if begun is None else begun.step
+            for file in self._states():
+                try:
+                    state = SimulationInput.read(file)
+                except DarkforcesError as error:  # i-PI was killed while it wrote this one
+                    broken = error
+                else:
+                    states += [state] if state.step > first else []
+        return states, broken
+
+    def states(self, simulation: SimulationInput) -> list[Path]:
+        """What i-PI has written of a simulation that it can go on from."""
+        files = [self.restart, *simulation.outputs.checkpoints(self.path)]
+        return [file for file in files if file.exists()]
+
+    def _states(self) -> list[Path]:
+        """What i-PI can go on from, which what it was started with last may be too."""
+        held = [each for each in (self._as_begun, self._as_launched) if each is not None]
+        files = [self.restart, self.launched, *(file for each in held for file in self.states(each))]
+        return [file for file in dict.fromkeys(files) if file.exists()]
+
+    @property
+    def _as_begun(self) -> SimulationInput | None:
+        """The input that the run was begun with; None if it cannot be read."""
+        try:
+            begun = Begun.read(self._begun)
+            return SimulationInput.read(self.input) if begun is None else SimulationInput.of(begun.input, self.input)
+        except DarkforcesError:
+            return None
 
     def forget_sockets(self, ours: str, simulation: SimulationInput) -> None:
-        """Take the prefix of our sockets out of what i-PI can go on from, which remembers it.
+        """Take out of what i-PI can go on from what we have put there: the prefix of our sockets, and our checkpoints.
 
         Whoever starts i-PI with that by hand gets the prefix of the input: the folder of our sockets is gone then.
 
         :param ours: with which i-PI was started
         :param simulation: what it was started with
         """
-        for file in self.states(simulation.prefix):
-            text, named = file.read_text(), "sockets_prefix='{}'"
-            write_whole(file, text.replace(named.format(ours), named.format(simulation.sockets_prefix), 1))
+        named = "sockets_prefix='{}'"
+        state = re.compile(rf"\n\s*<checkpoint filename='{re.escape(simulation.state_name)}'[^>]*>[^<]*</checkpoint>")
+        for file in self._states():
+            with suppress(OSError, UnicodeDecodeError):  # of a full disk, or a state that is not whole
+                text = file.read_text()
+                changed = text.replace(named.format(ours), named.format(simulation.sockets_prefix), 1)
+                if file != self.launched:  # which says that we asked for them
+                    changed = state.sub("", changed)
+                if changed != text:
+                    write_whole(file, changed)
 
-    def _check_empty(self) -> None:
-        strangers = sorted(p.name for p in self.path.iterdir() if p.name != ".lock")
-        if strangers:
-            raise DarkforcesError(
-                f"'{self.path}' is no folder of a run and not empty ({', '.join(strangers[:3])}...); "
-                "choose another --output"
-            )
-
-    def _clear(self) -> None:
-        """Remove a run; nothing else."""
-        if not self.input.exists():
-            return
-        held = SimulationInput.read(self.input)
+    def _clear(self, simulations: Sequence[SimulationInput], keep: Set[str]) -> None:
+        """Remove what is left of runs, but not what they are made from."""
         for name in _OURS:
-            (self.path / name).unlink(missing_ok=True)
-        for prefix in {held.prefix, *held.system_prefixes}:
-            for file in self.path.glob(f"{prefix}.*"):
-                file.unlink()
+            if name != _INPUT:
+                (self.path / name).unlink(missing_ok=True)
+        for simulation in simulations:
+            for file in simulation.outputs.existing(self.path):
+                if file.relative_to(self.path).as_posix() not in keep:
+                    file.unlink(missing_ok=True)
+
+
+def _is_state(file: Path, simulation: SimulationInput) -> bool:
+    return file.name.startswith(f"{Path(simulation.prefix).name}.{simulation.state_name}_")
+
+
+def _same(path: Path, other: Path) -> bool:
+    """Whether two paths are those of one file."""
+    return path.exists() and other.exists() and os.path.samefile(path, other)
+
+
+def _has(path: Path, known: str) -> bool:
+    """Whether a file has the content of that digest."""
+    return path.is_file() and digest(path) == known
+
+
+def _aside(path: Path) -> Path:
+    """A name like that of a file, which nothing has."""
+    aside, number = path.with_name(f"{path.name}.old"), 2
+    while aside.exists():
+        aside, number = path.with_name(f"{path.name}.old{number}"), number + 1
+    return aside
 
 
 def _listed(model: dict[str, str]) -> str:

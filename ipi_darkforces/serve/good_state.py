@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .folder import RunFolder
+from .inputs import SimulationInput
 from .progress import Progress
 
 _CALM = 20  # reports without a sign of an explosion, after which a checkpoint counts as good
@@ -22,21 +23,20 @@ class GoodState:
     They are looked at as they are written. One is kept as soon as what followed shows that all was well.
 
     :param folder: of the run
-    :param prefix: of its outputs
-    :param launched: step with which i-PI is started
+    :param prepared: what i-PI is started with
     """
 
-    def __init__(self, folder: RunFolder, prefix: str, launched: int):
+    def __init__(self, folder: RunFolder, prepared: SimulationInput):
         self._folder = folder
-        self._prefix = prefix
-        self._good = folder.path / f"{prefix}.good"
-        self._candidate = folder.path / f"{prefix}.candidate"
+        self._prepared = prepared
+        self._good = folder.path / f"{prepared.prefix}.good"
+        self._candidate = folder.path / f"{prepared.prefix}.candidate"
         self._candidate_step: int | None = None
         self._seen = self._newest()
         self._calm_reports = 0
-        self.step = launched
+        self.step = prepared.step
         with suppress(OSError):
-            if launched > 0:
+            if prepared.step > 0:
                 shutil.copyfile(folder.launched, self._good)
             else:
                 self._good.unlink(missing_ok=True)
@@ -68,7 +68,7 @@ class GoodState:
         return max(((changed, file) for file in self._checkpoints() if (changed := _changed(file))), default=None)
 
     def _checkpoints(self) -> list[Path]:
-        return [file for file in self._folder.states(self._prefix) if file != self._folder.restart]
+        return [file for file in self._folder.states(self._prepared) if file != self._folder.restart]
 
     def forget(self) -> None:
         """Remove what is kept, of a run that has not exploded."""
@@ -81,7 +81,7 @@ class GoodState:
 
         :return: the latter
         """
-        exploded = self._folder.path / f"{self._prefix}.exploded"
+        exploded = self._folder.path / f"{self._prepared.prefix}.exploded"
         with suppress(OSError):
             self._candidate.unlink(missing_ok=True)
             if self._folder.restart.exists():

@@ -6,35 +6,40 @@ what i-PI accepts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+import re
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from xml.sax import SAXParseException
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 from ipi.inputs.forcefields import InputFFSocket
 from ipi.inputs.simulation import InputSimulation
-from ipi.utils.io.inputs.io_xml import read_dict, write_dict, xml_node, xml_parse_file, xml_parse_string, xml_write
+from ipi.utils.io.inputs.io_xml import read_list, write_dict, xml_node, xml_parse_string
 from ipi.utils.units import unit_to_user
 
 from ..errors import DarkforcesError, one_line
 from ..forces.disagreement import EXTRAS
 from ..forces.split import Component
 from .address import DEFAULT_PREFIX, Address, InetAddress, UnixAddress
+from .files import InputFile, Placing, arrays_in_files, replace_name
+from .outputs import DISAGREEMENT, PROGRESS, STATE, Outputs, free_name
 from .settings import Settings
+from .tree import child, children, descendants, fill_templates, parse, replace_child, set_text, text_of, write
+from .virials import Virials
 
 # Forcefields that wait for a driver of a kind that we are not.
 _NOT_SERVED = ("ffmpi", "ffcavphsocket")
 # Forcefields that combine what those inside of them say.
 _WRAPPERS = ("ffcommittee", "ffrotations")
-PROGRESS = "progress"
-DISAGREEMENT = "disagreement"
-_PROGRESS_PROPERTIES = "[ step, time{femtosecond}, temperature{kelvin}, conserved{electronvolt} ]"
-# What follows a file name inside `<initialize>`; other modes hold their values in the input itself.
-_FILE_MODES = ("xyz", "pdb", "chk", "ase")
-_PLUGIN = Path(__file__).with_name("pes.py")
+STATE_EVERY = 100  # steps
+_PROGRESS_PROPERTIES = ["step", "time{femtosecond}", "temperature{kelvin}", "conserved{electronvolt}"]
+_DISAGREEMENT = "extras_component_raw"
+_TOTAL_STEPS = re.compile(r"(<total_steps[^>/]*>)[^<]*(</total_steps>)")
 
 
 @dataclass(frozen=True)
@@ -68,15 +73,26 @@ class SocketForcefield:
 class SimulationInput:
     """An i-PI input (or RESTART) as a tree that can be changed and written again.
 
+    A `<system_template>` is held as the systems that i-PI makes of it.
+
     :param root: the `<simulation>` node
-    :param source: where it came from, for messages
+    :param source: where it came from, for messages; i-PI would look for files from that folder
+    :param raw: its text, if it has been read
     :raises DarkforcesError: if i-PI would not accept it
     """
 
-    def __init__(self, root: xml_node, source: Path):
+    def __init__(self, root: xml_node, source: Path, raw: str = ""):
         self.root = root
         self.source = source
-        self._parsed = self._check()
+        self.folder = source.parent
+        self._raw = raw
+        self._renamed: dict[str, str] = {}
+        self._files: dict[str, Path] = {}  # where files lie that are not yet where the input says
+        try:
+            fill_templates(root)
+        except DarkforcesError as error:
+            raise DarkforcesError(f"'{source}' is not an input that i-PI accepts: {error}") from error
+        self.parsed = self._check()
 
     @classmethod
     def read(cls, path: Path) -> SimulationInput:
@@ -85,57 +101,85 @@ class SimulationInput:
         :raises DarkforcesError: if it does not exist, is no XML or no i-PI input
         """
         try:
-            with path.open() as stream:
-                root = xml_parse_file(stream)
-        except (FileNotFoundError, IsADirectoryError) as error:
+            raw = path.read_text()
+            root = xml_parse_string(raw)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise DarkforcesError(f"input '{path}' does not exist or is not a file") from error
+        except OSError as error:
+            raise DarkforcesError(f"input '{path}' cannot be read: {error.strerror}") from error
         except (SAXParseException, UnicodeDecodeError) as error:
             raise DarkforcesError(f"'{path}' is not XML: {one_line(error)}") from error
         name, simulation = root.fields[0]
         if name != "simulation":
             raise DarkforcesError(f"'{path}' is not an i-PI input: it begins with <{name}>, expected <simulation>")
-        return cls(simulation, path)
+        return cls(simulation, path, raw)
+
+    @classmethod
+    def of(cls, text: str, source: Path) -> SimulationInput:
+        """One whose text is known.
+
+        :param source: where its files are looked for
+        :raises DarkforcesError: if it is no i-PI input
+        """
+        return cls(xml_parse_string(text).fields[0][1], source, text)
 
     def _check(self) -> InputSimulation:
         parsed = InputSimulation()
+        root = self._with_arrays_found()
         try:
             with redirect_stdout(StringIO()):
-                parsed.parse(self.root)
+                parsed.parse(root)
         except Exception as error:  # i-PI's classes raise anything on what they cannot read
             raise DarkforcesError(f"'{self.source}' is not an input that i-PI accepts: {one_line(error)}") from error
         return parsed
 
+    def _with_arrays_found(self) -> xml_node:
+        """The tree, with whole paths for the arrays that i-PI reads from files as soon as it reads the input."""
+        if not any(arrays_in_files(self.root)):
+            return self.root
+        root = copy.deepcopy(self.root)
+        for node in arrays_in_files(root):
+            path = self._files.get(text_of(node), self.folder / text_of(node))
+            if not path.is_file():
+                raise DarkforcesError(f"'{self.source}' refers to the file '{text_of(node)}', which does not exist")
+            set_text(node, str(path))
+        return root
+
+    @property
+    def outputs(self) -> Outputs:
+        """What i-PI will write."""
+        return Outputs(self.root, self.parsed)
+
     @property
     def total_steps(self) -> int:
         """Steps when the simulation is finished."""
-        return int(self._parsed.total_steps.fetch())
+        return int(self.parsed.total_steps.fetch())
 
     @property
     def step(self) -> int:
         """Steps done."""
-        return int(self._parsed.step.fetch())
+        return int(self.parsed.step.fetch())
 
     @property
     def prefix(self) -> str:
         """What the names of the outputs begin with."""
-        return str(self._parsed.output.prefix.fetch())
+        return self.outputs.prefix
 
     @property
     def system_prefixes(self) -> list[str]:
         """What the names of the outputs of each system begin with; several have names of their own."""
-        names = [str(system.prefix.fetch()) for kind, system in self._parsed.extra if kind == "system"]
-        return [f"{name}_{self.prefix}" if name else self.prefix for name in names] or [self.prefix]
+        return self.outputs.system_prefixes
 
     @property
     def sockets_prefix(self) -> str:
         """Of unix sockets, unless i-PI is told otherwise when it is started."""
-        return str(self._parsed.sockets_prefix.fetch())
+        return str(self.parsed.sockets_prefix.fetch())
 
     @property
     def timestep(self) -> float | None:
         """Length of a step in fs, as far as the motion of the first system has one."""
         with redirect_stdout(StringIO()):
-            system = next((value for name, value in self._parsed.extra if name == "system"), None)
+            system = next((value for name, value in self.parsed.extra if name == "system"), None)
             if system is None or system.motion.mode.fetch() != "dynamics":
                 return None
             timestep = system.motion.dynamics.timestep.fetch()
@@ -181,7 +225,7 @@ class SimulationInput:
     def species(self) -> np.ndarray | None:
         """Atomic numbers (n_atoms,), as far as the input says, before i-PI has read what it starts from."""
         for forcefield in self.socket_forcefields():
-            species = forcefield.settings.elements(self.source.parent)
+            species = forcefield.settings.elements(self.folder)
             if species is not None:
                 return species
         return None
@@ -190,6 +234,26 @@ class SimulationInput:
     def n_atoms(self) -> int | None:
         """As far as the input says."""
         return None if self.species is None else len(self.species)
+
+    def check(self) -> None:
+        """Raise a DarkforcesError for what is known to go wrong later, in i-PI or in the driver."""
+        try:
+            self.outputs.check()
+        except DarkforcesError as error:
+            raise DarkforcesError(f"'{self.source}': {error}") from error
+        for forcefield in self.socket_forcefields():
+            if forcefield.settings.elements(self.folder) is None:
+                raise DarkforcesError(
+                    f"forcefield '{forcefield.name}' of '{self.source}' does not say which elements its atoms are, and "
+                    f"i-PI sends positions only: add {self._elements_to_say()} to its <parameters>"
+                )
+
+    def _elements_to_say(self) -> str:
+        """An example that fits."""
+        for node in descendants(self.root, "file"):
+            if node.attribs.get("mode") in ("xyz", "pdb", "ase"):
+                return f"{{ template: {text_of(node)} }}"
+        return "{ species: FORMULA }, such as O64H128 or (OH2)64,"
 
     def _check_references(self) -> None:
         names = {node.attribs.get("name", "") for kind, node in self.root.fields if kind.startswith("ff")}
@@ -201,33 +265,112 @@ class SimulationInput:
                     f"defined: {', '.join(sorted(names)) or 'none'}"
                 )
 
+    @property
+    def virials(self) -> Virials:
+        """What the pressure is made of, if it is to be constant."""
+        components = {
+            node.attribs.get("name", ""): None if said is None else Component.named(said)
+            for node, said in ((node, forcefield.settings.component) for node, forcefield in self._served())
+        }
+        return Virials.of(self.root, components)
+
+    def _served(self) -> Iterator[tuple[xml_node, SocketForcefield]]:
+        """The forcefields to which forces refer, and the sockets that they are, or that are in them."""
+        for kind, node in self.root.fields:
+            if kind == "ffsocket":
+                yield node, self._socket_forcefield(node, False)
+            elif kind in _WRAPPERS:
+                yield from ((node, self._socket_forcefield(held, True)) for held in descendants(node, "ffsocket"))
+
     def set_total_steps(self, steps: int) -> None:
         """Say when the simulation shall be finished."""
-        _replace(self.root, "total_steps", f"<total_steps> {steps} </total_steps>")
-        self._parsed = self._check()
+        replace_child(self.root, "total_steps", f"<total_steps> {steps} </total_steps>")
+        self.parsed = self._check()
 
-    def add_progress(self, stride: int) -> None:
-        """Add outputs for those who watch, unless they are there.
+    def copied(self, taken: Callable[[str], bool]) -> tuple[SimulationInput, list[InputFile]]:
+        """The input as it is to be in the folder of a run, and the files that belong to it there.
+
+        :param taken: whether a name in that folder is one that something else has
+        :raises DarkforcesError: if a file does not exist
+        """
+        placing = Placing(self.source, self.folder, taken)
+        fresh = copy.copy(self)
+        fresh.root = copy.deepcopy(self.root)
+        placing.place(fresh.root)
+        fresh._renamed = placing.renamed
+        fresh._files = {file.target: file.source for file in placing.files.values()}
+        fresh.parsed = fresh._check()
+        return fresh, list(placing.files.values())
+
+    def settle(self, path: Path) -> None:
+        """Say that the input and its files have been put where they are to be."""
+        self.source, self.folder, self._files = path, path.parent, {}
+
+    def add_outputs(self, stride: int, states: int = 0) -> None:
+        """Add outputs for those who watch, and checkpoints that are never overwritten.
 
         Of step, temperature and conserved quantity and, where a component is slow, of how far both kinds of forces are
-        apart.
+        apart. What is there under the same name, and is something else, keeps it.
+
+        :param stride: of what is for those who watch
+        :param states: how many checkpoints there are already
         """
-        output = next((node for name, node in self.root.fields if name == "output"), None)
+        output = child(self.root, "output")
         if output is None:
-            output = _parse_node("<output prefix='simulation'/>")
+            output = parse("<output prefix='simulation'/>")
             self.root.fields.append(("output", output))
-        nodes = [f"<properties filename='{PROGRESS}' stride='{stride}'> {_PROGRESS_PROPERTIES} </properties>"]
+        if self.progress_name is None:
+            name = self._free_name(PROGRESS)
+            properties = f"[ {', '.join(_PROGRESS_PROPERTIES)} ]"
+            self._add(output, f"<properties filename='{name}' stride='{stride}'> {properties} </properties>")
         slow = self._slow_component()
-        if slow is not None:
-            nodes.append(
-                f"<trajectory filename='{DISAGREEMENT}' stride='{stride}' extra_type='{', '.join(EXTRAS)}'> "
-                f"extras_component_raw({slow}) </trajectory>"
+        if slow is not None and self.disagreement_name is None:
+            name = self._free_name(DISAGREEMENT)
+            self._add(
+                output,
+                f"<trajectory filename='{name}' stride='{stride}' extra_type='{', '.join(EXTRAS)}'> "
+                f"{_DISAGREEMENT}({slow}) </trajectory>",
             )
-        there = {(name, node.attribs.get("filename")) for name, node in output.fields if name != "_text"}
-        for text in nodes:
-            node = _parse_node(text)
-            if (node.name, node.attribs["filename"]) not in there:
-                output.fields.append((node.name, node))
+        said = f"filename='{self.state_name}' stride='{STATE_EVERY}' overwrite='False'"
+        self._add(output, f"<checkpoint {said}> {states} </checkpoint>")
+        self.parsed = self._check()
+
+    @staticmethod
+    def _add(output: xml_node, text: str) -> None:
+        node = parse(text)
+        output.fields.append((node.name, node))
+
+    def _free_name(self, name: str) -> str:
+        return free_name(name, [node.attribs.get("filename") for node in self._output_nodes()])
+
+    def _output_nodes(self) -> list[xml_node]:
+        output = child(self.root, "output")
+        return [] if output is None else [node for _, node in children(output)]
+
+    @property
+    def progress_name(self) -> str | None:
+        """What the output is called of step, time, temperature and conserved quantity; None if there is none."""
+        for node in self._output_nodes():
+            if node.name == "properties" and read_list(text_of(node)) == _PROGRESS_PROPERTIES:
+                return node.attribs.get("filename")
+        return None
+
+    @property
+    def disagreement_name(self) -> str | None:
+        """What the output is called of how far both kinds of forces are apart; None if there is none."""
+        for node in self._output_nodes():
+            extras = [extra.strip() for extra in node.attribs.get("extra_type", "").split(",")]
+            if node.name == "trajectory" and text_of(node).startswith(_DISAGREEMENT) and extras == list(EXTRAS):
+                return node.attribs.get("filename")
+        return None
+
+    @property
+    def state_name(self) -> str:
+        """What the checkpoints are called, or would be, that are added to those of the user."""
+        for node in self._output_nodes():
+            if _is_state(node):
+                return node.attribs["filename"]
+        return self._free_name(STATE)
 
     def _slow_component(self) -> int | None:
         """Which of the first system's forces is slow, counted from zero."""
@@ -236,97 +379,73 @@ class SimulationInput:
         forces = [] if system is None else [force.attribs.get("forcefield") for force in _forces(system, "forces")]
         return next((i for i, forcefield in enumerate(forces) if forcefield in slow), None)
 
-    def make_files_local(self) -> list[Path]:
-        """Refer to the files that the input starts from by their names alone, as if they lay beside it.
-
-        :return: where they lie now
-        :raises DarkforcesError: if one does not exist
-        """
-        here = self.source.parent
-        files = []
-        for node in self._file_nodes():
-            files.append(self._existing(here / _text(node)))
-            _set_text(node, files[-1].name)
-        for node in _descendants(self.root, "parameters"):
-            parameters = read_dict(_text(node))
-            if "template" in parameters:
-                files.append(self._existing(here / parameters["template"]))
-                _set_text(node, write_dict({**parameters, "template": files[-1].name}))
-        return files
-
-    def _existing(self, file: Path) -> Path:
-        if not file.is_file():
-            raise DarkforcesError(f"'{self.source}' refers to the file '{file}', which does not exist")
-        return file
-
-    def _file_nodes(self) -> Iterator[xml_node]:
-        for initialize in _descendants(self.root, "initialize"):
-            for name, node in initialize.fields:
-                default = "chk" if name == "file" else ""
-                if name != "_text" and node.attribs.get("mode", default) in _FILE_MODES:
-                    yield node
-
-    def serve_in_process(self, model: dict[str, str]) -> None:
+    def serve_in_process(self, plugin: str, choice: str) -> None:
         """Turn the sockets into plugins that run inside i-PI.
 
-        :param model: keys and values that say which model: ``model``, ``device``, ...
+        :param plugin: the file of the plugin
+        :param choice: the file that says which model it loads
         """
         for parent in self._parents_of_sockets():
             parent.fields = [
-                ("ffdirect", self._plugin(node, model)) if kind == "ffsocket" else (kind, node)
+                ("ffdirect", self._plugin(node, plugin, choice)) if kind == "ffsocket" else (kind, node)
                 for kind, node in parent.fields
             ]
+        self.parsed = self._check()
 
-    def _plugin(self, node: xml_node, model: dict[str, str]) -> xml_node:
+    def _plugin(self, node: xml_node, plugin: str, choice: str) -> xml_node:
         """What serves inside i-PI what this `<ffsocket>` has asked for."""
         forcefield = self._socket_forcefield(node, wrapped=False)
         said = {key: value for key, value in vars(forcefield.settings).items() if value is not None}
-        return _parse_node(
-            f"<ffdirect name='{forcefield.name}' pbc='False'><pes>custom</pes><pes_path>{_PLUGIN}</pes_path>"
-            f"<parameters>{write_dict({**model, **said})}</parameters></ffdirect>"
+        return parse(
+            f"<ffdirect name={quoteattr(forcefield.name)} pbc='False'><pes>custom</pes><pes_path>{plugin}</pes_path>"
+            f"<parameters>{escape(write_dict({'choice': choice, **said}))}</parameters></ffdirect>"
         )
 
-    def adopt_forcefields(self, other: SimulationInput) -> None:
-        """Take over the forcefields of another input; for a RESTART that shall be served in another way."""
+    def adopt(self, other: SimulationInput) -> None:
+        """Take over what another input says of forcefields, the length of the simulation, and outputs.
+
+        For a state of the same simulation, which shall be served in another way or go on for longer.
+        """
         mine = [(kind, node) for kind, node in self.root.fields if not kind.startswith("ff")]
         theirs = [(kind, node) for kind, node in other.root.fields if kind.startswith("ff")]
         self.root.fields = theirs + mine
+        for name in ("total_steps", "total_time"):
+            node = child(other.root, name)
+            self.root.fields = [(kind, held) for kind, held in self.root.fields if kind != name]
+            self.root.fields += [] if node is None else [(name, node)]
+        output = child(self.root, "output")
+        if output is not None:
+            output.fields = [(kind, node) for kind, node in output.fields if kind == "_text" or not _is_state(node)]
+        self.parsed = self._check()
 
     def text(self) -> str:
         """The XML, checked once more."""
-        self._parsed = self._check()
-        return str(xml_write(self.root, "simulation")) + "\n"
+        self.parsed = self._check()
+        return write(self.root, "simulation") + "\n"
+
+    def faithful_text(self) -> str:
+        """The XML as it was read, comments and all, with what has been changed; as `text` where that cannot be done."""
+        text = self._raw
+        for old, new in self._renamed.items():
+            text = replace_name(text, escape(old), new)
+        text = _TOTAL_STEPS.sub(rf"\g<1> {self.total_steps} \g<2>", text, count=1)
+        try:
+            root = xml_parse_string(text).fields[0][1]
+            fill_templates(root)
+        except (SAXParseException, DarkforcesError):
+            return self.text()
+        return text if write(root, "simulation") == write(self.root, "simulation") else self.text()
 
 
-def _descendants(node: xml_node, wanted: str) -> Iterator[xml_node]:
-    for name, child in node.fields:
-        if name == "_text":
-            continue
-        if name == wanted:
-            yield child
-        yield from _descendants(child, wanted)
+def _is_state(node: xml_node) -> bool:
+    """Whether this is the output of checkpoints that we ask for."""
+    said = {"stride": str(STATE_EVERY), "overwrite": "False"}
+    name = node.attribs.get("filename", "")
+    return node.name == "checkpoint" and name.endswith(STATE) and said.items() <= node.attribs.items()
 
 
 def _forces(node: xml_node, *groups: str) -> Iterator[xml_node]:
     """The `<force>` nodes in groups of that name; the tolerances of optimizers have a `<force>` of another kind."""
     for name in groups:
-        for group in _descendants(node, name):
-            yield from _descendants(group, "force")
-
-
-def _parse_node(text: str) -> xml_node:
-    return xml_parse_string(text).fields[0][1]
-
-
-def _replace(parent: xml_node, name: str, text: str) -> None:
-    parent.fields = [(kind, node) for kind, node in parent.fields if kind != name]
-    parent.fields.append((name, _parse_node(text)))
-
-
-def _text(node: xml_node) -> str:
-    return "".join(value for name, value in node.fields if name == "_text").strip()
-
-
-def _set_text(node: xml_node, text: str) -> None:
-    node.fields = [(name, value) for name, value in node.fields if name != "_text"]
-    node.fields.append(("_text", text))
+        for group in descendants(node, name):
+            yield from descendants(group, "force")

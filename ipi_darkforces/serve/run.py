@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DarkforcesError
+from ..forces.fingerprint import fingerprint
+from ..forces.zoo import check_model
 from ..signals import Interrupts, noted_interrupts
-from ..whole import write_whole
 from .child import PATIENCE
 from .ending import SoftExit, cause, complaint, soft_exit, trouble_with
 from .explosion import Explosion, ExplosionWatch, fastest_atoms
@@ -53,8 +54,9 @@ class ModelChoice:
         return {key: value for key, value in vars(self).items() if value is not None}
 
     def deciding(self) -> dict[str, str]:
-        """What of it decides the forces."""
-        return {key: value for key, value in self.said().items() if key not in ("device", "backend")}
+        """What of it decides the forces; and the fingerprint of the model, which changes with it."""
+        said = {key: value for key, value in self.said().items() if key not in ("device", "backend")}
+        return {**said, "fingerprint": fingerprint(self.model)}
 
 
 @dataclass(frozen=True)
@@ -110,19 +112,20 @@ def run(
     :raises DarkforcesError: if the folder holds something else, i-PI or the driver fails, or the folder can no longer
         be written; RESTART is written if any step was done and it can be
     """
+    check_model(model.model)
     folder = RunFolder(output)
     with folder.locked() as lock:
         prepared = folder.begin(simulation, model.deciding(), steps, overwrite)
         _check_unfinished(folder, prepared)
         species = prepared.species
-        prepared.add_progress(max(1, round(PROGRESS_EVERY / (prepared.timestep or PROGRESS_EVERY))))
+        stride = max(1, round(PROGRESS_EVERY / (prepared.timestep or PROGRESS_EVERY)))
+        prepared.add_outputs(stride, folder.next_state(prepared))
         if in_process:
-            prepared.serve_in_process(
-                {**model.said(), "warn_above": str(warn_above), "goes_on": str(prepared.step > 0)}
-            )
+            choice = {**model.said(), "warn_above": str(warn_above), "goes_on": str(prepared.step > 0)}
+            folder.serve_in_process(prepared, choice)
         else:
             _check_ports(prepared)
-        write_whole(folder.launched, prepared.text())
+        folder.launch(prepared)
         (folder.path / "EXIT").unlink(missing_ok=True)  # on which it was stopped the last time
         with noted_interrupts() as interrupts, scratch_folder() as scratch, ExitStack() as stack:
             tail = Tail(folder, prepared.system_prefixes[0])  # before i-PI adds to it
@@ -216,7 +219,7 @@ class _Run:
         self._pace = Pace()
         self._species = species
         self._explosions = ExplosionWatch(prepared, None if species is None else len(species))
-        self._good = GoodState(folder, prepared.prefix, prepared.step)
+        self._good = GoodState(folder, prepared)
         self._trouble: str | None = None
         self._at_fault = ipi
         self._how = ""  # it ended, if a signal ended it
@@ -228,6 +231,7 @@ class _Run:
             while not exploded and self._goes_on():
                 time.sleep(POLL)
                 exploded = self._look(report)
+                self._folder.drop_states(self._prepared)
             if not exploded:
                 exploded = self._look(report)  # what was written since the last look
             self._note_fault()

@@ -57,10 +57,10 @@ def test_the_number_of_steps_can_be_changed():
 
 def test_progress_is_added_once():
     simulation = SimulationInput.read(INPUTS / "nve-mts4.xml")
-    simulation.add_progress(3)
-    simulation.add_progress(5)
+    simulation.add_outputs(3)
+    simulation.add_outputs(5)
     assert simulation.text().count("filename='progress' stride='3'") == 1
-    assert "stride='5'> [ step" not in simulation.text()
+    assert "stride='5'>[ step" not in simulation.text()
 
 
 def test_what_is_written_reads_back_the_same(tmp_path):
@@ -69,31 +69,20 @@ def test_what_is_written_reads_back_the_same(tmp_path):
     assert SimulationInput.read(tmp_path / "again.xml").text() == simulation.text()
 
 
-def test_files_are_referred_to_by_their_names(tmp_path):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "start.chk").write_text("")
-    (tmp_path / "data" / "atoms.xyz").write_text("")
-    simulation = edited(
-        tmp_path, ("water.chk", "data/start.chk"), ("species: O64H128", "template: data/atoms.xyz"), name="nve-direct"
-    )
-    assert simulation.make_files_local() == [tmp_path / "data" / "start.chk", tmp_path / "data" / "atoms.xyz"]
-    assert "<file mode='chk'>start.chk</file>" in simulation.text()
-    assert simulation.socket_forcefields()[0].settings.template == "atoms.xyz"
-
-
 def test_sockets_become_plugins():
     simulation = SimulationInput.read(INPUTS / "nve-mts4.xml")
-    simulation.serve_in_process({"model": "pet-m", "dtype": "float64"})
+    simulation.serve_in_process("plugin.py", "choice.json")
     text = simulation.text()
     assert "ffsocket" not in text
-    assert "{model: pet-m, dtype: float64, component: fast, species: O64H128}" in text
+    assert text.count("<pes_path>plugin.py</pes_path>") == 2
+    assert "{choice: choice.json, component: fast, species: O64H128}" in text
     assert simulation.socket_forcefields() == []
 
 
 def test_a_restart_takes_over_forcefields():
     restart = SimulationInput.read(INPUTS / "nve-mts4.xml")
-    restart.serve_in_process({"model": "pet-m"})
-    restart.adopt_forcefields(SimulationInput.read(INPUTS / "nve-mts4.xml"))
+    restart.serve_in_process("plugin.py", "choice.json")
+    restart.adopt(SimulationInput.read(INPUTS / "nve-mts4.xml"))
     restart.text()
     assert [f.name for f in restart.socket_forcefields()] == ["slow", "fast"]
 
@@ -115,7 +104,7 @@ def test_a_bias_is_none_of_the_forces_that_ipi_counts(tmp_path):
     forces = text[text.index("    <forces>") : text.index("    <ensemble>")]
     bias = "<ensemble> <bias> <force forcefield='fast'/> </bias>"
     simulation = edited(tmp_path, (forces, ""), ("<ensemble>", bias), ("</ensemble>", "</ensemble>\n" + forces))
-    simulation.add_progress(1)
+    simulation.add_outputs(1)
     assert "extras_component_raw(0)" in simulation.text()
 
 
@@ -138,7 +127,7 @@ class TestWrappedSockets:
 
     def test_become_plugins(self, tmp_path, wrapper):
         simulation = wrapped(tmp_path, wrapper)
-        simulation.serve_in_process({"model": "pet-m"})
+        simulation.serve_in_process("plugin.py", "choice.json")
         text = simulation.text()
         assert text.count(f"<{wrapper} name=") == text.count("<ffdirect name='inner'") == 2
         assert "component: slow" in text
@@ -188,8 +177,3 @@ def test_what_is_no_input_is_named(tmp_path, content, message):
         path.write_text(content)
     with pytest.raises(DarkforcesError, match=message):
         SimulationInput.read(path)
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(DarkforcesError, match="water.chk', which does not exist"):
-        edited(tmp_path).make_files_local()
