@@ -159,7 +159,8 @@ KINDS = {
     ),
     "samples": (
         aluminium(
-            motion="<motion mode='scp'> <scp mode='qn'> <max_steps> 1 </max_steps> <random_type> file </random_type> </scp> </motion>"
+            motion="<motion mode='scp'> <scp mode='qn'> <max_steps> 1 </max_steps> <random_type> file </random_type> "
+            "</scp> </motion>"
         ),
         ["SOBOL-RNG"],
     ),
