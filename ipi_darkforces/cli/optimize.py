@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ..diagnostics.optimize import MOST_STEPS, Optimizations, Outcome, Rate, optimize
+from ..diagnostics.batches import evaluate_each
+from ..diagnostics.known_range import within_range
+from ..diagnostics.optimize import MOST_STEPS, optimize
 from ..diagnostics.optimize_picture import draw_optimizations
-from ..diagnostics.starts import SETS, Start, make_starts
+from ..diagnostics.optimize_records import Records
+from ..diagnostics.starts import SETS, make_starts
 from ..diagnostics.structures import read_structure_files
 from ..errors import DarkforcesError
+from ..forces.model import ForceModel, Need
+from ..forces.specification import label_of
+from ..forces.structure import Structure
 from ..forces.zoo import takes_options
+from .optimize_table import table
 from .options import (
     MODEL_HELP,
     add_evaluation_options,
     add_picture_options,
-    add_structures_argument,
     load,
     model_of,
     picture_path,
@@ -26,42 +34,63 @@ from .options import (
 
 DESCRIPTION = """\
 Optimises geometries with FIRE and L-BFGS of ase, with conservative and with direct forces, and says how often they
-arrive where forces vanish, and what becomes of the others. It starts from single molecules and clusters of four, cut
-out of each STRUCTURE and displaced at random, and from each STRUCTURE as it is.
+arrive where forces vanish, and what becomes of the others, and why. It starts from single molecules and clusters of
+four, cut out of each STRUCTURE and displaced at random, and from each STRUCTURE as it is; without a STRUCTURE, for
+models of many elements, from molecules of the g2 set and from crystals, which ase builds.
 """
 
 EPILOG = """\
 examples
   darkforces optimize pet-m inputs/water.xyz
       10 molecules, 10 clusters and the liquid; draws optimize-pet-m-water.png
+  darkforces optimize sevennet-0 --sets crystals --starts 10
+      10 crystals of one element or two; takes minutes on a core
   darkforces optimize my-model.pt snapshots.xyz --sets structures
       snapshots of a liquid, crystals, surfaces, as they are
   darkforces optimize my-model.pt water.xyz --sets molecules --starts 100 --seed 7
       as many single molecules as in the paper, others than with another seed
+
+sets
+  molecules     single ones in vacuum, cut out of a STRUCTURE, displaced by 0.5 Å (each coordinate, standard deviation)
+  clusters      of four molecules, likewise, by 0.1 Å
+  structures    each STRUCTURE as it is; if more --starts are asked for, copies displaced by 0.1 Å
+  g2            molecules of H, C, N, O, F of the g2 set, for the paper's QM9; displaced by 0.5 Å
+  crystals      of elements and of compounds, 8 to 12 atoms in a cell, for the paper's MPtrj; strained by 2 %, which
+                stays, and displaced by 0.1 Å
+
+within what the model knows
+  A start is displaced as far only if the model knows what it is then: on the way there, in 11 steps from 1/32 of it to
+  all of it, both kinds of forces are within 1 eV/Å of each other on all atoms, and pull the atoms back. Where one of
+  these ends, so does the displacement. With --displace, all are displaced by what is asked for.
+
+like with like
+  Both kinds of forces are without net force and, where nothing is periodic, without net torque. Direct forces have
+  both, and so have conservative ones of a model that is not exactly invariant under rotations, as PET is not: free
+  molecules turn, and never arrive.
 
 reading the table
   converged     no force is larger than the threshold, 1e-5 eV/Å for molecules and 1e-4 eV/Å for periodic structures, as
                 in table 6 of the paper; with the 95 % interval of the success rate
   intact        how many of these have the bonds that they had before they were displaced: forces also vanish between
                 pieces that are out of each other's reach
-  The others, by the last fifth of their steps:
+  minima        how many of these are minima: no curvature is below zero (up to 30 atoms)
+  The others, by the last fifth of their steps and where they end:
   unfinished    forces or the energy still fall: more --steps may do
-  stagnant      they do not, and no atom gets further than 0.01 Å: there are forces where there should be none
-  wandering     they do not, and atoms move on, after forces that lead nowhere
+  rounding      forces are as small as ten of their rounding errors, or less: they cannot get much smaller
+  stagnant      nothing falls, and no atom gets further than 0.01 Å: there are forces where there should be none
+  wandering     nothing falls, and atoms move on, after forces that lead nowhere
+  outside       the model does not know where they are: its forces are more than 1 eV/Å apart, or atoms overlap
   exploded      forces are NaN, infinite, or above 10 eV/Å and what they were in the beginning
   None of these is an error: it is what the command is for.
+
+when it takes long
+  What is done is written down, a line for each optimisation, and the same command goes on with what is missing.
 
 precision
   Double by default: in single precision the forces of pet-m are off by up to 7e-6 eV/Å, nearly the threshold, and those
   of the paper's PET saturate at 1e-3 eV/Å. With --dtype float32, see what that does to optimisations.
   ase calculators have the precision that they have, unless --dtype is given and they can be told.
 """
-
-# Table 6, success with L-BFGS in %: water molecules in the gas phase, and liquid water.
-_PAPER = {
-    "molecules": ("PET-C 83, SOAP-BPNN-C 91, SevenNet 81, MACE 94", "PET-NC 75, SOAP-BPNN-NC 79, ORB 69"),
-    "structures": ("PET-C 58, SOAP-BPNN-C 59, SevenNet 88, MACE 83", "PET-NC 52, SOAP-BPNN-NC 0, ORB 9"),
-}
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -74,7 +103,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    add_structures_argument(parser)
+    parser.add_argument(
+        "structures",
+        metavar="STRUCTURE",
+        nargs="*",
+        type=Path,
+        help="files of structures, of which all are taken: extended XYZ, or anything else that ase reads",
+    )
     add_evaluation_options(parser.add_argument_group("model"))
     _add_start_options(parser)
     parser.add_argument(
@@ -86,6 +121,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         metavar="EV/Å",
         help="threshold for the largest force on an atom (default: 1e-5, and 1e-4 for periodic structures)",
     )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="where each optimisation is written down when it is done, and found again if the same command is given "
+        "(default: optimize-MODEL-STRUCTURE.jsonl in the current folder)",
+    )
     add_picture_options(parser, "optimize-MODEL-STRUCTURE.png")
     parser.add_argument("--json", action="store_true", help="print all numbers for machines")
     parser.set_defaults(command=run)
@@ -94,20 +136,25 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def _add_start_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("starts")
     group.add_argument(
-        "--sets", nargs="+", choices=SETS, metavar="SET", help=f"{', '.join(SETS)} (default: all that can be made)"
+        "--sets",
+        nargs="+",
+        choices=SETS,
+        metavar="SET",
+        help=f"{', '.join(SETS)} (default: all that can be made of the STRUCTUREs; without any, g2 and crystals)",
     )
     group.add_argument(
         "--starts",
         type=int,
         metavar="N",
         help="in each set; where there are not so many structures, displaced copies (default: 10 molecules, 10 "
-        "clusters, and the structures as they are)",
+        "clusters, 20 of g2, 20 crystals, and the structures as they are)",
     )
     group.add_argument(
         "--displace",
         type=float,
         metavar="Å",
-        help="standard deviation of each coordinate (default: 0.5 for molecules, as in the paper, and 0.1 otherwise)",
+        help="standard deviation of each coordinate (default: 0.5 for molecules, as in the paper, and 0.1 otherwise, "
+        "or less: as far as the model's range goes)",
     )
     group.add_argument("--seed", type=int, default=0, help="of the random numbers (default: %(default)s)")
 
@@ -115,28 +162,56 @@ def _add_start_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Judge the model."""
     _check(args)
-    picture = picture_path(args, "optimize", args.structures)
+    files = args.structures or [Path("+".join(args.sets or ("g2", "crystals")))]
+    picture = picture_path(args, "optimize", files)
     structures = read_structure_files(args.structures)
-    starts = make_starts(structures, args.sets, args.starts, args.displace, args.seed)
     if args.dtype is None and not takes_options(model_of(args)):  # an ase calculator has the precision that it has
         args.dtype = "float64"
+    results = args.results or _results_path(args, files)
+    records = Records(results, f"{model_of(args)} {args.dtype} {args.variant} {args.backend}")
     model = load(args)
-    with tqdm(desc=Path(args.model).name, disable=None, leave=False, unit="step") as bar:
+    starts = make_starts(
+        structures, args.sets, args.starts, args.displace, args.seed, known=lambda each: _can_evaluate(model, each)
+    )
+    if args.displace is None:
+        with _bar(f"{Path(args.model).name}: starts", "start") as show:
+            starts = within_range(model, starts, show)
+    with _bar(Path(args.model).name, "step") as show:
+        optimizations = optimize(model, starts, args.steps, args.fmax, show, records)
+    if not args.json:
+        print(table(optimizations))
+    if picture is not None:
+        draw_optimizations(optimizations, picture)
+    if args.json:
+        said = {"dtype": args.dtype, "seed": args.seed, "results": str(results), "picture": picture and str(picture)}
+        print(json.dumps({**optimizations.as_json(), **said}))
+        return
+    print(f"\neach optimisation: {results}")
+    if picture is not None:
+        print(f"picture: {picture}")
+
+
+def _results_path(args: argparse.Namespace, files: Sequence[Path]) -> Path:
+    more = f"+{len(files) - 1}" if len(files) > 1 else ""
+    return Path(f"optimize-{label_of(model_of(args))}-{files[0].stem}{more}.jsonl")
+
+
+def _can_evaluate(model: ForceModel, structure: Structure) -> bool:
+    if model.species is not None:
+        return model.species.issuperset(structure.species.tolist())
+    return evaluate_each(model, [structure], Need.ENERGY) != [None]
+
+
+@contextmanager
+def _bar(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar, as a function of what is done and all there is to do."""
+    with tqdm(desc=what, disable=None, leave=False, unit=unit) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        optimizations = optimize(model, starts, args.steps, args.fmax, show)
-    if picture is not None:
-        draw_optimizations(optimizations, picture)
-    if args.json:
-        said = {"dtype": args.dtype, "seed": args.seed, "picture": picture and str(picture)}
-        print(json.dumps({**optimizations.as_json(), **said}))
-        return
-    print(_table(optimizations, starts))
-    if picture is not None:
-        print(f"\npicture: {picture}")
+        yield show
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -146,32 +221,3 @@ def _check(args: argparse.Namespace) -> None:
     for name, value, unit in (("--fmax", args.fmax, "eV/Å"), ("--displace", args.displace, "Å")):
         if value is not None and not value > 0.0:
             raise DarkforcesError(f"{name} {value:g} cannot be used: expected {unit}, more than zero")
-
-
-def _table(optimizations: Optimizations, starts: list[Start]) -> str:
-    lines = [f"{optimizations.model}: geometry optimisations, at most {optimizations.most_steps} steps"]
-    rates = optimizations.rates()
-    others: list[Outcome] = [outcome for outcome in Outcome if outcome is not Outcome.CONVERGED]
-    for group in optimizations.groups:
-        own = [start for start in starts if start.group == group]
-        thresholds = sorted({run.threshold for run in optimizations.runs if run.start.group == group})
-        lines += ["", f"{len(own)} {group}, converged below {' or '.join(f'{t:g}' for t in thresholds)} eV/Å", ""]
-        lines.append(
-            f"  {'':20} {'converged, %':>17} {'intact':>7} {'steps':>6}  "
-            + " ".join(f"{outcome.value:>10}" for outcome in others)
-            + f"  {'lowest, eV/Å':>12}"
-        )
-        lines += [_row(rate, others) for rate in rates if rate.group == group]
-        if group in _PAPER:
-            conservative, direct = _PAPER[group]
-            lines += ["", f"  the paper, water, L-BFGS, %: conservative {conservative}", f"{'':29}  direct {direct}"]
-    return "\n".join(lines)
-
-
-def _row(rate: Rate, others: list[Outcome]) -> str:
-    low, high = rate.interval
-    converged = f"{100 * rate.success:.0f} ({100 * low:.0f} to {100 * high:.0f})"
-    steps = "" if rate.steps is None else f"{rate.steps:.0f}"
-    lowest = "" if rate.lowest is None else f"{rate.lowest:.1g}"
-    counts = " ".join(f"{rate.outcomes[outcome] or '':>10}" for outcome in others)
-    return f"  {rate.algorithm:<6} {rate.kind:<13} {converged:>17} {rate.intact:>7} {steps:>6}  {counts}  {lowest:>12}"

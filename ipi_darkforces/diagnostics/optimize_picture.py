@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
 from ..analysis.pictures import KIND_COLORS, tidy
-from .optimize import ALGORITHMS, Optimization, Optimizations, Outcome
+from .optimizations import ALGORITHMS, Optimization, Optimizations, Outcome
 
 _ENDS = {Outcome.CONVERGED: "o", Outcome.EXPLODED: "x"}
 

@@ -1,21 +1,25 @@
-"""Where geometry optimisations start from: molecules, clusters and whole structures (paper, appendix E.2)."""
+"""Where geometry optimisations start from: molecules, clusters, crystals, whole structures (paper, appendix E.2)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from ..errors import DarkforcesError
 from ..forces.structure import Structure
+from . import ase_structures
 from .molecules import bonded_atoms, bonds, nearest_images
 
 _SIZES = {"molecules": 1, "clusters": 4}  # molecules in each
-# How many of each set that the program makes, and Å, standard deviation of each coordinate: the paper's for molecules.
-# Clusters and liquids that were displaced as far would be broken ones.
-DEFAULT_NUMBER = 10
-DISPLACEMENTS = {"molecules": 0.5, "clusters": 0.1, "structures": 0.1}
+_BUILT = {"g2": ase_structures.molecules, "crystals": ase_structures.crystals}
+# Å, standard deviation of each coordinate: the paper's for molecules. Clusters, liquids and crystals that were
+# displaced as far would be broken ones.
+DISPLACEMENTS = {"molecules": 0.5, "clusters": 0.1, "structures": 0.1, "g2": 0.5, "crystals": 0.1}
+DEFAULT_NUMBER = {"molecules": 10, "clusters": 10, "g2": 20, "crystals": 20}
+_STRAIN = 0.02  # standard deviation of each component of the strain of crystals
 SETS = tuple(DISPLACEMENTS)
 
 
@@ -26,13 +30,22 @@ class Start:
     :param group: the set that it belongs to, one of `SETS`
     :param name: what it was made from
     :param structure: its atoms
-    :param bonds: pairs of atoms that were bonded before they were displaced, shape (n, 2)
+    :param original: its atoms before they were displaced
+    :param width: Å, standard deviation of the displacement of each coordinate; zero if they were not displaced
+    :param limit: what kept the displacement smaller than was wanted; None if nothing did
     """
 
     group: str
     name: str
     structure: Structure
-    bonds: np.ndarray
+    original: Structure
+    width: float = 0.0
+    limit: str | None = None
+
+    @cached_property
+    def bonds(self) -> np.ndarray:
+        """Pairs of atoms that were bonded before they were displaced, shape (n, 2)."""
+        return bonds(self.original)
 
     def same_bonds(self, structure: Structure) -> bool:
         """Whether the same atoms are bonded in another structure."""
@@ -40,42 +53,67 @@ class Start:
 
 
 def make_starts(
-    structures: dict[str, Structure],
+    structures: Mapping[str, Structure],
     groups: Sequence[str] | None = None,
     number: int | None = None,
     displacement: float | None = None,
     seed: int = 0,
+    known: Callable[[Structure], bool] = lambda structure: True,
 ) -> list[Start]:
-    """Sets of starts from structures.
+    """Sets of starts.
 
-    ``molecules``: single ones in vacuum, chosen at random, all coordinates displaced. ``clusters``: four molecules next
-    to each other, likewise. ``structures``: all of them as they are and, if more are asked for, displaced copies.
+    ``molecules``: single ones in vacuum, cut out of structures at random, all coordinates displaced. ``clusters``: four
+    molecules next to each other, likewise. ``structures``: all of them as they are and, if more are asked for,
+    displaced copies. ``g2``: molecules of the set of that name, displaced. ``crystals``: of one element or two,
+    strained and displaced.
 
-    :param structures: by their names
-    :param groups: some of `SETS`; None: all that can be made of these structures
-    :param number: starts in each set; None: ten molecules, ten clusters, and the structures as they are
+    :param structures: by their names; none are needed for ``g2`` and ``crystals``
+    :param groups: some of `SETS`; None: all that can be made of the structures, or ``g2`` and ``crystals`` without any
+    :param number: starts in each set; None: see `DEFAULT_NUMBER`, and the structures as they are
     :param displacement: Å, standard deviation of each coordinate; None: see `DISPLACEMENTS`
     :param seed: of the random numbers
+    :param known: whether the model can be asked for a structure; others of ``g2`` and ``crystals`` are left out
     :raises DarkforcesError: if a set that was asked for cannot be made, or a structure has only one atom
     """
     for name, structure in structures.items():
         if len(structure.species) < 2:
             raise DarkforcesError(f"{name} has one atom: expected at least two, or there is nothing to optimise")
-    molecules = {name: _molecules(structure) for name, structure in structures.items()}
+    found = {name: _molecules(structure) for name, structure in structures.items()}
     if groups is None:
-        groups = [group for group in SETS if group == "structures" or _sites(molecules, group)]
+        cut = [group for group in SETS if group == "structures" or group in _SIZES and _sites(found, group)]
+        groups = cut if structures else list(_BUILT)
     starts: list[Start] = []
-    for group in groups:
+    for group in dict.fromkeys(groups):
         random = np.random.default_rng([seed, SETS.index(group)])  # the same, whatever other sets are made
-        width = DISPLACEMENTS[group] if displacement is None else displacement
-        if group == "structures":
-            chosen = _repeated(structures, number or len(structures))
+        wanted = number or DEFAULT_NUMBER.get(group, len(structures))
+        if group in _BUILT:
+            chosen = _built(group, wanted, random, known)
+        elif not structures:
+            raise DarkforcesError(f"{group} are made from structures: expected a file of them after the model")
+        elif group == "structures":
+            chosen = _repeated(structures, wanted)
         else:
-            chosen = _cut_out(structures, molecules, group, number or DEFAULT_NUMBER, random)
+            chosen = _cut_out(structures, found, group, wanted, random)
+        width = DISPLACEMENTS[group] if displacement is None else displacement
         for name, structure, as_it_is in chosen:
             moved = structure if as_it_is else _displaced(structure, width, random)
-            starts.append(Start(group, name, moved, bonds(structure)))
+            starts.append(Start(group, name, moved, structure, 0.0 if as_it_is else width))
     return starts
+
+
+def _built(
+    group: str, number: int, random: np.random.Generator, known: Callable[[Structure], bool]
+) -> Iterator[tuple[str, Structure, bool]]:
+    """So many of those that the model knows, each as often as any other; none is to be left as it is."""
+    candidates = [each for each in _BUILT[group]() if known(each[1])]
+    if not candidates:
+        raise DarkforcesError(f"the model knows the elements of none of the {group}")
+    order = np.concatenate([random.permutation(len(candidates)) for _ in range(-(-number // len(candidates)))])
+    for i, index in enumerate(order[:number]):
+        name, structure = candidates[index]
+        again = i // len(candidates)
+        strained = _strained(structure, random) if structure.periodic.any() else structure
+        yield f"{name} ({again + 1})" if again else name, strained, False
 
 
 def _molecules(structure: Structure) -> list[np.ndarray]:
@@ -84,20 +122,20 @@ def _molecules(structure: Structure) -> list[np.ndarray]:
     return [m for m in bonded_atoms(structure) if len(m) > 1 and (len(m) < n or not structure.periodic.any())]
 
 
-def _sites(molecules: dict[str, list[np.ndarray]], group: str) -> list[tuple[str, int]]:
+def _sites(found: dict[str, list[np.ndarray]], group: str) -> list[tuple[str, int]]:
     """Where one of these can be cut out: of which structure, around which of its molecules."""
-    return [(name, i) for name, found in molecules.items() if len(found) >= _SIZES[group] for i in range(len(found))]
+    return [(name, i) for name, each in found.items() if len(each) >= _SIZES[group] for i in range(len(each))]
 
 
 def _cut_out(
-    structures: dict[str, Structure],
-    molecules: dict[str, list[np.ndarray]],
+    structures: Mapping[str, Structure],
+    found: dict[str, list[np.ndarray]],
     group: str,
     number: int,
     random: np.random.Generator,
 ) -> Iterator[tuple[str, Structure, bool]]:
     """So many molecules or clusters, each as often as any other; none is to be left as it is."""
-    sites = _sites(molecules, group)
+    sites = _sites(found, group)
     if not sites:
         raise DarkforcesError(
             f"no {group} can be cut out of {', '.join(structures)}: expected at least {_SIZES[group]} molecules of two "
@@ -106,11 +144,11 @@ def _cut_out(
     order = np.concatenate([random.permutation(len(sites)) for _ in range(-(-number // len(sites)))])
     for site in order[:number]:
         name, i = sites[site]
-        cut = _with_neighbors(structures[name], molecules[name], i, _SIZES[group])
-        yield f"{name}, around atom {molecules[name][i][0]}", cut, False
+        cut = _with_neighbors(structures[name], found[name], i, _SIZES[group])
+        yield f"{name}, around atom {found[name][i][0]}", cut, False
 
 
-def _repeated(structures: dict[str, Structure], number: int) -> Iterator[tuple[str, Structure, bool]]:
+def _repeated(structures: Mapping[str, Structure], number: int) -> Iterator[tuple[str, Structure, bool]]:
     """So many of them; whether to leave them as they are: when they come for the first time."""
     names = list(structures)
     for i in range(number):
@@ -120,6 +158,12 @@ def _repeated(structures: dict[str, Structure], number: int) -> Iterator[tuple[s
 
 def _displaced(structure: Structure, width: float, random: np.random.Generator) -> Structure:
     return replace(structure, positions=structure.positions + random.normal(0.0, width, structure.positions.shape))
+
+
+def _strained(structure: Structure, random: np.random.Generator) -> Structure:
+    strain = random.normal(0.0, _STRAIN, (3, 3))
+    stretch = np.eye(3) + 0.5 * (strain + strain.T)
+    return replace(structure, positions=structure.positions @ stretch, cell=structure.cell @ stretch)
 
 
 def _with_neighbors(structure: Structure, molecules: list[np.ndarray], here: int, size: int) -> Structure:

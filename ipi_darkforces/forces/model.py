@@ -140,7 +140,7 @@ class ForceModel(ABC):
             if results[0].conservative is not None:
                 self.passes.backward += len(structures)
             if self.remove_net_force and Need.DIRECT in need:
-                results = [_without_net_force(forces, s) for forces, s in zip(results, structures, strict=True)]
+                results = [_with_direct_balanced(forces, s) for forces, s in zip(results, structures, strict=True)]
             for forces, structure in zip(results, structures, strict=True):
                 self._check_finite(forces, structure)
             yield results
@@ -210,12 +210,14 @@ def _elements(numbers: set[int] | frozenset[int]) -> str:
     return ", ".join(chemical_symbols[number] for number in sorted(numbers))
 
 
-def _without_net_force(forces: Forces, structure: Structure) -> Forces:
-    assert forces.direct is not None
-    direct = forces.direct - forces.direct.sum(axis=0) / float(len(forces.direct))
-    if not structure.cell.any():
-        direct = _without_net_torque(direct, structure.positions)
-    return replace(forces, direct=direct)
+def _with_direct_balanced(forces: Forces, structure: Structure) -> Forces:
+    return replace(forces, direct=without_net_force(of_kind(Need.DIRECT, forces), structure))
+
+
+def without_net_force(forces: np.ndarray, structure: Structure) -> np.ndarray:
+    """Forces less their mean and, for structures that are not periodic, without net torque, eV/Å, (n_atoms, 3)."""
+    forces = forces - forces.sum(axis=0) / float(len(forces))
+    return forces if structure.cell.any() else _without_net_torque(forces, structure.positions)
 
 
 def _without_net_torque(forces: np.ndarray, positions: np.ndarray) -> np.ndarray:

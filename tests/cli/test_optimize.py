@@ -52,10 +52,13 @@ def test_table_and_picture(say: Say, folder: Path) -> None:
     assert "2 molecules, converged below 1e-05 eV/Å" in lines
     assert "2 structures, converged below 0.0001 eV/Å" in lines
     assert not any("clusters" in line for line in lines)  # there are but two molecules
-    rows = [line.split()[:5] for line in lines if line.startswith(("  FIRE ", "  L-BFGS "))]
+    rows = [line.split()[:5] for line in lines if line.startswith(("  FIRE ", "  L-BFGS ")) and " (0 to " in line]
     assert [row[:2] for row in rows] == 2 * [[a, f] for a in ("FIRE", "L-BFGS") for f in ("conservative", "direct")]
     assert all(row[2:] == ["0", "(0", "to"] for row in rows)
     assert "PET-NC 52" in out
+    assert "fell after 3 steps" in out  # why none arrives
+    assert "of 2 not further, as there its two kinds of forces are more than 1 eV/Å apart" in out
+    assert lines[-2] == "each optimisation: optimize-pet-m-waters.jsonl"
     assert lines[-1] == "picture: optimize-pet-m-waters.png"
     assert (folder / "optimize-pet-m-waters.png").read_bytes().startswith(b"\x89PNG")
 
@@ -70,6 +73,34 @@ def test_double_precision_by_default(say: Say, folder: Path) -> None:
     (forces,) = load_model("pet-nc", dtype="float64").evaluate([structure], Need.DIRECT)
     assert double == pytest.approx(np.linalg.norm(forces.direct, axis=1).max(), rel=1e-9)
     assert single != pytest.approx(double, rel=1e-9)
+
+
+def test_crystals_of_what_a_calculator_knows_and_the_same_again(say: Say, folder: Path) -> None:
+    """No structures are needed; the second time, all is found in the file of results."""
+    arguments = ("ase:ase.calculators.emt:EMT", "--sets", "crystals", "--starts", "2", "--no-plot", "--json")
+    out, _, code = say(*arguments, "--results", "kept.jsonl")
+    assert code == 0
+    said = json.loads(out)
+    assert {each["set"] for each in said["optimizations"]} == {"crystals"}
+    for each in said["optimizations"]:
+        assert each["outcome"] == "converged"
+        assert each["minimum"] is True
+        assert each["largest_force_eV_per_angstrom"][-1] < 1e-4
+        assert 0.0 < each["displaced_angstrom"] <= 0.1
+    kept = (folder / "kept.jsonl").read_text()
+    assert kept.count("\n") == len(said["optimizations"]) == 4
+    assert json.loads(say(*arguments, "--results", "kept.jsonl")[0]) == said
+    assert (folder / "kept.jsonl").read_text() == kept
+
+
+def test_displaced_as_far_as_is_asked_for(say: Say) -> None:
+    """Whatever the model knows."""
+    arguments = ("pet-nc", "waters.xyz", "--sets", "molecules", "--starts", 1, "--steps", 1, "--no-plot", "--json")
+    (near, *_), (far, *_) = (
+        json.loads(say(*arguments, *more)[0])["optimizations"] for more in ((), ("--displace", "0.4"))
+    )
+    assert near["displaced_angstrom"] <= 0.5
+    assert (far["displaced_angstrom"], far["displacement_limited_by"]) == (0.4, None)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +118,9 @@ def test_double_precision_by_default(say: Say, folder: Path) -> None:
         (["pet-m", "waters.xyz", "--seed", "-1"], "--seed -1 is too few: expected at least 0"),
         (["pet-m", "waters.xyz", "--fmax", "0"], "--fmax 0 cannot be used: expected eV/Å, more than zero"),
         (["pet-m", "waters.xyz", "--displace", "nan"], "--displace nan cannot be used: expected Å, more than zero"),
+        (["pet-m", "--sets", "molecules"], "molecules are made from structures: expected a file of them"),
+        (["pet-m", "waters.xyz", "--results", "no/where.jsonl"], "'no/where.jsonl' cannot hold the optimisations"),
+        (["pet-m", "waters.xyz", "--results", "waters.xyz"], "line 1 is no optimisation; give another --results FILE"),
         (["pet-m", "waters.xyz", "--plot", "waters.xyz"], "'waters.xyz' has no suffix of a picture"),
     ],
 )

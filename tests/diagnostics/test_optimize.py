@@ -7,17 +7,28 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ase
+import ase.build
 import numpy as np
 import pytest
 from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.emt import EMT
+from ase.neighborlist import neighbor_list
 from toy_models import SpringModel
 
+from ipi_darkforces.diagnostics import ase_structures
+from ipi_darkforces.diagnostics.known_range import APART, NOT_BACK, UNKNOWN, Reach, reach, within_range
 from ipi_darkforces.diagnostics.molecules import bonds
-from ipi_darkforces.diagnostics.optimize import ALGORITHMS, MOLECULAR, PERIODIC, Optimization, Outcome, optimize
+from ipi_darkforces.diagnostics.optimizations import ALGORITHMS, Optimization, Outcome
+from ipi_darkforces.diagnostics.optimize import MOLECULAR, PERIODIC, optimize
+from ipi_darkforces.diagnostics.optimize_ends import examine, lowest_curvature, rounding_error
 from ipi_darkforces.diagnostics.optimize_picture import draw_optimizations
+from ipi_darkforces.diagnostics.optimize_reasons import reasons
+from ipi_darkforces.diagnostics.optimize_records import Records
 from ipi_darkforces.diagnostics.starts import Start, make_starts
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces import ForceModel, Forces, Need, Structure
+from ipi_darkforces.forces.model import without_net_force
+from ipi_darkforces.forces.zoo import load_model
 
 VACUUM = np.zeros((3, 3))
 
@@ -36,7 +47,7 @@ class Field(ForceModel):
 def start(spread: float = 0.5, n_atoms: int = 5, cell: np.ndarray = VACUUM, seed: int = 0) -> Start:
     positions = np.random.default_rng(seed).normal(0.0, spread, (n_atoms, 3))
     structure = Structure(np.ones(n_atoms, np.int32), positions, cell)
-    return Start("structures", f"start {seed}", structure, bonds(structure))
+    return Start("structures", f"start {seed}", structure, structure)
 
 
 def with_fire(model: ForceModel, steps: int = 200, **where: float) -> Optimization:
@@ -44,7 +55,7 @@ def with_fire(model: ForceModel, steps: int = 200, **where: float) -> Optimizati
 
 
 class Springs(Calculator):
-    """The forces of `SpringModel`, for ase."""
+    """The forces of `SpringModel`, for ase, without what moves or turns all atoms together."""
 
     implemented_properties = ["energy", "forces"]
 
@@ -55,7 +66,9 @@ class Springs(Calculator):
     def calculate(self, atoms=None, properties=("forces",), system_changes=all_changes) -> None:
         super().calculate(atoms, properties, system_changes)
         r = self.atoms.positions
-        self.results = {"energy": 0.0, "forces": -r if self._kind == "conservative" else -r + 0.1 * r[:, [1, 2, 0]]}
+        forces = -r if self._kind == "conservative" else -r + 0.1 * r[:, [1, 2, 0]]
+        structure = Structure(self.atoms.numbers, r, VACUUM)
+        self.results = {"energy": 0.0, "forces": without_net_force(forces, structure)}
 
 
 class TestOptimizations:
@@ -74,6 +87,47 @@ class TestOptimizations:
             assert run.outcome is Outcome.CONVERGED
             np.testing.assert_allclose(run.forces, expected, rtol=1e-9)
             np.testing.assert_allclose(run.end.positions, atoms.positions, atol=1e-12)
+
+    @pytest.mark.parametrize("periodic", [False, True])
+    def test_arrive_where_those_of_ase_do(self, periodic: bool) -> None:
+        """Atoms of copper with a potential that many know: a cluster, and a strained crystal."""
+        atoms = ase.build.bulk("Cu", cubic=True) * (2, 1, 1) if periodic else ase.Atoms("Cu4", 1.6 * np.eye(4, 3))
+        atoms.set_cell(1.02 * atoms.cell, scale_atoms=True)
+        atoms.rattle(0.1, seed=1)
+        structure = Structure(atoms.numbers.astype(np.int32), atoms.positions.copy(), atoms.cell.array)
+        model = load_model("ase:ase.calculators.emt:EMT")
+        for run in optimize(model, [Start("structures", "copper", structure, structure)]).runs:
+            own = atoms.copy()
+            own.calc = EMT()
+            with ALGORITHMS[run.algorithm](own, logfile=None) as optimizer:
+                assert optimizer.run(fmax=run.threshold, steps=1000)
+            assert (run.outcome, run.state.minimum) == (Outcome.CONVERGED, True)
+            assert abs(run.steps - optimizer.nsteps) <= 1
+            np.testing.assert_allclose(run.end.positions, own.positions, atol=1e-5)
+
+    def test_free_molecules_do_not_turn(self) -> None:
+        """A bond of 1 Å, and a torque on it from a model that is not invariant under rotations: both kinds alike."""
+
+        def forces(r: np.ndarray) -> np.ndarray:
+            bond = r[1] - r[0]
+            along = 30.0 * (np.linalg.norm(bond) - 1.0) * bond / np.linalg.norm(bond)
+            turning = 0.05 * np.cross([0.0, 0.0, 1.0], bond)
+            return np.array([along - turning, turning - along])
+
+        class Turning(ForceModel):
+            def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
+                found = [forces(s.positions) for s in structures]
+                return [
+                    Forces(0.0, f if Need.CONSERVATIVE in need else None, f if Need.DIRECT in need else None)
+                    for f in found
+                ]
+
+        bent = Structure(np.array([1, 1]), np.array([[0.0, 0, 0], [0.8, 0.1, 0]]), VACUUM)
+        model = Turning("turning", Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT, None, remove_net_force=False)
+        for run in optimize(model, [Start("structures", "bond", bent, bent)], 200).runs:
+            assert run.outcome is Outcome.CONVERGED
+            assert np.linalg.norm(run.end.positions[1] - run.end.positions[0]) == pytest.approx(1.0, abs=1e-6)
+            assert np.ptp(run.end.positions[:, 1]) / np.ptp(run.end.positions[:, 0]) == pytest.approx(0.125, abs=1e-6)
 
     def test_thresholds_are_the_papers(self) -> None:
         runs = optimize(SpringModel(), [start(), start(cell=20.0 * np.eye(3))]).runs
@@ -96,22 +150,51 @@ class TestOptimizations:
     def test_of_elements_that_are_not_known(self, pet_m_float64: ForceModel) -> None:
         structure = Structure(np.array([18, 18]), np.array([[0.0, 0, 0], [0, 0, 3]]), VACUUM)
         with pytest.raises(DarkforcesError, match="argon: model 'pet-m' does not know Ar"):
-            optimize(pet_m_float64, [Start("structures", "argon", structure, bonds(structure))])
+            optimize(pet_m_float64, [Start("structures", "argon", structure, structure)])
 
 
 class TestOutcomes:
     def test_unfinished(self) -> None:
         """Springs that are far from where they want to be."""
-        run = with_fire(SpringModel(), 20, spread=30.0)
+        run = with_fire(SpringModel(Need.ENERGY | Need.CONSERVATIVE), 20, spread=30.0)
         assert run.outcome is Outcome.UNFINISHED
         assert run.steps == 20
 
     def test_wandering(self) -> None:
-        """Forces that lead around in a circle."""
-        run = with_fire(Field(lambda r: 0.1 * np.stack([-r[:, 1], r[:, 0], 0.0 * r[:, 2]], axis=1)))
+        """Forces that lead around in a circle, where nothing takes away the torque."""
+        around = Field(lambda r: 0.1 * np.stack([-r[:, 1], r[:, 0], 0.0 * r[:, 2]], axis=1))
+        run = with_fire(around, cell=20.0 * np.eye(3))
         assert run.outcome is Outcome.WANDERING
 
     def test_stagnant(self) -> None:
+        """Forces that do not get smaller near where they change their sign."""
+        run = with_fire(Field(lambda r: np.sign(r[::-1] - r)), n_atoms=2, steps=80)
+        assert run.outcome is Outcome.STAGNANT
+        assert run.forces.min() > 0.1
+
+    def test_outside(self) -> None:
+        """Kinds of forces that contradict each other."""
+
+        class Contradicting(SpringModel):
+            def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
+                shear = [
+                    np.stack([0.0 * s.positions[:, 0], 0.0 * s.positions[:, 0], np.sign(s.positions[:, 1])], 1)
+                    for s in structures
+                ]
+                return [
+                    Forces(
+                        0.0, -s.positions if Need.CONSERVATIVE in need else None, more if Need.DIRECT in need else None
+                    )
+                    for s, more in zip(structures, shear, strict=True)
+                ]
+
+        runs = optimize(
+            Contradicting(Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT), [start(cell=50.0 * np.eye(3))], 60
+        ).runs
+        assert {run.outcome for run in runs if (run.algorithm, run.kind) == ("FIRE", "direct")} == {Outcome.OUTSIDE}
+        assert {run.outcome for run in runs if run.kind == "conservative"} == {Outcome.CONVERGED}
+
+    def test_rounding(self) -> None:
         """Springs with noise that does not vanish: the same at the same place."""
 
         def noisy(r: np.ndarray) -> np.ndarray:
@@ -119,8 +202,11 @@ class TestOutcomes:
             return -10.0 * r + random.normal(0.0, 1e-3, r.shape)
 
         run = with_fire(Field(noisy))
-        assert run.outcome is Outcome.STAGNANT
+        assert run.outcome is Outcome.ROUNDING
         assert 1e-4 < run.forces.min() < 1e-2
+        assert 1e-3 < run.state.rounding < 5e-3
+        (reason,) = reasons([run])
+        assert reason.startswith("1 by rounding: forces got down to 0.00")
 
     def test_exploded_by_growing_forces(self) -> None:
         run = with_fire(Field(lambda r: 20.0 * r))
@@ -145,7 +231,7 @@ class TestOutcomes:
         """Two atoms that were bonded collapse into one place with a third."""
         apart = Structure(np.array([8, 1, 1]), np.array([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]), VACUUM)
         stays, collapses = Field(np.zeros_like), SpringModel(Need.ENERGY | Need.DIRECT)
-        whole = Start("structures", "water", apart, bonds(apart))
+        whole = Start("structures", "water", apart, apart)
         assert bonds(apart).tolist() == [[0, 1], [0, 2]]
         for model, intact in ((stays, True), (collapses, False)):
             rates = optimize(model, [whole]).rates()
@@ -170,6 +256,130 @@ def test_rates_and_what_is_printed_and_drawn(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes().startswith(magic)
 
 
+class TestKnownRange:
+    """Of one displaced atom; fractions go up by √2."""
+
+    ORIGIN = Structure(np.array([8, 1]), np.array([[0.0, 0, 0], [0, 0, 5]]), VACUUM)
+
+    def reach(self, model: ForceModel, distance: float) -> Reach:
+        return reach(model, self.ORIGIN, np.array([[distance, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+
+    def test_all_of_it(self) -> None:
+        assert self.reach(Field(lambda r: np.array([-r[0], 0.0 * r[1]])), 3.0) == Reach(1.0, None)
+
+    def test_where_kinds_of_forces_contradict_each_other(self) -> None:
+        """They are 0.1 eV/Å apart for each Å from the origin, so 10 Å are the limit."""
+
+        class Sheared(SpringModel):
+            def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
+                moved = [s.positions - TestKnownRange.ORIGIN.positions for s in structures]
+                return [Forces(0.0, -r, -r + 0.1 * r[:, [1, 2, 0]]) for r in moved]
+
+        model = Sheared(Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT)
+        assert self.reach(model, 9.9) == Reach(1.0, None)
+        assert self.reach(model, 15.0) == Reach(pytest.approx(0.5), APART)
+        assert self.reach(model, 1000.0) == Reach(0.0, APART)
+
+    def test_where_forces_pull_no_more(self) -> None:
+        """A sine: until π."""
+        model = Field(lambda r: np.array([-np.sin(r[0]), 0.0 * r[1]]))
+        assert self.reach(model, 3.1) == Reach(1.0, None)
+        assert self.reach(model, 4.0) == Reach(pytest.approx(0.5**0.5), NOT_BACK)
+
+    def test_where_a_structure_wants_to_go_anyway(self) -> None:
+        """The minimum is at 0.3 Å."""
+        model = Field(lambda r: np.array([[0.3 - r[0, 0], 0.0, 0.0], [0.0, 0.0, 0.0]]))
+        assert self.reach(model, 2.0) == Reach(1.0, None)
+
+    def test_where_there_are_no_numbers(self) -> None:
+        model = Field(lambda r: np.where(np.abs(r[:1]).max() > 1.2, np.nan, -r))
+        assert self.reach(model, 2.0) == Reach(pytest.approx(0.5), UNKNOWN)
+
+    def test_starts_are_pulled_in(self) -> None:
+        """Those that were displaced only."""
+        far = Structure(self.ORIGIN.species, self.ORIGIN.positions + [[4.0, 0, 0], [0, 0, 0]], VACUUM)
+        displaced, left = Start("molecules", "a", far, self.ORIGIN, 0.5), Start("structures", "b", far, far)
+        model = Field(lambda r: np.array([-np.sin(r[0]), 0.0 * r[1]]))
+        nearer, same = within_range(model, [displaced, left])
+        assert same is left
+        assert (nearer.width, nearer.limit) == (pytest.approx(0.5 * 0.5**0.5), NOT_BACK)
+        np.testing.assert_allclose(nearer.structure.positions[0], [4.0 * 0.5**0.5, 0.0, 0.0])
+
+
+class TestEnds:
+    STRUCTURE = Structure(np.ones(4, np.int32), np.random.default_rng(2).normal(0.0, 2.0, (4, 3)), 20.0 * np.eye(3))
+
+    def test_rounding_errors(self) -> None:
+        """Of forces with five digits behind the point: evenly spread within half a unit of the last."""
+        coarse = Field(lambda r: np.round(-3.7 * r, 5))
+        found = rounding_error(coarse, Need.DIRECT, self.STRUCTURE)
+        assert found is not None
+        assert 3e-6 < found < 1e-5
+        smooth = rounding_error(Field(lambda r: -3.7 * r), Need.DIRECT, self.STRUCTURE)
+        assert smooth is not None
+        assert smooth < 1e-12
+        assert rounding_error(Field(lambda r: np.nan * r), Need.DIRECT, self.STRUCTURE) is None
+
+    def test_curvature(self) -> None:
+        """Of springs of 1 eV/Å², and of a saddle."""
+        assert lowest_curvature(SpringModel(), Need.CONSERVATIVE, self.STRUCTURE) == pytest.approx(1.0, abs=1e-6)
+        saddle = examine(Field(lambda r: np.array([-3.0, 2.0, -1.0]) * r), Need.DIRECT, self.STRUCTURE, True)
+        assert saddle.curvature == pytest.approx(-2.0, abs=1e-6)
+        assert saddle.minimum is False
+        assert examine(SpringModel(), Need.DIRECT, self.STRUCTURE, False).minimum is None
+
+    def test_overlapping_atoms(self) -> None:
+        near = Structure(np.array([6, 6]), np.array([[0.0, 0, 0], [0.5, 0, 0]]), VACUUM)
+        assert examine(SpringModel(), Need.DIRECT, near, False).outside
+        bonded = Structure(near.species, 2.0 * near.positions, VACUUM)
+        assert not examine(SpringModel(), Need.DIRECT, bonded, False).outside
+
+
+class TestRecords:
+    def test_what_is_done_is_not_done_again(self, tmp_path: Path) -> None:
+        """Whatever is left of the last line; but with another model, or other limits, all of it."""
+        starts = [start(seed=seed) for seed in range(2)]
+
+        def run(model: ForceModel | None = None, steps: int = 100, name: str = "springs") -> tuple[list[object], int]:
+            model = model or SpringModel()
+            found = optimize(model, starts, steps, records=Records(tmp_path / "kept.jsonl", name))
+            return found.as_json()["optimizations"], model.passes.forward
+
+        first, passes = run()
+        text = (tmp_path / "kept.jsonl").read_bytes()
+        assert text.count(b"\n") == 8
+        again, fewer = run()
+        assert json.dumps(again) == json.dumps(first)
+        assert fewer == 8  # to see that it is the same model
+        assert (tmp_path / "kept.jsonl").read_bytes() == text
+        last = text.splitlines(keepends=True)[-1]
+        for left in (0, 1, 20, 500, len(last) - 1):
+            (tmp_path / "kept.jsonl").write_bytes(text[: len(text) - len(last) + left])
+            again, one_more = run()
+            assert json.dumps(again) == json.dumps(first)
+            assert (fewer < one_more < passes) == (left < len(last) - 1)  # only the end of the line is missing
+            assert run()[1] == 8
+        assert run(steps=99)[1] == passes
+        assert run(name="in single precision")[1] == passes
+        stiffer = SpringModel()
+        stiffer._evaluate = lambda structures, need: [  # type: ignore[method-assign]
+            Forces(0.0, -2.0 * s.positions, -2.0 * s.positions) for s in structures
+        ]
+        assert run(stiffer)[1] > 8
+
+    def test_files_of_others_are_left_alone(self, tmp_path: Path) -> None:
+        (tmp_path / "water.xyz").write_text("3\n\nO 0 0 0\n")
+        with pytest.raises(
+            DarkforcesError, match="water.xyz' cannot hold the optimisations .* line 1 is no optimisation"
+        ):
+            Records(tmp_path / "water.xyz", "springs")
+        (tmp_path / "binary").write_bytes(b"\xff\xfe")
+        with pytest.raises(DarkforcesError, match="it is no text"):
+            Records(tmp_path / "binary", "springs")
+        with pytest.raises(DarkforcesError, match="Is a directory; give another --results FILE"):
+            Records(tmp_path, "springs")
+
+
 class TestStarts:
     def test_molecules_are_whole_and_displaced(self, water: Structure) -> None:
         still, moved = (make_starts({"water": water}, ["molecules"], 64, width) for width in (1e-9, None))
@@ -184,6 +394,7 @@ class TestStarts:
             [b.structure.positions - a.structure.positions for a, b in zip(still, moved, strict=True)]
         )
         assert displacements.std() == pytest.approx(0.5, rel=0.1)
+        assert {each.width for each in moved} == {0.5}
         assert [each.bonds.tolist() for each in moved] == [[[0, 1], [0, 2]]] * 64
 
     def test_clusters_are_next_to_each_other(self, water: Structure) -> None:
@@ -215,6 +426,42 @@ class TestStarts:
         assert np.array_equal(positions[0], positions[1])
         assert np.array_equal(positions[0], positions[2])
         assert not np.array_equal(positions[0], positions[3])
+
+    def test_that_ase_builds(self) -> None:
+        """Of elements that the model knows; the first are the same, however many are asked for."""
+        starts = make_starts({}, number=10)
+        assert [each.group for each in starts] == ["g2"] * 10 + ["crystals"] * 10
+        assert [each.name for each in make_starts({}, ["g2"], 5)] == [each.name for each in starts[:5]]
+        for each in starts:
+            molecule = each.group == "g2"
+            assert each.structure.periodic.all() != molecule
+            assert 3 <= len(each.structure.species) <= 14
+            assert np.std(each.structure.positions - each.original.positions) == pytest.approx(each.width, rel=0.5)
+            if molecule:
+                assert each.same_bonds(each.original)
+                assert {1, 6, 7, 8, 9}.issuperset(each.structure.species.tolist())
+        gold = make_starts({}, ["crystals"], 3, known=lambda structure: set(structure.species.tolist()) == {79})
+        assert [each.name for each in gold] == ["Au (fcc)", "Au (fcc) (2)", "Au (fcc) (3)"]
+        assert np.linalg.det(gold[0].structure.cell) / 8 == pytest.approx(4.08**3 / 4, rel=0.15)  # strained
+        assert not np.array_equal(gold[0].structure.cell, gold[1].structure.cell)
+        with pytest.raises(DarkforcesError, match="the model knows the elements of none of the g2"):
+            make_starts({}, ["g2"], known=lambda structure: False)
+        with pytest.raises(DarkforcesError, match="clusters are made from structures: expected a file"):
+            make_starts({}, ["clusters"])
+
+    def test_crystals_are_those_that_they_are_called(self) -> None:
+        """Nearest neighbours as they should be, in all that are built."""
+        neighbors = {"fcc": 12, "bcc": 8, "hcp": 12, "diamond": 4, "rocksalt": 6, "zincblende": 4, "cesiumchloride": 8}
+        built = dict(ase_structures.crystals())
+        assert len(built) > 50
+        for name, structure in built.items():
+            atoms = ase.Atoms(structure.species, structure.positions, cell=structure.cell, pbc=True)
+            lattice = name.partition("(")[2].rstrip(")")
+            assert 8 <= len(atoms) <= 12
+            if lattice in neighbors:
+                distances = neighbor_list("d", atoms, 6.0)
+                near = (distances < 1.1 * distances.min()).sum() / len(atoms)
+                assert near == neighbors[lattice] or (near, lattice) == (6, "hcp"), name  # Zn and Cd are stretched
 
     def test_that_cannot_be_made(self) -> None:
         crystal = Structure(np.array([14, 14]), np.array([[0.0, 0, 0], [1.36, 1.36, 1.36]]), 5.43 * np.eye(3))

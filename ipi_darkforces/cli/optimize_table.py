@@ -1,0 +1,89 @@
+"""The table of geometry optimisations: how many arrive, what becomes of the others, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..diagnostics.optimizations import Optimizations, Outcome, Rate
+from ..diagnostics.optimize_reasons import reasons
+from ..diagnostics.starts import Start
+
+# Table 6, success with L-BFGS in %: water molecules in the gas phase, liquid water, molecules of QM9, and MPtrj.
+_PAPER = {
+    "molecules": (
+        "water molecules",
+        "PET-C 83, SOAP-BPNN-C 91, SevenNet 81, MACE 94",
+        "PET-NC 75, SOAP-BPNN-NC 79, ORB 69",
+    ),
+    "structures": (
+        "liquid water",
+        "PET-C 58, SOAP-BPNN-C 59, SevenNet 88, MACE 83",
+        "PET-NC 52, SOAP-BPNN-NC 0, ORB 9",
+    ),
+    "g2": ("molecules of QM9", "SevenNet 92, MACE 94", "ORB 1"),
+    "crystals": ("MPtrj", "SevenNet 97, MACE 99", "ORB 76"),
+}
+_OTHERS = [outcome for outcome in Outcome if outcome is not Outcome.CONVERGED]
+
+
+def table(optimizations: Optimizations) -> str:
+    """All of it, set by set."""
+    lines = [
+        f"{optimizations.model}: geometry optimisations, at most {optimizations.most_steps} steps",
+        "all forces without net force and, where nothing is periodic, without net torque",
+    ]
+    for group in optimizations.groups:
+        lines += ["", *_of_a_set(optimizations, group)]
+    return "\n".join(lines)
+
+
+def _of_a_set(optimizations: Optimizations, group: str) -> Iterator[str]:
+    runs = [run for run in optimizations.runs if run.start.group == group]
+    starts = list({id(run.start): run.start for run in runs}.values())
+    thresholds = sorted({run.threshold for run in runs})
+    yield f"{len(starts)} {group}, converged below {' or '.join(f'{t:g}' for t in thresholds)} eV/Å"
+    yield from _displacements(starts)
+    yield ""
+    yield (
+        f"  {'':20} {'converged, %':>17} {'intact':>7} {'minima':>7} {'steps':>6}  "
+        + " ".join(f"{outcome.value:>10}" for outcome in _OTHERS)
+        + f"  {'lowest, eV/Å':>12}"
+    )
+    why = []
+    for rate in optimizations.rates():
+        if rate.group == group:
+            yield _row(rate)
+            own = [run for run in optimizations.of(group, rate.algorithm) if run.kind == rate.kind]
+            why += [f"  {rate.algorithm:<6} {rate.kind:<13} {reason}" for reason in reasons(own)]
+    if why:
+        yield from ("", *why)
+    if group in _PAPER:
+        what, conservative, direct = _PAPER[group]
+        yield from ("", f"  the paper, {what}, L-BFGS, %: conservative {conservative}; direct {direct}")
+
+
+def _displacements(starts: list[Start]) -> Iterator[str]:
+    widths = np.array([start.width for start in starts if start.width or start.limit])
+    if not len(widths):
+        return
+    limits = Counter(start.limit for start in starts if start.limit is not None)
+    far = f"{widths.max():.2g}" if np.ptp(widths) < 1e-9 else f"{widths.min():.2g} to {widths.max():.2g}"
+    yield f"  displaced by {far} Å (each coordinate, standard deviation; median {np.median(widths):.2g} Å)"
+    for limit, count in limits.most_common():
+        yield f"  {count} of {len(widths)} not further, as there {limit}"
+
+
+def _row(rate: Rate) -> str:
+    low, high = rate.interval
+    converged = f"{100 * rate.success:.0f} ({100 * low:.0f} to {100 * high:.0f})"
+    steps = "" if rate.steps is None else f"{rate.steps:.0f}"
+    minima = "" if rate.minima is None else f"{rate.minima}"
+    lowest = "" if rate.lowest is None else f"{rate.lowest:.1g}"
+    counts = " ".join(f"{rate.outcomes[outcome] or '':>10}" for outcome in _OTHERS)
+    return (
+        f"  {rate.algorithm:<6} {rate.kind:<13} {converged:>17} {rate.intact:>7} {minima:>7} {steps:>6}  {counts}  "
+        f"{lowest:>12}"
+    )

@@ -1,0 +1,123 @@
+"""The end of a geometry optimisation: is it a minimum, can forces get smaller there, and does the model know it?
+
+Rounding errors of forces are seen in second differences: f(r + h) - 2 f(r) + f(r - h) is of order h² but for the errors
+of three evaluations, and h is so small here that h² is nothing. A minimum has only positive curvatures: the lowest one
+is the lowest eigenvalue of minus the Jacobian of the forces, its symmetric part, without the motion of all atoms
+together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import ase
+import numpy as np
+from ase.neighborlist import natural_cutoffs, neighbor_list
+from scipy.linalg import null_space
+
+from ..errors import DarkforcesError
+from ..forces.model import ForceModel, Need, of_kind, without_net_force
+from ..forces.structure import Structure
+from ..serve.watch import TOO_FAR
+from .batches import evaluate_each
+from .known_range import apart, forces_of
+
+_SHIFT = 3e-6  # Å
+_DIRECTIONS = 2
+_OVERLAP = 0.5  # of the sum of covalent radii
+_MOST_ATOMS = 30  # for a curvature, which takes two evaluations for each coordinate
+_FLAT = -0.02  # eV/Å²: no lower curvature can be told from none
+
+
+@dataclass(frozen=True)
+class End:
+    """What there is to know of the structure at which an optimisation ended.
+
+    :param rounding: eV/Å, rounding error of the force on the atom where it is largest; None if forces are not finite
+    :param apart: eV/Å, by how much both kinds of forces differ, on the atom where they do most; None if there is one
+    :param overlapping: whether two atoms are nearer than half the sum of their covalent radii
+    :param curvature: eV/Å², the lowest one; None if forces do not vanish there, or there are too many atoms
+    """
+
+    rounding: float | None
+    apart: float | None
+    overlapping: bool
+    curvature: float | None
+
+    @property
+    def outside(self) -> bool:
+        """Whether this is no structure that the model knows: see `known_range`."""
+        return self.overlapping or (self.apart is not None and self.apart > TOO_FAR)
+
+    @property
+    def minimum(self) -> bool | None:
+        """Whether this is a minimum; None if it is not known."""
+        return None if self.curvature is None else self.curvature > _FLAT
+
+    def as_json(self) -> dict[str, object]:
+        """For machines: units in the names."""
+        return {
+            "rounding_error_eV_per_angstrom": self.rounding,
+            "kinds_apart_eV_per_angstrom": self.apart,
+            "atoms_overlap": self.overlapping,
+            "lowest_curvature_eV_per_angstrom2": self.curvature,
+        }
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, object]) -> End:
+        """The same again."""
+        return cls(*(said[name] for name in cls(0.0, 0.0, False, 0.0).as_json()))  # type: ignore[arg-type]
+
+
+def examine(model: ForceModel, kind: Need, structure: Structure, converged: bool) -> End:
+    """What there is to know.
+
+    :param kind: of the forces that led there
+    :param converged: whether they vanish
+    """
+    (here,) = evaluate_each(model, [structure], forces_of(model))
+    return End(
+        rounding_error(model, kind, structure),
+        None if here is None else apart(here),
+        _overlapping(structure),
+        lowest_curvature(model, kind, structure) if converged and len(structure.species) <= _MOST_ATOMS else None,
+    )
+
+
+def rounding_error(model: ForceModel, kind: Need, structure: Structure) -> float | None:
+    """Of the force on the atom where it is largest, eV/Å; None if forces are not finite."""
+    random = np.random.default_rng(0)
+    squares = []
+    for _ in range(_DIRECTIONS):
+        shift = _SHIFT * random.normal(size=structure.positions.shape)
+        places = [replace(structure, positions=structure.positions + k * shift) for k in (-1, 0, 1)]
+        results = evaluate_each(model, places, kind)
+        forces = [of_kind(kind, result) for result in results if result is not None]
+        if len(forces) < 3:
+            return None
+        squares.append(np.sum((forces[0] - 2.0 * forces[1] + forces[2]) ** 2, axis=1) / 6.0)
+    return float(np.sqrt(np.mean(squares, axis=0).max()))
+
+
+def lowest_curvature(model: ForceModel, kind: Need, structure: Structure) -> float | None:
+    """How the energy, or the potential that forces stand for, bends in the direction in which it bends least, eV/Å²."""
+    n = structure.positions.size
+    try:
+        jacobian = model.jacobian(structure, kind).matrix().reshape(n, n)
+    except DarkforcesError:
+        return None
+    inner = null_space(_together(structure))
+    return float(np.linalg.eigvalsh(-0.5 * inner.T @ (jacobian + jacobian.T) @ inner)[0])
+
+
+def _together(structure: Structure) -> np.ndarray:
+    """The motions of all atoms together: the forces on each of which are taken away, shape (n, n_atoms * 3)."""
+    size = structure.positions.size
+    unit = np.eye(size).reshape(size, -1, 3)
+    return np.eye(size) - np.array([without_net_force(each, structure).ravel() for each in unit])
+
+
+def _overlapping(structure: Structure) -> bool:
+    atoms = ase.Atoms(structure.species, structure.positions, cell=structure.cell, pbc=structure.periodic)
+    return bool(len(neighbor_list("i", atoms, natural_cutoffs(atoms, mult=_OVERLAP))))
