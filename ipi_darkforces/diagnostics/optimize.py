@@ -12,6 +12,7 @@ that what they need goes through the model in batches.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -78,13 +79,13 @@ def optimize(
     ]
     # L-BFGS needs fewer steps: more is done when this is stopped. So it is if calculators, which take one structure at
     # a time anyway, get one optimisation after another.
-    waiting = sorted(walks[::-1], key=lambda walk: walk.algorithm == "L-BFGS")
+    waiting = deque(sorted(walks, key=lambda walk: walk.algorithm != "L-BFGS"))
     most_atoms = 0 if isinstance(model, CalculatorModel) else len(kinds) * ATOMS
     done: dict[_Walk, Optimization] = {}
     going: list[_Walk] = []
     while waiting or going:
-        while waiting and (not going or sum(len(w.atoms) for w in [*going, waiting[-1]]) <= most_atoms):
-            going.append(waiting.pop())
+        while waiting and (not going or sum(len(w.atoms) for w in [*going, waiting[0]]) <= most_atoms):
+            going.append(waiting.popleft())
         for kind in kinds:
             own = [walk for walk in going if walk.kind == kind]
             results = evaluate_each(model, [walk.structure() for walk in own], KINDS[kind] | Need.ENERGY)
