@@ -34,7 +34,7 @@ def molecules() -> Iterator[tuple[str, Structure]]:
             and _QM9.issuperset(atoms.numbers.tolist())
             and not atoms.get_initial_magnetic_moments().any()
         ):
-            yield name, _structure(atoms)
+            yield name, Structure.from_ase(atoms)
 
 
 def crystals() -> Iterator[tuple[str, Structure]]:
@@ -54,9 +54,4 @@ def _repeated(atoms: ase.Atoms) -> Structure:
         along = np.ones(3, dtype=int)
         along[np.argmin(atoms.cell.lengths().round(6))] = 2
         atoms = atoms * along
-    return _structure(atoms)
-
-
-def _structure(atoms: ase.Atoms) -> Structure:
-    cell = np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)
-    return Structure(atoms.numbers.astype(np.int32), np.array(atoms.positions, dtype=float), cell)
+    return Structure.from_ase(atoms)

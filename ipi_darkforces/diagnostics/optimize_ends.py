@@ -1,9 +1,11 @@
 """The end of a geometry optimisation: is it a minimum, can forces get smaller there, and does the model know it?
 
 Rounding errors of forces are seen in second differences: f(r + h) - 2 f(r) + f(r - h) is of order h² but for the errors
-of three evaluations, and h is so small here that h² is nothing. A minimum has only positive curvatures: the lowest one
-is the lowest eigenvalue of minus the Jacobian of the forces, its symmetric part, without the motion of all atoms
-together.
+of three evaluations, and h is so small here that h² is nothing. They are looked for a little beside the end: forces
+may jump where an optimisation gets stuck, and a jump is no rounding.
+
+A minimum has only positive curvatures: the lowest one is the lowest eigenvalue of minus the Jacobian of the forces, its
+symmetric part, without the motion of all atoms together.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from .batches import evaluate_each
 from .known_range import apart, forces_of
 
 _SHIFT = 3e-6  # Å
+_BESIDE = 0.01  # Å
 _DIRECTIONS = 2
 _OVERLAP = 0.5  # of the sum of covalent radii
 _MOST_ATOMS = 30  # for a curvature, which takes two evaluations for each coordinate
@@ -86,12 +89,12 @@ def examine(model: ForceModel, kind: Need, structure: Structure, converged: bool
 
 
 def rounding_error(model: ForceModel, kind: Need, structure: Structure) -> float | None:
-    """Of the force on the atom where it is largest, eV/Å; None if forces are not finite."""
+    """Rounding error of the force on the atom where it is largest, eV/Å; None if forces are not finite."""
     random = np.random.default_rng(0)
     squares = []
     for _ in range(_DIRECTIONS):
-        shift = _SHIFT * random.normal(size=structure.positions.shape)
-        places = [replace(structure, positions=structure.positions + k * shift) for k in (-1, 0, 1)]
+        beside, shift = random.normal(size=(2, *structure.positions.shape)) * [[[_BESIDE]], [[_SHIFT]]]
+        places = [replace(structure, positions=structure.positions + beside + k * shift) for k in (-1, 0, 1)]
         results = evaluate_each(model, places, kind)
         forces = [of_kind(kind, result) for result in results if result is not None]
         if len(forces) < 3:

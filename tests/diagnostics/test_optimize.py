@@ -94,7 +94,7 @@ class TestOptimizations:
         atoms = ase.build.bulk("Cu", cubic=True) * (2, 1, 1) if periodic else ase.Atoms("Cu4", 1.6 * np.eye(4, 3))
         atoms.set_cell(1.02 * atoms.cell, scale_atoms=True)
         atoms.rattle(0.1, seed=1)
-        structure = Structure(atoms.numbers.astype(np.int32), atoms.positions.copy(), atoms.cell.array)
+        structure = Structure.from_ase(atoms)
         model = load_model("ase:ase.calculators.emt:EMT")
         for run in optimize(model, [Start("structures", "copper", structure, structure)]).runs:
             own = atoms.copy()
@@ -167,8 +167,10 @@ class TestOutcomes:
         assert run.outcome is Outcome.WANDERING
 
     def test_stagnant(self) -> None:
-        """Forces that do not get smaller near where they change their sign."""
-        run = with_fire(Field(lambda r: np.sign(r[::-1] - r)), n_atoms=2, steps=80)
+        """Two atoms with forces that do not get smaller near where they change their sign: a jump is no rounding."""
+        sides = np.array([[1.0], [-1.0]])
+        jump = Field(lambda r: sides * np.sign(r[1] - r[0] - 1.0))
+        run = with_fire(jump, n_atoms=2, steps=80, cell=20.0 * np.eye(3))
         assert run.outcome is Outcome.STAGNANT
         assert run.forces.min() > 0.1
 

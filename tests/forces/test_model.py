@@ -50,6 +50,19 @@ def test_one_bad_structure_of_a_batch_is_enough() -> None:
     assert model.passes.forward == 0
 
 
+def test_only_direct_forces_are_served_without_net_force_and_torque() -> None:
+    """Conservative ones stay the gradient, r for springs, even where that has a net force and a torque."""
+    molecule = Structure(WATER.species, np.array([[1.0, 0, 0], [0, 1, 0], [0, 3, 2]]), np.zeros((3, 3)))
+    model = SpringModel()
+    model.remove_net_force = True
+    forces = model.evaluate(molecule, EVERYTHING)
+    assert forces.conservative is not None
+    assert forces.direct is not None
+    assert np.array_equal(forces.conservative, -molecule.positions)
+    np.testing.assert_allclose(forces.direct.sum(axis=0), 0.0, atol=1e-12)
+    np.testing.assert_allclose(np.cross(molecule.positions, forces.direct).sum(axis=0), 0.0, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("need", "words"),
     [
