@@ -22,6 +22,7 @@ from ipi.utils.io.inputs.io_xml import xml_node
 from scipy.linalg import null_space
 
 from ..errors import DarkforcesError
+from ..forces.structure import Structure
 from ..forces.structure_file import read_atoms
 from .inputs import SimulationInput
 
@@ -104,6 +105,10 @@ def make_start(atoms: ase.Atoms) -> Start:
     """
     if len(atoms) == 0:
         raise DarkforcesError("has no atoms")
+    try:
+        Structure.from_ase(atoms).check()
+    except DarkforcesError as error:
+        raise DarkforcesError(f"cannot be used: {error}") from error
     cell = _complete_cell(atoms)
     rotation = np.eye(3)
     if np.any(np.triu(cell, 1)) or np.any(np.diag(cell) <= 0.0):

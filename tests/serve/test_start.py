@@ -106,6 +106,14 @@ class TestCells:
         with pytest.raises(DarkforcesError, match="is periodic along vectors that are no cell"):
             make_start(ase.Atoms("Cu", cell=[4.0, 4.0, 0.0], pbc=True))
 
+    def test_what_no_model_can_use_is_refused(self) -> None:
+        with pytest.raises(DarkforcesError, match="cannot be used: the cell is NaN or infinite"):
+            make_start(ase.Atoms("Cu", cell=[4.0, np.nan, 4.0], pbc=True))
+        with pytest.raises(DarkforcesError, match=r"cannot be used: positions are NaN or infinite for atom 0 \(Cu\)"):
+            make_start(ase.Atoms("Cu", [[np.inf, 0.0, 0.0]], cell=[4.0] * 3, pbc=True))
+        with pytest.raises(DarkforcesError, match="cannot be used: the cell is too small"):
+            make_start(ase.Atoms("Cu", cell=[[4.0, 0.0, 0.0], [8.0, 0.0, 0.0], [0.0, 0.0, 4.0]], pbc=True))
+
 
 class TestWithoutPeriodicity:
     @pytest.mark.parametrize("cell", [None, 4.0 * np.eye(3), np.diag([4.0, -4.0, 4.0])])
