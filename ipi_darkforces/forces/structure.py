@@ -5,17 +5,28 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import TypeAlias
 
 import ase
 import numpy as np
-from ase.data import chemical_symbols
-from ase.symbols import Symbols, string2symbols
+from ase.data import atomic_numbers, chemical_symbols
+from ase.formula import parse
+from ase.symbols import Symbols
 
 from ..errors import DarkforcesError
 
 # Two nuclei are never this close, and neither are an atom and its own periodic image.
 SMALLEST_WIDTH = 1.0
+# Far more than any simulation has; what is larger is a mistake, and would take all memory.
+MOST_ATOMS = 10_000_000
 _MOST_OF_ONE = 1.0  # Å, that a coordinate counts for in a distance of geometries
+
+_RUN = re.compile("([A-Z][a-z]?)([0-9]*)")
+# An element, a part and how often it is repeated, or parts that follow one another; as in ase.formula.
+_Tree: TypeAlias = "str | tuple[_Tree, int] | list[_Tree]"
+_WITHOUT_UNITS = re.compile("(?:[A-Z][a-z]?[0-9]*)+")
+_LONGEST_WITH_UNITS = 10_000  # characters
+_LONGEST_QUOTE = 80  # characters of what was given, in a message
 
 
 @dataclass(frozen=True)
@@ -105,19 +116,56 @@ def name_atoms(indices: np.ndarray, species: np.ndarray) -> str:
 def species_from_formula(formula: str) -> np.ndarray:
     """Atomic numbers in order, from a formula such as ``O64H128`` or ``(OH2)64``; D and T are hydrogen.
 
-    :raises DarkforcesError: if the formula cannot be read
+    :raises DarkforcesError: if the formula cannot be read, or has more atoms than any simulation
     """
     try:
-        symbols = string2symbols(re.sub("[DT](?![a-z])", "H", formula))
-        species = Symbols.fromsymbols(symbols).numbers.astype(np.int32)
-        if len(species) == 0:
+        tree = _parsed(re.sub("[DT](?![a-z])", "H", formula))
+        n_atoms = _count(tree)
+        if not n_atoms:
             raise ValueError("no atoms")
-    except (KeyError, ValueError, IndexError) as error:
+        if n_atoms > MOST_ATOMS:
+            raise DarkforcesError(
+                f"species {formula[:_LONGEST_QUOTE]!r} has too many atoms: expected at most {MOST_ATOMS}"
+            )
+        return _written_out(tree)
+    except (KeyError, ValueError, IndexError, RecursionError) as error:
         raise DarkforcesError(
-            f"species {formula!r} is not a formula: expected the elements in the order of the atoms, "
+            f"species {formula[:_LONGEST_QUOTE]!r} is not a formula: expected the elements in the order of the atoms, "
             "such as O64H128 or (OH2)64"
         ) from error
-    return species
+
+
+def _parsed(formula: str) -> _Tree:
+    """A formula as ase's tree; nothing is written out before it is known how much that is.
+
+    ase's parser takes a time that grows with the square of the length, which matters for long formulas of disorder:
+    these have no parentheses.
+    """
+    if _WITHOUT_UNITS.fullmatch(formula):
+        return [(symbol, int(count or 1)) for symbol, count in _RUN.findall(formula)]
+    if len(formula) > _LONGEST_WITH_UNITS:
+        raise ValueError("too long")
+    return parse(formula)
+
+
+def _count(tree: _Tree) -> int:
+    if isinstance(tree, str):
+        return 1
+    if isinstance(tree, tuple):
+        return _count(tree[0]) * tree[1]
+    return sum(map(_count, tree))
+
+
+def _written_out(tree: _Tree) -> np.ndarray:
+    if isinstance(tree, str):
+        return np.array([atomic_numbers[tree]], np.int32)
+    if isinstance(tree, tuple):
+        return np.tile(_written_out(tree[0]), tree[1])
+    runs = [(part, 1) if isinstance(part, str) else part for part in tree]
+    elements = [atomic_numbers[run[0]] for run in runs if isinstance(run[0], str)]
+    if len(elements) == len(runs):
+        return np.repeat(np.array(elements, np.int32), np.array([run[1] for run in runs], np.int64))
+    return np.concatenate([_written_out(part) for part in tree])
 
 
 def formula_from_species(species: np.ndarray) -> str:

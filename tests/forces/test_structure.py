@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import ase
 import numpy as np
 import pytest
+from ase.symbols import Symbols, string2symbols
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +59,39 @@ def test_any_text_is_a_formula_of_some_atoms_or_one_clear_line(text: str) -> Non
         message, species = str(error), np.ones(1)
     assert "\n" not in message
     assert len(species) > 0
+
+
+@pytest.mark.parametrize("formula", ["OH2", "(OH2)3", "2(OH2)3+CO", "(OH2(CN)2)5He", "3H2O", "((He)2(OH)2)2"])
+def test_atoms_are_those_that_ase_reads(formula: str) -> None:
+    assert species_from_formula(formula).tolist() == Symbols.fromsymbols(string2symbols(formula)).numbers.tolist()
+
+
+def test_long_formulas_take_a_time_in_proportion() -> None:
+    """Hours, if it grew with the square of the length."""
+    assert species_from_formula("OHHCN" * 200_000).tolist() == [8, 1, 1, 6, 7] * 200_000
+
+
+@pytest.mark.parametrize(
+    "formula",
+    ["O999999999", "H" + "9" * 4000, "(H99999)99999", "(((H99999)99999)99999)99999", "9999999999H", "O9999999H9999999"],
+)
+def test_formulas_of_too_many_atoms_are_refused_before_they_take_memory(formula: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(DarkforcesError, match="too many atoms: expected at most 10000000$") as caught:
+            species_from_formula(formula)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("formula", ["H(((...)))99999", "(" * 3000 + "H" + ")" * 3000, "(O2)" * 5000, "H" + "9" * 5000])
+def test_formulas_that_cannot_be_read_are_quoted_in_part(formula: str) -> None:
+    with pytest.raises(DarkforcesError, match="is not a formula") as caught:
+        species_from_formula(formula)
+    assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize("formula", ["", "O0", "(OH2)0", "Wt64", "H2.5", "(OH2", "water", "OH2\n"])
