@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from .. import __version__
 from ..errors import DarkforcesError
 from ..forces.model import ForceModel
 from ..forces.specification import with_options
@@ -23,6 +24,7 @@ from ..serve.watch import checked_limit
 from . import entry
 from .options import PARAM_HELP, add_model_options, add_watch_option, model_of, params
 
+_PLUGIN = Path(__file__).parents[1] / "serve" / "pes.py"
 log = logging.getLogger("ipi_darkforces")  # not __name__, which is "__main__" under python -m
 
 DESCRIPTION = """\
@@ -54,6 +56,12 @@ examples
       any ase calculator: the function or class that makes it, and what to call it with
   i-pi-darkdriver --fast my-direct.pt --slow ase:calculators.py:accurate -o slow.precision=high
       two models: direct forces of one at every step, corrected by the other, each evaluated only when it is due
+
+exit codes
+  0    i-PI has left, and nothing was wrong with any simulation
+  1    something was wrong, and is said in a line that begins with `darkforces: error:`. If it was what one of several
+       simulations sent or asked for, that one got no answers any more, and the others were served until they left
+  130  interrupted
 """
 
 
@@ -80,6 +88,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_watch_option(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="log every message")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument(
+        "--pes-path",
+        action="version",
+        version=str(_PLUGIN),
+        help="print what to name in <pes_path>, to let i-PI load the model itself in an <ffdirect>",
+    )
     return parser
 
 
@@ -126,8 +141,8 @@ def _add_client_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def serve(args: argparse.Namespace) -> None:
-    """Do what the command line says."""
+def serve(args: argparse.Namespace) -> int:
+    """Do what the command line says; return the exit code."""
     settings, model_name = _settings_and_model(args)
     too_far = checked_limit(args.warn_above, "--warn-above")
     simulation = SimulationInput.read(args.input) if args.input else None
@@ -144,7 +159,8 @@ def serve(args: argparse.Namespace) -> None:
     _check(settings, forcefields, Virials() if simulation is None else simulation.virials, model)
     split = Split(model)
     try:
-        Driver(split, places, settings, args.stay, args.wait, too_far).serve()
+        driver = Driver(split, places, settings, args.stay, args.wait, too_far, one_simulation=simulation is not None)
+        return 0 if driver.serve() else 1
     finally:
         for part in model.parts:
             log.info(

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -192,14 +192,18 @@ class Split:
         self._held = 0
         self._geometries: OrderedDict[bytes, _Geometry] = OrderedDict()
         self._asked: dict[Stream, Component | None] = {}  # what each client wants; None if it has not said so yet
+        self._lacks_direct_virial = False  # as far as was seen
         self._evaluations: list[_Evaluation] = []  # of the last requests
         self._lock = threading.Lock()  # i-PI calls each <ffdirect threaded='true'> from a thread of its own
         if Need.VIRIAL not in model.provides:
             log.info("model '%s' has no stress: for constant volume only, and i-PI's pressures lack it", model.name)
 
-    def open_stream(self) -> Stream:
-        """A new client's history; to be given with each of its requests."""
-        stream = Stream()
+    def open_stream(self, simulation: Hashable = None) -> Stream:
+        """A new client's history; to be given with each of its requests.
+
+        :param simulation: the same for all clients of one simulation
+        """
+        stream = Stream(simulation)
         self._asked[stream] = None
         return stream
 
@@ -210,7 +214,9 @@ class Split:
     def serve(self, requests: Sequence[Request]) -> list[Answer]:
         """Answer requests that are ready together, each geometry evaluated once and all in as few batches as possible.
 
-        :raises DarkforcesError: see `ForceModel.evaluate`
+        If one of them cannot be answered, none is; the others can be asked for once more.
+
+        :raises DarkforcesError: see `ForceModel.evaluate`; or if the cell changes and there is no virial for that
         """
         with self._lock:
             return self._serve(requests)
@@ -219,9 +225,8 @@ class Split:
         """Compute what will be asked for by all experience, and was not needed for the answers so far.
 
         To be called when nobody waits for an answer. What it finds costs no time when it is asked for. And what is not
-        needed any more is let go here: to free a graph of hundreds of operations takes as long as to answer.
-
-        :raises DarkforcesError: see `ForceModel.evaluate`
+        needed any more is let go here: to free a graph of hundreds of operations takes as long as to answer. What
+        cannot be computed is left: nobody has asked for it yet.
         """
         with self._lock:
             self._finish()
@@ -229,7 +234,10 @@ class Split:
     def _finish(self) -> None:
         evaluations, self._evaluations = self._evaluations, []
         for evaluation in evaluations:
-            evaluation.finish()
+            try:
+                evaluation.finish()
+            except Exception:
+                log.debug("what was computed ahead has failed", exc_info=True)
         self._forget()
 
     def _serve(self, requests: Sequence[Request]) -> list[Answer]:
@@ -239,23 +247,39 @@ class Split:
         for key, request in zip(keys, requests, strict=True):
             self._check_volume(request)
             if key not in wanted:
-                wanted[key] = _Wanted(request.structure, self._geometries.get(key) or _Geometry())
+                wanted[key] = _Wanted(request.structure, self._remembered(key))
             wanted[key].need |= request.component.need
             wanted[key].foreseen |= self._foreseen(request, wanted[key].geometry)
         self._evaluate(list(wanted.values()))
-        for key, each in wanted.items():
-            self._remember(key, each.geometry)
         self.answered += len(requests)
-        return [_answer(request, wanted[key].geometry) for key, request in zip(keys, requests, strict=True)]
+        return [self._answer(request, wanted[key].geometry) for key, request in zip(keys, requests, strict=True)]
 
     def _check_volume(self, request: Request) -> None:
         """i-PI does not say what it needs a virial for; but where the cell changes, it is what changes it."""
+        lacks_any = Need.VIRIAL not in self.model.provides
+        lacks_its_own = self._lacks_direct_virial and Need.CONSERVATIVE not in request.component.need
         structure = request.structure
-        if Need.VIRIAL not in self.model.provides and request.stream.follow(structure).cell_changes(structure.cell):
+        if not (lacks_any or lacks_its_own) or not request.stream.follow(structure).cell_changes(structure.cell):
+            return
+        if lacks_any:
             raise DarkforcesError(
                 f"the cell changes, which takes a virial, but model '{self.model.name}' has no stress; expected a "
                 "simulation at constant volume"
             )
+        if not self._may_be_corrected(request.stream):
+            raise DarkforcesError(
+                f"the cell changes, which takes a virial, but model '{self.model.name}' has no direct stress, and this "
+                f"simulation asks for {request.component.value} forces alone; expected constant volume, or slow or "
+                "conservative forces beside them"
+            )
+
+    def _may_be_corrected(self, stream: Stream) -> bool:
+        """Whether there is, or may be, a client of the same simulation that gets the whole virial."""
+        return any(
+            asked is None or Need.CONSERVATIVE in asked.need
+            for other, asked in self._asked.items()
+            if other is not stream and other.simulation == stream.simulation
+        )
 
     def _foreseen(self, request: Request, geometry: _Geometry) -> Need:
         """What else will be asked for at this geometry, by all experience; and keep the books."""
@@ -296,12 +320,22 @@ class Split:
             evaluation.advance([each.need for each in batch])
             self._evaluations.append(evaluation)
 
-    def _remember(self, key: bytes, geometry: _Geometry) -> None:
-        """Keep the result; it is the last now that will be let go."""
+    def _answer(self, request: Request, geometry: _Geometry) -> Answer:
+        assert geometry.forces is not None
+        found = answer(geometry.forces, request.component)
+        if Need.CONSERVATIVE not in request.component.need:
+            self._lacks_direct_virial = geometry.forces.direct_virial is None
+        if request.component is not Component.SLOW:
+            return found
+        return replace(found, disagreement=geometry.mark.disagreement(request.structure, found.forces))
+
+    def _remembered(self, key: bytes) -> _Geometry:
+        """What is known of a geometry, be it nothing; it is the last now that will be let go."""
         if key not in self._geometries:
-            self._geometries[key] = geometry
+            self._geometries[key] = _Geometry()
             self._held += _size(key)
         self._geometries.move_to_end(key)
+        return self._geometries[key]
 
     def _forget(self) -> None:
         """Let go of the oldest results when there is no more room.
@@ -312,14 +346,6 @@ class Split:
         while self._held > capacity and len(self._geometries) > 1:
             oldest, _ = self._geometries.popitem(last=False)
             self._held -= _size(oldest)
-
-
-def _answer(request: Request, geometry: _Geometry) -> Answer:
-    assert geometry.forces is not None
-    found = answer(geometry.forces, request.component)
-    if request.component is not Component.SLOW:
-        return found
-    return replace(found, disagreement=geometry.mark.disagreement(request.structure, found.forces))
 
 
 def _size(key: bytes) -> int:

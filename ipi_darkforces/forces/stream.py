@@ -7,6 +7,8 @@ one ring polymer are close to each other, and come together, though in any order
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import numpy as np
 
 from .structure import Structure, square_distances
@@ -20,9 +22,13 @@ MOST_TRAJECTORIES = 256  # more are geometries that have nothing to do with each
 
 
 class Stream:
-    """The trajectories of which one client asks forces."""
+    """The trajectories of which one client asks forces.
 
-    def __init__(self) -> None:
+    :param simulation: the same for all clients of one simulation
+    """
+
+    def __init__(self, simulation: Hashable = None):
+        self.simulation = simulation
         self._trajectories: list[Trajectory] = []
         self._positions = np.empty((0, 0, 3))  # where each of them was last, Å, shape (n_trajectories, n_atoms, 3)
 

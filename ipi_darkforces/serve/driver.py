@@ -3,19 +3,26 @@
 The loop waits until something has arrived on any socket, reads all that has, evaluates all structures that are now
 pending as one batch, and answers. While i-PI is busy with the answers, it computes what will be asked for next. Sockets
 that are not there yet are looked for in between.
+
+A client can end only itself: what is wrong with one is said, and its simulation gets no answers any more, while the
+others go on. And nobody waits for another one: no socket ever blocks, neither to connect, to send, nor to close.
 """
 
 from __future__ import annotations
 
 import logging
-import select
+import selectors
+import socket
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
-from ..errors import DarkforcesError
-from ..forces.split import Split
-from .address import Address, NobodyListeningError, UnixPattern
-from .connection import Connection, connect
+from ..errors import ERROR, DarkforcesError
+from ..forces.split import Answer, Split
+from .address import Address, process_behind
+from .connection import Connection, simulation_error
+from .lingering import LingeringSocket
+from .search import Attempt, Place, Search
 from .settings import Settings
 from .watch import TOO_FAR
 
@@ -24,6 +31,9 @@ log = logging.getLogger(__name__)
 # Seconds between looks for sockets that are not there: while there is nothing else to do, and while forces are served.
 SEARCH_IDLE = 0.1
 SEARCH_BUSY = 1.0
+# Seconds for sockets of one process to go on after another one of it had to be ended, if they are other simulations.
+ORPHANED = 5.0
+GOING = 1.0  # seconds for i-PI to notice, in the end, that we go
 
 
 class Driver:
@@ -35,99 +45,242 @@ class Driver:
     :param stay: wait for the next simulation when all have gone, instead of returning
     :param wait: seconds to wait for the first connection; None for ever
     :param too_far: see `Watch`
+    :param one_simulation: whether all places are those of one i-PI, which cannot go on without any of them
     """
 
     def __init__(
         self,
         split: Split,
-        places: Sequence[Address | UnixPattern],
+        places: Sequence[Place],
         settings: Settings,
         stay: bool = False,
         wait: float | None = None,
         too_far: float = TOO_FAR,
+        one_simulation: bool = False,
     ):
         self._split = split
-        self._places = places
         self._settings = settings
         self._stay = stay
         self._wait = wait
         self._too_far = too_far
+        self._one_simulation = one_simulation
+        self._selector = selectors.DefaultSelector()
+        self._search = Search(places, self._selector)
         self._connections: dict[Address, Connection] = {}
-        self._missing: list[Address | UnixPattern] = []
-        self._started = 0.0
+        self._orphans: dict[Connection, float] = {}  # since when another one of their process is ended
+        self._lingering: set[LingeringSocket] = set()
+        self._pending: list[Connection] = []
+        self._answered: list[Connection] = []  # since there was time to compute ahead
+        self._all_well = True
 
-    def serve(self) -> None:
+    def serve(self) -> bool:
         """Serve until i-PI goes away, or for ever if asked to stay.
 
-        :raises DarkforcesError: if nobody listens in the time given, or something is wrong with what i-PI sends, the
-            model cannot serve it, or its results are not finite; i-PI then gets no answer and keeps its last good state
+        If something is wrong with what one i-PI sends, the model cannot serve it, or its results are not finite, that
+        is said in one line on stderr; it then gets no answer and keeps its last good state, and all others go on.
+
+        :return: whether nothing was wrong with any simulation
+        :raises DarkforcesError: if nobody listens in the time given, or there cannot be anybody
         """
         try:
             while True:
-                self._serve_simulation()
+                self._wait_for_somebody()
+                self._serve_all()
                 if not self._stay:
-                    return
+                    return self._all_well
         finally:
-            for connection in list(self._connections.values()):
-                self._drop(connection)
+            self._end()
 
-    def _serve_simulation(self) -> None:
-        """Wait until there is somebody to serve, and serve until all have gone."""
-        self._missing = list(self._places)
-        self._started = time.monotonic()
-        self._search()
-        if not self._connections:
-            log.info("waiting for i-PI at %s", " and ".join(map(str, self._places)))
+    def _wait_for_somebody(self) -> None:
+        self._search.begin()
+        self._look()
+        waiting = False
         while not self._connections:
-            time.sleep(SEARCH_IDLE)
-            self._search()
-        next_search = time.monotonic()
+            if not waiting and not self._search.undecided:
+                waiting = True
+                log.info("waiting for i-PI at %s", self._search)
+            self._turn(SEARCH_IDLE)
+            if not self._connections:
+                self._look()
+
+    def _serve_all(self) -> None:
+        """Serve until all have gone."""
+        next_look = 0.0
         while self._connections:
-            idle = not self._serve_ready(timeout=SEARCH_IDLE)
-            if idle or time.monotonic() > next_search:
-                self._search()
-                next_search = time.monotonic() + SEARCH_BUSY
+            idle = not self._turn(SEARCH_IDLE)
+            if idle or time.monotonic() > next_look:
+                self._look()
+                next_look = time.monotonic() + SEARCH_BUSY
 
-    def _search(self) -> None:
-        """Connect to all addresses where somebody has begun to listen.
+    # Who is there.
 
-        :raises DarkforcesError: if somebody is still missing after the time to wait
+    def _look(self) -> None:
+        """See who has begun to listen, and who does not go on.
+
+        :raises DarkforcesError: if somebody is still missing after the time to wait, or there cannot be anybody
         """
-        for place in self._places:
-            for address in place.found() if isinstance(place, UnixPattern) else [place]:
-                if address not in self._connections and self._connect(address) and place in self._missing:
-                    self._missing.remove(place)
-        waited = time.monotonic() - self._started
-        if self._missing and self._wait is not None and waited > self._wait:
-            places = " and ".join(map(str, self._missing))
-            raise DarkforcesError(f"nobody is listening at {places} after {self._wait:g} s; is i-PI running?")
+        for orphan, since in list(self._orphans.items()):
+            if time.monotonic() > max(since, orphan.last_word) + ORPHANED:
+                log.info("nothing more is heard from i-PI at %s", orphan.name)
+                self._dismiss(orphan, "its simulation has failed")
+        for lingering in list(self._lingering):
+            if lingering.overdue:
+                self._bury(lingering)
+        for address, connection in self._search.connected(self._connections):
+            self._adopt(address, connection)
+        if self._search.missing and self._wait is not None and self._search.seconds > self._wait:
+            self._give_up()
 
-    def _connect(self, address: Address) -> bool:
-        try:
-            connection = connect(address, self._split, self._settings, self._too_far)
-        except NobodyListeningError:
-            return False
+    def _give_up(self) -> None:
+        """Stop to wait for those who are missing; without whom the others go on, if they are other simulations."""
+        places = " and ".join(map(str, self._search.missing))
+        said = f"nobody is listening at {places} after {self._wait:g} s; is i-PI running?"
+        if self._one_simulation or not self._connections:
+            raise DarkforcesError(said)
+        self._say(said)
+        self._search.missing.clear()
+
+    def _adopt(self, address: Address, connected: socket.socket) -> None:
+        """Serve a connection from now on."""
+        simulation = self._simulation(address, connected)
+        connection = Connection(address, connected, self._split, self._settings, self._too_far, simulation)
         self._connections[address] = connection
-        return True
+        self._selector.register(connection, connection.interest, connection)
+        if self._search.has_failed(simulation):
+            self._orphans[connection] = time.monotonic()
+        log.info("connected to i-PI at %s", address)
 
-    def _serve_ready(self, timeout: float) -> bool:
+    def _simulation(self, address: Address, connected: socket.socket) -> Hashable:
+        """The same for all connections with one i-PI, as far as it can be told."""
+        if self._one_simulation:
+            return "the input's"
+        return process_behind(connected) or address
+
+    # What they say.
+
+    def _turn(self, timeout: float) -> bool:
         """Read what has arrived, evaluate what is pending, answer; whether anything had arrived."""
-        ready, _, _ = select.select(list(self._connections.values()), [], [], timeout)
-        for connection in ready:
-            connection.receive()
-            if not connection.open:
-                self._drop(connection)
-        pending = [connection for connection in self._connections.values() if connection.pending]
+        events = self._selector.select(0.0 if self._pending else timeout)
+        for key, _ in events:
+            match key.data:
+                case Connection() as connection:
+                    if connection.open:  # it may have been ended with another one
+                        self._proceed(connection)
+                case Attempt() as attempt:
+                    connected = self._search.conclude(attempt)
+                    if connected is not None:
+                        self._adopt(attempt.address, connected)
+                case LingeringSocket() as lingering:
+                    if lingering.drain() or lingering.overdue:
+                        self._bury(lingering)
+        pending = [connection for connection in self._pending if connection.open]
+        self._pending = []
         if pending:
-            answers = iter(self._split.serve([request for c in pending for request in c.pending]))
-            for connection in pending:
-                connection.answer([next(answers) for _ in connection.pending])
-                if not connection.open:
-                    self._drop(connection)
-        if not any(connection.waited_for for connection in self._connections.values()):
+            self._evaluate(pending)
+        if self._answered and not any(connection.waited_for for connection in self._answered):
+            self._answered.clear()
             self._split.finish()
-        return bool(ready)
+        return bool(events)
 
-    def _drop(self, connection: Connection) -> None:
+    def _proceed(self, connection: Connection) -> None:
+        try:
+            connection.proceed()
+        except Exception as error:
+            self._fail(connection, error)
+        else:
+            self._follow(connection)
+
+    def _evaluate(self, pending: Sequence[Connection]) -> None:
+        """Evaluate what is pending as one batch; if that fails, one by one, as it may be due to one alone."""
+        try:
+            answers = iter(self._split.serve([request for c in pending for request in c.pending]))
+        except Exception as error:
+            if len(pending) == 1:
+                self._fail(pending[0], error)
+                return
+            for connection in pending:
+                if connection.open:
+                    self._evaluate([connection])
+            return
+        owned = [[next(answers) for _ in connection.pending] for connection in pending]
+        for connection, own in zip(pending, owned, strict=True):
+            if connection.open:
+                self._answer(connection, own)
+
+    def _answer(self, connection: Connection, answers: Sequence[Answer]) -> None:
+        try:
+            connection.answer(answers)
+        except Exception as error:
+            self._fail(connection, error)
+        else:
+            self._answered.append(connection)
+            self._follow(connection)
+
+    def _follow(self, connection: Connection) -> None:
+        """Wait for what the connection waits for now."""
+        if not connection.open:
+            self._forget(connection)
+            return
+        if connection.pending:
+            self._pending.append(connection)
+        if self._selector.get_key(connection).events != connection.interest:
+            self._selector.modify(connection, connection.interest, connection)
+
+    # How they end.
+
+    def _fail(self, connection: Connection, error: Exception) -> None:
+        """End a client with which something is wrong, and with it what cannot go on without it."""
+        said = simulation_error(connection, error)
+        self._all_well = False
+        if said != self._search.said(connection.address):
+            self._say(said)
+        if not isinstance(error, DarkforcesError):
+            log.error("this was not expected:", exc_info=error)
+        self._dismiss(connection, said)
+        for other in list(self._connections.values()):
+            if other.simulation == connection.simulation:
+                if self._one_simulation:
+                    self._dismiss(other, said)
+                else:
+                    self._orphans[other] = time.monotonic()
+
+    def _say(self, what: str) -> None:
+        self._all_well = False
+        print(f"{ERROR}{what}", file=sys.stderr, flush=True)
+
+    def _dismiss(self, connection: Connection, said: str) -> None:
+        """End the conversation from our side, so that i-PI notices."""
+        self._search.leave_alone(connection.address, said, connection.simulation, connection.identity)
+        self._forget(connection)
+        self._linger(connection)
+
+    def _forget(self, connection: Connection) -> None:
         del self._connections[connection.address]
-        connection.close()
+        self._orphans.pop(connection, None)
+        self._selector.unregister(connection)
+
+    def _linger(self, connection: Connection) -> None:
+        if connection.open:
+            lingering = LingeringSocket(connection.release())
+            self._lingering.add(lingering)
+            self._selector.register(lingering, selectors.EVENT_READ, lingering)
+
+    def _bury(self, lingering: LingeringSocket) -> None:
+        self._lingering.remove(lingering)
+        self._selector.unregister(lingering)
+        lingering.close()
+
+    def _end(self) -> None:
+        """Leave all, so that they notice."""
+        self._search.end()
+        for connection in list(self._connections.values()):
+            self._forget(connection)
+            self._linger(connection)
+        deadline = time.monotonic() + GOING
+        while self._lingering and time.monotonic() < deadline:
+            for key, _ in self._selector.select(SEARCH_IDLE):
+                if isinstance(key.data, LingeringSocket) and key.data.drain():
+                    self._bury(key.data)
+        for lingering in list(self._lingering):
+            self._bury(lingering)
+        self._selector.close()

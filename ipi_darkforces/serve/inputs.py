@@ -213,7 +213,7 @@ class SimulationInput:
         parsed = InputFFSocket()
         parsed.parse(node)
         name = parsed.name.fetch()
-        settings = Settings.parsed(
+        settings = Settings.from_ipi(
             parsed.parameters.fetch(), f"the <parameters> of forcefield '{name}' of '{self.source}'"
         )
         if settings.component is not None:

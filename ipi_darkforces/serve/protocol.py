@@ -21,19 +21,20 @@ Cells travel as the matrix whose columns are the cell vectors.
 from __future__ import annotations
 
 import struct
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..errors import DarkforcesError
+from ..forces.structure import MOST_ATOMS
 
 HEADER_LENGTH = 12
 # Far more than i-PI will ever be used for; a larger number means that the two sides are out of step.
-MOST_ATOMS = 50_000_000
-LARGEST_BATCH = 1_000_000
-LONGEST_TEXT = 100_000_000
+LARGEST_BATCH = 100_000
+LONGEST_TEXT = 2**24
+LONGEST_NAME = 255  # of a segment of shared memory: that of a file
 SHARED_SEGMENTS = ("pos", "h", "ih", "pot", "force", "vir")
 
 _INT = struct.Struct("=i")
@@ -110,6 +111,9 @@ class Decoder:
     """Cuts the bytes that i-PI sends into messages, however they arrive.
 
     :param shared_memory: whether positions come through shared memory
+
+    `check_size` may raise an error for a number of atoms, which then are refused as soon as they are announced. What is
+    held is never more than the message that is coming in and what has arrived behind it.
     """
 
     def __init__(self, shared_memory: bool = False):
@@ -120,26 +124,29 @@ class Decoder:
         self._wanted = next(self._parser)
         self._between_messages = True
         self.batch_size: int | None = None
+        self.check_size: Callable[[int], None] = lambda n_atoms: None
 
-    def feed(self, data: bytes) -> list[Message]:
-        """Take the next bytes, in pieces of any size; return the messages that are now complete.
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes, in pieces of any size."""
+        self._buffer += data
+
+    def next_message(self) -> Message | None:
+        """The next message that is complete; None if there is none yet.
 
         :raises ProtocolError: if this is not what i-PI sends
         """
-        self._buffer += data
-        messages = []
         while len(self._buffer) >= self._wanted:
             with memoryview(self._buffer) as view:
                 piece = view[: self._wanted].tobytes()
             del self._buffer[: self._wanted]
             self._between_messages = False
-            step = self._parser.send(piece)
+            step: Message | int = self._parser.send(piece)
             if not isinstance(step, int):
-                messages.append(step)
                 self._between_messages = True
-                step = next(self._parser)
+                self._wanted = next(self._parser)
+                return step
             self._wanted = step
-        return messages
+        return None
 
     def finish(self) -> None:
         """The other side has closed the connection.
@@ -180,24 +187,32 @@ class Decoder:
         if self.batch_size is None:
             start = yield 148
             cells = np.frombuffer(start, count=18)
-            n = _number_of_atoms(start[144:], MOST_ATOMS, "if its mode is shm, the driver needs --shm")
+            n = self._number_of_atoms(start[144:], MOST_ATOMS, "if its mode is shm, the driver needs --shm")
             batch = 1
         else:
             batch = self.batch_size
-            n = _number_of_atoms((yield 4), MOST_ATOMS // batch, "if its mode is shm, the driver needs --shm")
+            n = self._number_of_atoms((yield 4), MOST_ATOMS // batch, "if its mode is shm, the driver needs --shm")
             cells = np.frombuffer((yield 144 * batch))
         positions = np.frombuffer((yield 24 * n * batch))
         return Positions(cells.reshape(batch, 2, 3, 3)[:, 0], positions.reshape(batch, n, 3))
 
     def _parse_shared_positions(self) -> _Parser:
-        n = _number_of_atoms((yield 4), MOST_ATOMS, "if its mode is not shm, the driver must do without --shm")
+        n = self._number_of_atoms((yield 4), MOST_ATOMS, "if its mode is not shm, the driver must do without --shm")
         segments = None
         if not self._names_known:
             segments = {}
             for kind in SHARED_SEGMENTS:
-                segments[kind] = yield from _text(f"name of the shared-memory segment '{kind}'")
+                segments[kind] = yield from _text(f"name of the shared-memory segment '{kind}'", LONGEST_NAME)
             self._names_known = True
         return SharedPositions(n, segments)
+
+    def _number_of_atoms(self, data: bytes, most: int, hint: str) -> int:
+        try:
+            n = _int(data, "number of atoms", 1, most)
+        except ProtocolError as error:
+            raise ProtocolError(f"{error}; {hint}") from error
+        self.check_size(n)
+        return n
 
 
 def _int(data: bytes, what: str, lowest: int, highest: int) -> int:
@@ -207,15 +222,8 @@ def _int(data: bytes, what: str, lowest: int, highest: int) -> int:
     return value
 
 
-def _number_of_atoms(data: bytes, most: int, hint: str) -> int:
-    try:
-        return _int(data, "number of atoms", 1, most)
-    except ProtocolError as error:
-        raise ProtocolError(f"{error}; {hint}") from error
-
-
-def _text(what: str) -> _Parser:
-    length = _int((yield 4), f"length of the {what}", 0, LONGEST_TEXT)
+def _text(what: str, longest: int = LONGEST_TEXT) -> _Parser:
+    length = _int((yield 4), f"length of the {what}", 0, longest)
     data = (yield length) if length else b""
     try:
         return data.decode("utf-8")

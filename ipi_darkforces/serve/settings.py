@@ -6,6 +6,7 @@ input, where i-PI hands them on to its drivers. The command line comes first, th
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -18,6 +19,10 @@ from ..forces.specification import Option
 from ..forces.split import Component
 from ..forces.structure import Structure, species_from_formula
 from ..forces.structure_file import read_atoms
+
+log = logging.getLogger(__name__)
+# What i-PI adds: an <ffdirect> without <parameters> puts it into those of all forcefields that have none.
+_OF_IPI = {"verbosity"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,17 @@ class Settings:
         return cls(**{key: str(value) for key, value in given.items()})
 
     @classmethod
+    def from_ipi(cls, given: dict[str, str], where: str) -> Settings:
+        """From the `<parameters>` of a forcefield, to which i-PI may have added keys of its own.
+
+        :raises DarkforcesError: see `parsed`
+        """
+        ours = {key: value for key, value in given.items() if key not in _OF_IPI}
+        if len(ours) < len(given):
+            log.debug("ignored in %s: %s", where, ", ".join(sorted(set(given) - set(ours))))
+        return cls.parsed(ours, where)
+
+    @classmethod
     def separated(cls, given: dict[str, Option], others: bool, where: str) -> tuple[Settings, dict[str, Option]]:
         """From keys and values, and what is not ours.
 
@@ -71,7 +87,10 @@ class Settings:
         :raises DarkforcesError: if the formula or the template cannot be read
         """
         if self.template is not None:
-            return Structure.from_ase(read_atoms(folder / self.template, "template")).species
+            template = folder / self.template
+            if template.exists() and not template.is_file():  # to read a pipe or a device might take for ever
+                raise DarkforcesError(f"template '{template}' is not a file")
+            return Structure.from_ase(read_atoms(template, "template")).species
         return None if self.species is None else species_from_formula(self.species)
 
     def resolved(self, model: ForceModel) -> Role:

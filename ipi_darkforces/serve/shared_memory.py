@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from multiprocessing import resource_tracker, shared_memory
@@ -18,7 +19,7 @@ class SharedArrays:
     :param segments: name of the segment for each kind of array, as i-PI told
     :param batch: structures to a message
     :param n_atoms: atoms to a structure
-    :raises DarkforcesError: if a segment is not there or too small
+    :raises DarkforcesError: if a segment is not there or too small; those before it are detached again
     """
 
     def __init__(self, segments: dict[str, str], batch: int, n_atoms: int):
@@ -30,19 +31,30 @@ class SharedArrays:
             "force": (batch, n_atoms, 3),
             "vir": (batch, 3, 3),
         }
-        self._segments = {}
-        self._arrays = {}
-        for kind, shape in shapes.items():
-            segment = _attach(segments[kind])
-            self._segments[kind] = segment
-            if segment.size < 8 * int(np.prod(shape)):
-                raise DarkforcesError(
-                    f"i-PI's shared memory '{segments[kind]}' is too small for {batch} × {n_atoms} atoms"
-                )
-            self._arrays[kind] = np.ndarray(shape, np.float64, buffer=segment.buf)
+        self._segments: dict[str, shared_memory.SharedMemory] = {}
+        self._arrays: dict[str, np.ndarray] = {}
+        try:
+            for kind, shape in shapes.items():
+                self._segments[kind] = segment = _attach(segments[kind])
+                if segment.size < 8 * math.prod(shape):
+                    raise DarkforcesError(
+                        f"i-PI's shared memory '{segments[kind]}' is too small for {batch} × {n_atoms} atoms"
+                    )
+                self._arrays[kind] = np.ndarray(shape, np.float64, buffer=segment.buf)
+        except DarkforcesError:
+            self.close()
+            raise
 
-    def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """Copies of the cells (batch, 3, 3), vectors as columns, and positions (batch, n_atoms, 3), in bohr."""
+    def read(self, batch: int, n_atoms: int) -> tuple[np.ndarray, np.ndarray]:
+        """Copies of the cells (batch, 3, 3), vectors as columns, and positions (batch, n_atoms, 3), in bohr.
+
+        :raises DarkforcesError: if i-PI now speaks of other numbers than when the memory was made
+        """
+        if self._arrays["pos"].shape != (batch, n_atoms, 3):
+            raise DarkforcesError(
+                f"i-PI sends {batch} × {n_atoms} atoms through shared memory that it has made for "
+                f"{' × '.join(map(str, self._arrays['pos'].shape[:2]))}"
+            )
         return self._arrays["h"].copy(), self._arrays["pos"].copy()
 
     def write(self, replies: Sequence[Reply]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -45,8 +46,8 @@ def prepare(folder: Path, component: Component = Component.CONSERVATIVE, stride:
         "nve",
         "Cu32",
         "start.chk",
-        component,
-        stride,
+        component=component,
+        stride=stride,
         timestep=TIMESTEP,
         duration=STEPS * TIMESTEP * (stride or 1),
     )
@@ -70,6 +71,12 @@ def at_constant_pressure(root: ET.Element) -> None:
     barostat = ET.SubElement(dynamics, "barostat", mode="isotropic")
     barostat.append(_tau())
     ET.SubElement(barostat, "thermostat", mode="langevin").append(_tau())
+
+
+def with_volumes(root: ET.Element) -> None:
+    """Write what changes at constant pressure, too; with a seed."""
+    properties = root.find("output/properties")
+    properties.text = properties.text.replace("]", ", volume, pressure_md ]")
 
 
 def _tau() -> ET.Element:
@@ -204,8 +211,59 @@ class TestConstantPressure:
             workplace.ipi(path)
             driver = workplace.driver("--model", f"ase:{FILE}:without", "-o", f"name=stress,said={said}")
             assert driver.wait() == 1
-            assert "darkforces: error: the cell changes, which takes a virial, but model" in driver.said()
+            assert re.search(
+                "^darkforces: error: .*: the cell changes, which takes a virial, but model", driver.said(), re.M
+            )
             assert "Traceback" not in driver.said()
+
+    def test_direct_forces_with_a_direct_stress_take_it(self, tmp_path):
+        """The same as the conservative ones here, and so the same trajectory."""
+        runs = {}
+        for component in (Component.CONSERVATIVE, Component.DIRECT):
+            folder = tmp_path / component.value
+            folder.mkdir()
+            path = prepare(folder, component, None, at_constant_pressure, with_volumes)
+            forces = "?forces=direct" if component is Component.DIRECT else ""
+            with Workplace() as workplace:
+                simulate(workplace, path, "--model", f"ase:{FILE}:emt{forces}", "--keep-net-force")
+            runs[component] = read_run(folder)
+        assert np.ptp(runs[Component.DIRECT]["volume"]) > 0
+        for name in ("volume", "potential", "conserved"):
+            np.testing.assert_allclose(runs[Component.DIRECT][name], runs[Component.CONSERVATIVE][name], rtol=1e-9)
+
+    # Two models of which the slow one alone has a stress.
+    WITHOUT_DIRECT_STRESS = (
+        *("--fast", f"ase:{FILE}:without", "-o", "fast.name=stress,fast.forces=direct"),
+        *("--slow", f"ase:{FILE}:emt"),
+    )
+
+    @pytest.mark.parametrize("component", [Component.DIRECT, Component.FAST])
+    def test_direct_forces_alone_without_one_are_refused(self, tmp_path, component):
+        path = prepare(tmp_path, component, None, at_constant_pressure)
+        with Workplace() as workplace:
+            workplace.ipi(path)
+            driver = workplace.driver(*self.WITHOUT_DIRECT_STRESS)
+            assert driver.wait() == 1
+            errors = [line for line in driver.said().splitlines() if line.startswith("darkforces: error: ")]
+            assert len(errors) == 1, driver.said()
+            assert "has no direct stress, and this simulation asks for" in errors[0]
+
+    def test_the_split_is_right_without_one(self, tmp_path):
+        """With a stride of 1, the trajectory of the slow model; the virial is all in its share."""
+        runs = {}
+        for name, stride, options in [
+            ("alone", None, ("--model", f"ase:{FILE}:emt")),
+            ("split", 1, self.WITHOUT_DIRECT_STRESS),
+        ]:
+            folder = tmp_path / name
+            folder.mkdir()
+            path = prepare(folder, Component.CONSERVATIVE, stride, at_constant_pressure, with_volumes)
+            with Workplace() as workplace:
+                simulate(workplace, path, *options)
+            runs[name] = read_run(folder)
+        assert np.ptp(runs["split"]["volume"]) > 0
+        np.testing.assert_allclose(runs["split"]["volume"], runs["alone"]["volume"], rtol=1e-9)
+        np.testing.assert_allclose(runs["split"]["pressure_md"], runs["alone"]["pressure_md"], rtol=1e-6)
 
     def test_without_one_at_constant_volume_all_is_well(self, tmp_path):
         with Workplace() as workplace:

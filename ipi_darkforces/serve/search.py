@@ -1,0 +1,221 @@
+"""Looking for i-PI: who has begun to listen, and who is left alone because something was wrong there.
+
+Nothing here waits: connections to TCP ports are begun, and concluded when the selector says how they went.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import time
+from collections.abc import Container, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ..errors import DarkforcesError
+from .address import Address, InetAddress, NobodyListeningError, Target, UnixAddress, UnixPattern
+
+log = logging.getLogger(__name__)
+
+CONNECTING = 3.0  # seconds for a host to let us connect
+AGAIN = 10.0  # seconds before a port is tried again where something was wrong
+_SOON = 0.2  # seconds that a host that lets us connect takes at most, as a rule
+
+Place = Address | UnixPattern
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A connection to a TCP port that is being made.
+
+    :param address: whose
+    :param socket: not connected yet
+    :param others: IP addresses to try if this one fails
+    :param deadline: when it has failed
+    """
+
+    address: InetAddress
+    socket: socket.socket
+    others: Sequence[Target]
+    deadline: float
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something was wrong at an address, which is left alone as long as it would be wrong again.
+
+    :param said: what
+    :param simulation: see `Connection`; None if it did not come to that
+    :param identity: of the socket, which is left alone for ever; None if that cannot be told
+    :param until: where it cannot be told, when to try again
+    """
+
+    said: str
+    simulation: Hashable
+    identity: Hashable
+    until: float
+
+
+class Search:
+    """The places where i-PI may be.
+
+    :param places: addresses, or patterns that stand for whatever matches them
+    :param selector: gets the sockets on which connections are being made, with an `Attempt` each
+
+    `missing` are the places where nobody was since `begin`.
+    """
+
+    def __init__(self, places: Sequence[Place], selector: selectors.BaseSelector):
+        self.missing: list[Place] = []
+        self._places = places
+        self._selector = selector
+        self._targets: dict[InetAddress, Sequence[Target]] = {}
+        self._attempts: dict[Address, Attempt] = {}
+        self._failures: dict[Address, Failure] = {}
+        self._started = 0.0
+        self._met_anybody = False
+
+    def __str__(self) -> str:
+        return " and ".join(map(str, self._places))
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._started
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it may turn out at any moment that somebody is there."""
+        return bool(self._attempts) and self.seconds < _SOON
+
+    def begin(self) -> None:
+        """Begin anew, while nobody is served: looking up the IP addresses of hosts may take seconds.
+
+        :raises DarkforcesError: if there is no such host, and never was
+        """
+        for place in self._places:
+            if isinstance(place, InetAddress):
+                try:
+                    self._targets[place] = place.targets()
+                except DarkforcesError:
+                    if place not in self._targets:
+                        raise
+        self.missing = list(self._places)
+        self._started = time.monotonic()
+
+    def connected(self, served: Container[Address]) -> Iterator[tuple[Address, socket.socket]]:
+        """Connect to all addresses where somebody has begun to listen; to ports, only begin to.
+
+        :param served: those with which there is a connection
+        :raises DarkforcesError: if there cannot be anybody, and never was
+        """
+        now = time.monotonic()
+        for attempt in list(self._attempts.values()):
+            if now > attempt.deadline:
+                self._forget(attempt)
+                attempt.socket.close()
+                self._try_others(attempt, NobodyListeningError())
+        for place in self._places:
+            for address in place.found() if isinstance(place, UnixPattern) else [place]:
+                if address in served or address in self._attempts or self.failed(address):
+                    continue
+                connection = self._connect(address)
+                if connection is not None:
+                    self._met(place)
+                    yield address, connection
+
+    def conclude(self, attempt: Attempt) -> socket.socket | None:
+        """The connection that was made; if it was not, None, and the next IP address is tried.
+
+        :raises DarkforcesError: if there cannot be anybody, and never was
+        """
+        self._forget(attempt)
+        try:
+            attempt.address.finish(attempt.socket)
+        except (NobodyListeningError, DarkforcesError) as error:
+            self._try_others(attempt, error)
+            return None
+        self._met(attempt.address)
+        return attempt.socket
+
+    def leave_alone(self, address: Address, said: str, simulation: Hashable, identity: Hashable) -> None:
+        """Do not connect to an address again as long as it is the same; see `Failure`."""
+        self._failures[address] = Failure(said, simulation, identity, time.monotonic() + AGAIN)
+
+    def said(self, address: Address) -> str | None:
+        """What was wrong at an address, when it was left alone."""
+        failure = self._failures.get(address)
+        return None if failure is None else failure.said
+
+    def failed(self, address: Address) -> bool:
+        """Whether an address is left alone."""
+        failure = self._failures.get(address)
+        if failure is None:
+            return False
+        if failure.identity is None:
+            return time.monotonic() < failure.until
+        if failure.identity == address.identity():
+            return True
+        del self._failures[address]
+        return False
+
+    def has_failed(self, simulation: Hashable) -> bool:
+        """Whether an address of this simulation is left alone."""
+        return any(each.simulation == simulation and self.failed(a) for a, each in list(self._failures.items()))
+
+    def end(self) -> None:
+        """Give up what has begun."""
+        for attempt in list(self._attempts.values()):
+            self._forget(attempt)
+            attempt.socket.close()
+
+    def _met(self, place: Place) -> None:
+        self._met_anybody = True
+        if place in self.missing:
+            self.missing.remove(place)
+
+    def _connect(self, address: Address) -> socket.socket | None:
+        """A connection, if there is one at once."""
+        try:
+            if isinstance(address, UnixAddress):
+                return address.connect()
+            self._begin(address, self._targets[address])
+        except NobodyListeningError:
+            pass
+        except DarkforcesError as error:
+            self._cannot_be(address, error)
+        return None
+
+    def _begin(self, address: InetAddress, targets: Sequence[Target]) -> None:
+        """Begin to connect to the first of several IP addresses where that is possible.
+
+        :raises NobodyListeningError: if there is none
+        """
+        for i, target in enumerate(targets):
+            try:
+                begun = address.begin(target)
+            except NobodyListeningError:
+                continue
+            attempt = Attempt(address, begun, targets[i + 1 :], time.monotonic() + CONNECTING)
+            self._attempts[address] = attempt
+            self._selector.register(begun, selectors.EVENT_WRITE, attempt)
+            return
+        raise NobodyListeningError
+
+    def _forget(self, attempt: Attempt) -> None:
+        del self._attempts[attempt.address]
+        self._selector.unregister(attempt.socket)
+
+    def _try_others(self, attempt: Attempt, error: Exception) -> None:
+        try:
+            self._begin(attempt.address, attempt.others)
+        except NobodyListeningError:
+            if isinstance(error, DarkforcesError):
+                self._cannot_be(attempt.address, error)
+
+    def _cannot_be(self, address: Address, error: DarkforcesError) -> None:
+        """There is nobody to be met at an address: the user's mistake, unless it was right before."""
+        if not self._met_anybody:
+            raise error
+        self.leave_alone(address, str(error), None, address.identity())
+        log.warning("%s", error)
