@@ -32,9 +32,8 @@ from .labels import elements_of, isotope_masses
 
 _CELL = re.compile(r"CELL[(\[{](abcABC|H|GENH)[)\]}]:")
 _UNIT = re.compile(r"\b(\w+)\{[^{}\s]*\}")
+_COMMENT = re.compile(r"<!--.*?-->|<\?.*?\?>", re.DOTALL)  # of XML
 _POSITIONS = ("positions", "x_centroid")
-
-
 _QUANTITIES = frozenset(Trajectories().traj_dict)
 
 
@@ -124,7 +123,7 @@ def _kind(path: Path) -> str | None:
             beginning = "".join(lines) + stream.read(10_000)
     except (OSError, UnicodeDecodeError, EOFError):
         return None
-    if re.match(r"\s*(<\?.*?\?>\s*|<!--.*?-->\s*)*<simulation\b", beginning, re.DOTALL):
+    if _COMMENT.sub("", beginning).lstrip().startswith("<simulation"):
         return "chk"
     title = lines[0] if lines[0].startswith("TITLE") else lines[1] if lines[0].strip().isdigit() else ""
     if "Lattice=" in title or "Properties=" in title:
