@@ -17,22 +17,20 @@ A folder belongs to one simulation. It holds everything needed to start or conti
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from ..digest import digest
 from ..errors import DarkforcesError
 from ..forces.specification import without_folders
 from ..lock import locked
 from ..whole import write_whole
 from .begun import Begun, difference
+from .copies import aside, has, put_copies, same
 from .files import InputFile
 from .inputs import SimulationInput
 from .outputs import DISAGREEMENT, PROGRESS, numbered
@@ -56,7 +54,6 @@ _PLUGIN = Path(__file__).with_name("in_process.py")
 _FINGERPRINT = "fingerprint"
 _OTHERWISE = "choose another --output, or --overwrite it"
 _KEPT = 2  # states: the newest, which may not be whole, and the one before
-log = logging.getLogger(__name__)
 
 
 class FinishedError(DarkforcesError):
@@ -112,12 +109,12 @@ class RunFolder:
 
     def progress(self, prefix: str) -> Path:
         """Where i-PI writes step, time, temperature and conserved quantity."""
-        name = None if self._as_launched is None else self._as_launched.progress_name
+        name = None if self._as_launched is None else self._as_launched.added.progress
         return self.path / f"{prefix}.{name or PROGRESS}"
 
     def disagreement(self, prefix: str) -> Path:
         """Where i-PI writes how far both kinds of forces are apart, with multiple time stepping."""
-        name = None if self._as_launched is None else self._as_launched.disagreement_name
+        name = None if self._as_launched is None else self._as_launched.added.disagreement
         return self.path / f"{prefix}.{name or DISAGREEMENT}"
 
     @property
@@ -245,7 +242,7 @@ class RunFolder:
                 "choose another --output"
             )
         # In the folder of an input, only what a run would overwrite is in the way.
-        in_the_way = [name for name in there if name in _OURS and not _same(self.path / name, simulation.source)]
+        in_the_way = [name for name in there if name in _OURS and not same(self.path / name, simulation.source)]
         in_the_way += [file.name for file in simulation.outputs.existing(self.path) if file.name not in _OURS]
         if in_the_way:
             raise DarkforcesError(
@@ -259,40 +256,17 @@ class RunFolder:
         """
         before = [held for held in (self._as_begun, self._as_launched) if held is not None] if self.is_run else []
         begun, text = Begun.read(self._begun), fresh.text()
-        with tempfile.TemporaryDirectory(dir=self.path, prefix=".start-") as name:
-            staging = Path(name)
-            digests = {file.target: file.digest() for file in files}
-            copies = [file for file in files if not _same(self.path / file.target, file.source)]
-            for file in copies:
-                file.copy(staging)
-            targets = [file.target for file in copies]
-            faithful = fresh.faithful_text()
-            if not (_same(self.input, fresh.source) and self.input.read_text() == faithful):
-                (staging / _INPUT).write_text(faithful)
-                targets.append(_INPUT)
-            put = {target: digest(staging / target) for target in targets}
-            self._put_aside(begun, put, fresh.source)
-            for target in targets:
-                (self.path / target).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(staging / target, self.path / target)
+        ours = {} if begun is None else begun.copies
+        digests = {file.target: file.digest() for file in files}
+        put = put_copies(self.path, {_INPUT: fresh.faithful_text()}, files, fresh.source, ours)
         self._clear(before, set(digests))
-        for target, known in ({} if begun is None else begun.copies).items():
-            if target not in digests and target != _INPUT and _has(self.path / target, known):
+        for target, known in ours.items():
+            if target not in digests and target != _INPUT and has(self.path / target, known):
                 (self.path / target).unlink()
         watched = {file.target: digests[file.target] for file in files if not file.written}
         Begun(text, fresh.step, watched, put).write(self._begun)
         write_whole(self._model, json.dumps(model, indent=2) + "\n")
         fresh.settle(self.input)
-
-    def _put_aside(self, begun: Begun | None, put: dict[str, str], source: Path) -> None:
-        """Rename what somebody has written or changed, and would be replaced."""
-        for target, new in put.items():
-            path = self.path / target
-            ours = begun is not None and begun.copies.get(target)
-            if path.is_file() and not _same(path, source) and not _has(path, new) and not (ours and _has(path, ours)):
-                aside = _aside(path)
-                path.rename(aside)
-                log.warning("'%s' is not what was put there: it is kept as '%s'", path, aside)
 
     def _continued(self, state: SimulationInput, simulation: SimulationInput) -> SimulationInput:
         total = simulation.total_steps
@@ -366,18 +340,18 @@ class RunFolder:
             for file in simulation.outputs.checkpoints(self.path):
                 # i-PI puts aside what it would overwrite, and fails to where the prefix has a folder.
                 if file.parent != self.path and not _is_state(file, simulation):
-                    file.rename(_aside(file))
+                    file.rename(aside(file))
         except OSError as error:
             raise DarkforcesError(f"'{self.path}' cannot be written: {error.strerror}") from error
 
     def next_state(self, simulation: SimulationInput) -> int:
         """The number that the next of i-PI's states is to have."""
-        there = numbered(self.path / f"{simulation.prefix}.{simulation.state_name}")
+        there = numbered(self.path / f"{simulation.prefix}.{simulation.added.state}")
         return int(there[-1].name.rpartition("_")[2]) + 1 if there else 0
 
     def drop_states(self, simulation: SimulationInput) -> None:
         """Remove i-PI's states but the last two: the newest may not be whole yet."""
-        for file in numbered(self.path / f"{simulation.prefix}.{simulation.state_name}")[:-_KEPT]:
+        for file in numbered(self.path / f"{simulation.prefix}.{simulation.added.state}")[:-_KEPT]:
             with suppress(OSError):  # which those say who cannot do without
                 file.unlink()
 
@@ -429,7 +403,7 @@ class RunFolder:
         :param simulation: what it was started with
         """
         named = "sockets_prefix='{}'"
-        state = re.compile(rf"\n\s*<checkpoint filename='{re.escape(simulation.state_name)}'[^>]*>[^<]*</checkpoint>")
+        state = re.compile(rf"\n\s*<checkpoint filename='{re.escape(simulation.added.state)}'[^>]*>[^<]*</checkpoint>")
         for file in self._states():
             with suppress(OSError, UnicodeDecodeError):  # of a full disk, or a state that is not whole
                 text = file.read_text()
@@ -451,25 +425,7 @@ class RunFolder:
 
 
 def _is_state(file: Path, simulation: SimulationInput) -> bool:
-    return file.name.startswith(f"{Path(simulation.prefix).name}.{simulation.state_name}_")
-
-
-def _same(path: Path, other: Path) -> bool:
-    """Whether two paths are those of one file."""
-    return path.exists() and other.exists() and os.path.samefile(path, other)
-
-
-def _has(path: Path, known: str) -> bool:
-    """Whether a file has the content of that digest."""
-    return path.is_file() and digest(path) == known
-
-
-def _aside(path: Path) -> Path:
-    """A name like that of a file, which nothing has."""
-    aside, number = path.with_name(f"{path.name}.old"), 2
-    while aside.exists():
-        aside, number = path.with_name(f"{path.name}.old{number}"), number + 1
-    return aside
+    return file.name.startswith(f"{Path(simulation.prefix).name}.{simulation.added.state}_")
 
 
 def _listed(model: dict[str, str]) -> str:

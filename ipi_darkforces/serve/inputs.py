@@ -19,26 +19,23 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 from ipi.inputs.forcefields import InputFFSocket
 from ipi.inputs.simulation import InputSimulation
-from ipi.utils.io.inputs.io_xml import read_list, write_dict, xml_node, xml_parse_string
+from ipi.utils.io.inputs.io_xml import write_dict, xml_node, xml_parse_string
 from ipi.utils.units import unit_to_user
 
 from ..errors import DarkforcesError, one_line
-from ..forces.disagreement import EXTRAS
 from ..forces.split import Component
+from .added import AddedOutputs
 from .address import DEFAULT_PREFIX, Address, InetAddress, UnixAddress
 from .files import InputFile, Placing, arrays_in_files, replace_name
-from .outputs import DISAGREEMENT, PROGRESS, STATE, Outputs, free_name
+from .outputs import Outputs
 from .settings import Settings
-from .tree import child, children, descendants, fill_templates, parse, replace_child, set_text, text_of, write
+from .tree import child, descendants, fill_templates, parse, replace_child, set_text, text_of, write
 from .virials import Virials
 
 # Forcefields that wait for a driver of a kind that we are not.
 _NOT_SERVED = ("ffmpi", "ffcavphsocket")
 # Forcefields that combine what those inside of them say.
 _WRAPPERS = ("ffcommittee", "ffrotations")
-STATE_EVERY = 100  # steps
-_PROGRESS_PROPERTIES = ["step", "time{femtosecond}", "temperature{kelvin}", "conserved{electronvolt}"]
-_DISAGREEMENT = "extras_component_raw"
 _TOTAL_STEPS = re.compile(r"(<total_steps[^>/]*>)[^<]*(</total_steps>)")
 
 
@@ -307,70 +304,21 @@ class SimulationInput:
         self.source, self.folder, self._files = path, path.parent, {}
 
     def add_outputs(self, stride: int, states: int = 0) -> None:
-        """Add outputs for those who watch, and checkpoints that are never overwritten.
+        """Add outputs for those who watch, and checkpoints that are not overwritten.
 
         Of step, temperature and conserved quantity and, where a component is slow, of how far both kinds of forces are
-        apart. What is there under the same name, and is something else, keeps it.
+        apart.
 
         :param stride: of what is for those who watch
         :param states: how many checkpoints there are already
         """
-        output = child(self.root, "output")
-        if output is None:
-            output = parse("<output prefix='simulation'/>")
-            self.root.fields.append(("output", output))
-        if self.progress_name is None:
-            name = self._free_name(PROGRESS)
-            properties = f"[ {', '.join(_PROGRESS_PROPERTIES)} ]"
-            self._add(output, f"<properties filename='{name}' stride='{stride}'> {properties} </properties>")
-        slow = self._slow_component()
-        if slow is not None and self.disagreement_name is None:
-            name = self._free_name(DISAGREEMENT)
-            self._add(
-                output,
-                f"<trajectory filename='{name}' stride='{stride}' extra_type='{', '.join(EXTRAS)}'> "
-                f"{_DISAGREEMENT}({slow}) </trajectory>",
-            )
-        said = f"filename='{self.state_name}' stride='{STATE_EVERY}' overwrite='False'"
-        self._add(output, f"<checkpoint {said}> {states} </checkpoint>")
+        self.added.add(stride, states, self._slow_component())
         self.parsed = self._check()
 
-    @staticmethod
-    def _add(output: xml_node, text: str) -> None:
-        node = parse(text)
-        output.fields.append((node.name, node))
-
-    def _free_name(self, name: str) -> str:
-        return free_name(name, [node.attribs.get("filename") for node in self._output_nodes()])
-
-    def _output_nodes(self) -> list[xml_node]:
-        output = child(self.root, "output")
-        return [] if output is None else [node for _, node in children(output)]
-
     @property
-    def progress_name(self) -> str | None:
-        """What the output is called of step, time, temperature and conserved quantity; None if there is none."""
-        for node in self._output_nodes():
-            if node.name == "properties" and read_list(text_of(node)) == _PROGRESS_PROPERTIES:
-                return node.attribs.get("filename")
-        return None
-
-    @property
-    def disagreement_name(self) -> str | None:
-        """What the output is called of how far both kinds of forces are apart; None if there is none."""
-        for node in self._output_nodes():
-            extras = [extra.strip() for extra in node.attribs.get("extra_type", "").split(",")]
-            if node.name == "trajectory" and text_of(node).startswith(_DISAGREEMENT) and extras == list(EXTRAS):
-                return node.attribs.get("filename")
-        return None
-
-    @property
-    def state_name(self) -> str:
-        """What the checkpoints are called, or would be, that are added to those of the user."""
-        for node in self._output_nodes():
-            if _is_state(node):
-                return node.attribs["filename"]
-        return self._free_name(STATE)
+    def added(self) -> AddedOutputs:
+        """What these are called."""
+        return AddedOutputs(self.root)
 
     def _slow_component(self) -> int | None:
         """Which of the first system's forces is slow, counted from zero."""
@@ -413,9 +361,7 @@ class SimulationInput:
             node = child(other.root, name)
             self.root.fields = [(kind, held) for kind, held in self.root.fields if kind != name]
             self.root.fields += [] if node is None else [(name, node)]
-        output = child(self.root, "output")
-        if output is not None:
-            output.fields = [(kind, node) for kind, node in output.fields if kind == "_text" or not _is_state(node)]
+        self.added.remove_state()
         self.parsed = self._check()
 
     def text(self) -> str:
@@ -435,13 +381,6 @@ class SimulationInput:
         except (SAXParseException, DarkforcesError):
             return self.text()
         return text if write(root, "simulation") == write(self.root, "simulation") else self.text()
-
-
-def _is_state(node: xml_node) -> bool:
-    """Whether this is the output of checkpoints that we ask for."""
-    said = {"stride": str(STATE_EVERY), "overwrite": "False"}
-    name = node.attribs.get("filename", "")
-    return node.name == "checkpoint" and name.endswith(STATE) and said.items() <= node.attribs.items()
 
 
 def _forces(node: xml_node, *groups: str) -> Iterator[xml_node]:
