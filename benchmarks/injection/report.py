@@ -88,7 +88,8 @@ def _ends(records: list[Record]) -> list[str]:
     return [
         f"{len(ended)} of {len(records)} simulations that were killed again and again have finished; "
         f"{wrong} of them ended otherwise than without kills (largest relative difference: {worst:.1e}); "
-        f"steps that were computed again, on average: {np.mean([r['repeated'] for r in ended] or [0]):.1f}."
+        f"steps that were computed again, on average: {np.mean([r['repeated'] for r in ended] or [0]):.1f}; "
+        f"scratch folders left in the end: {sum(len(record['scratch']) for record in records)}."
     ]
 
 

@@ -80,14 +80,17 @@ def chain(
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         folder = Path(name)
         write_input(folder, steps)
+        scratch: list[str] = []
         for _ in range(kills):
             if not wanted() or last_step(folder / "run") >= steps:
                 break
             record = _killed(folder, choice.choice(ALL), choice)
             records.add(part="runs", chain=seed, **record)
+            scratch += record["scratch"]
             if record["refused"]:
                 return
-        records.add(part="ends", chain=seed, **_finished(folder, whole))
+        end = _finished(folder, whole)
+        records.add(part="ends", chain=seed, **end, scratch=[place for place in scratch if Path(place).exists()])
 
 
 def _killed(folder: Path, kill: Kill, choice: random.Random) -> dict[str, Any]:
