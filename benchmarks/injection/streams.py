@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 import selectors
 import socket
 import struct
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from ase.units import Bohr, Hartree
 from ipi.engine.forcefields import ForceRequest
 from ipi.interfaces.sockets import Driver as Client
 from ipi.interfaces.sockets import Status
 from ipi.utils.messages import verbosity
+from ipi.utils.units import unit_to_user
 
 from ipi_darkforces.errors import ERROR
 from ipi_darkforces.serve.protocol import Decoder, ProtocolError
@@ -35,9 +36,11 @@ MESSAGES = 400  # in a stream to a driver
 SHORT = 20  # in a stream to the decoder
 BAD = 16  # bad peers at a time
 HANGS = 30.0  # seconds after which a driver that has done nothing more is taken to wait for ever
+ANGSTROM = unit_to_user("length", "angstrom", 1.0)  # of a bohr, by i-PI's constants
+EV = unit_to_user("energy", "electronvolt", 1.0)  # of a hartree
 SPECIES = "Al4"
-CELL = 4.05 * np.eye(3) / Bohr
-POSITIONS = bulk("Al", cubic=True).positions / Bohr + 0.05 * np.arange(12).reshape(4, 3)
+CELL = 4.05 * np.eye(3) / ANGSTROM
+POSITIONS = bulk("Al", cubic=True).positions / ANGSTROM + 0.05 * np.arange(12).reshape(4, 3)
 
 
 def header(text: str) -> bytes:
@@ -151,12 +154,11 @@ def to_a_driver(records: Records, n_messages: int, seed: int, progress: Callable
     while sent < n_messages:
         with tempfile.TemporaryDirectory(prefix="faults-") as name, Group() as group:
             names = ["good", *(f"bad{i}" for i in range(BAD))]
-            listeners = [_listening(f"{name}/{each}") for each in names]
             log = Path(name) / "driver.log"
             options = ["--stay", "-u", *(word for each in names for word in ("-a", each)), "-S", f"{name}/"]
             driver = group.start((*DRIVER, *options), Path(name), log)
-            good = _GoodClient(listeners[0])
-            peers = _BadPeers(listeners[1:], random.Random(seed + sent))
+            good = _GoodClient(f"{name}/good")
+            peers = _BadPeers([f"{name}/{each}" for each in names[1:]], random.Random(seed + sent))
             while peers.messages < n_messages - sent and not has_ended(driver) and not good.failed:
                 before = peers.messages
                 peers.go_on()
@@ -191,9 +193,9 @@ def to_their_driver(records: Records, n_streams: int, seed: int, progress: Calla
 def _their_ending(choice: random.Random) -> str:
     """What a stream makes of i-PI's own driver."""
     with tempfile.TemporaryDirectory(prefix="faults-") as name, Group() as group:
-        listener, log = _listening(f"{name}/darkforces"), Path(name) / "driver.log"
+        log = Path(name) / "driver.log"
+        peers = _BadPeers([f"{name}/darkforces"], choice)
         driver = group.start((*THEIRS, "-S", f"{name}/"), Path(name), log)
-        peers = _BadPeers([listener], choice)
         wait_until(lambda: peers.go_on() or peers.streams or has_ended(driver))
         ended = wait_until(partial(has_ended, driver), HANGS)
         peers.close()
@@ -216,45 +218,24 @@ def _memory(pid: int) -> int:
 
 
 class _BadPeers:
-    """Listeners that send a stream to each who comes, and do not mind how that ends."""
+    """Listeners that send a stream to who comes, do not mind how that ends, and then listen anew."""
 
-    def __init__(self, listeners: list[socket.socket], choice: random.Random):
+    def __init__(self, paths: Sequence[str], choice: random.Random):
         self.streams = self.messages = 0
         self._choice = choice
-        self._listeners = listeners
         self._waiting = selectors.DefaultSelector()
-        for listener in listeners:
-            self._waiting.register(listener, selectors.EVENT_READ)
+        self._rest: dict[socket.socket, bytes] = {}  # of each stream
+        for path in paths:
+            self._listen(path)
 
     def go_on(self) -> None:
         """Accept, send and read what can be, for a moment."""
         for key, events in self._waiting.select(0.2):
-            if key.data is None:
-                connection, _ = key.fileobj.accept()  # type: ignore[union-attr]
-                connection.setblocking(False)
-                stream = mutated(MESSAGES, self._choice)
-                self._waiting.register(connection, selectors.EVENT_READ | selectors.EVENT_WRITE, stream)
+            assert isinstance(key.fileobj, socket.socket)
+            if key.fileobj in self._rest:
+                self._serve(key.fileobj, events, key.data)
             else:
-                self._serve(key, events)
-
-    def _serve(self, key: selectors.SelectorKey, events: int) -> None:
-        connection, stream = key.fileobj, key.data
-        assert isinstance(connection, socket.socket)
-        try:
-            if events & selectors.EVENT_READ and not connection.recv(2**20):
-                raise ConnectionResetError  # the driver has had enough
-            if events & selectors.EVENT_WRITE:
-                stream = stream[connection.send(stream[:65536]) :]
-                if not stream:
-                    connection.shutdown(socket.SHUT_WR)
-        except OSError:
-            self._waiting.unregister(connection)
-            connection.close()
-            self.streams += 1
-            self.messages += MESSAGES
-        else:
-            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if stream else 0)
-            self._waiting.modify(connection, wanted, stream)
+                self._accept(key.fileobj, key.data)
 
     def close(self) -> None:
         """Leave."""
@@ -262,60 +243,101 @@ class _BadPeers:
             key.fileobj.close()  # type: ignore[union-attr]
         self._waiting.close()
 
+    def _listen(self, path: str) -> None:
+        Path(path).unlink(missing_ok=True)  # or the driver takes it for the one that has misbehaved
+        self._waiting.register(_listening(path), selectors.EVENT_READ, path)
+
+    def _accept(self, listener: socket.socket, path: str) -> None:
+        connection, _ = listener.accept()
+        self._waiting.unregister(listener)
+        listener.close()
+        connection.setblocking(False)
+        self._rest[connection] = mutated(MESSAGES, self._choice)
+        self._waiting.register(connection, selectors.EVENT_READ | selectors.EVENT_WRITE, path)
+
+    def _serve(self, connection: socket.socket, events: int, path: str) -> None:
+        try:
+            if events & selectors.EVENT_READ and not connection.recv(2**20):
+                raise ConnectionResetError  # the driver has had enough
+            if events & selectors.EVENT_WRITE:
+                rest = self._rest[connection]
+                self._rest[connection] = rest[connection.send(rest[:65536]) :]
+                if not self._rest[connection]:
+                    connection.shutdown(socket.SHUT_WR)
+                    self._waiting.modify(connection, selectors.EVENT_READ, path)
+        except OSError:
+            self._waiting.unregister(connection)
+            connection.close()
+            del self._rest[connection]
+            self.streams += 1
+            self.messages += MESSAGES
+            self._listen(path)
+
 
 class _GoodClient:
-    """i-PI's own client class in a thread, which asks for the same forces again and again, and checks them."""
+    """i-PI's own client class, in a process of its own, which asks for the same forces again and again."""
 
-    def __init__(self, listener: socket.socket):
-        listener.settimeout(PATIENCE)
-        verbosity.level = "quiet"  # what i-PI's client says when the driver has gone
-        atoms = bulk("Al", cubic=True)
-        atoms.positions = POSITIONS * Bohr
-        atoms.calc = EMT()
-        self._right = atoms.get_forces() * Bohr / Hartree
-        self._listener = listener
-        self._going = True
-        self._answers, self._largest, self._longest = 0, 0.0, 0.0
-        self.failed = False
-        self._thread = threading.Thread(target=self._ask)
-        self._thread.start()
+    def __init__(self, path: str):
+        context = multiprocessing.get_context("fork")
+        self._pipe, its = context.Pipe()
+        self._process = context.Process(target=_ask, args=(path, its), daemon=True)
+        self._process.start()
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has given up."""
+        return self._pipe.poll()
 
     def stop(self) -> dict[str, Any]:
         """How many answers came, by how much the worst was wrong, and how long the slowest took (s)."""
-        self._going = False
-        self._thread.join()
-        return {"answers": self._answers, "difference": self._largest, "slowest": round(self._longest, 3)}
+        self._pipe.send(None)
+        found = self._pipe.recv() if self._pipe.poll(PATIENCE) else {}
+        self._process.kill()
+        self._process.join()
+        return {"answers": 0, "difference": np.inf, "slowest": np.inf, **found}
 
-    def _ask(self) -> None:
-        try:
-            client = Client(self._listener.accept()[0])
-            client.settimeout(PATIENCE)
-            while self._going:
-                begun = time.monotonic()
-                found = self._forces(client)
-                self._longest = max(self._longest, time.monotonic() - begun)
-                self._largest = max(self._largest, float(np.abs(found - self._right).max()))
-                self._answers += 1
-                time.sleep(0.002)  # i-PI's own work
-        except Exception:  # whatever i-PI's client makes of a driver that is gone
-            self.failed = True
 
-    def _forces(self, client: Any) -> np.ndarray:
-        request = ForceRequest(
-            id=0,
-            pos=POSITIONS.ravel(),
-            active=np.arange(POSITIONS.size),
-            cell=(CELL, np.linalg.inv(CELL)),
-            pars=f"species : {SPECIES} , ",
-            offset=0.0,
-        )
-        if not client.status & Status.Ready:
-            client.get_status()
-            client.initialize(0, request["pars"])
-            client.get_status()
-        if not client.dispatch_send(request):
+def _ask(path: str, pipe: Connection) -> None:
+    """The good client's process: it goes on until it hears something, and then tells what it got."""
+    verbosity.level = "quiet"  # what i-PI's class says when the driver has gone
+    atoms = bulk("Al", cubic=True)
+    atoms.positions = POSITIONS * ANGSTROM
+    atoms.calc = EMT()
+    right = atoms.get_forces() * ANGSTROM / EV
+    n, largest, longest = 0, 0.0, 0.0
+    try:
+        client = Client(_listening(path).accept()[0])
+        while not pipe.poll():
+            begun = time.monotonic()
+            found = _forces(client)
+            longest = max(longest, time.monotonic() - begun)
+            largest = max(largest, float(np.abs(found - right).max()))
+            n += 1
+            time.sleep(0.002)  # i-PI's own work
+    finally:
+        pipe.send({"answers": n, "difference": largest, "slowest": round(longest, 3)})
+
+
+def _forces(client: Any) -> np.ndarray:
+    """One request, as i-PI makes it, and its answer.
+
+    :raises ConnectionError: if the driver has gone
+    """
+    request = ForceRequest(
+        id=0,
+        pos=POSITIONS.ravel(),
+        active=np.arange(POSITIONS.size),
+        cell=(CELL, np.linalg.inv(CELL)),
+        pars=f"species : {SPECIES} , ",
+        offset=0.0,
+    )
+    if not client.status & Status.Ready:
+        client.get_status()
+        client.initialize(0, request["pars"])
+        client.get_status()
+    if not client.dispatch_send(request):
+        raise ConnectionError
+    while not client.dispatch_recv(request):
+        if not client.status & Status.Up:
             raise ConnectionError
-        while not client.dispatch_recv(request):
-            if not client.status & Status.Up:
-                raise ConnectionError
-        return np.reshape(request["result"][1], (-1, 3))
+    return np.reshape(request["result"][1], (-1, 3))
