@@ -153,10 +153,10 @@ class Decoder:
 
         :raises ProtocolError: if it did so in the middle of a message
         """
-        if self._buffer or not self._between_messages:
+        missing = self._wanted - len(self._buffer)  # or there are whole messages, for whose answers nobody waits now
+        if missing > 0 and (self._buffer or not self._between_messages):
             raise ProtocolError(
-                "the connection ended in the middle of a message: expected at least "
-                f"{self._wanted - len(self._buffer)} more bytes"
+                f"the connection ended in the middle of a message: expected at least {missing} more bytes"
             )
 
     def _parse(self) -> _Parser:

@@ -446,6 +446,11 @@ class TestTruncated:
         decode(decoder, header("STATUS"))
         decoder.finish()
 
+    def test_with_requests_that_nobody_waits_for_is_a_proper_end(self) -> None:
+        decoder = Decoder()
+        decoder.feed(POSDATA + CELLS + integer(2) + bytes(48))
+        decoder.finish()
+
 
 class TestMemory:
     @pytest.mark.parametrize(
