@@ -23,7 +23,7 @@ from ipi.engine.forcefields import ForceRequest
 from ipi.interfaces.sockets import Driver as Client
 from ipi.interfaces.sockets import Status
 from ipi.utils.messages import verbosity
-from ipi.utils.units import unit_to_user
+from ipi.utils.units import unit_to_internal, unit_to_user
 
 from ipi_darkforces.errors import ERROR
 from ipi_darkforces.serve.protocol import Decoder, ProtocolError
@@ -37,7 +37,7 @@ SHORT = 20  # in a stream to the decoder
 BAD = 16  # bad peers at a time
 HANGS = 30.0  # seconds after which a driver that has done nothing more is taken to wait for ever
 ANGSTROM = unit_to_user("length", "angstrom", 1.0)  # of a bohr, by i-PI's constants
-EV = unit_to_user("energy", "electronvolt", 1.0)  # of a hartree
+EV_PER_ANGSTROM = unit_to_internal("force", "ev/ang", 1.0)  # hartree/bohr
 SPECIES = "Al4"
 CELL = 4.05 * np.eye(3) / ANGSTROM
 POSITIONS = bulk("Al", cubic=True).positions / ANGSTROM + 0.05 * np.arange(12).reshape(4, 3)
@@ -137,6 +137,8 @@ def to_the_decoder(n_messages: int, seed: int, progress: Callable[[int], object]
             while stream:
                 n = choice.choice((1, 7, 100, 5000))
                 decoder.feed(stream[:n])
+                while decoder.next_message() is not None:
+                    pass
                 stream = stream[n:]
             decoder.finish()
             endings["nothing was noticed"] += 1
@@ -303,7 +305,7 @@ def _ask(path: str, pipe: Connection) -> None:
     atoms = bulk("Al", cubic=True)
     atoms.positions = POSITIONS * ANGSTROM
     atoms.calc = EMT()
-    right = atoms.get_forces() * ANGSTROM / EV
+    right = atoms.get_forces() * EV_PER_ANGSTROM
     n, largest, longest = 0, 0.0, 0.0
     try:
         client = Client(_listening(path).accept()[0])
