@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ..diagnostics.batches import evaluate_each
 from ..diagnostics.known_range import within_range
 from ..diagnostics.optimize import MOST_STEPS, optimize
 from ..diagnostics.optimize_picture import draw_optimizations
 from ..diagnostics.optimize_records import Records
-from ..diagnostics.starts import SETS, make_starts
+from ..diagnostics.starts import BUILT, SETS, make_starts
 from ..diagnostics.structures import read_structure_files
 from ..errors import DarkforcesError
 from ..forces.model import ForceModel, Need
-from ..forces.specification import label_of
 from ..forces.structure import Structure
 from ..forces.zoo import takes_options
 from .optimize_table import table
@@ -27,6 +26,8 @@ from .options import (
     MODEL_HELP,
     add_evaluation_options,
     add_picture_options,
+    add_structures_argument,
+    default_name,
     load,
     model_of,
     picture_path,
@@ -80,7 +81,8 @@ reading the table
   stagnant      nothing falls, and no atom gets further than 0.01 Å: there are forces where there should be none
   wandering     nothing falls, and atoms move on, after forces that lead nowhere
   outside       the model does not know where they are: its forces are more than 1 eV/Å apart, or atoms overlap
-  exploded      forces are NaN, infinite, or above 10 eV/Å and what they were in the beginning
+  exploded      forces are above 10 eV/Å and above what they were in the beginning
+  failed        the model fails, or gives nothing finite; the same command tries it again
   None of these is an error: it is what the command is for.
 
 when it takes long
@@ -103,13 +105,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument(
-        "structures",
-        metavar="STRUCTURE",
-        nargs="*",
-        type=Path,
-        help="files of structures, of which all are taken: extended XYZ, or anything else that ase reads",
-    )
+    add_structures_argument(parser, nargs="*")
     add_evaluation_options(parser.add_argument_group("model"))
     _add_start_options(parser)
     parser.add_argument(
@@ -162,17 +158,16 @@ def _add_start_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Judge the model."""
     _check(args)
-    files = args.structures or [Path("+".join(args.sets or ("g2", "crystals")))]
+    files = args.structures or [Path("+".join(args.sets or BUILT))]
     picture = picture_path(args, "optimize", files)
     structures = read_structure_files(args.structures)
     if args.dtype is None and not takes_options(model_of(args)):  # an ase calculator has the precision that it has
         args.dtype = "float64"
-    results = args.results or _results_path(args, files)
+    results = args.results or Path(f"{default_name(args, 'optimize', files)}.jsonl")
     records = Records(results, f"{model_of(args)} {args.dtype} {args.variant} {args.backend}")
     model = load(args)
-    starts = make_starts(
-        structures, args.sets, args.starts, args.displace, args.seed, known=lambda each: _can_evaluate(model, each)
-    )
+    check = partial(_check_known, model)
+    starts = make_starts(structures, args.sets, args.starts, args.displace, args.seed, check)
     if args.displace is None:
         with _bar(f"{Path(args.model).name}: starts", "start") as show:
             starts = within_range(model, starts, show)
@@ -191,15 +186,11 @@ def run(args: argparse.Namespace) -> None:
         print(f"picture: {picture}")
 
 
-def _results_path(args: argparse.Namespace, files: Sequence[Path]) -> Path:
-    more = f"+{len(files) - 1}" if len(files) > 1 else ""
-    return Path(f"optimize-{label_of(model_of(args))}-{files[0].stem}{more}.jsonl")
-
-
-def _can_evaluate(model: ForceModel, structure: Structure) -> bool:
-    if model.species is not None:
-        return model.species.issuperset(structure.species.tolist())
-    return evaluate_each(model, [structure], Need.ENERGY) != [None]
+def _check_known(model: ForceModel, structure: Structure) -> None:
+    if model.species is None:  # an ase calculator, which may know few elements nevertheless
+        model.evaluate([structure], Need.ENERGY)
+    else:
+        model.check_species(structure.species)
 
 
 @contextmanager

@@ -26,7 +26,6 @@ _PAPER = {
     "g2": ("molecules of QM9", "SevenNet 92, MACE 94", "ORB 1"),
     "crystals": ("MPtrj", "SevenNet 97, MACE 99", "ORB 76"),
 }
-_OTHERS = [outcome for outcome in Outcome if outcome is not Outcome.CONVERGED]
 
 
 def table(optimizations: Optimizations) -> str:
@@ -47,15 +46,16 @@ def _of_a_set(optimizations: Optimizations, group: str) -> Iterator[str]:
     yield f"{len(starts)} {group}, converged below {' or '.join(f'{t:g}' for t in thresholds)} eV/Å"
     yield from _displacements(starts)
     yield ""
+    others = [outcome for outcome in Outcome if outcome in {run.outcome for run in runs} - {Outcome.CONVERGED}]
     yield (
         f"  {'':20} {'converged, %':>17} {'intact':>7} {'minima':>7} {'steps':>6}  "
-        + " ".join(f"{outcome.value:>10}" for outcome in _OTHERS)
-        + f"  {'lowest, eV/Å':>12}"
-    )
+        + "".join(f"{outcome.value:>10} " for outcome in others)
+        + (f" {'lowest, eV/Å':>12}" if others else "")
+    ).rstrip()
     why = []
     for rate in optimizations.rates():
         if rate.group == group:
-            yield _row(rate)
+            yield _row(rate, others)
             own = [run for run in optimizations.of(group, rate.algorithm) if run.kind == rate.kind]
             why += [f"  {rate.algorithm:<6} {rate.kind:<13} {reason}" for reason in reasons(own)]
     if why:
@@ -76,14 +76,14 @@ def _displacements(starts: list[Start]) -> Iterator[str]:
         yield f"  {count} of {len(widths)} not further, as there {limit}"
 
 
-def _row(rate: Rate) -> str:
+def _row(rate: Rate, others: list[Outcome]) -> str:
     low, high = rate.interval
     converged = f"{100 * rate.success:.0f} ({100 * low:.0f} to {100 * high:.0f})"
     steps = "" if rate.steps is None else f"{rate.steps:.0f}"
     minima = "" if rate.minima is None else f"{rate.minima}"
     lowest = "" if rate.lowest is None else f"{rate.lowest:.1g}"
-    counts = " ".join(f"{rate.outcomes[outcome] or '':>10}" for outcome in _OTHERS)
+    counts = "".join(f"{rate.outcomes[outcome] or '':>10} " for outcome in others)
     return (
-        f"  {rate.algorithm:<6} {rate.kind:<13} {converged:>17} {rate.intact:>7} {minima:>7} {steps:>6}  {counts}  "
+        f"  {rate.algorithm:<6} {rate.kind:<13} {converged:>17} {rate.intact:>7} {minima:>7} {steps:>6}  {counts} "
         f"{lowest:>12}"
-    )
+    ).rstrip()

@@ -95,12 +95,15 @@ def load(args: argparse.Namespace) -> ForceModel:
     return load_model(model_of(args), args.device, args.dtype, args.variant, backend=args.backend)
 
 
-def add_structures_argument(parser: argparse.ArgumentParser) -> None:
-    """Which structures, in any number of files."""
+def add_structures_argument(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
+    """Which structures, in any number of files.
+
+    :param nargs: ``*`` if none are needed
+    """
     parser.add_argument(
         "structures",
         metavar="STRUCTURE",
-        nargs="+",
+        nargs=nargs,
         type=Path,
         help="files of structures, of which all are taken: files of i-PI, or anything that ase reads",
     )
@@ -133,6 +136,12 @@ def add_picture_options(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace a picture that is there already")
 
 
+def default_name(args: argparse.Namespace, what: str, files: Sequence[Path]) -> str:
+    """The name of a file that a command writes, less its suffix: what it shows, of which model and files."""
+    more = f"+{len(files) - 1}" if len(files) > 1 else ""
+    return f"{what}-{label_of(model_of(args))}-{files[0].stem}{more}"
+
+
 def picture_path(args: argparse.Namespace, what: str, files: Sequence[Path]) -> Path | None:
     """Where the picture goes, named for what it shows of which model and files; None if none is wanted.
 
@@ -142,10 +151,9 @@ def picture_path(args: argparse.Namespace, what: str, files: Sequence[Path]) -> 
         if args.plot is not None:
             raise DarkforcesError("--plot and --no-plot contradict each other")
         return None
-    more = f"+{len(files) - 1}" if len(files) > 1 else ""
     from matplotlib.figure import Figure  # takes a second, and who serves forces draws nothing
 
-    path: Path = args.plot or Path(f"{what}-{label_of(model_of(args))}-{files[0].stem}{more}.png")
+    path: Path = args.plot or Path(f"{default_name(args, what, files)}.png")
     known = sorted(Figure().canvas.get_supported_filetypes())
     if path.suffix.lstrip(".").lower() not in known:
         raise DarkforcesError(f"picture '{path}' has no suffix of a picture: expected one of {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""Evaluate any number of structures, of which a model may not know all."""
+"""Evaluate any number of structures, at some of which a model may fail."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ ATOMS = 100  # of a batch: more do not make it faster on a core
 T = TypeVar("T")
 
 
-def evaluate_each(model: ForceModel, structures: Sequence[Structure], need: Need) -> list[Forces | None]:
-    """What a model says of each structure; None where it says nothing that is finite, or fails.
+def evaluate_each(model: ForceModel, structures: Sequence[Structure], need: Need) -> list[Forces | DarkforcesError]:
+    """Energies and forces of each structure; the error where the model fails, or gives nothing finite.
 
     :param structures: of any number and size
     """
@@ -40,10 +40,10 @@ def in_batches(items: Sequence[T], sizes: Sequence[int]) -> Iterator[list[T]]:
         yield batch
 
 
-def _evaluate(model: ForceModel, batch: Sequence[Structure], need: Need) -> list[Forces | None]:
+def _evaluate(model: ForceModel, batch: Sequence[Structure], need: Need) -> list[Forces | DarkforcesError]:
     try:
         return list(model.evaluate(batch, need))
-    except DarkforcesError:
+    except DarkforcesError as error:
         if len(batch) == 1:
-            return [None]
+            return [error]
         return [_evaluate(model, [structure], need)[0] for structure in batch]

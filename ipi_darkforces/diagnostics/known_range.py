@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..errors import DarkforcesError
 from ..forces.model import ForceModel, Need, of_kind
 from ..forces.result import Forces
 from ..forces.structure import Structure
@@ -26,14 +27,14 @@ from .starts import Start
 from .work import KINDS
 
 FRACTIONS = 2.0 ** (-0.5 * np.arange(10, -1, -1))  # of a displacement: 1/32, ..., 1/2, 1/√2, 1
-UNKNOWN = "the model gives nothing finite"
+UNKNOWN = "the model fails or gives nothing finite"
 APART = f"its two kinds of forces are more than {TOO_FAR:g} eV/Å apart"
 NOT_BACK = "forces do not pull atoms back"
 
 
 @dataclass(frozen=True)
 class Reach:
-    """How far a displacement stays within the range.
+    """The part of a displacement that stays within the range.
 
     :param fraction: the largest of `FRACTIONS` up to which it does; zero if the structure itself is outside
     :param limit: what is seen beyond, `UNKNOWN`, `APART` or `NOT_BACK`; None if all of it is within the range
@@ -44,7 +45,7 @@ class Reach:
 
 
 def reach(model: ForceModel, structure: Structure, displacement: np.ndarray) -> Reach:
-    """How far the atoms of a structure can be displaced.
+    """The part of a displacement within which a model knows the structure.
 
     :param displacement: Å, where all of it leads, shape (n_atoms, 3)
     """
@@ -53,7 +54,7 @@ def reach(model: ForceModel, structure: Structure, displacement: np.ndarray) -> 
     results = evaluate_each(model, way, forces_of(model))
     known, pulled = 0.0, False
     for fraction, result in zip(fractions, results, strict=True):
-        if result is None:
+        if isinstance(result, DarkforcesError):
             return Reach(known, UNKNOWN)
         if too_far_apart(result):
             return Reach(known, APART)
@@ -81,9 +82,26 @@ def apart(forces: Forces) -> float | None:
 
 
 def too_far_apart(forces: Forces) -> bool:
-    """Whether both kinds of forces contradict each other."""
+    """True if both kinds of forces contradict each other."""
     difference = apart(forces)
     return difference is not None and difference > TOO_FAR
+
+
+def check_starts(model: ForceModel, starts: Sequence[Start]) -> None:
+    """Find out if a model can be asked for starts at all; what it fails at later is a result.
+
+    :raises DarkforcesError: if it has no forces, does not know an element, or fails at the first structure
+    """
+    need = forces_of(model)
+    if not need:
+        raise DarkforcesError(f"model '{model.name}' provides no forces to follow; it provides {model.provides}")
+    for start in starts:
+        try:
+            model.check_request([start.structure], need)
+            if start is starts[0]:
+                model.evaluate([start.original], need)
+        except DarkforcesError as error:
+            raise DarkforcesError(f"{start.name}: {error}") from error
 
 
 def within_range(
@@ -93,7 +111,9 @@ def within_range(
 
     :param starts: those that were not displaced are left as they are
     :param report: called with the number of starts that are done, and that of all
+    :raises DarkforcesError: see `check_starts`
     """
+    check_starts(model, starts)
     found = []
     for done, start in enumerate(starts, 1):
         found.append(_pulled_in(model, start) if start.width else start)

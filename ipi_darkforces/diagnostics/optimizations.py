@@ -1,11 +1,12 @@
-"""What becomes of geometry optimisations, each and by sets.
+"""The outcomes of geometry optimisations, each and by sets.
 
 Those that do not arrive where forces vanish are told apart by the last fifth of their steps, and by the structure at
 which they end, in this order:
 
+failed
+    the model fails, or its energy or forces are NaN or infinite;
 exploded
-    forces or positions are NaN or infinite, or the largest force stays above what it was in the beginning and above
-    10 eV/Å, with which bonds break;
+    the largest force stays above what it was in the beginning and above 10 eV/Å, with which bonds break;
 rounding
     the largest force got as small as ten times the rounding errors of forces or less: it cannot get much smaller;
 outside
@@ -43,7 +44,7 @@ ALGORITHMS: dict[str, type[Optimizer]] = {"FIRE": FIRE, "L-BFGS": LBFGS}
 
 
 class Outcome(Enum):
-    """What becomes of an optimisation."""
+    """The ways in which an optimisation ends."""
 
     CONVERGED = "converged"
     UNFINISHED = "unfinished"
@@ -52,6 +53,7 @@ class Outcome(Enum):
     WANDERING = "wandering"
     OUTSIDE = "outside"
     EXPLODED = "exploded"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,10 @@ class Optimization:
     :param forces: eV/Å, the largest force on an atom, in the beginning and after each step, shape (n_steps + 1,); empty
         if the model has no finite ones for the start
     :param energies: eV, of the model, at the same places
-    :param end: where it ended, or where it was before it exploded
+    :param end: where it ended, or where it was before the model failed
     :param outcome: what became of it
     :param state: what there is to know of the structure where it ended
+    :param failure: the model's error, if it failed
     """
 
     start: Start
@@ -79,15 +82,16 @@ class Optimization:
     end: Structure
     outcome: Outcome
     state: End
+    failure: str | None = None
 
     @property
     def steps(self) -> int:
-        """How many were done."""
+        """The number that were done."""
         return max(0, len(self.forces) - 1)
 
     @property
     def intact(self) -> bool:
-        """Whether the atoms have the bonds in the end that they had before they were displaced."""
+        """True if the atoms have the bonds in the end that they had before they were displaced."""
         return self.start.same_bonds(self.end)
 
     def as_json(self) -> dict[str, object]:
@@ -101,6 +105,7 @@ class Optimization:
             "algorithm": self.algorithm,
             "forces": self.kind,
             "outcome": self.outcome.value,
+            "failure": self.failure,
             "intact": self.intact,
             "minimum": self.state.minimum,
             "outside_of_range": self.state.outside,
@@ -114,7 +119,7 @@ class Optimization:
 
     @classmethod
     def from_json(cls, start: Start, said: Mapping[str, Any]) -> Optimization:
-        """The same again."""
+        """The same again, unless the model failed."""
         return cls(
             start,
             said["algorithm"],
@@ -130,7 +135,7 @@ class Optimization:
 
 @dataclass(frozen=True)
 class Rate:
-    """How many optimisations of a set arrive with one algorithm and one kind of forces.
+    """Success of the optimisations of a set with one algorithm and one kind of forces.
 
     :param group: the set of starts
     :param algorithm: one of `ALGORITHMS`
@@ -153,17 +158,17 @@ class Rate:
 
     @property
     def starts(self) -> int:
-        """How many there are."""
+        """Their number."""
         return self.outcomes.total()
 
     @property
     def success(self) -> float:
-        """Part of the optimisations that converged."""
+        """The part of them that converged."""
         return self.outcomes[Outcome.CONVERGED] / self.starts
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Where the success rate of all such starts is, with 95 % probability (Wilson's interval of a binomial)."""
+        """95 % interval of the success rate of all such starts (Wilson's, of a binomial)."""
         found = binomtest(self.outcomes[Outcome.CONVERGED], self.starts).proportion_ci(method="wilson")
         return float(found.low), float(found.high)
 
@@ -186,7 +191,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Optimizations:
-    """What became of all optimisations with a model.
+    """All optimisations with a model.
 
     :param model: its name
     :param most_steps: after which they were stopped

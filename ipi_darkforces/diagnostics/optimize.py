@@ -26,6 +26,7 @@ from ..forces.model import ForceModel, Need, of_kind, without_net_force
 from ..forces.result import Forces
 from ..forces.structure import Structure
 from .batches import ATOMS, evaluate_each
+from .known_range import check_starts
 from .optimizations import ALGORITHMS, Optimization, Optimizations, Outcome
 from .optimize_ends import End, examine
 from .optimize_records import Records
@@ -61,49 +62,48 @@ def optimize(
         for others
     :param report: called with the number of steps that are done, or saved by convergence, and that of all steps
     :param records: of optimisations that were done before, which are not done again; new ones are added
-    :raises DarkforcesError: if the model has no forces, or does not know an element
+    :raises DarkforcesError: if the model has no forces, does not know an element, or fails at the first structure
     """
+    check_starts(model, starts)
     kinds = [kind for kind, need in KINDS.items() if need in model.provides]
-    if not kinds:
-        raise DarkforcesError(f"model '{model.name}' provides no forces to follow; it provides {model.provides}")
-    for start in starts:
-        try:
-            model.check_request([start.structure], KINDS[kinds[0]])
-        except DarkforcesError as error:
-            raise DarkforcesError(f"{start.name}: {error}") from error
-    walks = [
-        _Walk(start, algorithm, kind, most_steps, threshold)
+    begun = [
+        _OngoingOptimization(start, algorithm, kind, most_steps, threshold)
         for start in starts
         for algorithm in ALGORITHMS
         for kind in kinds
     ]
     # L-BFGS needs fewer steps: more is done when this is stopped. So it is if calculators, which take one structure at
     # a time anyway, get one optimisation after another.
-    waiting = deque(sorted(walks, key=lambda walk: walk.algorithm != "L-BFGS"))
+    waiting = deque(sorted(begun, key=lambda each: each.algorithm != "L-BFGS"))
     most_atoms = 0 if isinstance(model, CalculatorModel) else len(kinds) * ATOMS
-    done: dict[_Walk, Optimization] = {}
-    going: list[_Walk] = []
+    done: dict[_OngoingOptimization, Optimization] = {}
+    going: list[_OngoingOptimization] = []
     while waiting or going:
-        while waiting and (not going or sum(len(w.atoms) for w in [*going, waiting[0]]) <= most_atoms):
+        while waiting and (not going or sum(len(each.atoms) for each in [*going, waiting[0]]) <= most_atoms):
             going.append(waiting.popleft())
-        for kind in kinds:
-            own = [walk for walk in going if walk.kind == kind]
-            results = evaluate_each(model, [walk.structure() for walk in own], KINDS[kind] | Need.ENERGY)
-            for walk, forces in zip(own, results, strict=True):
-                walk.advance(forces, records)
-        for walk in going:
-            if not walk.going:
-                done[walk] = walk.result(model)
-                if records is not None and not walk.recorded:
-                    records.add(done[walk], most_steps)
-        going = [walk for walk in going if walk.going]
-        left = sum(walk.steps_left for walk in walks)
-        report(most_steps * len(walks) - left, most_steps * len(walks))
-    return Optimizations(model.name, most_steps, tuple(done[walk] for walk in walks))
+        _advance(model, going, records)
+        for each in going:
+            if each.ended:
+                done[each] = each.result(model)
+                if records is not None and not each.recorded:
+                    records.add(done[each], most_steps)
+        going = [each for each in going if not each.ended]
+        left = sum(each.steps_left for each in begun)
+        report(most_steps * len(begun) - left, most_steps * len(begun))
+    return Optimizations(model.name, most_steps, tuple(done[each] for each in begun))
 
 
-class _Walk:
-    """An optimisation that is going on."""
+def _advance(model: ForceModel, going: Sequence[_OngoingOptimization], records: Records | None) -> None:
+    """Do one step of each, those with the same kind of forces in batches."""
+    for kind, need in KINDS.items():
+        own = [each for each in going if each.kind == kind]
+        results = evaluate_each(model, [each.structure() for each in own], need | Need.ENERGY)
+        for each, result in zip(own, results, strict=True):
+            each.advance(result, records)
+
+
+class _OngoingOptimization:
+    """An optimisation that has not ended, or just now."""
 
     def __init__(self, start: Start, algorithm: str, kind: str, most_steps: int, threshold: float | None):
         structure = start.structure
@@ -120,33 +120,35 @@ class _Walk:
         self._moved = 0.0  # Å, of any atom from the reference
         self._outcome: Outcome | None = None
         self._record: Optimization | None = None
+        self._failure: str | None = None
 
     @property
-    def going(self) -> bool:
-        """Whether it wants to go on."""
-        return self._outcome is None
+    def ended(self) -> bool:
+        """True if it takes no more steps."""
+        return self._outcome is not None
 
     @property
     def recorded(self) -> bool:
-        """Whether all of it was done before."""
+        """True if all of it was done before."""
         return self._record is not None
 
     @property
     def steps_left(self) -> int:
-        """That may still be done."""
-        return self._most_steps - max(0, len(self._forces) - 1) if self.going else 0
+        """The number that may still be done."""
+        return 0 if self.ended else self._most_steps - max(0, len(self._forces) - 1)
 
     def structure(self) -> Structure:
-        """Where it is."""
+        """The atoms where they are now."""
         return Structure(self._end.species, self.atoms.positions.copy(), self._end.cell)
 
-    def advance(self, result: Forces | None, records: Records | None = None) -> None:
-        """Take notice of what the model says of where it is, and go on; None: nothing finite.
+    def advance(self, result: Forces | DarkforcesError, records: Records | None = None) -> None:
+        """Take a step with the forces that the model has for `structure`.
 
+        :param result: of the model, or its error
         :param records: where it may be found that all of this was done before
         """
-        if result is None:
-            self._outcome = Outcome.EXPLODED
+        if isinstance(result, DarkforcesError):
+            self._outcome, self._failure = Outcome.FAILED, str(result)
             return
         self._end = self.structure()
         forces = without_net_force(of_kind(KINDS[self.kind], result), self._end)
@@ -168,7 +170,7 @@ class _Walk:
                 self._optimizer.step()
 
     def _watch(self) -> None:
-        """How far atoms go in the last part, apart from what they do all together."""
+        """Note how far atoms go in the last part, apart from what they do all together."""
         step = len(self._forces) - 1
         if step == self._watched_from:
             self._reference = self._end.positions
@@ -188,13 +190,13 @@ class _Walk:
         return Outcome.UNFINISHED if self._energies[-1] < min(self._energies[:first]) else Outcome.WANDERING
 
     def result(self, model: ForceModel) -> Optimization:
-        """When it has come to its end."""
+        """The optimisation, when it has ended."""
         assert self._outcome is not None
         if self._record is not None:
             return self._record
         converged = self._outcome is Outcome.CONVERGED
         state = examine(model, KINDS[self.kind], self._end, converged)
-        if self._outcome not in (Outcome.CONVERGED, Outcome.EXPLODED):
+        if self._outcome not in (Outcome.CONVERGED, Outcome.EXPLODED, Outcome.FAILED):
             if state.rounding is not None and min(self._forces) <= _ROUNDED * state.rounding:
                 self._outcome = Outcome.ROUNDING
             elif state.outside:
@@ -212,4 +214,5 @@ class _Walk:
             self._end,
             self._outcome or Outcome.UNFINISHED,
             End(None, None, False, None),
+            self._failure,
         )

@@ -35,7 +35,7 @@ _FLAT = -0.02  # eV/Å²: no lower curvature can be told from none
 
 @dataclass(frozen=True)
 class End:
-    """What there is to know of the structure at which an optimisation ended.
+    """Properties of the structure at which an optimisation ended.
 
     :param rounding: eV/Å, rounding error of the force on the atom where it is largest; None if forces are not finite
     :param apart: eV/Å, by how much both kinds of forces differ, on the atom where they do most; None if there is one
@@ -50,12 +50,12 @@ class End:
 
     @property
     def outside(self) -> bool:
-        """Whether this is no structure that the model knows: see `known_range`."""
+        """True if this is no structure that the model knows: see `known_range`."""
         return self.overlapping or (self.apart is not None and self.apart > TOO_FAR)
 
     @property
     def minimum(self) -> bool | None:
-        """Whether this is a minimum; None if it is not known."""
+        """True at a minimum; None if it is not known."""
         return None if self.curvature is None else self.curvature > _FLAT
 
     def as_json(self) -> dict[str, object]:
@@ -74,7 +74,7 @@ class End:
 
 
 def examine(model: ForceModel, kind: Need, structure: Structure, converged: bool) -> End:
-    """What there is to know.
+    """Find out what there is to know of a structure.
 
     :param kind: of the forces that led there
     :param converged: whether they vanish
@@ -82,7 +82,7 @@ def examine(model: ForceModel, kind: Need, structure: Structure, converged: bool
     (here,) = evaluate_each(model, [structure], forces_of(model))
     return End(
         rounding_error(model, kind, structure),
-        None if here is None else apart(here),
+        None if isinstance(here, DarkforcesError) else apart(here),
         _overlapping(structure),
         lowest_curvature(model, kind, structure) if converged and len(structure.species) <= _MOST_ATOMS else None,
     )
@@ -96,7 +96,7 @@ def rounding_error(model: ForceModel, kind: Need, structure: Structure) -> float
         beside, shift = random.normal(size=(2, *structure.positions.shape)) * [[[_BESIDE]], [[_SHIFT]]]
         places = [replace(structure, positions=structure.positions + beside + k * shift) for k in (-1, 0, 1)]
         results = evaluate_each(model, places, kind)
-        forces = [of_kind(kind, result) for result in results if result is not None]
+        forces = [of_kind(kind, result) for result in results if not isinstance(result, DarkforcesError)]
         if len(forces) < 3:
             return None
         squares.append(np.sum((forces[0] - 2.0 * forces[1] + forces[2]) ** 2, axis=1) / 6.0)
@@ -104,7 +104,7 @@ def rounding_error(model: ForceModel, kind: Need, structure: Structure) -> float
 
 
 def lowest_curvature(model: ForceModel, kind: Need, structure: Structure) -> float | None:
-    """How the energy, or the potential that forces stand for, bends in the direction in which it bends least, eV/Å²."""
+    """The lowest curvature of the energy, or of the potential that forces stand for, eV/Å²; None if the model fails."""
     n = structure.positions.size
     try:
         jacobian = model.jacobian(structure, kind).matrix().reshape(n, n)

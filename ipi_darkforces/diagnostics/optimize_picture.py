@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator
 from ..analysis.pictures import KIND_COLORS, tidy
 from .optimizations import ALGORITHMS, Optimization, Optimizations, Outcome
 
-_ENDS = {Outcome.CONVERGED: "o", Outcome.EXPLODED: "x"}
+_ENDS = {Outcome.CONVERGED: "o", Outcome.EXPLODED: "x", Outcome.FAILED: "+"}
 
 
 def draw_optimizations(optimizations: Optimizations, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -40,8 +41,11 @@ def _sentences(outcome: Outcome, runs: Sequence[Optimization]) -> Iterator[str]:
         yield f"{n} wandering: atoms move on, with {_lowest(runs):.1g} eV/Å at the least; {_why_wandering(runs[0])}"
     elif outcome is Outcome.OUTSIDE:
         yield f"{n} outside of the model's range: {_outside(runs)}"
+    elif outcome is Outcome.EXPLODED:
+        yield f"{n} exploded: forces above all that bonds bear"
     else:
-        yield f"{n} exploded: forces above all that bonds bear, or no numbers"
+        for failure, count in Counter(run.failure for run in runs).most_common():
+            yield f"{count} failed: {failure}"
 
 
 def _where_they_converged(runs: Sequence[Optimization]) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """A file of optimisations that are done: what was interrupted goes on from there, with whatever is missing.
 
 A line for each. An optimisation is known again by its start, to the last bit, its algorithm, kind of forces and
-limits, and by what the model says of the start: one whose weights have changed says something else.
+limits, and by what the model says of the start: one whose weights have changed says something else. Those in which the
+model failed are not kept: another time it may not fail.
 """
 
 from __future__ import annotations
@@ -47,9 +48,6 @@ class Records:
                 continue
             self._known[said["optimization"]] = said
 
-    def __len__(self) -> int:
-        return len(self._known)
-
     def find(self, begun: Optimization, most_steps: int) -> Optimization | None:
         """One that was done before, with the same model; None if there is none.
 
@@ -66,10 +64,12 @@ class Records:
         return found if same else None
 
     def add(self, done: Optimization, most_steps: int) -> None:
-        """Write one down.
+        """Write one down, unless the model failed.
 
         :raises DarkforcesError: if the file cannot be written
         """
+        if done.failure is not None:
+            return
         line = json.dumps({"optimization": self._key(done, most_steps), **done.as_json()})
         try:
             with self._path.open("a+b") as file:

@@ -1,4 +1,4 @@
-"""Where geometry optimisations start from: molecules, clusters, crystals, whole structures (paper, appendix E.2)."""
+"""Starts of geometry optimisations: molecules, clusters, crystals, whole structures (paper, appendix E.2)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import ase_structures
 from .molecules import bonded_atoms, bonds, nearest_images
 
 _SIZES = {"molecules": 1, "clusters": 4}  # molecules in each
-_BUILT = {"g2": ase_structures.molecules, "crystals": ase_structures.crystals}
+BUILT = {"g2": ase_structures.molecules, "crystals": ase_structures.crystals}
 # Å, standard deviation of each coordinate: the paper's for molecules. Clusters, liquids and crystals that were
 # displaced as far would be broken ones.
 DISPLACEMENTS = {"molecules": 0.5, "clusters": 0.1, "structures": 0.1, "g2": 0.5, "crystals": 0.1}
@@ -25,7 +25,7 @@ SETS = tuple(DISPLACEMENTS)
 
 @dataclass(frozen=True)
 class Start:
-    """Where an optimisation starts.
+    """A structure from which an optimisation starts.
 
     :param group: the set that it belongs to, one of `SETS`
     :param name: what it was made from
@@ -48,7 +48,7 @@ class Start:
         return bonds(self.original)
 
     def same_bonds(self, structure: Structure) -> bool:
-        """Whether the same atoms are bonded in another structure."""
+        """True if the same atoms are bonded in another structure."""
         return np.array_equal(self.bonds, bonds(structure))
 
 
@@ -58,7 +58,7 @@ def make_starts(
     number: int | None = None,
     displacement: float | None = None,
     seed: int = 0,
-    known: Callable[[Structure], bool] = lambda structure: True,
+    check: Callable[[Structure], object] = lambda structure: None,
 ) -> list[Start]:
     """Sets of starts.
 
@@ -72,7 +72,7 @@ def make_starts(
     :param number: starts in each set; None: see `DEFAULT_NUMBER`, and the structures as they are
     :param displacement: Å, standard deviation of each coordinate; None: see `DISPLACEMENTS`
     :param seed: of the random numbers
-    :param known: whether the model can be asked for a structure; others of ``g2`` and ``crystals`` are left out
+    :param check: raises a DarkforcesError for what the model does not know, which ``g2`` and ``crystals`` leave out
     :raises DarkforcesError: if a set that was asked for cannot be made, or a structure has only one atom
     """
     for name, structure in structures.items():
@@ -81,13 +81,13 @@ def make_starts(
     found = {name: _molecules(structure) for name, structure in structures.items()}
     if groups is None:
         cut = [group for group in SETS if group == "structures" or group in _SIZES and _sites(found, group)]
-        groups = cut if structures else list(_BUILT)
+        groups = cut if structures else list(BUILT)
     starts: list[Start] = []
     for group in dict.fromkeys(groups):
         random = np.random.default_rng([seed, SETS.index(group)])  # the same, whatever other sets are made
         wanted = number or DEFAULT_NUMBER.get(group, len(structures))
-        if group in _BUILT:
-            chosen = _built(group, wanted, random, known)
+        if group in BUILT:
+            chosen = _built(group, wanted, random, check)
         elif not structures:
             raise DarkforcesError(f"{group} are made from structures: expected a file of them after the model")
         elif group == "structures":
@@ -102,12 +102,18 @@ def make_starts(
 
 
 def _built(
-    group: str, number: int, random: np.random.Generator, known: Callable[[Structure], bool]
+    group: str, number: int, random: np.random.Generator, check: Callable[[Structure], object]
 ) -> Iterator[tuple[str, Structure, bool]]:
     """So many of those that the model knows, each as often as any other; none is to be left as it is."""
-    candidates = [each for each in _BUILT[group]() if known(each[1])]
+    candidates, refusal = [], None
+    for candidate in BUILT[group]():
+        try:
+            check(candidate[1])
+            candidates.append(candidate)
+        except DarkforcesError as error:
+            refusal = error
     if not candidates:
-        raise DarkforcesError(f"the model knows the elements of none of the {group}")
+        raise DarkforcesError(f"the model can be asked for none of the {group}: {refusal}")
     order = np.concatenate([random.permutation(len(candidates)) for _ in range(-(-number // len(candidates)))])
     for i, index in enumerate(order[:number]):
         name, structure = candidates[index]
@@ -123,7 +129,7 @@ def _molecules(structure: Structure) -> list[np.ndarray]:
 
 
 def _sites(found: dict[str, list[np.ndarray]], group: str) -> list[tuple[str, int]]:
-    """Where one of these can be cut out: of which structure, around which of its molecules."""
+    """Places where one of these can be cut out: of which structure, around which of its molecules."""
     return [(name, i) for name, each in found.items() if len(each) >= _SIZES[group] for i in range(len(each))]
 
 

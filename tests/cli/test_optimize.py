@@ -93,6 +93,44 @@ def test_crystals_of_what_a_calculator_knows_and_the_same_again(say: Say, folder
     assert (folder / "kept.jsonl").read_text() == kept
 
 
+FAULTY = """\
+from ase.calculators.calculator import Calculator
+
+
+class Faulty(Calculator):
+    implemented_properties = ["energy", "forces"]
+
+    def calculate(self, atoms, *_):
+        self.results = {"energy": 0.0, "forces": 0.1 * atoms.positions[:, [1, 2, 0]]}
+
+
+class Failing(Faulty):
+    def calculate(self, *_):
+        raise RuntimeError("no licence")
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--displace", "0.1")])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Failing", "cannot compute the forces of H2O: RuntimeError: no licence"),
+        ("Faulty", "are not the gradient of its energy"),
+    ],
+)
+def test_calculators_that_fail_at_once_are_errors(
+    name: str, message: str, more: tuple[str, ...], say: Say, folder: Path
+) -> None:
+    """No results: neither are forces followed that are no gradient, though they should be."""
+    (folder / "faulty.py").write_text(FAULTY)
+    out, err, code = say(f"ase:faulty.py:{name}", "waters.xyz", "--sets", "molecules", "--no-plot", *more)
+    assert (code, out) == (1, "")
+    assert message in err
+    assert err.startswith("darkforces: error: waters.xyz, around atom ")
+    assert err.count("\n") == 1
+    assert not list(folder.glob("*.jsonl"))
+
+
 def test_displaced_as_far_as_is_asked_for(say: Say) -> None:
     """Whatever the model knows."""
     arguments = ("pet-nc", "waters.xyz", "--sets", "molecules", "--starts", 1, "--steps", 1, "--no-plot", "--json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import ase
@@ -27,6 +28,7 @@ from ipi_darkforces.diagnostics.optimize_records import Records
 from ipi_darkforces.diagnostics.starts import Start, make_starts
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces import ForceModel, Forces, Need, Structure
+from ipi_darkforces.forces.calculator import CalculatorModel
 from ipi_darkforces.forces.model import without_net_force
 from ipi_darkforces.forces.zoo import load_model
 
@@ -215,19 +217,24 @@ class TestOutcomes:
         assert run.outcome is Outcome.EXPLODED
         assert run.steps == 200
 
-    def test_exploded_where_there_are_no_numbers(self) -> None:
+    def test_failed_where_there_are_no_numbers(self) -> None:
         """Only those that get there; the others of the same batch arrive."""
 
         def breaking(r: np.ndarray) -> np.ndarray:
             return np.where(np.abs(r).max() > 2.0, np.nan, -r)
 
-        found = optimize(Field(breaking), [start(), start(5.0), start(seed=1)])
+        far = replace(start(5.0), original=start().structure)
+        found = optimize(Field(breaking), [start(), far, start(seed=1)])
         outcomes = {run.start.name: run.outcome for run in found.runs if run.start.structure.positions.max() < 2.0}
         assert set(outcomes.values()) == {Outcome.CONVERGED}
-        exploded = [run for run in found.runs if run.outcome is Outcome.EXPLODED]
-        assert len(exploded) == 2
-        assert all(len(run.forces) == 0 for run in exploded)
-        np.testing.assert_array_equal(exploded[0].end.positions, start(5.0).structure.positions)
+        failed = [run for run in found.runs if run.outcome is Outcome.FAILED]
+        assert len(failed) == 2
+        assert all(len(run.forces) == 0 for run in failed)
+        np.testing.assert_array_equal(failed[0].end.positions, start(5.0).structure.positions)
+        (reason,) = reasons(failed)
+        assert reason.startswith(
+            "2 failed: model 'field' predicts direct forces that are NaN or infinite for atom 0 (H)"
+        )
 
     def test_forces_vanish_but_bonds_are_gone(self) -> None:
         """Two atoms that were bonded collapse into one place with a third."""
@@ -246,7 +253,7 @@ def test_rates_and_what_is_printed_and_drawn(tmp_path: Path) -> None:
     found = optimize(Field(lambda r: np.where(np.abs(r).max() > 2.0, np.nan, -r)), starts)
     fire, lbfgs = found.rates()
     assert (fire.algorithm, lbfgs.algorithm, fire.kind) == ("FIRE", "L-BFGS", "direct")
-    assert (fire.success, fire.outcomes[Outcome.EXPLODED]) == (0.8, 2)
+    assert (fire.success, fire.outcomes[Outcome.FAILED]) == (0.8, 2)
     assert fire.interval == pytest.approx((0.4902, 0.9433), abs=1e-4)  # tables of Wilson's interval
     assert fire.steps == np.median([run.steps for run in found.of("structures", "FIRE")[:8]])
     said = json.loads(json.dumps(found.as_json()))
@@ -352,7 +359,7 @@ class TestRecords:
         assert text.count(b"\n") == 8
         again, fewer = run()
         assert json.dumps(again) == json.dumps(first)
-        assert fewer == 8  # to see that it is the same model
+        assert fewer == 9  # to see that it is the same model
         assert (tmp_path / "kept.jsonl").read_bytes() == text
         last = text.splitlines(keepends=True)[-1]
         for left in (0, 1, 20, 500, len(last) - 1):
@@ -360,14 +367,36 @@ class TestRecords:
             again, one_more = run()
             assert json.dumps(again) == json.dumps(first)
             assert (fewer < one_more < passes) == (left < len(last) - 1)  # only the end of the line is missing
-            assert run()[1] == 8
+            assert run()[1] == 9
         assert run(steps=99)[1] == passes
         assert run(name="in single precision")[1] == passes
         stiffer = SpringModel()
         stiffer._evaluate = lambda structures, need: [  # type: ignore[method-assign]
             Forces(0.0, -2.0 * s.positions, -2.0 * s.positions) for s in structures
         ]
-        assert run(stiffer)[1] > 8
+        assert run(stiffer)[1] > 9
+
+    def test_what_failed_is_tried_again(self, tmp_path: Path) -> None:
+        """By a calculator that fails at its 25th call, soon after it began, and another time does not."""
+
+        class Failing(EMT):
+            calls = 0
+
+            def calculate(self, *arguments: object) -> None:
+                Failing.calls += 1
+                if Failing.calls == 25:
+                    raise RuntimeError("the disk\nis full")
+                super().calculate(*arguments)
+
+        copper = Structure.from_ase(ase.build.bulk("Cu", cubic=True))
+        moved = replace(copper, positions=copper.positions + np.random.default_rng(0).normal(0.0, 0.1, (4, 3)))
+        starts = [Start("crystals", "copper", moved, copper)]
+        message = "model 'emt' cannot compute the forces of Cu4: RuntimeError: the disk is full"
+        for outcomes in ({Outcome.CONVERGED, Outcome.FAILED}, {Outcome.CONVERGED}):
+            found = optimize(CalculatorModel(Failing(), "emt"), starts, records=Records(tmp_path / "kept.jsonl", "emt"))
+            assert {run.outcome for run in found.runs} == outcomes
+            failures = [run.failure for run in found.runs if run.failure is not None]
+            assert failures == ([message] if Outcome.FAILED in outcomes else [])
 
     def test_files_of_others_are_left_alone(self, tmp_path: Path) -> None:
         (tmp_path / "water.xyz").write_text("3\n\nO 0 0 0\n")
@@ -442,12 +471,17 @@ class TestStarts:
             if molecule:
                 assert each.same_bonds(each.original)
                 assert {1, 6, 7, 8, 9}.issuperset(each.structure.species.tolist())
-        gold = make_starts({}, ["crystals"], 3, known=lambda structure: set(structure.species.tolist()) == {79})
+
+        def only_gold(structure: Structure) -> None:
+            if set(structure.species.tolist()) != {79}:
+                raise DarkforcesError("this is no gold")
+
+        gold = make_starts({}, ["crystals"], 3, check=only_gold)
         assert [each.name for each in gold] == ["Au (fcc)", "Au (fcc) (2)", "Au (fcc) (3)"]
         assert np.linalg.det(gold[0].structure.cell) / 8 == pytest.approx(4.08**3 / 4, rel=0.15)  # strained
         assert not np.array_equal(gold[0].structure.cell, gold[1].structure.cell)
-        with pytest.raises(DarkforcesError, match="the model knows the elements of none of the g2"):
-            make_starts({}, ["g2"], known=lambda structure: False)
+        with pytest.raises(DarkforcesError, match="the model can be asked for none of the g2: this is no gold"):
+            make_starts({}, ["g2"], check=only_gold)
         with pytest.raises(DarkforcesError, match="clusters are made from structures: expected a file"):
             make_starts({}, ["clusters"])
 
