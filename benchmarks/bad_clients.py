@@ -1,7 +1,7 @@
 """Does a bad client slow the others? Answers per second that a good one gets beside each kind of bad one, and alone.
 
     python benchmarks/bad_clients.py                              # all kinds, about five minutes
-    python benchmarks/bad_clients.py --kind suspended --seconds 0.5 --turns 3
+    python benchmarks/bad_clients.py --kind "is suspended" --seconds 0.5 --turns 3
 
 A driver in a process of its own serves a good client, which is i-PI's own client class, and looks for another one.
 That one comes and goes, and each time that it comes it is a new process, which misbehaves in one way. So what the good
