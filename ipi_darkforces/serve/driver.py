@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 # Seconds between looks for sockets that are not there: while there is nothing else to do, and while forces are served.
 SEARCH_IDLE = 0.1
 SEARCH_BUSY = 1.0
-# Seconds for sockets of one process to go on after another one of it had to be ended, if they are other simulations.
+# Seconds for sockets of one process to go on after one of it had to be ended, if they can.
 ORPHANED = 5.0
 GOING = 1.0  # seconds for i-PI to notice, in the end, that we go
 
@@ -67,7 +67,7 @@ class Driver:
         self._selector = selectors.DefaultSelector()
         self._search = Search(places, self._selector)
         self._connections: dict[Address, Connection] = {}
-        self._orphans: dict[Connection, float] = {}  # since when another one of their process is ended
+        self._orphans: dict[Connection, float] = {}  # since when they or others of their process have failed
         self._lingering: set[LingeringSocket] = set()
         self._pending: list[Connection] = []
         self._answered: list[Connection] = []  # since there was time to compute ahead
@@ -214,6 +214,8 @@ class Driver:
             self._fail(connection, error)
         else:
             self._answered.append(connection)
+            if self._orphans:
+                self._absolve(connection)
             self._follow(connection)
 
     def _follow(self, connection: Connection) -> None:
@@ -226,13 +228,20 @@ class Driver:
         if self._selector.get_key(connection).events != connection.interest:
             self._selector.modify(connection, connection.interest, connection)
 
+    def _absolve(self, connection: Connection) -> None:
+        """It has its forces after all; and unless it lacks others, it goes on."""
+        self._search.forgive(connection.address)
+        if not self._search.has_failed(connection.simulation):
+            self._orphans.pop(connection, None)
+
     # How they end.
 
     def _fail(self, connection: Connection, error: Exception) -> None:
         """End a client with which something is wrong, and with it what cannot go on without it."""
         said = simulation_error(connection, error)
         self._all_well = False
-        if said != self._search.said(connection.address):
+        before = self._search.failure(connection.address)
+        if before is None or before.said != said:
             self._say(said)
         if not isinstance(error, DarkforcesError):
             log.error("this was not expected:", exc_info=error)

@@ -1,4 +1,4 @@
-"""Looking for i-PI: who has begun to listen, and who is left alone because something was wrong there.
+"""Looking for i-PI: who has begun to listen, and who is left alone for a while because something was wrong there.
 
 Nothing here waits: connections to TCP ports are begun, and concluded when the selector says how they went.
 """
@@ -18,7 +18,10 @@ from .address import Address, InetAddress, NobodyListeningError, Target, UnixAdd
 log = logging.getLogger(__name__)
 
 CONNECTING = 3.0  # seconds for a host to let us connect
-AGAIN = 10.0  # seconds before a port is tried again where something was wrong
+# Seconds before an address is tried again where something was wrong; twice as long each time that it is wrong again.
+AGAIN = 1.0
+_LONGEST = 60.0
+_MOST_FAILURES = 1000  # that are remembered
 _SOON = 0.2  # seconds that a host that lets us connect takes at most, as a rule
 
 Place = Address | UnixPattern
@@ -42,17 +45,19 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Failure:
-    """Something was wrong at an address, which is left alone as long as it would be wrong again.
+    """Something was wrong at an address, which is left alone for a while, or until there is another socket.
 
     :param said: what
     :param simulation: see `Connection`; None if it did not come to that
-    :param identity: of the socket, which is left alone for ever; None if that cannot be told
-    :param until: where it cannot be told, when to try again
+    :param identity: of the socket; None if that cannot be told
+    :param pause: seconds to leave it alone
+    :param until: when to try again
     """
 
     said: str
     simulation: Hashable
     identity: Hashable
+    pause: float
     until: float
 
 
@@ -117,7 +122,7 @@ class Search:
                 self._try_others(attempt, NobodyListeningError())
         for place in self._places:
             for address in place.found() if isinstance(place, UnixPattern) else [place]:
-                if address in served or address in self._attempts or self.failed(address):
+                if address in served or address in self._attempts or self._leaves_alone(address):
                     continue
                 connection = self._connect(address)
                 if connection is not None:
@@ -139,29 +144,33 @@ class Search:
         return attempt.socket
 
     def leave_alone(self, address: Address, said: str, simulation: Hashable, identity: Hashable) -> None:
-        """Do not connect to an address again as long as it is the same; see `Failure`."""
-        self._failures[address] = Failure(said, simulation, identity, time.monotonic() + AGAIN)
+        """Do not connect to an address for a while; see `Failure`."""
+        before = self._failures.pop(address, None)
+        pause = min(2.0 * before.pause, _LONGEST) if before is not None and before.said == said else AGAIN
+        self._failures[address] = Failure(said, simulation, identity, pause, time.monotonic() + pause)
+        if len(self._failures) > _MOST_FAILURES:
+            del self._failures[next(iter(self._failures))]
 
-    def said(self, address: Address) -> str | None:
-        """What was wrong at an address, when it was left alone."""
-        failure = self._failures.get(address)
-        return None if failure is None else failure.said
+    def forgive(self, address: Address) -> None:
+        """All is well there now."""
+        self._failures.pop(address, None)
 
-    def failed(self, address: Address) -> bool:
-        """Whether an address is left alone."""
+    def failure(self, address: Address) -> Failure | None:
+        """What was wrong last with the socket that is at an address now."""
         failure = self._failures.get(address)
-        if failure is None:
-            return False
-        if failure.identity is None:
-            return time.monotonic() < failure.until
-        if failure.identity == address.identity():
-            return True
-        del self._failures[address]
-        return False
+        if failure is not None and failure.identity != address.identity():
+            self.forgive(address)
+            return None
+        return failure
 
     def has_failed(self, simulation: Hashable) -> bool:
-        """Whether an address of this simulation is left alone."""
-        return any(each.simulation == simulation and self.failed(a) for a, each in list(self._failures.items()))
+        """Whether something was wrong with a socket of this simulation."""
+        known = [address for address, failure in self._failures.items() if failure.simulation == simulation]
+        return any(self.failure(address) is not None for address in known)
+
+    def _leaves_alone(self, address: Address) -> bool:
+        failure = self.failure(address)
+        return failure is not None and time.monotonic() < failure.until
 
     def end(self) -> None:
         """Give up what has begun."""
@@ -217,5 +226,7 @@ class Search:
         """There is nobody to be met at an address: the user's mistake, unless it was right before."""
         if not self._met_anybody:
             raise error
+        before = self.failure(address)
+        if before is None or before.said != str(error):
+            log.warning("%s", error)
         self.leave_alone(address, str(error), None, address.identity())
-        log.warning("%s", error)
