@@ -5,6 +5,8 @@ Whatever is wrong with what a user gave (a name, a file, an option, a structure)
 The commands print that line and exit with code 1; anything else that is raised is a bug and keeps its traceback.
 """
 
+import os
+
 
 class DarkforcesError(Exception):
     """Something the user gave cannot be used; the message is one line that they can act on."""
@@ -13,6 +15,33 @@ class DarkforcesError(Exception):
 def one_line(error: Exception) -> str:
     """What another library has to say, fit for a `DarkforcesError`."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def printable(text: object) -> str:
+    r"""A name of a file or an atom, say, fit for a line, a table or a page: what cannot be shown is escaped.
+
+    That is what a terminal obeys, what ends a line, and bytes that are no text: ``\n``, ``\x1b``, ``\xff``.
+    """
+    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in str(text))
+
+
+def _escaped(letter: str) -> str:
+    code = ord(letter)
+    # Bytes of a file name that are not UTF-8 are kept by Python as lone surrogates.
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else letter.encode("unicode_escape").decode("ascii")
+
+
+def of_system(error: OSError) -> str:
+    """What the system has to say about a file, or about all of them, in a line."""
+    reason = error.strerror or one_line(error)
+    if error.filename is not None:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else str(error.filename)
+        return f"'{name}' cannot be used: {reason}"
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return "the current folder does not exist any more: change to another one"
+    return f"the system refuses: {reason}"
 
 
 # What an error line begins with, wherever it is printed; whoever watches a log looks for it.

@@ -16,12 +16,26 @@ def whole_file(path: Path) -> Iterator[Path]:
     Yields where to write it: a file of the same name in a folder beside it, which is gone afterwards whatever happens.
 
     :param path: the file; one that exists is replaced, if the new one is written without an error
-    :raises OSError: if its folder cannot be written
+    :raises OSError: if it cannot be written, with its name
     """
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as scratch:
-        fresh = Path(scratch) / path.name
-        yield fresh
-        os.replace(fresh, path)
+    try:
+        scratch = tempfile.TemporaryDirectory(dir=path.parent, prefix=".")
+    except OSError as error:
+        raise _about(path, error) from error
+    with scratch as folder:
+        fresh = Path(folder) / path.name
+        try:
+            yield fresh
+            os.replace(fresh, path)
+        except OSError as error:  # a full disk has no name
+            ours = error.filename is None or os.path.dirname(str(error.filename)) == folder
+            if not ours:
+                raise
+            raise _about(path, error) from error
+
+
+def _about(path: Path, error: OSError) -> OSError:
+    return OSError(error.errno, error.strerror, str(path)) if error.errno is not None else error
 
 
 def write_whole(path: Path, text: str) -> None:

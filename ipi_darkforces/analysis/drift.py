@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from ..errors import DarkforcesError
 from . import statistics
-from .pictures import tidy
+from .pictures import plain, tidy
 from .runs import Run
 from .selection import Selection
 from .statistics import Estimate
@@ -177,7 +177,7 @@ def draw(results: Sequence[Drift], path: Path) -> None:
     for i, result in enumerate(results):
         faded = 0.5 if len(results) <= _SEVERAL else 1.0  # behind the lines
         axes[0].plot(result.time, result.temperature, color=f"C{i}", linewidth=0.8, alpha=faded)
-        axes[0].plot([], [], color=f"C{i}", label=result.name)
+        axes[0].plot([], [], color=f"C{i}", label=plain(result.name))
         if len(results) <= _SEVERAL:
             _draw_line(axes[0], result.time, result.temperature, result.temperature_slope, f"C{i}")
         if result.conserved is not None and result.conserved_time is not None and result.conserved_slope is not None:

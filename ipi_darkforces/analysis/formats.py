@@ -26,7 +26,7 @@ from ..errors import DarkforcesError, one_line
 from ..forces.labels import elements_of, isotope_masses, symbol_or_label
 from .trajectory import UNKNOWN, Frame, Notice, Progress, Quantity, Timing, Trajectory
 from .units import factor_from_ipi, masses_of
-from .xyz import Layout, XyzSource, shown
+from .xyz import Layout, XyzSource, label_of, shown
 
 ASE_VELOCITY = 1000.0 * ase.units.fs  # Å/ps
 # What the columns of extended XYZ files that hold velocities are called.
@@ -127,8 +127,8 @@ def _first_frame(stream: BinaryIO, path: Path) -> list[bytes]:
 
 def _labels(path: Path, lines: list[bytes], column: int) -> np.ndarray:
     try:
-        return np.array([line.split()[column].decode() for line in lines[2:]])
-    except (IndexError, UnicodeDecodeError) as error:
+        return np.array([label_of(line.split()[column]) for line in lines[2:]])
+    except IndexError as error:
         raise DarkforcesError(
             f"'{path}' is not an XYZ trajectory: the lines of its first frame have no atoms"
         ) from error

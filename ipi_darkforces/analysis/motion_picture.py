@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from .displacements import Displacements
 from .motion import Motion
-from .pictures import band, tidy
+from .pictures import band, plain, tidy
 from .spectra import Spectra
 from .statistics import Estimate
 from .temperatures import ALL
@@ -54,7 +54,14 @@ def draw(results: Sequence[Motion], path: Path) -> None:
 
 def _draw_spectrum(left: Axes, right: Axes, result: Spectra, species: str, color: str) -> None:
     row = result.rows.index(species)
-    band(left, result.wavenumbers, result.spectrum[row], result.spectrum_errors[row], label=result.name, color=color)
+    band(
+        left,
+        result.wavenumbers,
+        result.spectrum[row],
+        result.spectrum_errors[row],
+        label=plain(result.name),
+        color=color,
+    )
     scale = result.correlation[row, 0]
     shown = result.lags <= _LONGEST
     values, errors = result.correlation[row, shown] / scale, result.correlation_errors[row, shown] / scale
@@ -62,7 +69,7 @@ def _draw_spectrum(left: Axes, right: Axes, result: Spectra, species: str, color
 
 
 def _label_spectrum(left: Axes, right: Axes, results: Sequence[Spectra], row: str) -> None:
-    left.set_ylabel(f"$\\hat{{c}}_{{vv}}$ / (K cm), {row}")
+    left.set_ylabel(f"$\\hat{{c}}_{{vv}}$ / (K cm), {plain(row)}")
     left.set_ylim(bottom=0.0)
     left.set_xlim(0.0, max(_highest(result) for result in results))
     right.set_ylabel("$c_{vv}(t)$ / $c_{vv}(0)$")
@@ -90,7 +97,7 @@ def _draw_displacements(axis: Axes, results: Sequence[Displacements | None], row
         axis.plot(result.lags[fitted], line, "--", color="black", linewidth=0.9)
     axis.set_xlim(left=0.0)
     axis.set_ylim(bottom=0.0)
-    axis.set_ylabel(f"$\\langle|\\Delta r|^2\\rangle$ / Å$^2$, {row}")
+    axis.set_ylabel(f"$\\langle|\\Delta r|^2\\rangle$ / Å$^2$, {plain(row)}")
     tidy(axis)
 
 
@@ -104,7 +111,7 @@ def _draw_diffusion(axis: Axes, results: Sequence[Motion], species: Sequence[str
                     _draw_value(axis, k + apart * (2 * i + j - len(results) + 0.5), found[row], "os"[j], f"C{i}")
     for marker, label in (("o", r"$\omega\to 0$"), ("s", r"$\langle|\Delta r|^2\rangle$")):
         axis.plot([], [], marker, color="0.4", markersize=5, label=label)
-    axis.set_xticks(range(len(species)), species)
+    axis.set_xticks(range(len(species)), [plain(each) for each in species])
     axis.set_xlim(-0.6, len(species) - 0.4)
     axis.margins(y=0.1)
     axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))

@@ -17,7 +17,7 @@ from ..serve.inputs import SimulationInput
 from ..serve.run import Outcome
 from ..whole import write_whole
 from . import statistics
-from .pictures import tidy
+from .pictures import plain, tidy
 from .setup import FREE, Constraints
 from .statistics import Estimate
 from .table import read_table
@@ -125,7 +125,7 @@ def draw(overviews: Sequence[Overview], path: Path) -> None:
         shown = slice(None, None, 1 + len(overview.time) // _POINTS)
         along = overview.time if dynamic else overview.step
         conserved = 1000.0 * overview.conserved / (overview.n_atoms or 1)
-        upper.plot(along[shown], overview.temperature[shown], linewidth=1.2, label=overview.name)
+        upper.plot(along[shown], overview.temperature[shown], linewidth=1.2, label=plain(overview.name))
         lower.plot(along[shown], conserved[shown], linewidth=1.2)
     upper.set_ylabel("temperature / K")
     lower.set_ylabel(f"conserved quantity / ({overviews[0].energy_unit})")

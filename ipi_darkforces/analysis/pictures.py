@@ -9,9 +9,19 @@ from typing import Literal
 import numpy as np
 from matplotlib.axes import Axes
 
+from ..errors import printable
 from ..whole import whole_file
 
 KIND_COLORS = {"conservative": "#2166ac", "direct": "#c4342d"}  # of forces
+
+
+def plain(text: str) -> str:
+    """A name as matplotlib shows it as it is: without mathematics between dollars, and also in legends.
+
+    Legends leave out names that begin with an underscore; a space without width is put before these.
+    """
+    shown = printable(text).replace("$", r"\$")
+    return f"\u200b{shown}" if shown.startswith("_") else shown
 
 
 def band(axis: Axes, x: np.ndarray, values: np.ndarray, errors: np.ndarray, **line: object) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .pictures import band, tidy
+from .pictures import band, plain, tidy
 from .structure import ORIENTATION, Correlations, Function, difference
 
 # Å; in pictures of radial distributions, what is closer is a bond.
@@ -60,7 +60,7 @@ def _draw_curves(axis: Axes, results: Sequence[Correlations], key: str, curves: 
         distances = result.distances[: len(curve.values)]
         # A few pairs at the smallest distances, without errors, would hide the rest.
         shown = np.isfinite(curve.values) & (np.isfinite(curve.errors) | np.isnan(curve.errors).all())
-        band(axis, distances[shown], curve.values[shown], curve.errors[shown], label=result.name, color=f"C{i}")
+        band(axis, distances[shown], curve.values[shown], curve.errors[shown], label=plain(result.name), color=f"C{i}")
         counts = shown & ((distances > LONGEST_BOND) | (key == ORIENTATION))
         values, errors = curve.values[counts], 2.0 * np.nan_to_num(curve.errors[counts])
         low, high = min(low, (values - errors).min(initial=low)), max(high, (values + errors).max(initial=high))
@@ -72,4 +72,6 @@ def _draw_curves(axis: Axes, results: Sequence[Correlations], key: str, curves: 
 
 def _label(key: str) -> str:
     name, index = key.split("_", 1)
+    if not index.isalnum():  # labels of atoms may be anything, and mathematics is particular
+        return f"${name}(r)$, {plain(index)}"
     return rf"${name}_{{\mathrm{{{index}}}}}(r)$"

@@ -33,7 +33,7 @@ from matplotlib.figure import Figure
 
 from ..errors import DarkforcesError
 from . import statistics
-from .pictures import tidy
+from .pictures import plain, tidy
 from .runs import Run
 from .selection import Selection
 from .setup import Constraints
@@ -232,10 +232,10 @@ def draw_means(rows: Sequence[tuple[str, Mapping[str, Estimate]]], against_targe
         for row, (_, means) in enumerate(rows):
             if name in means:
                 _draw_mean(axis, means[name], row + offset, color)
-        axis.plot([], [], "o", ms=5, color=color, label=name)
+        axis.plot([], [], "o", ms=5, color=color, label=plain(name))
     if against_target:
         axis.axvline(0.0, color="0.5", linewidth=0.8, zorder=0)
-    axis.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axis.set_yticks(range(len(rows)), [plain(name) for name, _ in rows])
     axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.set_xlabel("mean temperature − target / K" if against_target else "mean temperature / K")
     axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))

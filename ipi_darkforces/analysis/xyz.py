@@ -21,6 +21,7 @@ from typing import BinaryIO
 import numpy as np
 from ipi.utils.io.backends.io_xyz import read_xyz
 
+from ..errors import printable
 from .trajectory import Frame, Notice, Progress
 
 _CELL = re.compile(rb"CELL[(\[{]\w+[)\]}]:[-+.\deE ]*")
@@ -268,7 +269,7 @@ class _Reader:
             return
         column = self._layout.label_column
         for row, label in enumerate(self._layout.labels, start=2):
-            found = lines[row].split()[column].decode(errors="replace")
+            found = label_of(lines[row].split()[column])
             if found.lower() != label.lower():
                 what = f"an atom {found}, but in the first frame it is {label}"
                 raise _DamageError(row, what, final=True)
@@ -316,6 +317,11 @@ def _cell(text: bytes) -> np.ndarray:
     # With an atom that i-PI's reader asks for.
     _, columns, *_ = read_xyz(iter(["1\n", text.decode(), "H 0 0 0\n"]))
     return np.array(columns).T
+
+
+def label_of(text: bytes) -> str:
+    """The label of an atom, which may be anything."""
+    return printable(text.decode(errors="surrogateescape"))
 
 
 def shown(line: bytes) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from ..analysis.statistics import Estimate
 from ..analysis.temperatures import ALL
-from ..errors import DarkforcesError
+from ..errors import DarkforcesError, printable
 from ..forces.fingerprint import fingerprint
 from ..forces.structure_file import read_atoms
+from ..whole import write_whole
 from . import paper, pictures, strides
 from .findings import Finding, Findings, Measured
 from .folder import Ended
@@ -43,25 +44,28 @@ def write(
     :param failed: why others have not, by their names
     :param path: of the document
     """
-    parts = [_MARK, f"# Campaign {campaign.name}: what the paper's simulations say with our models"]
+    parts = [_MARK, f"# Campaign {printable(campaign.name)}: what the paper's simulations say with our models"]
     parts += _introduction(campaign, [each.ended for each in measured])
     for findings in found:
         parts += _model(findings, campaign, path.parent / "figures")
     parts += _strides(found, path.parent / "figures")
     if failed:
-        parts += ["## What did not run", "\n".join(f"- {name}: {why}" for name, why in failed.items())]
+        parts += ["## What did not run", "\n".join(f"- {name}: {printable(why)}" for name, why in failed.items())]
     notes: dict[str, list[str]] = {}
     for each in measured:
         for text in each.notes:
             notes.setdefault(text, []).append(each.simulation.name)
     if notes:
-        parts += ["## What must be known", "\n".join(f"- {text} ({_listed(names)})" for text, names in notes.items())]
-    path.write_text("\n\n".join(parts) + "\n")
+        parts += [
+            "## What must be known",
+            "\n".join(f"- {printable(text)} ({_listed(names)})" for text, names in notes.items()),
+        ]
+    write_whole(path, "\n\n".join(parts) + "\n")
 
 
 def _introduction(campaign: Campaign, ended: Sequence[Ended]) -> Iterator[str]:
     atoms = read_atoms(campaign.structure, "structure")
-    models = ", ".join(f"`{Path(model).name}` (weights {fingerprint(model)})" for model in campaign.models)
+    models = ", ".join(f"`{printable(Path(model).name)}` (weights {fingerprint(model)})" for model in campaign.models)
     total = sum(each.picoseconds for each in ended)
     yield (
         f"{len(ended)} of {len(campaign.simulations)} simulations of {atoms.get_chemical_formula()} at "

@@ -18,12 +18,11 @@ matrix:                             # each with each, block by block
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from ..errors import DarkforcesError, one_line
 from ..forces.specification import absolute, label_of
@@ -35,6 +34,8 @@ from ..serve.start import Start, letters
 NVE = "nve"
 # Of these, seeds of i-PI's random numbers cannot have more.
 _LARGEST_SEED = 2**31 - 1
+_MOST_SEEDS = 100_000
+_MOST_STEPS = 1e12
 _REQUIRED = ("structure", "models", "time", "matrix")
 _OF_BLOCKS = ("thermostats", "forces", "models", "time", "seeds")
 
@@ -164,12 +165,20 @@ class Campaign:
 
 def _parsed(path: Path) -> dict[str, Any]:
     """What is in the file, with keys that are known."""
+    import yaml  # help needs none of it
+
     try:
-        given = yaml.safe_load(path.read_text())
+        text = path.read_text(encoding="utf-8")
+        given = yaml.safe_load(text)
+        twice = _key_twice(yaml.compose(text, yaml.SafeLoader))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise DarkforcesError(f"campaign '{path}' does not exist or is not a file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise DarkforcesError(f"'{path}' is no campaign: its lists are nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:  # the latter for text that is none, or numbers without end
         raise DarkforcesError(f"'{path}' is not YAML: {one_line(error)}") from error
+    if twice is not None:
+        raise DarkforcesError(f"'{path}' says '{twice}' twice: expected it once")
     known = [each.name for each in fields(_Reader) if each.name not in ("path", "replaced")]
     if not isinstance(given, dict):
         raise DarkforcesError(f"'{path}' is no campaign: expected {', '.join(known)}")
@@ -180,10 +189,40 @@ def _parsed(path: Path) -> dict[str, Any]:
     return given
 
 
+def _key_twice(node: Any) -> str | None:
+    """A key that is there twice, of which YAML takes the last without a word, in the file or a block of its matrix."""
+    for mapping in (node, *_blocks(node)):
+        keys = [str(key.value) for key, _ in mapping.value] if mapping is not None and mapping.id == "mapping" else []
+        for key in keys:
+            if keys.count(key) > 1:
+                return key
+    return None
+
+
+def _blocks(node: Any) -> list[Any]:
+    pairs = node.value if node is not None and node.id == "mapping" else []
+    return [block for key, value in pairs if key.value == "matrix" and value.id == "sequence" for block in value.value]
+
+
 def _check_keys(given: dict[Any, Any], known: Sequence[str], where: str) -> None:
-    unknown = [str(key) for key in given if key not in known]
+    unknown = [_shown(key) for key in given if key not in known]
     if unknown:
-        raise DarkforcesError(f"{where}: '{unknown[0]}' is not known: expected {', '.join(known)}")
+        raise DarkforcesError(f"{where}: {unknown[0]} is not known: expected {', '.join(known)}")
+
+
+def _shown(given: Any) -> str:
+    """What somebody wrote, in brief: it may be endless."""
+    try:
+        return reprlib.repr(given)
+    except ValueError:  # a number with thousands of digits
+        return f"a {type(given).__name__} without end"
+
+
+def _text(name: str, given: Any) -> str:
+    """Names and paths; YAML makes numbers and dates of some."""
+    if not isinstance(given, str) or not given.strip():
+        raise DarkforcesError(f"{name} is {_shown(given)}: expected a name or a path")
+    return given
 
 
 @dataclass(frozen=True)
@@ -202,7 +241,7 @@ class _Reader:
     seeds: Any = 1
 
     def campaign(self) -> Campaign:
-        structure = self.path.parent / str(self.structure)
+        structure = self.path.parent / _text("structure", self.structure)
         if not structure.is_file():
             raise DarkforcesError(f"structure '{structure}' does not exist or is not a file")
         simulations = tuple(self._simulations())
@@ -210,6 +249,9 @@ class _Reader:
             raise DarkforcesError("the matrix is empty: expected at least one block with thermostats and forces")
         _check_names(simulations)
         discard = _number("discard", self.discard, "ps", zero=True)
+        timestep = _number("timestep", self.timestep, "fs")
+        for simulation in simulations:
+            _check_length(simulation, timestep)
         shortest = min(simulations, key=lambda each: each.time)
         if discard >= shortest.time:
             raise DarkforcesError(f"nothing is left of {shortest.time:g} ps without the first {discard:g} ps (discard)")
@@ -217,7 +259,7 @@ class _Reader:
             self.path.stem,
             structure,
             _number("temperature", self.temperature, "K"),
-            _number("timestep", self.timestep, "fs"),
+            timestep,
             discard,
             simulations,
         )
@@ -226,21 +268,23 @@ class _Reader:
         for i, block in enumerate(_listed(self.matrix)):
             where = f"block {i + 1} of the matrix"
             if not isinstance(block, dict):
-                raise DarkforcesError(f"{where} is {block!r}: expected {', '.join(_OF_BLOCKS)}")
+                raise DarkforcesError(f"{where} is {_shown(block)}: expected {', '.join(_OF_BLOCKS)}")
             _check_keys(block, _OF_BLOCKS, where)
             for key in ("thermostats", "forces"):
                 if not _listed(block.get(key)):
                     raise DarkforcesError(f"{where} has no {key}")
             time = _number("time", block.get("time", self.time), "ps")
             models = self.replaced or [
-                absolute(str(model), self.path.parent) for model in _listed(block.get("models", self.models))
+                absolute(_text("a model", model), self.path.parent)
+                for model in _listed(block.get("models", self.models))
             ]
+            seeds = _seeds(block.get("seeds", self.seeds))
             yield from (
                 Simulation(Condition(model, label_of(model), *_thermostat(thermostat), *_forces(forces)), seed, time)
                 for model in models
                 for thermostat in _listed(block["thermostats"])
                 for forces in _listed(block["forces"])
-                for seed in _seeds(block.get("seeds", self.seeds))
+                for seed in seeds
             )
 
 
@@ -250,30 +294,32 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _thermostat(given: Any) -> tuple[str, float | None]:
-    match = re.fullmatch(r"([a-z]+)\s*(?:([0-9.]+)\s*(?:fs)?)?", str(given).strip())
+    match = re.fullmatch(r"([a-z]+)\s*(?:([0-9.]+)\s*(?:fs)?)?", given.strip()) if isinstance(given, str) else None
     kind, tau = match.groups() if match else (None, None)
     if kind not in ENSEMBLES or (kind == NVE) != (tau is None):
         thermostats = ", ".join(f"'{ensemble} 100'" for ensemble in ENSEMBLES if ensemble != NVE)
         raise DarkforcesError(
-            f"thermostat '{given}' is not known: expected {NVE}, or with its time in fs {thermostats}"
+            f"thermostat {_shown(given)} is not known: expected {NVE}, or with its time in fs {thermostats}"
         )
-    return kind, None if tau is None else _number(f"the time of thermostat '{given}'", tau, "fs")
+    return kind, None if tau is None else _number(f"the time of thermostat {_shown(given)}", tau, "fs")
 
 
 def _forces(given: Any) -> tuple[Component, int | None]:
-    match = re.fullmatch(r"mts\s*(\d+)", str(given).strip())
+    match = re.fullmatch(r"mts\s*([0-9]{1,9})", given.strip()) if isinstance(given, str) else None
     if match and int(match[1]) >= 2:
         return Component.CONSERVATIVE, int(match[1])
     for component in (Component.CONSERVATIVE, Component.DIRECT):
         if given == component.value:
             return component, None
-    raise DarkforcesError(f"forces '{given}' are not known: expected conservative, direct, or mts2, mts8, ...")
+    raise DarkforcesError(f"forces {_shown(given)} are not known: expected conservative, direct, or mts2, mts8, ...")
 
 
 def _seeds(given: Any) -> list[int]:
+    if _is_whole(given) and given > _MOST_SEEDS:
+        raise DarkforcesError(f"seeds {_shown(given)} are too many: expected at most {_MOST_SEEDS}")
     seeds = given if isinstance(given, list) else list(range(1, given + 1)) if _is_whole(given) else []
     if not seeds or not all(_is_whole(seed) and 0 < seed <= _LARGEST_SEED for seed in seeds):
-        raise DarkforcesError(f"seeds {given!r} cannot be: expected how many, or a list of whole numbers above 0")
+        raise DarkforcesError(f"seeds {_shown(given)} cannot be: expected how many, or a list of whole numbers above 0")
     return seeds
 
 
@@ -282,14 +328,34 @@ def _is_whole(value: Any) -> bool:
 
 
 def _number(name: str, given: Any, unit: str, zero: bool = False) -> float:
-    """A finite number above 0, or also 0."""
+    """A finite number above 0, or also 0; YAML takes 1e3 for text."""
     try:
-        value = float(given)
-    except (TypeError, ValueError):
+        value = float("nan") if isinstance(given, bool) else float(given)
+    except (TypeError, ValueError, OverflowError):
         value = float("nan")
     if not (value >= 0.0 if zero else value > 0.0) or value == float("inf"):
-        raise DarkforcesError(f"{name} is {given!r}: expected a number of {unit}{' or 0' if zero else ' above 0'}")
-    return value
+        raise DarkforcesError(
+            f"{name} is {_shown(given)}: expected a number of {unit}{' or 0' if zero else ' above 0'}"
+        )
+    return abs(value)  # -0 is 0
+
+
+def _check_length(simulation: Simulation, timestep: float) -> None:
+    """Raise a DarkforcesError unless a simulation has a number of steps that can be.
+
+    :param timestep: fs, of the fast forces
+    """
+    step = timestep * (simulation.condition.stride or 1)
+    steps = 1000.0 * simulation.time / step
+    if steps < 0.999:
+        raise DarkforcesError(
+            f"simulation {simulation.name} of {simulation.time:g} ps is shorter than one step of {step:g} fs"
+        )
+    if steps > _MOST_STEPS:
+        raise DarkforcesError(
+            f"simulation {simulation.name} of {simulation.time:g} ps has {steps:.2g} steps of {step:g} fs: expected at "
+            f"most {_MOST_STEPS:.0e}"
+        )
 
 
 def _check_names(simulations: Sequence[Simulation]) -> None:

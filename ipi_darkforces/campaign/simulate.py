@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ..analysis.overview import Overview, summarize
-from ..errors import ERROR, DarkforcesError
+from ..errors import ERROR, DarkforcesError, printable
 from ..serve.folder import FinishedError
 from ..serve.inputs import SimulationInput
 from ..serve.run import ModelChoice, Outcome, Progress, last_outcome, run
@@ -106,7 +106,7 @@ def main(folder: str, name: str) -> int:
     try:
         return 0 if simulate(CampaignFolder(Path(folder)), name) else _INTERRUPTED
     except DarkforcesError as error:
-        print(f"{ERROR}{error}", file=sys.stderr)
+        print(f"{ERROR}{printable(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED

@@ -6,12 +6,14 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import ERROR, DarkforcesError
+from ..errors import ERROR, DarkforcesError, printable
 from . import report
-from .question import Question, aligned, write_csv, write_curves, writing
+from .files import writing
+from .question import Question, Row, aligned, write_csv, write_curves
 from .questions import QUESTIONS
 from .reading import Bar, about, add_reading_options, add_run_options, check_numbers, read_run, select
 
@@ -54,7 +56,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand, with one subcommand for each question and one for all of them."""
     parser = commands.add_parser(
         "analyze",
-        help="look at trajectories: drift, temperatures, spectra, structure",
         usage="%(prog)s [-h] [QUESTION] RUN [RUN ...] [options]",
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -90,23 +91,35 @@ def run(args: argparse.Namespace) -> int:
     if not answers:
         return 1
     rows = [row for answer in answers for row in question.rows(answer)]
-    if args.plot is not None:
-        with writing(args.plot) as file:
-            question.draw(answers, file)
-    if args.csv is not None:
-        with writing(args.csv) as file:
-            write_csv(rows, file)
-    if question.columns is not None and args.data is not None:
-        with writing(args.data) as file:
-            write_curves([(answer.name, question.columns(answer)) for answer in answers], file)
     if args.json:
         found = [answer.as_json() for answer in answers]
-        print(json.dumps({"question": question.name, "runs": found, "notices": notices}, indent=2))
+        print(json.dumps({"question": question.name, "runs": found, "notices": notices}, indent=2), flush=True)
     else:
-        print(aligned(rows))
-        for file in _files(args):
-            print(f"written: {file}")
+        print(aligned(rows), flush=True)
+    for file, write in _written(question, answers, rows, args):
+        try:
+            with writing(file) as fresh:
+                write(fresh)
+        except DarkforcesError as error:
+            failed = True
+            print(f"{ERROR}{printable(error)}", file=sys.stderr)
+        else:
+            if not args.json:
+                print(f"written: {printable(file)}")
     return 1 if failed else 0
+
+
+def _written(
+    question: Question, answers: list[Any], rows: list[Row], args: argparse.Namespace
+) -> Iterator[tuple[Path, Callable[[Path], None]]]:
+    """Files that were asked for, and what writes each of them."""
+    columns = question.columns
+    if args.plot is not None:
+        yield args.plot, lambda file: question.draw(answers, file)
+    if args.csv is not None:
+        yield args.csv, lambda file: write_csv(rows, file)
+    if columns is not None and args.data is not None:
+        yield args.data, lambda file: write_curves([(answer.name, columns(answer)) for answer in answers], file)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -135,7 +148,7 @@ def _ask(question: Question, args: argparse.Namespace, notices: list[str]) -> tu
     """
 
     def notice(text: str) -> None:
-        notices.append(text)
+        notices.append(printable(text))
         logger.warning(text)
 
     answers, failed = [], False
@@ -146,6 +159,6 @@ def _ask(question: Question, args: argparse.Namespace, notices: list[str]) -> tu
                 answers.append(question.measure(simulation, select(args, bar, notice), args))
             except DarkforcesError as error:
                 failed = True
-                notices.append(about(path, error))
+                notices.append(printable(about(path, error)))
                 print(f"{ERROR}{notices[-1]}", file=sys.stderr)
     return answers, failed

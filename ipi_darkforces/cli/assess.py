@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from ..analysis.setup import Constraints
 from ..assessment import parts, pictures, procedure
@@ -18,7 +17,7 @@ from ..campaign.folder import CampaignFolder
 from ..campaign.matrix import Simulation
 from ..campaign.simulate import simulate
 from ..diagnostics.structures import as_structure
-from ..errors import DarkforcesError
+from ..errors import DarkforcesError, printable
 from ..forces.model import ForceModel, Need
 from ..forces.specification import absolute, label_of
 from ..forces.structure import Structure
@@ -28,8 +27,10 @@ from ..serve.start import Start, read_start
 from . import assess_page
 from .assess_page import Assessment
 from .entry import INTERRUPTED
+from .files import writing
 from .options import MODEL_HELP, add_param_option, model_of
-from .question import aligned, writing
+from .progress import progress_bar
+from .question import aligned
 from .run import SimulationBar
 
 PAGE = "report.html"
@@ -76,7 +77,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
     parser = commands.add_parser(
         "assess",
-        help="is it safe to run with a model's direct forces, and if not, how then?",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -139,8 +139,10 @@ def run(args: argparse.Namespace) -> int:
             return INTERRUPTED
         verdict = decide(label_of(name), result.judged)
         assessment = Assessment(plan, atoms.get_chemical_formula(), verdict, result, found_asymmetry, found_work)
+        _print(assessment, verdict, output, args.json)
         _write(assessment, output)
-    _print(assessment, verdict, output, args.json)
+    if not args.json:
+        print(f"written: {printable(output / PAGE)}")
     return int(verdict.advice)
 
 
@@ -172,7 +174,7 @@ def _judge_model(
     args: argparse.Namespace, name: str, model: ForceModel, structure: Structure, folder: Path
 ) -> tuple[dict[str, object], dict[str, object]]:
     """λ and work."""
-    with tqdm(desc="lambda", disable=None, leave=False, unit="probe") as bar:
+    with progress_bar(desc="lambda", disable=None, leave=False, unit="probe") as bar:
 
         def show_probes(done: int, reached: float) -> None:
             bar.set_postfix_str(f"error {100.0 * reached:.1f} %", refresh=False)
@@ -187,7 +189,7 @@ def _judge_model(
             _ERRORS[args.thorough],
             show_probes,
         )
-    with tqdm(desc="work", disable=None, leave=False, unit="evaluation") as bar:
+    with progress_bar(desc="work", disable=None, leave=False, unit="evaluation") as bar:
 
         def show_points(done: int) -> None:
             bar.update(done - bar.n)
@@ -216,8 +218,7 @@ def _write(assessment: Assessment, folder: Path) -> None:
 
 def _print(assessment: Assessment, verdict: Verdict, output: Path, for_machines: bool) -> None:
     if for_machines:
-        print(json.dumps({**assessment.as_json(), "report": str(output / PAGE)}, indent=2))
+        print(json.dumps({**assessment.as_json(), "report": str(output / PAGE)}, indent=2), flush=True)
         return
-    run_it = [assessment.command] if assessment.command else []
-    print("\n".join([verdict.headline, "", *verdict.text, *run_it, "", aligned(assessment.rows()), ""]))
-    print(f"written: {output / PAGE}")
+    said = [verdict.headline, "", *verdict.text, *([assessment.command] if assessment.command else [])]
+    print("\n".join([*map(printable, said), "", aligned(assessment.rows()), ""]), flush=True)

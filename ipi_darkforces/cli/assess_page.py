@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from .. import __version__
@@ -15,6 +16,7 @@ from ..assessment.parts import WORK_PICTURE
 from ..assessment.plan import Plan
 from ..assessment.procedure import Result
 from ..assessment.verdict import Advice, Verdict
+from ..errors import printable
 from .page import document, figure, links, mark, table
 from .question import Row
 
@@ -72,7 +74,7 @@ class Assessment:
         forces = f"--mts {choice.stride}" if choice.stride else f"--forces {choice.forces}"
         plan = self.plan
         return (
-            f"darkforces run --structure {plan.structure} --model {plan.model} {forces} "
+            f"darkforces run --structure {quote(str(plan.structure))} --model {quote(plan.model)} {forces} "
             f"--timestep {plan.timestep:g} --temperature {plan.temperature:g}"
         )
 
@@ -117,11 +119,11 @@ def of(assessment: Assessment, drawn: list[str], folder: Path) -> str:
     :param folder: where they are
     """
     plan = assessment.plan
-    name = Path(plan.model).name
+    name = printable(Path(plan.model).name)
     title = f"Is {name} safe to run with direct forces?"
     machine = ", ".join(f"{key} {value}" for key, value in assessment.result.machine.items())
     body = [
-        f"<header><h1>{escape(title)}</h1><p>{escape(assessment.formula)} ({escape(plan.structure.name)}), "
+        f"<header><h1>{escape(title)}</h1><p>{escape(assessment.formula)} ({escape(printable(plan.structure.name))}), "
         f"{plan.temperature:g} K, {plan.timestep:g} fs.</p></header>",
         _verdict(assessment.verdict, assessment.command),
         _choices(assessment, drawn, folder),
@@ -137,11 +139,11 @@ def of(assessment: Assessment, drawn: list[str], folder: Path) -> str:
 
 
 def _verdict(verdict: Verdict, command: str | None) -> str:
-    paragraphs = "".join(f"<p>{escape(each)}</p>" for each in verdict.text)
+    paragraphs = "".join(f"<p>{escape(printable(each))}</p>" for each in verdict.text)
     if command is not None:
-        paragraphs += f"<p><code>{escape(command)}</code></p>"
+        paragraphs += f"<p><code>{escape(printable(command))}</code></p>"
     advised = mark(*_ADVICE[verdict.advice])
-    return f"<section><h2>{advised} {escape(verdict.headline)}</h2>{paragraphs}</section>"
+    return f"<section><h2>{advised} {escape(printable(verdict.headline))}</h2>{paragraphs}</section>"
 
 
 def _choices(assessment: Assessment, drawn: list[str], folder: Path) -> str:
@@ -179,7 +181,7 @@ def _forces(assessment: Assessment, folder: Path) -> str:
             {"forces": kind, "work / meV": Estimate(value, work["error_meV"][kind])}
             for kind, value in work["work_meV"].items()
         ]
-        caption = f"{work['path']}. For the models of the paper, on another path: {_WORK_OF_PAPER}."
+        caption = f"{printable(work['path'])}. For the models of the paper, on another path: {_WORK_OF_PAPER}."
         parts += [table(works), figure(folder / f"{WORK_PICTURE}.png", "work along a closed path", caption)]
         parts.append(links([f"{WORK_PICTURE}.pdf"]))
     return "\n".join([*parts, "</section>"])

@@ -7,17 +7,16 @@ import json
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ..campaign import workflow
 from ..campaign.document import check_writable, write
 from ..campaign.findings import by_model, measure_all
 from ..campaign.folder import CampaignFolder, check_models
 from ..campaign.matrix import Campaign
 from ..campaign.statements import as_json
-from ..errors import ERROR, DarkforcesError
+from ..errors import ERROR, DarkforcesError, printable
 from .entry import INTERRUPTED
 from .options import MODEL_HELP
+from .progress import progress_bar
 
 DESCRIPTION = """\
 Runs each model with each kind of forces, each thermostat and each seed of a YAML file, and ends with a Markdown
@@ -43,7 +42,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
     parser = commands.add_parser(
         "campaign",
-        help="run a matrix of simulations, and write down what they say",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -92,7 +90,7 @@ def _simulate(campaign: Campaign, folder: CampaignFolder, args: argparse.Namespa
     """Run what is missing; whether it was let to its end."""
     # A bit more, lest rounding takes the bar beyond its end.
     total = (1.0 + 1e-9) * sum(simulation.time for simulation in campaign.simulations)
-    with tqdm(
+    with progress_bar(
         total=total,
         desc=campaign.name,
         mininterval=0.1 if sys.stderr.isatty() else 30.0,
@@ -115,16 +113,16 @@ def _write(campaign: Campaign, folder: CampaignFolder, document: Path, args: arg
     ended = [(simulation, state) for simulation, state in states if state is not None]
     failed = {simulation.name: folder.complaint(simulation.name) for simulation, state in states if state is None}
     for name, why in failed.items():
-        print(f"{ERROR}simulation {name}: {why}", file=sys.stderr)
+        print(f"{ERROR}{printable(f'simulation {name}: {why}')}", file=sys.stderr)
     if not ended:
         return True
     one_by_one = measure_all(folder, ended, campaign.discard, min(args.jobs, workflow.cores()))
-    measured = list(tqdm(one_by_one, desc="analysis", total=len(ended), disable=not sys.stderr.isatty()))
+    measured = list(progress_bar(one_by_one, desc="analysis", total=len(ended), disable=not sys.stderr.isatty()))
     found = by_model(campaign, measured)
     write(campaign, measured, found, failed, document)
     if args.json:
         models = [as_json(findings) for findings in found]
         print(json.dumps({"document": str(document), "models": models, "failed": failed}, indent=2))
     else:
-        print(f"written: {document}")
+        print(f"written: {printable(document)}")
     return bool(failed)

@@ -7,14 +7,14 @@ import json
 import logging
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ..diagnostics.accuracy import Accuracy, Errors, ForceErrors, check_units, measure
 from ..diagnostics.parity import draw_parity
 from ..diagnostics.reference import Reference, atoms_too_close, atoms_too_far, read_reference
-from ..errors import DarkforcesError
+from ..errors import DarkforcesError, printable
 from ..forces.units import ENERGY_UNITS, FORCE_UNITS
+from .files import show
 from .options import MODEL_HELP, add_evaluation_options, add_picture_options, load, picture_path
+from .progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
     parser = commands.add_parser(
         "evaluate",
-        help="judge a model against reference data",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -86,23 +85,20 @@ def run(args: argparse.Namespace) -> None:
     picture = picture_path(args, "parity", args.data)
     references = _read(args)
     model = load(args)
-    with tqdm(desc=Path(args.model).name, disable=None, leave=False, unit="evaluation") as bar:  # None: if a terminal
+    with progress_bar(
+        desc=Path(args.model).name, disable=None, leave=False, unit="evaluation"
+    ) as bar:  # None: if a terminal
 
-        def show(done: int, total: int) -> None:
+        def progress(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        accuracy = measure(model, references, show)
+        accuracy = measure(model, references, progress)
     check_units(accuracy, args.energy_unit, args.force_unit)
-    if picture is not None:
-        draw_parity(accuracy, picture)
-    if args.json:
-        summary = {"data": [str(path) for path in args.data], "picture": picture and str(picture)}
-        print(json.dumps({**accuracy.as_json(), **summary}, indent=2))
-        return
-    print(_table(accuracy, args.data))
-    if picture is not None:
-        print(f"\npicture: {picture}")
+    summary = {"data": [str(path) for path in args.data], "picture": picture and str(picture)}
+    found = {**accuracy.as_json(), **summary}
+    text = json.dumps(found, indent=2) if args.json else _table(accuracy, args.data)
+    show(text, picture, lambda file: draw_parity(accuracy, file), args.json)
 
 
 def _read(args: argparse.Namespace) -> list[Reference]:
@@ -125,7 +121,7 @@ def _table(accuracy: Accuracy, data: list[Path]) -> str:
     rows += _force_rows("direct - conservative", accuracy.difference)
     width = max(len(name) for name, *_ in rows)
     lines = [
-        f"{accuracy.model} on {', '.join(path.name for path in data)}: "
+        f"{printable(accuracy.model)} on {', '.join(printable(path.name) for path in data)}: "
         f"{accuracy.n_structures} structures, {accuracy.n_atoms} atoms",
         "",
         f"{'':{width}}  {'MAE':>9}  {'RMSE':>9}",

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from ..diagnostics import jacobian, probes
 from ..diagnostics.jacobian import Asymmetry
 from ..diagnostics.jacobian_picture import draw_asymmetry
 from ..diagnostics.probes import EstimatedAsymmetry
 from ..diagnostics.structures import read_structure_files
-from ..errors import DarkforcesError
+from ..errors import DarkforcesError, printable
 from ..forces.model import Need
 from ..forces.structure import Structure, name_atoms
+from .files import show
 from .options import (
     MODEL_HELP,
     add_evaluation_options,
@@ -26,8 +26,11 @@ from .options import (
     load,
     picture_path,
 )
+from .progress import progress_bar
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from ..forces.model import ForceModel
 
 DESCRIPTION = """\
@@ -64,7 +67,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
     parser = commands.add_parser(
         "jacobian",
-        help="how non-conservative are a model's forces?",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -95,10 +97,9 @@ def run(args: argparse.Namespace) -> None:
     model = load(args)
     kind = _KINDS[args.forces]
     _check_kind(model, kind)
+    asymmetries: list[Asymmetry] = []
     if args.error is None:
         asymmetries = _measure(model, structures, kind)
-        if picture is not None:
-            draw_asymmetry(asymmetries, f"{model.name}: {kind}", picture)
         text = "\n\n".join(_table(asymmetry) for asymmetry in asymmetries)
         results: list[dict[str, object]] = [asymmetry.as_json() for asymmetry in asymmetries]
     else:
@@ -107,11 +108,11 @@ def run(args: argparse.Namespace) -> None:
         results = [estimate.as_json() for estimate in estimates]
     if args.json:
         summary = {"model": model.name, "forces": args.forces, "structures": results}
-        print(json.dumps({**summary, "picture": picture and str(picture)}))
-        return
-    print(f"{model.name}: {kind}{_served(list(structures.values())) if kind is Need.DIRECT else ''}\n\n{text}")
-    if picture is not None:
-        print(f"\npicture: {picture}")
+        text = json.dumps({**summary, "picture": picture and str(picture)})
+    else:
+        served = _served(list(structures.values())) if kind is Need.DIRECT else ""
+        text = f"{printable(model.name)}: {kind}{served}\n\n{text}"
+    show(text, picture, lambda file: draw_asymmetry(asymmetries, f"{model.name}: {kind}", file), args.json)
 
 
 def _served(structures: list[Structure]) -> str:
@@ -142,28 +143,28 @@ def _check_kind(model: ForceModel, kind: Need) -> None:
 def _measure(model: ForceModel, structures: dict[str, Structure], kind: Need) -> list[Asymmetry]:
     asymmetries = []
     for name, structure in structures.items():
-        with tqdm(desc=name, total=len(structure.species), disable=None, leave=False, unit="atom") as bar:
+        with progress_bar(desc=name, total=len(structure.species), disable=None, leave=False, unit="atom") as bar:
 
-            def show(done: int, bar: tqdm = bar) -> None:
+            def progress(done: int, bar: tqdm = bar) -> None:
                 bar.update(done - bar.n)
 
-            asymmetries.append(jacobian.measure(model, structure, name, kind, show))
+            asymmetries.append(jacobian.measure(model, structure, name, kind, progress))
     return asymmetries
 
 
 def _estimate(model: ForceModel, name: str, structure: Structure, kind: Need, error: float) -> EstimatedAsymmetry:
-    with tqdm(desc=name, disable=None, leave=False, unit="probe") as bar:
+    with progress_bar(desc=name, disable=None, leave=False, unit="probe") as bar:
 
-        def show(done: int, reached: float) -> None:
+        def progress(done: int, reached: float) -> None:
             bar.set_postfix_str(f"error {100.0 * reached:.1f} %", refresh=False)
             bar.update(done - bar.n)
 
-        return probes.estimate(model, structure, name, kind, error, show)
+        return probes.estimate(model, structure, name, kind, error, progress)
 
 
 def _table(asymmetry: Asymmetry) -> str:
     lines = [
-        f"{asymmetry.name}: {len(asymmetry.species)} atoms",
+        f"{printable(asymmetry.name)}: {len(asymmetry.species)} atoms",
         f"  lambda  {asymmetry.value:.3g}{_remark(asymmetry)}",
     ]
     lines += [f"  {symbol:>6}  {value:.3g}" for symbol, value in asymmetry.elements.items()]
@@ -180,7 +181,7 @@ def _table(asymmetry: Asymmetry) -> str:
 
 def _estimated_table(estimate: EstimatedAsymmetry) -> str:
     lines = [
-        f"{estimate.name}: {len(estimate.species)} atoms, {estimate.probes} random probes",
+        f"{printable(estimate.name)}: {len(estimate.species)} atoms, {estimate.probes} random probes",
         f"  lambda  {_with_error(estimate.value)}{_remark(estimate)}",
     ]
     lines += [f"  {symbol:>6}  {_with_error(value)}" for symbol, value in estimate.elements.items()]

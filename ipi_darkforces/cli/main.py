@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
 
 from .. import __version__
-from ..errors import ERROR
 from . import entry
 
 DESCRIPTION = """\
@@ -24,29 +24,41 @@ Direct machine-learned forces for i-PI, without paying for them with wrong physi
     darkforces models
 """
 
+# Each is a module beside this one, with `add_parser`.
+COMMANDS = {
+    "run": "run a simulation: i-PI and the driver from one command",
+    "assess": "is it safe to run with a model's direct forces, and if not, how then?",
+    "campaign": "run a matrix of simulations, and write down what they say",
+    "analyze": "look at trajectories: drift, temperatures, spectra, structure",
+    "evaluate": "judge a model against reference data",
+    "jacobian": "how non-conservative are a model's forces?",
+    "work": "how much work do forces do along a closed path?",
+    "optimize": "do geometry optimisations arrive?",
+    "models": "list the models, what each provides and how accurate it is",
+}
+
 
 def main() -> None:
     """Entry point."""
-    try:
-        from . import analyze, assess, campaign, evaluate, jacobian, models, optimize, run, work
-    except ModuleNotFoundError as error:  # where only what the driver needs is installed
-        sys.exit(f"{ERROR}the package '{error.name}' is not installed here: pip install {error.name}")
+    sys.exit(entry.run(lambda: _run(sys.argv[1:])))
+
+
+def _run(words: list[str]) -> int | None:
     parser = argparse.ArgumentParser(
         prog="darkforces", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    run.add_parser(commands)
-    assess.add_parser(commands)
-    campaign.add_parser(commands)
-    analyze.add_parser(commands)
-    evaluate.add_parser(commands)
-    jacobian.add_parser(commands)
-    work.add_parser(commands)
-    optimize.add_parser(commands)
-    models.add_parser(commands)
-    args = parser.parse_args(analyze.with_question(sys.argv[1:]))
-    sys.exit(entry.run(lambda: args.command(args)))
+    for name, what in COMMANDS.items():
+        if words[:1] == [name]:  # the others take seconds to import
+            module = import_module(f".{name}", __package__)
+            words = module.with_question(words) if name == "analyze" else words
+            module.add_parser(commands)
+        else:
+            commands.add_parser(name, help=what)
+    args = parser.parse_args(words)
+    code: int | None = args.command(args)
+    return code
 
 
 if __name__ == "__main__":

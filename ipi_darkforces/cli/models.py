@@ -36,7 +36,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
     parser = commands.add_parser(
         "models",
-        help="list the models, what each provides and how accurate it is",
         description="Lists the models that have a name: those that come with the package and your own, which are the "
         f"checkpoints NAME.ckpt with a card NAME.json in {_path_for_help()}; then those of other packages: whether the "
         "package is installed here, what installs it, and whether the weights are on this machine. The list says what "

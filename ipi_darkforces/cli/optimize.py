@@ -9,18 +9,17 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ..diagnostics.known_range import within_range
 from ..diagnostics.optimize import MOST_STEPS, optimize
 from ..diagnostics.optimize_picture import draw_optimizations
 from ..diagnostics.optimize_records import Records
 from ..diagnostics.starts import BUILT, SETS, make_starts
 from ..diagnostics.structures import read_structure_files
-from ..errors import DarkforcesError
+from ..errors import DarkforcesError, printable
 from ..forces.model import ForceModel, Need
 from ..forces.structure import Structure
 from ..forces.zoo import takes_options
+from .files import writing
 from .optimize_table import table
 from .options import (
     MODEL_HELP,
@@ -32,6 +31,7 @@ from .options import (
     model_of,
     picture_path,
 )
+from .progress import progress_bar
 
 DESCRIPTION = """\
 Optimises geometries with FIRE and L-BFGS of ase, with conservative and with direct forces, and says how often they
@@ -99,7 +99,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
     parser = commands.add_parser(
         "optimize",
-        help="do geometry optimisations arrive?",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -173,17 +172,16 @@ def run(args: argparse.Namespace) -> None:
             starts = within_range(model, starts, show)
     with _bar(Path(args.model).name, "step") as show:
         optimizations = optimize(model, starts, args.steps, args.fmax, show, records)
-    if not args.json:
-        print(table(optimizations))
-    if picture is not None:
-        draw_optimizations(optimizations, picture)
     if args.json:
         said = {"dtype": args.dtype, "seed": args.seed, "results": str(results), "picture": picture and str(picture)}
-        print(json.dumps({**optimizations.as_json(), **said}))
-        return
-    print(f"\neach optimisation: {results}")
+        print(json.dumps({**optimizations.as_json(), **said}), flush=True)
+    else:
+        print(f"{table(optimizations)}\n\neach optimisation: {printable(results)}", flush=True)
     if picture is not None:
-        print(f"picture: {picture}")
+        with writing(picture) as file:
+            draw_optimizations(optimizations, file)
+        if not args.json:
+            print(f"picture: {printable(picture)}")
 
 
 def _check_known(model: ForceModel, structure: Structure) -> None:
@@ -196,7 +194,7 @@ def _check_known(model: ForceModel, structure: Structure) -> None:
 @contextmanager
 def _bar(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar, as a function of what is done and all there is to do."""
-    with tqdm(desc=what, disable=None, leave=False, unit=unit) as bar:
+    with progress_bar(desc=what, disable=None, leave=False, unit=unit) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -17,8 +16,7 @@ from ..analysis.runs import Run
 from ..analysis.selection import Selection
 from ..analysis.statements import Statement
 from ..analysis.statistics import Estimate
-from ..errors import DarkforcesError, one_line
-from ..whole import whole_file
+from ..errors import printable
 
 Value = Estimate | float | str | None
 UNKNOWN = "± ?: the run is too short to know the error"
@@ -73,7 +71,7 @@ class Question:
 def as_table(rows: Sequence[Row]) -> list[list[str]]:
     """Titles and lines, as people read them."""
     titles = list(dict.fromkeys(title for row in rows for title in row))
-    return [titles] + [[_shown(row.get(title)) for title in titles] for row in rows]
+    return [[printable(title) for title in titles]] + [[_shown(row.get(title)) for title in titles] for row in rows]
 
 
 def aligned(rows: Sequence[Row]) -> str:
@@ -96,27 +94,14 @@ def _shown(value: Value) -> str:
         return f"{value.value:.4g} ± ?" if value.error is None else value.text("").strip()
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "-" if value is None else value
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[Path]:
-    """Where to write a file that is to be whole; see `whole_file`.
-
-    :raises DarkforcesError: if it cannot be written
-    """
-    try:
-        with whole_file(path) as fresh:
-            yield fresh
-    except OSError as error:
-        raise DarkforcesError(f"'{path}' cannot be written: {error.strerror or one_line(error)}") from error
+    return "-" if value is None else printable(value)
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """A table for spreadsheets; a value with an error takes three columns: value, standard error, 95 % margin."""
     titles = list(dict.fromkeys(title for row in rows for title in row))
     estimated = {title for row in rows for title, value in row.items() if isinstance(value, Estimate)}
-    with path.open("w", newline="") as stream:
+    with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow([name for title in titles for name in _names(title, title in estimated)])
         for row in rows:
@@ -124,13 +109,15 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
 
 
 def _names(title: str, estimated: bool) -> list[str]:
+    title = printable(title)
     return [title, f"standard error of {title}", f"95 % margin of {title}"] if estimated else [title]
 
 
 def _cells(value: Value, estimated: bool) -> list[object]:
     if isinstance(value, Estimate):
         return [value.value, value.error, value.margin()]
-    return [value, None, None] if estimated else [value]
+    shown = printable(value) if isinstance(value, str) else value
+    return [shown, None, None] if estimated else [shown]
 
 
 def write_curves(curves: Sequence[tuple[str, dict[str, np.ndarray]]], path: Path) -> None:
@@ -139,9 +126,11 @@ def write_curves(curves: Sequence[tuple[str, dict[str, np.ndarray]]], path: Path
     :param curves: name of each run, and its columns by their names
     """
     titles = list(dict.fromkeys(title for _, columns in curves for title in columns))
-    with path.open("w", newline="") as stream:
+    with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["run", *titles])
+        writer.writerow(["run", *map(printable, titles)])
         for name, columns in curves:
             lines = zip_longest(*(columns.get(title, ()) for title in titles), fillvalue=np.nan)
-            writer.writerows([name, *("" if np.isnan(value) else f"{value:.7g}" for value in line)] for line in lines)
+            writer.writerows(
+                [printable(name), *("" if np.isnan(value) else f"{value:.7g}" for value in line)] for line in lines
+            )

@@ -7,15 +7,19 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from ..analysis.formats import ASE_VELOCITY
 from ..analysis.runs import Reading, Run
 from ..analysis.selection import Selection
 from ..analysis.trajectory import Notice
-from ..errors import DarkforcesError
+from ..errors import DarkforcesError, printable
+from .progress import progress_bar
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 # Å/ps
 VELOCITY_UNITS = {"ase": ASE_VELOCITY, "A/ps": 1.0, "A/fs": 1000.0}
@@ -59,7 +63,7 @@ def read_run(path: Path, args: argparse.Namespace, notice: Notice) -> Run:
     interval = None if args.interval is None else 1e-3 * args.interval
     run = Run.read(path, notice, Reading(interval, VELOCITY_UNITS[args.velocity_unit]))
     alike = Counter(each.resolve().name for each in args.run)
-    return replace(run, name=str(path)) if alike[path.resolve().name] > 1 else run
+    return replace(run, name=printable(path if alike[path.resolve().name] > 1 else run.name))
 
 
 def select(args: argparse.Namespace, bar: Bar, notice: Notice) -> Selection:
@@ -91,7 +95,7 @@ class Bar:
         if total < _LARGE or not sys.stderr.isatty():
             return
         if self._bar is None:
-            self._bar = tqdm(total=total, desc=self._name, unit="B", unit_scale=True)
+            self._bar = progress_bar(total=total, desc=self._name, unit="B", unit_scale=True)
         if done < self._bar.n:  # the next file
             self._bar.reset(total)
         self._bar.update(done - self._bar.n)

@@ -8,15 +8,15 @@ import logging
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ..analysis.remembered import remembering
 from ..analysis.runs import Run
 from ..analysis.selection import Selection
-from ..errors import ERROR, DarkforcesError
+from ..errors import ERROR, DarkforcesError, of_system, printable
 from . import page
 from .answers import Answers
-from .question import Question, aligned, write_csv, write_curves, writing
+from .files import writing
+from .progress import progress_bar
+from .question import Question, aligned, write_csv, write_curves
 from .questions import QUESTIONS
 from .reading import Bar, about, add_reading_options, add_run_options, check_numbers, read_run, select
 
@@ -69,14 +69,16 @@ def run(args: argparse.Namespace) -> int:
         failed |= not _ask(path, args, answers, notices)
     if not any(each.found for each in answers):
         raise DarkforcesError("nothing could be found out about any run, so there is no report")
-    _write(args.output, answers, list(notices), args)
     if args.json:
-        print(json.dumps({"questions": [each.as_json() for each in answers], "notices": list(notices)}, indent=2))
+        found = {"questions": [each.as_json() for each in answers], "notices": list(notices)}
+        print(json.dumps(found, indent=2), flush=True)
     else:
         for each in answers:
             if each.found:
-                print(f"{each.question.name}\n{aligned(each.rows())}\n")
-        print(f"written: {args.output / _PAGE}, with tables, curves and pictures beside it")
+                print(f"{each.question.name}\n{aligned(each.rows())}\n", flush=True)
+    _write(args.output, answers, list(notices), args)
+    if not args.json:
+        print(f"written: {printable(args.output / _PAGE)}, with tables, curves and pictures beside it")
     return 1 if failed else 0
 
 
@@ -102,7 +104,8 @@ def _check(args: argparse.Namespace) -> None:
 def _ask(path: Path, args: argparse.Namespace, answers: list[Answers], notices: dict[str, None]) -> bool:
     """Add what can be found out about a run, and what cannot; whether there is anything."""
 
-    def notice(text: str) -> None:
+    def notice(said: str) -> None:
+        text = printable(said)
         if text not in notices:  # several questions read the same file
             notices[text] = None
             logger.warning(text)
@@ -111,9 +114,9 @@ def _ask(path: Path, args: argparse.Namespace, answers: list[Answers], notices: 
         try:
             simulation = remembering(read_run(path, args, notice))
         except DarkforcesError as error:
-            print(f"{ERROR}{about(path, error)}", file=sys.stderr)
+            print(f"{ERROR}{printable(about(path, error))}", file=sys.stderr)
             for each in answers:
-                each.missing[str(path)] = str(error)
+                each.missing[printable(path)] = printable(error)
             return False
         selection = select(args, bar, notice)
         found = [_answer(each, simulation, selection, args) for each in answers]
@@ -124,7 +127,7 @@ def _answer(answers: Answers, simulation: Run, selection: Selection, args: argpa
     try:
         answers.found.append(answers.question.measure(simulation, selection, args))
     except DarkforcesError as error:
-        answers.missing[simulation.name] = str(error)
+        answers.missing[simulation.name] = printable(error)
         logger.warning("%s: no %s: %s", simulation.name, answers.question.name, error)
         return False
     return True
@@ -137,8 +140,8 @@ def _write(folder: Path, answers: list[Answers], notices: list[str], args: argpa
         for file in (folder / _PAGE, *(file for each in answers for file in _files(folder, each.question))):
             file.unlink(missing_ok=True)
     except OSError as error:
-        raise DarkforcesError(f"'{folder}' cannot be written: {error.strerror}") from error
-    for each in tqdm(answers, desc="drawing", leave=False, disable=None):
+        raise DarkforcesError(of_system(error)) from error
+    for each in progress_bar(answers, desc="drawing", leave=False, disable=None):
         _write_answers(folder, each)
     with writing(folder / _PAGE) as file:
         file.write_text(page.of(answers, notices, args.discard, folder), encoding="utf-8")

@@ -13,10 +13,9 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..analysis.overview import Overview, draw, is_summarized, summarize
 from ..analysis.setup import FREE, Constraints
@@ -36,6 +35,10 @@ from ..serve.watch import checked_limit
 from .entry import EXPLODED, INTERRUPTED
 from .options import add_model_options, add_watch_option, model_of
 from .places import Place, places
+from .progress import progress_bar
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 DESCRIPTION = """\
 Runs i-PI with the forces of one model: starts i-PI and the driver, shows progress, stops both cleanly on Ctrl-C, and
@@ -68,7 +71,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
     parser = commands.add_parser(
         "run",
-        help="run a simulation: i-PI and the driver from one command",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -239,6 +241,8 @@ def _run_one(place: Place, args: argparse.Namespace) -> Outcome:
     simulation = SimulationInput.read(place.input)
     warn_of_periodicity(simulation)
     constraints = Constraints.in_input(simulation)
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
     with logging_redirect_tqdm(), SimulationBar(place.name, simulation.n_atoms, constraints) as bar:
         outcome = run_simulation(
             simulation,
@@ -307,7 +311,7 @@ class SimulationBar:
 
     def _show(self, progress: Progress, total: int) -> None:
         if self._bar is None:
-            self._bar = tqdm(
+            self._bar = progress_bar(
                 total=total,
                 initial=progress.step,
                 desc=self._name,

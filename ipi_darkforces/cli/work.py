@@ -7,14 +7,14 @@ import json
 import logging
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ..diagnostics.closed_path import ClosedPath, read_path, turning_molecule
 from ..diagnostics.structures import read_structures
 from ..diagnostics.work import Loop, integrate
 from ..diagnostics.work_picture import draw_work
-from ..errors import DarkforcesError
+from ..errors import DarkforcesError, printable
+from .files import show
 from .options import MODEL_HELP, add_evaluation_options, add_picture_options, load, picture_path
+from .progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
     parser = commands.add_parser(
         "work",
-        help="how much work do forces do along a closed path?",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -85,12 +84,12 @@ def run(args: argparse.Namespace) -> None:
     picture = picture_path(args, "work", [args.path or args.structure])
     path = _path(args)
     model = load(args)
-    with tqdm(desc=Path(args.model).name, disable=None, leave=False, unit="evaluation") as bar:
+    with progress_bar(desc=Path(args.model).name, disable=None, leave=False, unit="evaluation") as bar:
 
-        def show(done: int) -> None:
+        def progress(done: int) -> None:
             bar.update(done - bar.n)
 
-        loop = integrate(model, path, 1e-3 * args.tolerance, show)
+        loop = integrate(model, path, 1e-3 * args.tolerance, progress)
     if not loop.converged:
         logger.warning(
             "after %d points the work still changes by more than %g meV: path or forces are not smooth%s",
@@ -98,14 +97,9 @@ def run(args: argparse.Namespace) -> None:
             args.tolerance,
             "" if args.dtype == "float64" else ", or this is rounding, and --dtype float64 helps",
         )
-    if picture is not None:
-        draw_work(loop, picture)
-    if args.json:
-        print(json.dumps({**loop.as_json(), "picture": picture and str(picture)}, indent=2))
-        return
-    print(_table(loop))
-    if picture is not None:
-        print(f"\npicture: {picture}")
+    found = {**loop.as_json(), "picture": picture and str(picture)}
+    text = json.dumps(found, indent=2) if args.json else _table(loop)
+    show(text, picture, lambda file: draw_work(loop, file), args.json)
 
 
 def _path(args: argparse.Namespace) -> ClosedPath:
@@ -116,7 +110,12 @@ def _path(args: argparse.Namespace) -> ClosedPath:
 
 
 def _table(loop: Loop) -> str:
-    lines = [f"{loop.model}: {loop.path}", f"{loop.points} points", "", f"{'':20}  {'work':>10}  {'error':>8}"]
+    lines = [
+        f"{printable(loop.model)}: {printable(loop.path)}",
+        f"{loop.points} points",
+        "",
+        f"{'':20}  {'work':>10}  {'error':>8}",
+    ]
     for kind, work in loop.works.items():
         lines.append(f"{kind + ' forces':20}  {1000.0 * work.total:>10.3f}  {1000.0 * work.error:>8.1g}  meV")
     if loop.energy_mismatch is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..analysis.pictures import tidy
+from ..analysis.pictures import plain, tidy
 from .jacobian import Asymmetry
 
 _TOTAL, _ANTISYMMETRIC, _RATIO = "#2166ac", "#c4342d", "0.25"
@@ -39,7 +39,7 @@ def draw_asymmetry(asymmetries: Sequence[Asymmetry], title: str, path: Path) -> 
     left.legend(frameon=False, title="lines: root mean square", title_fontsize=8, alignment="left")
     right.set_ylabel(r"$\lambda_{ij}$")
     right.set_title(_summary(asymmetries), loc="right", fontsize=10)
-    left.set_title(title, loc="left", fontsize=10, fontweight="bold")
+    left.set_title(plain(title), loc="left", fontsize=10, fontweight="bold")
     for axis in (left, right):
         axis.set_yscale("log")
         axis.set_xlabel("$r_{ij}$ / Å")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
-from ..analysis.pictures import KIND_COLORS, tidy
+from ..analysis.pictures import KIND_COLORS, plain, tidy
 from .optimizations import ALGORITHMS, Optimization, Optimizations, Outcome
 
 _ENDS = {Outcome.CONVERGED: "o", Outcome.EXPLODED: "x", Outcome.FAILED: "+"}
@@ -37,7 +37,7 @@ def draw_optimizations(optimizations: Optimizations, path: Path) -> None:
         row[0].set_ylabel(f"{group}\nlargest force / (eV/Å)")
     for axis in panels[-1]:
         axis.set_xlabel("step")
-    figure.suptitle(optimizations.model, x=0.01, ha="left", fontsize=10, fontweight="bold")
+    figure.suptitle(plain(optimizations.model), x=0.01, ha="left", fontsize=10, fontweight="bold")
     figure.legend(handles=_legend(optimizations.runs), loc="outside upper right", ncols=6, frameon=False, fontsize=9)
     figure.savefig(path, dpi=200)
 

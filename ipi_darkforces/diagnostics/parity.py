@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ..analysis.pictures import plain
 from .accuracy import Accuracy, ForceErrors
 
 _COLORS = ("#2166ac", "#c4342d", "#4d9221", "#e08214", "#762a83", "#35978f", "#8c510a")
@@ -75,7 +76,7 @@ def _draw_energies(axis: Axes, accuracy: Accuracy, model: str | None) -> None:
     axis.scatter(reference, predicted, s=20, color="0.2", alpha=alpha, linewidths=0, zorder=2)
     axis.set_xlabel("reference / (meV/atom)")
     axis.set_ylabel("predicted / (meV/atom)")
-    _finish(axis, reference, predicted, "energy relative to its mean" if model is None else f"{model}: energy")
+    _finish(axis, reference, predicted, "energy relative to its mean" if model is None else f"{plain(model)}: energy")
     _write(axis, [(f"MAE {accuracy.energy_errors.shifted.mae:.2f} meV/atom", "black")])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..analysis.pictures import KIND_COLORS, tidy
+from ..analysis.pictures import KIND_COLORS, plain, tidy
 from .work import Loop
 
 _LAST = 0.9  # where the second panel begins
@@ -27,7 +27,7 @@ def draw_work(loop: Loop, path: Path) -> None:
     _draw(last, loop, end)
     whole.set_ylabel("cumulative work / eV")
     whole.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 0.98))
-    whole.set_title(loop.model, loc="left", fontsize=10, fontweight="bold")
+    whole.set_title(plain(loop.model), loc="left", fontsize=10, fontweight="bold")
     last.set_title("the last tenth", loc="left", fontsize=10)
     last.set_ylabel("cumulative work / meV")
     for kind, work in loop.works.items():

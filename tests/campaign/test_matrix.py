@@ -107,6 +107,40 @@ def test_those_that_come_with_the_package(size):
         ("discard: 0.5", "discard: 2", "nothing is left of 2 ps without the first 2 ps"),
         ("water.xyz", "wine.xyz", "wine.xyz' does not exist"),
         ("matrix:", "matrix: [", "is not YAML"),
+        ("time: 10", "time: 1e400", "time is '1e400': expected a number of ps above 0"),
+        ("time: 10", "time: 1.0e+400", "time is inf: expected a number of ps"),
+        ("time: 10", "time: .nan", "time is nan: expected a number of ps"),
+        ("time: 10", "time: -.inf", "time is -inf: expected a number of ps"),
+        ("time: 10", "time: -0", "time is 0: expected a number of ps above 0"),
+        ("time: 10", "time: true", "time is True: expected a number of ps"),
+        ("time: 10", "time: [10]", r"time is \[10\]: expected a number of ps"),
+        ("time: 10", "time: {ps: 10}", "time is {'ps': 10}: expected a number of ps"),
+        ("time: 10", "time: 2020-01-01", r"time is datetime.date\(2020, 1, 1\): expected a number of ps"),
+        ("time: 10", f"time: 1{400 * '0'}", "expected a number of ps above 0"),
+        ("time: 10", f"time: 1{5000 * '0'}", "is not YAML: Exceeds the limit"),
+        ("time: 10", f"time: 0x{5000 * 'f'}", "time is a int without end: expected a number of ps"),
+        ("time: 10", "time: 1e30", r"of 1e\+30 ps has 2e\+33 steps of 0.5 fs: expected at most 1e\+12"),
+        ("time: 2\n", "time: 2\ntimestep: 1e-300\n", "steps of 1e-300 fs: expected at most"),
+        ("time: 10", "timestep: 10000", "'timestep' is not known"),
+        ("[direct, mts8]", "[mts8000]", "mts8000-seed1 of 2 ps is shorter than one step of 4000 fs"),
+        ("[direct, mts8]", "[mts99999999999]", "forces 'mts99999999999' are not known"),
+        ("[direct, mts8]", "[[direct]]", r"forces \['direct'\] are not known"),
+        ("[direct, mts8]", "[true]", "forces True are not known"),
+        ("[nve]", "[[nve]]", r"thermostat \['nve'\] is not known"),
+        ("langevin 100", "langevin 1.2.3", "expected a number of fs above 0"),
+        ("langevin 100", "100", "thermostat 100 is not known"),
+        ("seeds: 2", "seeds: 1000000000000", "seeds 1000000000000 are too many: expected at most 100000"),
+        ("seeds: 2", "seeds: 2.5", "seeds 2.5 cannot be"),
+        ("seeds: 2", "seeds: '2'", "seeds '2' cannot be"),
+        ("seeds: [7]", "seeds: [2147483648]", r"seeds \[2147483648\] cannot be"),
+        ("seeds: [7]", "seeds: &a [*a]", r"seeds \[+\.\.\.\]+ cannot be"),
+        ("[pet-m]", "[[pet-m]]", r"a model is \['pet-m'\]: expected a name or a path"),
+        ("[pet-m]", "[12]", "a model is 12: expected a name or a path"),
+        ("[pet-m]", "{a: 1}", "a model is {'a': 1}: expected a name or a path"),
+        ("[pet-m]", "['']", "a model is '': expected a name or a path"),
+        ("time: 2", "time: 2\ntime: 3", "says 'time' twice: expected it once"),
+        ("time: 10", "time: 10\n    time: 20", "says 'time' twice: expected it once"),
+        ("time: 2", "time: 2\n[a, b]: 3", "is not YAML|is not known"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(write, old, new, message):
@@ -115,6 +149,35 @@ def test_what_is_wrong_is_said_in_a_line(write, old, new, message):
         Campaign.read(write(WHOLE.replace(old, new)))
     assert "\n" not in str(caught.value)
     assert "some.yaml" in str(caught.value)
+
+
+def test_numbers_as_people_write_them(write):
+    text = WHOLE.replace("time: 2", "time: 2e0").replace("discard: 0.5", "discard: -0.0").replace("100", "1e2")
+    with pytest.raises(DarkforcesError, match="thermostat 'langevin 1e2' is not known"):
+        Campaign.read(write(text))
+    campaign = Campaign.read(write(text.replace("1e2", "100.0")))
+    assert (campaign.simulations[0].time, str(campaign.discard)) == (2.0, "0.0")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "a: &a [x, x]\n"
+        + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}]\n" for a, b in zip("abcdefghijklmno", "bcdefghijklmnop", strict=True)),
+        "matrix: " + "{a: " * 5000 + "}" * 5000,
+    ],
+)
+def test_lists_in_lists_in_lists(write, text):
+    with pytest.raises(DarkforcesError, match="nested too deeply|is not known: expected|is not YAML") as caught:
+        Campaign.read(write(text))
+    assert len(str(caught.value)) < 400
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    (tmp_path / "some.yaml").write_bytes(WHOLE.encode() + b"# \xff")
+    with pytest.raises(DarkforcesError, match="some.yaml' is not YAML: 'utf-8' codec"):
+        Campaign.read(tmp_path / "some.yaml")
 
 
 @pytest.mark.parametrize(
