@@ -9,6 +9,7 @@ import numpy as np
 
 from ..forces.disagreement import by_quantity
 from . import statistics
+from .compressed import open_text
 from .statistics import Estimate
 
 # A step and its numbers: whole lines, without the piece of one that an i-PI that was killed left before the next.
@@ -23,7 +24,9 @@ def measure(path: Path) -> Estimate | None:
     :param path: what i-PI wrote of the extras of the slow forces
     :return: None if there is not one whole step
     """
-    rows = [numbers.split() for numbers in dict(_ROW.findall(path.read_text(errors="replace"))).values()]
+    with open_text(path) as stream:
+        text = stream.read()
+    rows = [numbers.split() for numbers in dict(_ROW.findall(text)).values()]
     whole = [row for row in rows if row and len(row) == max(map(len, rows))]
     if not whole:
         return None

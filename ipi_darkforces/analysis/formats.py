@@ -24,6 +24,7 @@ from ipi.engine.properties import Trajectories
 
 from ..errors import DarkforcesError, one_line
 from ..forces.labels import elements_of, isotope_masses, symbol_or_label
+from .compressed import open_bytes, plain_name
 from .trajectory import UNKNOWN, Frame, Notice, Progress, Quantity, Timing, Trajectory
 from .units import factor_from_ipi, masses_of
 from .xyz import Layout, XyzSource, label_of, shown
@@ -53,11 +54,12 @@ def open_trajectories(path: Path, timing: Timing = UNKNOWN, velocity_unit: float
     """
     if not path.is_file():
         raise DarkforcesError(f"trajectory '{path}' does not exist or is not a file")
-    with path.open("rb") as stream:
+    with open_bytes(path) as stream:
         beginning = stream.readline(200)
+        damage = stream.damage
     if not beginning:
-        raise DarkforcesError(f"'{path}' is empty")
-    if beginning.strip().isdigit() and path.suffix != ".traj":
+        raise DarkforcesError(f"'{path}' is empty" if damage is None else f"'{path}' cannot be read: {damage}")
+    if beginning.strip().isdigit() and plain_name(path).suffix != ".traj":
         return _open_xyz(path, timing, velocity_unit)
     return _open_with_ase(path, timing)
 
@@ -87,7 +89,7 @@ class _Head:
 
 
 def _open_xyz(path: Path, timing: Timing, velocity_unit: float) -> list[Trajectory]:
-    with path.open("rb") as stream:
+    with open_bytes(path) as stream:
         first, second = _first_frame(stream, path), stream.readline() + stream.readline()
     is_ipi = b"CELL" in first[1] and b"Properties=" not in first[1]
     head = _ipi_head(path, first, timing) if is_ipi else _extended_head(path, first, timing, velocity_unit)
@@ -239,7 +241,7 @@ def _open_with_ase(path: Path, timing: Timing) -> list[Trajectory]:
     try:
         frames = list(islice(ase.io.iread(path, index=":", do_not_split_by_at_sign=True), 2))
     except Exception as error:  # ase's readers raise anything on a file they cannot read
-        with path.open("rb") as stream:
+        with open_bytes(path) as stream:
             begins = shown(stream.readline(200))
         raise DarkforcesError(
             f"'{path}' is no trajectory: it begins with '{begins}', expected XYZ (i-PI's or extended) or a file that "

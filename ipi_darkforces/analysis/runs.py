@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DarkforcesError
+from .compressed import existing, plain_name
 from .formats import ASE_VELOCITY, open_trajectories
 from .setup import Constraints, Setup
 from .table import Table, looks_like_table, read_table
@@ -116,10 +117,11 @@ def _from_folder(path: Path, notice: Notice, reading: Reading) -> Run:
     if setup is not None:
         return _from_files(name, path, setup.tables, setup.trajectories, setup, notice, reading)
     files = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith((".", "#"))]
+    files = [file for file in files if existing(plain_name(file)) == file]  # each once, compressed or not
     for file in files:
-        if file.suffix in _TRAJECTORIES and file.stat().st_size == 0:
+        if _called_trajectory(file) and file.stat().st_size == 0:
             notice(f"'{file}' is empty")
-    trajectories = [file for file in files if file.suffix in _TRAJECTORIES and _is_output(file)]
+    trajectories = [file for file in files if _called_trajectory(file) and _is_output(file)]
     tables = [file for file in files if file not in trajectories and looks_like_table(file)]
     prefixes = sorted({file.name.split(".")[0] for file in [*tables, *trajectories]})
     if len(prefixes) > 1:
@@ -127,6 +129,10 @@ def _from_folder(path: Path, notice: Notice, reading: Reading) -> Run:
             f"'{path}' holds outputs of several simulations ({', '.join(prefixes)}); give an input or a file of one"
         )
     return _from_files(name, path, tables, trajectories, None, notice, reading)
+
+
+def _called_trajectory(file: Path) -> bool:
+    return plain_name(file).suffix in _TRAJECTORIES
 
 
 def _is_output(file: Path) -> bool:
@@ -168,7 +174,8 @@ def _from_file(path: Path, notice: Notice, reading: Reading) -> Run:
     """From one file, and from what lies beside it and belongs to the same simulation what that says about it."""
     is_table = looks_like_table(path)
     setup = _setup_beside(path)
-    name = path.name.removesuffix(path.suffix) if path.suffix in _TRAJECTORIES else path.name
+    plain = plain_name(path)
+    name = plain.stem if _called_trajectory(path) else plain.name
     files: tuple[list[Path], list[Path]] = ([path], []) if is_table else ([], [path])
     return _from_files(name, path, *files, setup, notice, reading)
 
@@ -176,7 +183,7 @@ def _from_file(path: Path, notice: Notice, reading: Reading) -> Run:
 def _setup_beside(path: Path) -> Setup | None:
     candidates = [path.parent / name for name in (*_INPUTS, "RESTART")] + sorted(path.parent.glob("*.xml"))
     for setup in _setups(candidates, lambda _: None):
-        if path in (*setup.tables, *setup.trajectories):
+        if plain_name(path) in map(plain_name, (*setup.tables, *setup.trajectories)):
             return setup
     return None
 

@@ -14,6 +14,7 @@ from ipi.engine.outputs import PropertyOutput, TrajectoryOutput
 
 from ..errors import DarkforcesError
 from ..serve.inputs import SimulationInput
+from .compressed import SUFFIXES, existing, plain_name
 from .trajectory import Notice, Quantity
 from .units import amu, factor_from_ipi
 
@@ -145,7 +146,7 @@ def _outputs(parsed: Any) -> list[Any]:
 
 
 def _existing(files: list[Path]) -> tuple[Path, ...]:
-    return tuple(file for file in files if file.is_file())
+    return tuple(there for file in files if (there := existing(file)) is not None)
 
 
 def _files(base: Path, output: TrajectoryOutput, notice: Notice) -> list[Path]:
@@ -159,7 +160,8 @@ def _files(base: Path, output: TrajectoryOutput, notice: Notice) -> list[Path]:
     stem, extension = f"{base}.{output.filename}", _EXTENSIONS[output.format]
     if "centroid" in what:
         return [Path(f"{stem}.{extension}")]
-    beads = sorted(Path(name) for name in glob.glob(f"{glob.escape(stem)}_*.{extension}"))
+    names = (name for ending in ("", *SUFFIXES) for name in glob.glob(f"{glob.escape(stem)}_*.{extension}{ending}"))
+    beads = sorted({plain_name(Path(name)) for name in names})
     if len(beads) > 1:
         # The momenta of a bead are not those of an atom.
         used = "only the first is used" if what == "positions" else "they are not used"

@@ -6,11 +6,13 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from ipi.scripting import read_output
 
 from ..errors import DarkforcesError
+from .compressed import Stream, open_text, plain_name
 from .trajectory import Notice
 from .units import factor_from_ipi
 from .xyz import shown
@@ -66,7 +68,7 @@ class Table:
 def looks_like_table(path: Path) -> bool:
     """Whether a file begins as i-PI's properties do."""
     try:
-        with path.open(errors="replace") as stream:
+        with open_text(path) as stream:
             return any(_COLUMN.match(line) for line in stream.readlines(4096))
     except OSError:
         return False
@@ -110,11 +112,15 @@ def _converted(column: np.ndarray, name: str, unit: str | None, path: Path) -> n
 def _whole_rows(path: Path, notice: Notice) -> tuple[dict[str, np.ndarray], dict[str, tuple[str | None, str]]]:
     """What i-PI's reader finds, after rows that it cannot read have been taken out."""
     try:
-        lines = path.read_text(errors="replace").splitlines(keepends=True)
+        with open_text(path) as stream:
+            lines = stream.read().splitlines(keepends=True)
+            damage = cast(Stream, stream.buffer).damage
     except (FileNotFoundError, IsADirectoryError) as error:
         raise DarkforcesError(f"'{path}' does not exist or is not a file") from error
     if not lines:
-        raise DarkforcesError(f"'{path}' is empty")
+        raise DarkforcesError(f"'{path}' is empty" if damage is None else f"'{path}' cannot be read: {damage}")
+    if damage is not None:
+        notice(f"'{path}' is damaged ({damage}); what is before is used")
     heads = [match for match in map(_COLUMN.match, lines) if match]
     if not heads:
         raise DarkforcesError(
@@ -133,7 +139,7 @@ def _whole_rows(path: Path, notice: Notice) -> tuple[dict[str, np.ndarray], dict
         notice(f"'{path}', line {bad[0] + 1}{more}: {cut}; left out")
     if all(line.startswith("#") for line in kept):
         raise DarkforcesError(f"'{path}' has not one whole row")
-    if not bad:
+    if not bad and plain_name(path) == path:
         return _read(path)
     with tempfile.TemporaryDirectory() as scratch:
         whole = Path(scratch) / "whole"

@@ -22,6 +22,7 @@ import numpy as np
 from ipi.utils.io.backends.io_xyz import read_xyz
 
 from ..errors import printable
+from .compressed import open_bytes
 from .trajectory import Frame, Notice, Progress
 
 _CELL = re.compile(rb"CELL[(\[{]\w+[)\]}]:[-+.\deE ]*")
@@ -82,17 +83,21 @@ class XyzSource:
         """
         latest = _Latest.of(self.path, self.layout.stamp) if self.layout.stamp else None
         total = self.path.stat().st_size
-        with self.path.open("rb") as stream:
+        with open_bytes(self.path) as stream:
             reader = _Reader(stream, self.path, self.layout, notice)
             reported = 0
             for count, raw in enumerate(reader.whole_frames()):
-                if progress is not None and reader.offset >= min(reported + _REPORT, total):
+                if progress is not None and reader.offset >= reported + _REPORT:
                     reported = reader.offset
-                    progress(min(reported, total), total)
+                    progress(min(stream.done, total), total)
                 if latest is None:
                     yield Frame(count * self.layout.scale, raw.values, raw.cell, raw.place)
                 elif latest.keeps(raw.offset, raw.stamp):
                     yield Frame(raw.stamp * self.layout.scale, raw.values, raw.cell, raw.place)
+            if stream.damage is not None:
+                notice(f"'{self.path}' is damaged ({stream.damage}); the {reader.count} frames before are used")
+            elif progress is not None:
+                progress(total, total)
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ class _Latest:
     @classmethod
     def of(cls, path: Path, pattern: re.Pattern[bytes]) -> _Latest:
         offsets, stamps = [], []
-        with path.open("rb") as stream:
+        with open_bytes(path) as stream:
             start, rest = 0, b""
             while piece := stream.read(_PIECE):
                 text = rest + piece
@@ -161,7 +166,7 @@ class _Reader:
         self._layout = layout
         self._notice = notice
         self._size = len(layout.labels) + 2
-        self._count = 0  # whole frames
+        self.count = 0  # whole frames
         self._lines = 0  # lines read
         self.offset = 0  # bytes read
         self._ahead: list[bytes] = []  # lines that were put back
@@ -177,7 +182,7 @@ class _Reader:
             except _DamageError as damage:
                 lines = self._recovered(lines, damage)
             else:
-                self._count += 1
+                self.count += 1
                 yield raw
                 lines = self._read(self._size)
 
@@ -300,7 +305,7 @@ class _Reader:
         start = 0 if damage.row == 0 else 2
         rows = [] if damage.final else [row for row in range(start, len(lines)) if self._is_comment(lines[row])]
         if not rows:
-            self._notice(f"{place}; the {self._count} frames before are used")
+            self._notice(f"{place}; the {self.count} frames before are used")
             return []
         self._notice(f"{place}; this frame is left out")
         # The number of atoms may be in one line with what was before it.

@@ -13,6 +13,7 @@ import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 
 from ..analysis import disagreement, drift, motion, statistics, structure, temperatures
+from ..analysis.compressed import existing
 from ..analysis.drift import Drift
 from ..analysis.motion import DIFFUSIVE, Motion
 from ..analysis.runs import Run
@@ -87,8 +88,8 @@ def measure(folder: CampaignFolder, simulation: Simulation, ended: Ended, discar
             notice(str(error).replace(f"{folder.run(name)}/", "").replace(str(folder.run(name)), name))
             return None
 
-    apart = RunFolder(folder.run(name)).disagreement(name)
-    rms_difference = disagreement.measure(apart) if apart.exists() else None
+    apart = existing(RunFolder(folder.run(name)).disagreement(name))
+    rms_difference = None if apart is None else disagreement.measure(apart)
     whole, counting = Selection(0.0, notice=lambda text: None), Selection(discard, notice=notice)
     course = ask(drift.measure, whole)
     if ended.unstable:
