@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..campaign.evaluation import Evaluation
 from ..campaign.findings import Findings, Measured, by_model, measure
 from ..campaign.folder import CampaignFolder
 from ..campaign.matrix import Simulation
@@ -28,20 +29,22 @@ class Result:
     machine: dict[str, str]
 
 
-def simulate(plan: Plan, folder: CampaignFolder, device: str, run: Callable[[Simulation], bool]) -> Result | None:
+def simulate(
+    plan: Plan, folder: CampaignFolder, evaluation: Evaluation, run: Callable[[Simulation], bool]
+) -> Result | None:
     """Do the simulations that have not ended; None if the user interrupted one.
 
     First NVE with all forces, then SVR with direct forces and, to confirm it, with the largest stride that is safe so
     far: if that fails there, the next one down.
 
     :param folder: where they are kept
-    :param device: where the model is evaluated
+    :param evaluation: how the model is evaluated
     :param run: does one, and says whether it has ended
     """
     simulations = [*plan.nve, plan.svr(None)]
     measured: dict[str, Measured] = {}
     while True:
-        if not _done(plan, simulations, folder, device, run):
+        if not _done(plan, simulations, folder, evaluation, run):
             return None
         result = _result(plan, simulations, folder, measured)
         safe = largest_safe_stride(result.judged)
@@ -54,10 +57,10 @@ def _done(
     plan: Plan,
     simulations: Sequence[Simulation],
     folder: CampaignFolder,
-    device: str,
+    evaluation: Evaluation,
     run: Callable[[Simulation], bool],
 ) -> bool:
-    folder.prepare(plan.campaign(simulations), device)
+    folder.prepare(plan.campaign(simulations), evaluation)
     return all(folder.ended(simulation.name) is not None or run(simulation) for simulation in simulations)
 
 

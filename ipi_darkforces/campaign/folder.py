@@ -22,12 +22,13 @@ from typing import Any
 from ..digest import digest
 from ..errors import ERROR, DarkforcesError
 from ..forces.fingerprint import fingerprint
-from ..forces.zoo import load_model
 from ..lock import locked
 from ..serve.compose import compose, write_start
 from ..serve.folder import RunFolder
+from ..serve.run import ModelChoice
 from ..serve.start import read_start, say_where_periodic
 from ..whole import write_whole
+from .evaluation import Evaluation
 from .matrix import Campaign, Simulation
 
 _START = "start.chk"
@@ -70,13 +71,11 @@ class Ended:
 class Job:
     """With what a simulation is run.
 
-    :param model: name or path
-    :param device: where it is evaluated
+    :param model: name or path, and how it is evaluated
     :param temperature: K, what it should be
     """
 
-    model: str
-    device: str
+    model: ModelChoice
     temperature: float
 
 
@@ -122,10 +121,10 @@ class CampaignFolder:
         with locked(self.path / ".lock", f"another campaign is running in '{self.path}'"):
             yield
 
-    def prepare(self, campaign: Campaign, device: str) -> None:
+    def prepare(self, campaign: Campaign, evaluation: Evaluation) -> None:
         """Write what the simulations need, and mark those that shall become longer as not done.
 
-        :param device: where models are evaluated
+        :param evaluation: how models are evaluated
         :raises DarkforcesError: if the folder holds another campaign
         """
         start = read_start(campaign.structure)
@@ -136,6 +135,7 @@ class CampaignFolder:
             "temperature_K": campaign.temperature,
             "timestep_fs": campaign.timestep,
             "weights": {model: fingerprint(model) for model in campaign.models},
+            **evaluation.deciding,
         }
         if self._campaign.exists():
             self._check_same(belongs)
@@ -149,7 +149,7 @@ class CampaignFolder:
             if ended and not ended.unstable and ended.picoseconds < simulation.time - 1e-3 * recipe.step:
                 self._ended(simulation.name).unlink()
         simulations = {simulation.name: simulation.condition.model for simulation in campaign.simulations}
-        content = {"belongs": belongs, "device": device, "simulations": simulations}
+        content = {"belongs": belongs, **evaluation.as_json(), "simulations": simulations}
         write_whole(self._campaign, json.dumps(content, indent=2) + "\n")
 
     def _check_same(self, belongs: Mapping[str, Any]) -> None:
@@ -161,7 +161,8 @@ class CampaignFolder:
             elif key == "structure":
                 other = ["another structure"] if held[key] != value else []
             else:
-                other = [f"{key} {held[key]}, not {value}"] if held[key] != value else []
+                before = held.get(key)  # older folders have no precision and no variant
+                other = [f"{key} {before or 'of the model'}, not {value or 'of the model'}"] if before != value else []
             if other:
                 raise DarkforcesError(f"'{self.path}' holds a campaign with {other[0]}; choose another --output")
 
@@ -179,7 +180,8 @@ class CampaignFolder:
         content = self._read()
         if name not in content["simulations"]:
             raise DarkforcesError(f"'{self.path}' has no simulation {name}")
-        return Job(content["simulations"][name], content["device"], content["belongs"]["temperature_K"])
+        model = Evaluation.of(content).choice(content["simulations"][name])
+        return Job(model, content["belongs"]["temperature_K"])
 
     def _ended(self, name: str) -> Path:
         return self.run(name) / "ended.json"
@@ -215,14 +217,16 @@ class CampaignFolder:
         return f"{said[-1] if said else 'its job said nothing'} (see logs/{name}.log)"
 
 
-def check_models(campaign: Campaign) -> None:
+def check_models(campaign: Campaign, evaluation: Evaluation) -> None:
     """Load each model once, which exports it too, and see whether it can do what is asked of it.
+
+    On the CPU: where the simulations are, there may be another device.
 
     :raises DarkforcesError: if one does not exist, or lacks an output or an element
     """
     species = read_start(campaign.structure).atoms.numbers
     for name in campaign.models:
-        model = load_model(name)
+        model = evaluation.load(name, device="cpu")
         model.check_species(species)
         for condition in campaign.conditions:
             for component in condition.needs if condition.model == name else ():

@@ -14,7 +14,7 @@ from ..analysis.overview import Overview, summarize
 from ..errors import ERROR, DarkforcesError, printable
 from ..serve.folder import FinishedError
 from ..serve.inputs import SimulationInput
-from ..serve.run import ModelChoice, Outcome, Progress, last_outcome, run
+from ..serve.run import Outcome, Progress, last_outcome, run
 from ..signals import raise_interrupts
 from .folder import CampaignFolder, Ended
 
@@ -52,7 +52,7 @@ def simulate(
 
     unstable = None
     try:
-        outcome = run(simulation, ModelChoice(job.model, job.device), folder.run(name), watch=watch)
+        outcome = run(simulation, job.model, folder.run(name), watch=watch)
     except FinishedError:  # killed before it could say so
         outcome = last_outcome(folder.run(name))
     except DarkforcesError as error:
@@ -69,7 +69,7 @@ def simulate(
     picoseconds = 1e-3 * outcome.steps * (simulation.timestep or 0.0)
     pace = outcome.seconds_per_step
     seconds = time.monotonic() - started if pace is None else pace * outcome.steps
-    ended = Ended(picoseconds, unstable, seconds, pace, _machine(job.device))
+    ended = Ended(picoseconds, unstable, seconds, pace, _machine(job.model.device))
     folder.has_ended(name, ended)
     return ended
 

@@ -13,6 +13,7 @@ from ..analysis.setup import Constraints
 from ..assessment import parts, pictures, procedure
 from ..assessment.plan import STRIDES, Plan
 from ..assessment.verdict import Advice, Verdict, decide
+from ..campaign.evaluation import Evaluation
 from ..campaign.folder import CampaignFolder
 from ..campaign.matrix import Simulation
 from ..campaign.simulate import simulate
@@ -21,14 +22,13 @@ from ..errors import DarkforcesError, printable
 from ..forces.model import ForceModel, Need
 from ..forces.specification import absolute, label_of
 from ..forces.structure import Structure
-from ..forces.zoo import load_model
 from ..serve.inputs import SimulationInput
 from ..serve.start import Start, read_start
 from . import assess_page
 from .assess_page import Assessment
 from .entry import INTERRUPTED
 from .files import writing
-from .options import MODEL_HELP, add_param_option, model_of
+from .options import MODEL_HELP, add_evaluation_options, model_of
 from .progress import progress_bar
 from .question import aligned
 from .run import SimulationBar
@@ -88,8 +88,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         type=Path,
         help="what all simulations start from: a file of i-PI, or anything that ase reads; the last one of a file",
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (default: %(default)s)")
-    add_param_option(parser)
+    add_evaluation_options(parser.add_argument_group("model"))
     parser.add_argument("--temperature", type=float, default=300.0, metavar="K", help="(default: %(default)s)")
     parser.add_argument(
         "--timestep", type=float, default=0.5, metavar="FS", help="of the fast forces, in fs (default: %(default)s)"
@@ -122,7 +121,8 @@ def run(args: argparse.Namespace) -> int:
         raise DarkforcesError(f"'{args.structure}' has one atom: expected at least two that act on each other")
     # The driver and i-PI work in the folder of a simulation, from where a relative path would mean something else.
     name = absolute(model_of(args))
-    model = load_model(name, args.device)
+    evaluation = Evaluation(args.device, args.dtype, args.variant, args.backend)
+    model = evaluation.load(name)
     model.check_species(structure.species)
     if Need.DIRECT not in model.provides:
         return _only_conservative(model, args)
@@ -131,14 +131,16 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or Path(f"assess-{label_of(name)}-{args.structure.stem}")
     folder = CampaignFolder(output.resolve())
     with folder.locked():
-        folder.prepare(plan.campaign([*plan.nve, plan.svr(None)]), args.device)
-        found_asymmetry, found_work = _judge_model(args, plan.model, model, structure, folder.path)
-        result = procedure.simulate(plan, folder, args.device, lambda each: _simulate(folder, each, start))
+        folder.prepare(plan.campaign([*plan.nve, plan.svr(None)]), evaluation)
+        found_asymmetry, found_work = _judge_model(args, evaluation, plan.model, model, structure, folder.path)
+        result = procedure.simulate(plan, folder, evaluation, lambda each: _simulate(folder, each, start))
         if result is None:
             print("stopped; the same command goes on from there", file=sys.stderr)
             return INTERRUPTED
         verdict = decide(label_of(name), result.judged)
-        assessment = Assessment(plan, atoms.get_chemical_formula(), verdict, result, found_asymmetry, found_work)
+        assessment = Assessment(
+            plan, evaluation, atoms.get_chemical_formula(), verdict, result, found_asymmetry, found_work
+        )
         _print(assessment, verdict, output, args.json)
         _write(assessment, output)
     if not args.json:
@@ -171,7 +173,12 @@ def _only_conservative(model: ForceModel, args: argparse.Namespace) -> int:
 
 
 def _judge_model(
-    args: argparse.Namespace, name: str, model: ForceModel, structure: Structure, folder: Path
+    args: argparse.Namespace,
+    evaluation: Evaluation,
+    name: str,
+    model: ForceModel,
+    structure: Structure,
+    folder: Path,
 ) -> tuple[dict[str, object], dict[str, object]]:
     """λ and work."""
     with progress_bar(desc="lambda", disable=None, leave=False, unit="probe") as bar:
@@ -183,7 +190,7 @@ def _judge_model(
         asymmetry = parts.asymmetry(
             folder,
             # The fastest implementation need not be one that can be differentiated twice.
-            lambda: load_model(name, args.device, backend="metatomic"),
+            lambda: evaluation.load(name, backend="metatomic"),
             structure,
             args.structure.name,
             _ERRORS[args.thorough],

@@ -16,6 +16,7 @@ from ..assessment.parts import WORK_PICTURE
 from ..assessment.plan import Plan
 from ..assessment.procedure import Result
 from ..assessment.verdict import Advice, Verdict
+from ..campaign.evaluation import Evaluation
 from ..errors import printable
 from .page import document, figure, links, mark, table
 from .question import Row
@@ -48,11 +49,13 @@ _WORK_OF_PAPER = "132 meV for PET-NC, 15 for ORB, âˆ’241 for EquiformerV2 and âˆ
 class Assessment:
     """All that was found out.
 
+    :param evaluation: how the model was evaluated
     :param formula: of the structure
     :param asymmetry, work: as they are kept in their files
     """
 
     plan: Plan
+    evaluation: Evaluation
     formula: str
     verdict: Verdict
     result: Result
@@ -73,8 +76,9 @@ class Assessment:
             return None
         forces = f"--mts {choice.stride}" if choice.stride else f"--forces {choice.forces}"
         plan = self.plan
+        how = "".join(f" --{key} {quote(value)}" for key, value in self.evaluation.said.items())
         return (
-            f"darkforces run --structure {quote(str(plan.structure))} --model {quote(plan.model)} {forces} "
+            f"darkforces run --structure {quote(str(plan.structure))} --model {quote(plan.model)}{how} {forces} "
             f"--timestep {plan.timestep:g} --temperature {plan.temperature:g}"
         )
 
@@ -83,6 +87,7 @@ class Assessment:
         curves = ("parameter", "energy_eV", "cumulative_work_eV")
         return {
             "model": self.plan.model,
+            **self.evaluation.as_json(),
             "structure": str(self.plan.structure),
             "formula": self.formula,
             "temperature_K": self.plan.temperature,
@@ -121,10 +126,11 @@ def of(assessment: Assessment, drawn: list[str], folder: Path) -> str:
     plan = assessment.plan
     name = printable(Path(plan.model).name)
     title = f"Is {name} safe to run with direct forces?"
+    how = f"; {assessment.evaluation.in_words}" if assessment.evaluation.in_words else ""
     machine = ", ".join(f"{key} {value}" for key, value in assessment.result.machine.items())
     body = [
         f"<header><h1>{escape(title)}</h1><p>{escape(assessment.formula)} ({escape(printable(plan.structure.name))}), "
-        f"{plan.temperature:g} K, {plan.timestep:g} fs.</p></header>",
+        f"{plan.temperature:g} K, {plan.timestep:g} fs{escape(printable(how))}.</p></header>",
         _verdict(assessment.verdict, assessment.command),
         _choices(assessment, drawn, folder),
         _forces(assessment, folder),

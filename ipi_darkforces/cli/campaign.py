@@ -9,13 +9,14 @@ from pathlib import Path
 
 from ..campaign import workflow
 from ..campaign.document import check_writable, write
+from ..campaign.evaluation import Evaluation
 from ..campaign.findings import by_model, measure_all
 from ..campaign.folder import CampaignFolder, check_models
 from ..campaign.matrix import Campaign
 from ..campaign.statements import as_json
 from ..errors import ERROR, DarkforcesError, printable
 from .entry import INTERRUPTED
-from .options import MODEL_HELP
+from .options import MODEL_HELP, add_place_options
 from .progress import progress_bar
 
 DESCRIPTION = """\
@@ -50,7 +51,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--model", action="append", default=[], metavar="MODEL", help=f"instead of those in the file: {MODEL_HELP}"
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (default: %(default)s)")
+    add_place_options(parser)
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="folder for everything (default: named for the file)"
     )
@@ -73,17 +74,18 @@ def run(args: argparse.Namespace) -> int:
         raise DarkforcesError(f"--jobs {args.jobs} is not a number of simulations: expected at least 1")
     campaign = Campaign.read(args.campaign, args.model)
     workflow.check_installed()
-    check_models(campaign)
+    evaluation = Evaluation(args.device, args.dtype, args.variant, args.backend)
+    check_models(campaign, evaluation)
     output = args.output or Path(campaign.name)
     document = args.document or output / "results.md"
     folder = CampaignFolder(output.resolve())
     with folder.locked():
         check_writable(document)
-        folder.prepare(campaign, args.device)
+        folder.prepare(campaign, evaluation)
         if not _simulate(campaign, folder, args):
             print("stopped; the same command goes on from there", file=sys.stderr)
             return INTERRUPTED
-        return 1 if _write(campaign, folder, document, args) else 0
+        return 1 if _write(campaign, evaluation, folder, document, args) else 0
 
 
 def _simulate(campaign: Campaign, folder: CampaignFolder, args: argparse.Namespace) -> bool:
@@ -107,7 +109,9 @@ def _simulate(campaign: Campaign, folder: CampaignFolder, args: argparse.Namespa
         return workflow.run(folder, args.jobs, args.snakemake, watch)
 
 
-def _write(campaign: Campaign, folder: CampaignFolder, document: Path, args: argparse.Namespace) -> bool:
+def _write(
+    campaign: Campaign, evaluation: Evaluation, folder: CampaignFolder, document: Path, args: argparse.Namespace
+) -> bool:
     """Look at all simulations that have ended, and write the document; whether there are others."""
     states = [(simulation, folder.ended(simulation.name)) for simulation in campaign.simulations]
     ended = [(simulation, state) for simulation, state in states if state is not None]
@@ -119,10 +123,11 @@ def _write(campaign: Campaign, folder: CampaignFolder, document: Path, args: arg
     one_by_one = measure_all(folder, ended, campaign.discard, min(args.jobs, workflow.cores()))
     measured = list(progress_bar(one_by_one, desc="analysis", total=len(ended), disable=not sys.stderr.isatty()))
     found = by_model(campaign, measured)
-    write(campaign, measured, found, failed, document)
+    write(campaign, evaluation, measured, found, failed, document)
     if args.json:
         models = [as_json(findings) for findings in found]
-        print(json.dumps({"document": str(document), "models": models, "failed": failed}, indent=2))
+        said = {"document": str(document), **evaluation.as_json(), "models": models, "failed": failed}
+        print(json.dumps(said, indent=2))
     else:
         print(f"written: {printable(document)}")
     return bool(failed)

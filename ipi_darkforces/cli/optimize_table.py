@@ -10,6 +10,7 @@ import numpy as np
 from ..diagnostics.optimizations import Optimizations, Outcome, Rate
 from ..diagnostics.optimize_reasons import reasons
 from ..diagnostics.starts import Start
+from ..errors import printable
 
 # Table 6, success with L-BFGS in %: water molecules in the gas phase, liquid water, molecules of QM9, and MPtrj.
 _PAPER = {

@@ -44,8 +44,14 @@ def add_model_options(parser: argparse.ArgumentParser, param_help: str = PARAM_H
     add_evaluation_options(group, param_help)
 
 
-def add_evaluation_options(group: argparse._ArgumentGroup, param_help: str = PARAM_HELP) -> None:
+def add_evaluation_options(group: argparse._ActionsContainer, param_help: str = PARAM_HELP) -> None:
     """Where the model is evaluated, in which precision, which part of it, and with which options."""
+    add_place_options(group)
+    add_param_option(group, param_help)
+
+
+def add_place_options(group: argparse._ActionsContainer) -> None:
+    """Where models are evaluated, in which precision, and which part of them."""
     group.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (default: %(default)s)")
     group.add_argument(
         "--dtype",
@@ -61,7 +67,6 @@ def add_evaluation_options(group: argparse._ArgumentGroup, param_help: str = PAR
         default="auto",
         help="metatomic: the exported model, even where there is a faster way, as for PET checkpoints",
     )
-    add_param_option(group, param_help)
 
 
 def add_param_option(parser: argparse._ActionsContainer, param_help: str = PARAM_HELP) -> None:

@@ -14,6 +14,7 @@ from ipi_darkforces.assessment import procedure
 from ipi_darkforces.assessment.criteria import Judgement
 from ipi_darkforces.assessment.plan import Plan
 from ipi_darkforces.assessment.procedure import Result
+from ipi_darkforces.campaign.evaluation import Evaluation
 from ipi_darkforces.campaign.folder import CampaignFolder, Ended
 from ipi_darkforces.campaign.matrix import Simulation
 from ipi_darkforces.forces.model import Need
@@ -74,7 +75,7 @@ def simulate(tmp_path: Path) -> Callable[..., tuple[Result | None, list[str]]]:
             return True
 
         with folder.locked():
-            return procedure.simulate(plan(**changes), folder, "cpu", one), asked
+            return procedure.simulate(plan(**changes), folder, Evaluation(), one), asked
 
     return run
 

@@ -116,6 +116,8 @@ def test_the_same_command_again_runs_nothing_and_tells_machines(stopped_and_fini
         ({"forces": "conservative"}, ["--model", "pet-nc"], "component 'conservative' cannot be served"),
         ({}, ["--document", "{yaml}"], "was not written by darkforces campaign"),
         ({}, ["--output", "{folder}"], "is no folder of a campaign and not empty"),
+        ({}, ["--dtype", "float64"], "holds a campaign with dtype of the model, not float64; choose another --output"),
+        ({}, ["--variant", "pbe"], "model 'pet-m' has no energy variant 'pbe'"),
         ({}, ["--snakemake=--no-such-option"], "Snakemake failed: .*no-such-option"),
     ],
 )
@@ -128,6 +130,26 @@ def test_what_cannot_be_is_one_line(stopped_and_finished, changes, options, mess
         darkforces(path, "--output", stopped_and_finished / "tiny", *options)
     assert "\n" not in str(caught.value)
     assert state(stopped_and_finished / "tiny") == before
+
+
+def test_how_the_model_is_evaluated_reaches_its_simulations(tmp_path, capsys):
+    """They go on with the same, and not with another precision; the document and machines are told."""
+    path, output = campaign(tmp_path / "tiny.yaml", time="0.004", seeds="1"), tmp_path / "double"
+    how = ["--output", output, "--dtype", "float64", "--backend", "metatomic"]
+    assert darkforces(path, *how, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    said = {"device": "cpu", "dtype": "float64", "variant": None, "backend": "metatomic"}
+    assert {key: told[key] for key in said} == said
+    run = output / "runs" / "pet-m-nve-direct-seed1"
+    assert json.loads((run / "model.json").read_text()) == {"model": "pet-m", "dtype": "float64"}
+    assert (
+        "--backend metatomic" in (run / "driver.log").read_text()
+        or "metatomic"
+        in "".join(file.read_text() for file in run.glob("*.json")) + (output / "campaign.json").read_text()
+    )
+    assert "(dtype float64, backend metatomic)" in (output / "results.md").read_text()
+    with pytest.raises(DarkforcesError, match="holds a campaign with dtype float64, not of the model"):
+        darkforces(path, "--output", output)
 
 
 def test_more_time_goes_on_from_the_end(stopped_and_finished, tmp_path):

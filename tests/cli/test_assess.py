@@ -17,6 +17,7 @@ from waters import few_waters
 from ipi_darkforces.cli import main
 
 COMMAND = [sys.executable, "-m", "ipi_darkforces.cli.main", "assess", "pet-nc", "waters.xyz", "--time", "0.032"]
+COMMAND += ["--dtype", "float64"]
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,21 @@ def assessed(folder: Path) -> tuple[Path, dict[str, int], subprocess.CompletedPr
 def test_what_was_finished_is_kept(assessed) -> None:
     _, before, _ = assessed
     assert {name: Path(name).stat().st_mtime_ns for name in before} == before
+
+
+def test_precision_reaches_simulations_and_is_told(assessed) -> None:
+    output, _, done = assessed
+    assert json.loads(done.stdout)["dtype"] == "float64"
+    models = [json.loads(file.read_text()) for file in output.glob("runs/*/model.json")]
+    assert len(models) == 2
+    assert all(model == {"model": "pet-nc", "dtype": "float64"} for model in models)
+    assert "0.5 fs; dtype float64." in (output / "report.html").read_text()
+
+
+def test_another_precision_is_another_assessment(assessed, said) -> None:
+    out, err, code = said("pet-nc", "waters.xyz", "--time", "0.032")
+    assert (out, code) == ("", 1)
+    assert "holds a campaign with dtype float64, not of the model; choose another --output" in err
 
 
 def test_its_summary(assessed) -> None:

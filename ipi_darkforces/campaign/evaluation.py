@@ -1,0 +1,60 @@
+"""Where the models of a campaign are evaluated, in which precision, and which part of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..forces.model import ForceModel
+from ..forces.zoo import load_model
+from ..serve.run import ModelChoice
+
+# What decides the forces, beside the model; without it, and in older folders, is as with None.
+_DECIDING = ("dtype", "variant")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What all models of a campaign are loaded with; see `load_model`."""
+
+    device: str = "cpu"
+    dtype: str | None = None
+    variant: str | None = None
+    backend: str = "auto"
+
+    @property
+    def deciding(self) -> dict[str, str | None]:
+        """What decides the forces: simulations of a campaign have it in common."""
+        return {key: getattr(self, key) for key in _DECIDING}
+
+    @property
+    def said(self) -> dict[str, str]:
+        """What is not as it is by default, by name."""
+        return {key: value for key, value in asdict(self).items() if value != getattr(Evaluation, key)}
+
+    @property
+    def in_words(self) -> str:
+        """The same, for people; empty if there is nothing to say."""
+        return ", ".join(f"{key} {value}" for key, value in self.said.items() if key != "device")
+
+    def choice(self, model: str) -> ModelChoice:
+        """A model, for a simulation."""
+        return ModelChoice(model, self.device, self.dtype, self.variant, self.backend)
+
+    def load(self, model: str, **other: Any) -> ForceModel:
+        """A model, loaded here.
+
+        :param other: what shall be different
+        :raises DarkforcesError: see `load_model`
+        """
+        return load_model(model, **{**asdict(self), **other})
+
+    def as_json(self) -> dict[str, str | None]:
+        """For machines."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, held: Mapping[str, Any]) -> Evaluation:
+        """What `as_json` gave, or an older version, which had the device alone."""
+        return cls(**{key: value for key, value in held.items() if key in cls.__dataclass_fields__})
