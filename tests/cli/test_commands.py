@@ -1,12 +1,14 @@
 """The command lines: help, lists, exit codes, and one line for what is wrong."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from programs import finish
+from programs import PATIENCE, finish
+
+from ipi_darkforces import __version__
+from ipi_darkforces.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 WATER = ("run", "--structure", "water.xyz", "--model", "pet-m")
@@ -61,11 +63,57 @@ def test_what_is_wrong_is_one_line_and_leaves_nothing_behind(arguments, message)
     assert done.stderr.count("\n") == 1
 
 
+BLOCKED = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {packages}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from ipi_darkforces.cli.main import main
+main()
+"""
+# What the package itself depends on, but for i-PI, ase, and what these need.
+BEYOND_IPI_AND_ASE = (
+    "tqdm",
+    "yaml",
+    "torch",
+    "metatensor",
+    "metatomic",
+    "metatrain",
+    "vesin",
+    "snakemake",
+    "omegaconf",
+)
+
+
+def without(packages, *arguments, **options) -> subprocess.CompletedProcess:
+    """The command in an environment without some packages."""
+    script = BLOCKED.replace("{packages}", repr(packages))
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=PATIENCE, **options
+    )
+
+
 def test_a_package_that_is_missing_is_one_line(tmp_path):
-    (tmp_path / "tqdm.py").write_text("raise ModuleNotFoundError(name='tqdm')")
-    done = darkforces("models", env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"})
+    done = without(("tqdm",), "run", str(ROOT / "inputs" / "nve-direct.xml"), "--model", "pet-m", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == "darkforces: error: the package 'tqdm' is not installed here: pip install tqdm\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_needs_nothing_but_ipi_and_ase(command):
+    done = without(BEYOND_IPI_AND_ASE, *filter(None, [command]), "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"usage: darkforces {command}".strip() in done.stdout
+
+
+def test_version_is_said_without_any_of_it():
+    done = without((*BEYOND_IPI_AND_ASE, "ase", "ipi", "numpy", "scipy", "matplotlib"), "--version")
+    assert (done.returncode, done.stdout) == (0, f"darkforces {__version__}\n")
 
 
 def test_an_option_that_does_not_exist_is_refused():

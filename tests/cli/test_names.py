@@ -32,7 +32,7 @@ NAMES = {  # and how they are shown
     "tab\there": "tab\\there",
     "\x1b[31mred\x1b[2J": "\\x1b[31mred\\x1b[2J",
     "caf\udce9": "caf\\xe9",
-    "<b>bold</b>&amp;": "<b>bold</b>&amp;",
+    "<b>bold<i>&amp;": "<b>bold<i>&amp;",
     "a,b;\"c\"'d'": "a,b;\"c\"'d'",
     "{x} %s %(y)s": "{x} %s %(y)s",
     "水": "水",
