@@ -1,12 +1,11 @@
 """The names that a notebook uses, and the examples in their docstrings."""
 
 import doctest
-import os
 import re
-import subprocess
 import sys
 
 import pytest
+from programs import finish
 
 import ipi_darkforces as dark
 from ipi_darkforces.forces import as_calculator, model
@@ -27,7 +26,7 @@ def test_unknown_names_are_refused():
 def test_importing_the_package_does_not_import_torch():
     """Commands that need no model start in no time."""
     code = "import sys, ipi_darkforces; sys.exit('torch' in sys.modules or 'ase' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
+    finish([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("module", [as_calculator, model, multiple_time_stepping])

@@ -17,6 +17,7 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms, FixBondLength, FixCartesian
 from ipi.scripting import read_output
 from ipi.utils.units import Elements, unit_to_user
+from programs import finish
 
 from ipi_darkforces.cli import main
 from ipi_darkforces.forces.structure_file import read_atoms, read_frames
@@ -33,9 +34,7 @@ def run(tmp_path: Path) -> Run:
 
     def started(structure: str, *options: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "ipi_darkforces.cli.main", "run", "--structure", structure, "--output", "run"]
-        return subprocess.run(
-            [*command, *map(str, options)], cwd=tmp_path, capture_output=True, text=True, timeout=1800
-        )
+        return finish([*command, *options], cwd=tmp_path)
 
     return started
 
