@@ -25,6 +25,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from injection import by_hand, disks, runs, streams
+from injection.programs import Group
 from injection.records import Records
 from injection.report import markdown
 from tqdm import tqdm
@@ -63,8 +65,16 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     records = Records(args.output / "records.jsonl", _version())
     if not args.report:
-        for part in parts:
-            _do(part, records, args)
+        # In the background of a shell, interrupts are ignored, and what we start would not hear those that we send.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
+        try:
+            for part in parts:
+                _do(part, records, args)
+        except KeyboardInterrupt:
+            records.close()  # what is killed now does not count
+            Group.end_all()
+            os._exit(130)  # without waiting for threads
     tables = markdown(records)
     if args.write:
         before, _, rest = args.write.read_text().partition(BEGIN)

@@ -20,15 +20,25 @@ _MARK = "DARKFORCES_FAULTS"
 class Group:
     """Programs with a mark in their environment, by which they and all their descendants are found."""
 
+    _all: set[Group] = set()
+
     def __init__(self) -> None:
         self._mark = uuid.uuid4().hex
         self._started: list[subprocess.Popen[Any]] = []
 
     def __enter__(self) -> Group:
+        self._all.add(self)
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.end()
+        self._all.discard(self)
+
+    @classmethod
+    def end_all(cls) -> None:
+        """Kill what still runs in all of them."""
+        for group in list(cls._all):
+            group.end()
 
     def start(self, command: Sequence[object], folder: Path, log: Path, **options: Any) -> subprocess.Popen[Any]:
         """Start a program in a folder, with what it says in a log."""

@@ -19,6 +19,7 @@ class Records:
         self._path = path
         self._version = version
         self._lock = threading.Lock()
+        self._closed = False
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = path.read_text().splitlines() if path.exists() else []
         self.all: list[dict[str, Any]] = [json.loads(line) for line in lines]
@@ -27,9 +28,16 @@ class Records:
         """Add one, at once on the disk."""
         record["version"] = self._version
         with self._lock:
+            if self._closed:
+                return
             self.all.append(record)
             with self._path.open("a") as stream:
                 stream.write(json.dumps(record) + "\n")
+
+    def close(self) -> None:
+        """Add none from now on."""
+        with self._lock:
+            self._closed = True
 
     def of(self, part: str, **values: Any) -> list[dict[str, Any]]:
         """Those of one part of the campaign, with these values."""
