@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import DarkforcesError
 from .calculator import CalculatorModel, shortened
+from .hints import calculator
 from .model import Need
 from .specification import CALCULATOR, Option, split_options
 
@@ -85,7 +86,9 @@ def find_factory(name: str) -> Callable[..., Any]:
     """
     place, _, attribute = name.removeprefix(CALCULATOR).rpartition(":")
     if not place or not attribute:
-        raise DarkforcesError(f"model '{name}' is not complete: expected ase:package.module:factory")
+        near = calculator(name)
+        hint = f"; did you mean '{near}'?" if near and near != name else ""
+        raise DarkforcesError(f"model '{name}' is not complete: expected ase:package.module:factory{hint}")
     module = _module(place, name)
     found: Any = module
     for part in attribute.split("."):

@@ -6,7 +6,6 @@ Cards are for people: they are read where they are shown, and a broken one stops
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import re
@@ -21,6 +20,7 @@ from ..whole import whole_file
 from .card import Card
 from .export import exported, is_checkpoint
 from .factory import load_by_factory
+from .hints import calculator, meant
 from .model import ForceModel, Need
 from .packages import PACKAGED
 from .pair import PairModel
@@ -143,7 +143,7 @@ def check_model(name: str) -> None:
     if bare in PACKAGED:
         PACKAGED[bare].package.check(bare)
     elif not (name.startswith((CALCULATOR, UPET)) or bare in all_models() or os.path.exists(bare)):
-        if Path(bare).suffix or "/" in bare:
+        if (Path(bare).suffix or "/" in bare) and calculator(bare) is None:
             raise DarkforcesError(f"model file '{bare}' does not exist")
         raise _no_such_name(bare)
 
@@ -254,10 +254,11 @@ def _no_such_name(name: str) -> DarkforcesError:
     if name and os.path.isfile(checkpoint):
         return DarkforcesError(f"model '{name}' has no card: expected '{_card_path(checkpoint)}'")
     names = [*all_models(), *PACKAGED]
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.0)[0]
+    near = meant(name, names)
+    hint = f"; did you mean '{near}'?" if near else "."
     return DarkforcesError(
-        f"model '{name}' is neither a name nor a path; did you mean '{near}'? Names: {', '.join(names)}; or the path "
-        "of a metatrain checkpoint (.ckpt) or of an exported metatomic model (.pt)"
+        f"model '{name}' is neither a name nor a path{hint} Names: {', '.join(names)}; or the path of a metatrain "
+        "checkpoint (.ckpt) or of an exported metatomic model (.pt), or ase:package.module:factory"
     )
 
 

@@ -78,6 +78,29 @@ class TestNames:
         assert "; or the path of a metatrain checkpoint (.ckpt) or of an exported" in message
         assert "\n" not in message
 
+    @pytest.mark.parametrize(
+        ("given", "meant"),
+        [
+            *((each, "ase:ase.calculators.emt:EMT") for each in ("EMT", "emt", "ase:emt", "ase.calculators.emt")),
+            *((each, "ase:ase.calculators.emt:EMT") for each in ("ase.calculators.emt.EMT", "ase:ase.calculators.emt")),
+            *((each, "ase:ase.calculators.lj:LennardJones") for each in ("LennardJones", "lj")),
+            *((each, "ase:tblite.ase:TBLite") for each in ("tblite", "TBLite", "tblite.ase:TBLite")),
+            ("my.module:make", "ase:my.module:make"),
+            ("orb", "orb-v2"),
+            ("mace", "mace-mp-0"),
+        ],
+    )
+    def test_what_is_near_is_named(self, given: str, meant: str) -> None:
+        with pytest.raises(DarkforcesError) as caught:
+            load_model(given)
+        assert f"; did you mean '{meant}'?" in str(caught.value)
+
+    @pytest.mark.parametrize("name", ["xyzzy", "water", "a", "", "gap20", "emt.pt", "models/emt.ckpt"])
+    def test_what_is_near_to_nothing(self, name: str) -> None:
+        with pytest.raises(DarkforcesError, match="does not exist|neither a name nor a path") as caught:
+            load_model(name)
+        assert "did you mean" not in str(caught.value)
+
     @pytest.mark.parametrize("name", ["", "my-model.pt", "models/pet", "./pet-m", "x" * 5000, "x" * 5000 + ".pt"])
     def test_what_looks_like_a_path_but_is_none(self, name: str) -> None:
         with pytest.raises(DarkforcesError, match="does not exist|neither a name nor a path") as caught:
