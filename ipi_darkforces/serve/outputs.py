@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import posixpath
 import re
 from collections.abc import Collection, Iterator
@@ -138,7 +139,7 @@ class Outputs:
         for output in self._outputs:
             if isinstance(output, CheckpointOutput):
                 path = folder / self._named(output.filename)
-                found += [path] if output.overwrite and path.is_file() else numbered(path)[-2:]
+                found += [path] * path.is_file() if output.overwrite else numbered(path)[-2:]
         return found
 
     def headers(self) -> dict[str, str]:
@@ -167,14 +168,12 @@ def _ours(name: str) -> tuple[str, str]:
 
 def numbered(path: Path) -> list[Path]:
     """The checkpoints that i-PI has not overwritten, in order: ``PATH_0``, ``PATH_1``, ..."""
-    if not path.parent.is_dir():
+    try:
+        names = os.listdir(path.parent)
+    except OSError:
         return []
-    found = {
-        int(n[1]): file
-        for file in path.parent.iterdir()
-        if (n := re.fullmatch(rf"{re.escape(path.name)}_(\d+)", file.name))
-    }
-    return [found[number] for number in sorted(found)]
+    numbers = (name.removeprefix(f"{path.name}_") for name in names if name.startswith(f"{path.name}_"))
+    return [path.with_name(f"{path.name}_{number}") for number in sorted(filter(str.isdecimal, numbers), key=int)]
 
 
 def _check_known(what: str, known: dict[str, Any], kind: str) -> None:

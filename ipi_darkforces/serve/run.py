@@ -134,7 +134,7 @@ def run(
             kept = [lock, scratch.lock]
             ipi = stack.enter_context(Process("i-PI", command, folder.path, folder.ipi_log, kept))
             driver = None
-            if not in_process:
+            if not in_process and prepared.socket_forcefields():
                 options = [f"--{key}={value}" for key, value in model.said().items()]
                 options += [f"--warn-above={warn_above}", f"--input={folder.launched.name}"]
                 options += [f"--sockets_prefix={scratch.prefix}"]

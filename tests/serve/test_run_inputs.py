@@ -182,6 +182,17 @@ def test_a_potential_of_ones_own_beside_the_model(tmp_path, aluminium):
     assert column(outcome.folder, "al.out", "potential")[0] == pytest.approx(energy(aluminium) + hartree, abs=1e-4)
 
 
+def test_a_potential_of_ones_own_alone(tmp_path, aluminium):
+    """There is nothing to serve, and no driver that says so."""
+    (tmp_path / "wall.py").write_text(WALL.replace("table, **", "**").replace("float(open(table).read())", "0.5"))
+    wall = "<ffdirect name='wall'> <pes> custom </pes> <pes_path> wall.py </pes_path> </ffdirect>"
+    text = input_of(SYSTEM.replace("forcefield='d'", "forcefield='wall'"), more=wall)
+    text = text[: text.index("<ffsocket")] + text[text.index("</ffsocket>") + len("</ffsocket>") :]
+    outcome = start(tmp_path / "al.xml", text, steps=500)
+    assert outcome.steps == 500
+    np.testing.assert_allclose(column(outcome.folder, "al.out", "potential"), 0.5 * 27.211386, rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["R&D", "a, b", "it's {x}: 'y'"])
 def test_in_process_in_a_folder_of_any_name(tmp_path, aluminium, name):
     folder = tmp_path / name
