@@ -11,6 +11,7 @@ import ase
 import ase.io
 import numpy as np
 import pytest
+from ase.constraints import FixBondLength
 from programs import PATIENCE, finish, wait_until
 from waters import few_waters
 
@@ -27,7 +28,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     water = few_waters(6.2 * np.eye(3))
     atoms = ase.Atoms(water.species, water.positions, cell=water.cell, pbc=True)
     ase.io.write(folder / "waters.xyz", atoms)
-    ase.io.write(folder / "vacuum.xyz", ase.Atoms(water.species, water.positions))
+    bound = atoms.copy()
+    bound.set_constraint(FixBondLength(0, 1))
+    ase.io.write(folder / "bonds.traj", bound)
     ase.io.write(folder / "atom.xyz", ase.Atoms("O", cell=6 * np.eye(3), pbc=True))
     ase.io.write(folder / "argon.xyz", ase.Atoms("Ar2", [[0, 0, 0], [0, 0, 3]], cell=6 * np.eye(3), pbc=True))
     return folder
@@ -125,7 +128,7 @@ def test_its_page_and_pictures(assessed) -> None:
     [
         (["pet-nc", "waters.xyz", "--temperature", "350"], "with temperature_K 300.0, not 350.0; choose another"),
         (["pet-nc", "waters.xyz", "--output", "."], "is no folder of a campaign and not empty"),
-        (["pet-m", "vacuum.xyz"], "'vacuum.xyz' has no complete cell"),
+        (["pet-m", "bonds.traj"], "'bonds.traj' has a constraint FixBondLengths, which i-PI cannot keep"),
         (["pet-m", "atom.xyz"], "'atom.xyz' has one atom: expected at least two"),
         (["pet-m", "argon.xyz"], "model 'pet-m' does not know Ar; it knows H, O"),
         (["pet-m", "no.xyz"], "'no.xyz' does not exist"),
