@@ -142,10 +142,18 @@ def _decoder(records: list[Record]) -> list[str]:
 
 
 def _streams(records: list[Record]) -> list[str]:
-    head = ["messages to a driver", "mutated streams", "driver ended", "tracebacks", "right answers to a good client"]
+    head = [
+        "messages to a driver",
+        "mutated streams",
+        "of these refused",
+        "driver ended",
+        "tracebacks",
+        "right answers to a good client",
+    ]
     row = [
         sum(record["messages"] for record in records),
         sum(record["streams"] for record in records),
+        sum(record["refused"] for record in records),
         sum(record["ended"] for record in records),
         sum(record["traceback"] for record in records),
         sum(record["answers"] for record in records),

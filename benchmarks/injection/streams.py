@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -35,6 +36,7 @@ from .records import Records
 MESSAGES = 400  # in a stream to a driver
 SHORT = 20  # in a stream to the decoder
 BAD = 16  # bad peers at a time
+SILENCE = 2.0  # seconds after which a driver has dealt with all that it got
 HANGS = 30.0  # seconds after which a driver that has done nothing more is taken to wait for ever
 ANGSTROM = unit_to_user("length", "angstrom", 1.0)  # of a bohr, by i-PI's constants
 EV_PER_ANGSTROM = unit_to_internal("force", "ev/ang", 1.0)  # hartree/bohr
@@ -171,13 +173,14 @@ def to_a_driver(records: Records, n_messages: int, seed: int, progress: Callable
             memory = 0 if ended else _memory(driver.pid)
             said = log.read_text(errors="replace")
         sent += peers.messages
-        last = [line for line in said.splitlines() if line.startswith(ERROR)][-1:]
+        errors = [line for line in said.splitlines() if line.startswith(ERROR)]
         records.add(
             part="streams",
             messages=peers.messages,
             streams=peers.streams,
             ended=ended,
-            last=last,
+            refused=len(errors),
+            last=errors[-1:],
             traceback="Traceback" in said,
             megabytes=memory,
             **answers,
@@ -227,6 +230,7 @@ class _BadPeers:
         self._choice = choice
         self._waiting = selectors.DefaultSelector()
         self._rest: dict[socket.socket, bytes] = {}  # of each stream
+        self._heard: dict[socket.socket, float] = {}  # when something was last sent or received
         for path in paths:
             self._listen(path)
 
@@ -238,6 +242,11 @@ class _BadPeers:
                 self._serve(key.fileobj, events, key.data)
             else:
                 self._accept(key.fileobj, key.data)
+        for connection, heard in list(self._heard.items()):
+            if not self._rest[connection] and time.monotonic() - heard > SILENCE:  # the driver waits for more
+                del self._heard[connection]
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Leave."""
@@ -259,18 +268,19 @@ class _BadPeers:
 
     def _serve(self, connection: socket.socket, events: int, path: str) -> None:
         try:
+            self._heard[connection] = time.monotonic()
             if events & selectors.EVENT_READ and not connection.recv(2**20):
                 raise ConnectionResetError  # the driver has had enough
             if events & selectors.EVENT_WRITE:
                 rest = self._rest[connection]
                 self._rest[connection] = rest[connection.send(rest[:65536]) :]
                 if not self._rest[connection]:
-                    connection.shutdown(socket.SHUT_WR)
                     self._waiting.modify(connection, selectors.EVENT_READ, path)
         except OSError:
             self._waiting.unregister(connection)
             connection.close()
             del self._rest[connection]
+            self._heard.pop(connection, None)
             self.streams += 1
             self.messages += MESSAGES
             self._listen(path)

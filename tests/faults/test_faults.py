@@ -51,5 +51,6 @@ def test_a_driver_serves_a_good_client_beside_mutated_streams(records: Records) 
     (record,) = records.of("streams")
     assert (record["ended"], record["traceback"]) == (False, False), record
     assert record["streams"] >= 25
+    assert record["refused"] > 10
     assert record["answers"] > 0
     assert record["difference"] < 1e-12
