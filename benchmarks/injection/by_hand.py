@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,12 +18,13 @@ import numpy as np
 from ipi.scripting import read_output
 
 from .crystal import DRIVER, IPI, NAME, THEIRS, last_step, write_input
+from .forked import Forked
 from .programs import Group, wait_until
 from .records import Records
 
 STEPS = 100_000  # more than are made
 KILLS = 25  # of one simulation
-HANGS = 120.0  # seconds without a step, after which i-PI is taken to wait for ever
+HANGS = 60.0  # seconds without a step, after which i-PI is taken to wait for ever
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 OURS = "i-pi-darkdriver"
 COMMANDS = {OURS: DRIVER, "i-pi-driver-py": THEIRS}
@@ -40,7 +40,7 @@ class Simulation:
         self._folder, self._log = folder, folder / "i-pi.log"
         for left in (f"{NAME}.out", "darkforces", "i-pi.log"):  # by one that was killed
             (folder / left).unlink(missing_ok=True)
-        self.process = group.start((IPI, "-S", f"{folder}/", f"{NAME}.xml"), folder, self._log)
+        self.process = group.fork((IPI, "-S", f"{folder}/", f"{NAME}.xml"), folder, self._log)
         wait_until((folder / "darkforces").exists)
 
     @property
@@ -48,7 +48,7 @@ class Simulation:
         """Whether it runs, and its thread that talks to drivers too."""
         return self.process.poll() is None and "Exception in thread" not in self._log.read_text(errors="replace")
 
-    def makes_steps(self, n: int, driver: subprocess.Popen[Any]) -> bool:
+    def makes_steps(self, n: int, driver: Forked) -> bool:
         """Wait until it has made n further steps, with a driver; whether it does."""
         goal = last_step(self._folder) + n
         wait_until(lambda: last_step(self._folder) >= goal or not self.lives or driver.poll() is not None, HANGS)
@@ -69,7 +69,7 @@ def drivers(records: Records, whole: Path, seed: int, wanted: Callable[[], bool]
         write_input(folder, STEPS)
         simulation = Simulation(everybody, folder)
         command = (*COMMANDS[which], "-S", f"{folder}/")
-        driver = everybody.start(command, folder, folder / "driver.log")
+        driver = everybody.fork(command, folder, folder / "driver.log")
         assert simulation.makes_steps(2, driver), (folder / "driver.log").read_text()
         goes_on = True
         for _ in range(KILLS):
@@ -80,7 +80,7 @@ def drivers(records: Records, whole: Path, seed: int, wanted: Callable[[], bool]
             time.sleep(choice.uniform(0.0, 0.1))
             driver.send_signal(number)
             driver.wait()
-            driver = everybody.start(command, folder, folder / "driver.log")
+            driver = everybody.fork(command, folder, folder / "driver.log")
             goes_on = simulation.makes_steps(2, driver)
             records.add(part="drivers", which=which, kill=number.name, goes_on=goes_on)
         if which == OURS:
@@ -101,7 +101,7 @@ def simulations(records: Records, seed: int, wanted: Callable[[], bool], which: 
             number = choice.choice(SIGNALS)
             with Group() as group:
                 simulation = Simulation(group, folder)
-                driver = driver or everybody.start(command, folder, folder / "driver.log")
+                driver = driver or everybody.fork(command, folder, folder / "driver.log")
                 served = simulation.makes_steps(choice.randrange(1, 40), driver)
                 time.sleep(choice.uniform(0.0, 0.1))
                 simulation.process.send_signal(number)

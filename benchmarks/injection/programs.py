@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from .forked import Forge, Forked
+
 PATIENCE = 900.0  # seconds for what must happen sooner or later, on a machine that does other things meanwhile
 POLL = 0.05
 _MARK = "DARKFORCES_FAULTS"
@@ -21,10 +23,12 @@ class Group:
     """Programs with a mark in their environment, by which they and all their descendants are found."""
 
     _all: set[Group] = set()
+    _forge = Forge()
 
     def __init__(self) -> None:
         self._mark = uuid.uuid4().hex
         self._started: list[subprocess.Popen[Any]] = []
+        self._forked: list[Forked] = []
 
     def __enter__(self) -> Group:
         self._all.add(self)
@@ -50,11 +54,17 @@ class Group:
         self._started.append(process)
         return process
 
+    def fork(self, command: Sequence[object], folder: Path, log: Path) -> Forked:
+        """Start a Python program likewise, from a process that has imported its modules."""
+        process = self._forge.start(command, folder, log)
+        self._forked.append(process)
+        return process
+
     def members(self) -> dict[int, str]:
         """The processes that still run, and their command lines."""
         for process in self._started:
             process.poll()  # so that none stays behind as a zombie
-        found = {}
+        found = {process.pid: "forked" for process in self._forked if process.poll() is None}
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):  # somebody else's, or it has just ended
                 if f"{_MARK}={self._mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
