@@ -41,9 +41,10 @@ from ipi_darkforces.analysis.pictures import tidy
 from ipi_darkforces.campaign.simulate import processor
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.forces.export import exported
+from ipi_darkforces.forces.specification import absolute
 from ipi_darkforces.forces.split import Component
 from ipi_darkforces.forces.structure import formula_from_species
-from ipi_darkforces.forces.zoo import all_models
+from ipi_darkforces.forces.zoo import checkpoint_of
 from ipi_darkforces.serve.compose import Recipe, compose, write_start
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -185,7 +186,7 @@ class Simulation:
 def main() -> None:
     """Measure, and write it down."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="pet-m", help="a name from `darkforces models` (default: %(default)s)")
+    parser.add_argument("--model", default="pet-m", help="a name or a path of a model (default: %(default)s)")
     parser.add_argument("--atoms", type=int, nargs="+", default=[192], choices=REPEATS, help="(default: 192)")
     parser.add_argument(
         "--simulations", type=int, nargs="+", default=[1], help="at once, with the smallest system (default: 1)"
@@ -205,7 +206,7 @@ def main() -> None:
         for atoms, at_once, kind in bar:
             bar.set_description(f"{kind}, {at_once} × {atoms} atoms")
             turns = max(LEAST_TURNS, args.turns * min(args.atoms) // (atoms * at_once))
-            results.append(compare(args.model, atoms, at_once, kind, args.threads, turns, args.seconds))
+            results.append(compare(absolute(args.model), atoms, at_once, kind, args.threads, turns, args.seconds))
             bar.write(row(results[-1]), file=sys.stderr)
     args.output.mkdir(exist_ok=True)
     put(document(results, args), args.output / "performance.md")
@@ -293,7 +294,7 @@ def start(
     text = re.sub(r"(?s)<output.*</output>", _OUTPUT, compose(recipe))
     if not ours:
         text = with_ipis_own(text, device)
-        shutil.copy(exported(all_models()[model].path), folder / "model.pt")
+        shutil.copy(Path(model) if model.endswith(".pt") else exported(checkpoint_of(model)), folder / "model.pt")
     if at_once > 1 and not separate:
         text = re.sub("</ff", f"  <batch_size> {at_once} </batch_size>\n  </ff", text)
         text = re.sub(r"(?s)  <system>(.*</system>)", lambda system: _systems(system[1], at_once), text)

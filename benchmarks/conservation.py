@@ -39,7 +39,7 @@ PATHS = {
 def main() -> None:
     """Simulate, and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="pet-m", help="a name from `darkforces models` (default: %(default)s)")
+    parser.add_argument("--model", default="pet-m", help="a name or a path of a model (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=10_000, help="of each simulation (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print everything for machines")
     args = parser.parse_args()

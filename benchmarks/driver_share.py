@@ -54,7 +54,7 @@ KINDS = {"conservative": ["conservative"], BARE: ["conservative"], "direct": ["d
 def main() -> None:
     """Measure, and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="pet-m", help="a name from `darkforces models` (default: %(default)s)")
+    parser.add_argument("--model", default="pet-m", help="a name or a path of a model (default: %(default)s)")
     parser.add_argument("--requests", type=int, default=400, help="of each kind (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print everything for machines")
     args = parser.parse_args()

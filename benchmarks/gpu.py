@@ -46,7 +46,8 @@ from ipi_darkforces.forces import ForceModel, Forces, Need, Structure, load_mode
 from ipi_darkforces.forces.metatomic import pick_device
 from ipi_darkforces.forces.pet_padded import PaddedPetModel
 from ipi_darkforces.forces.search import CPU, search, search_on
-from ipi_darkforces.forces.zoo import all_models
+from ipi_darkforces.forces.specification import absolute
+from ipi_darkforces.forces.zoo import checkpoint_of
 from ipi_darkforces.whole import whole_file
 
 ATOMS = 192
@@ -150,7 +151,11 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="pet-m", help="a PET model of `darkforces models` (default: %(default)s)")
+    parser.add_argument(
+        "--model",
+        default="pet-m",
+        help="of a PET model, a name or a path (default: %(default)s)",
+    )
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1 or cpu (default: %(default)s)")
     kinds = ["direct", "MTS-8", "conservative"]
     parser.add_argument("--kinds", nargs="+", default=kinds, choices=KINDS, help="of forces (default: all)")
@@ -188,7 +193,7 @@ def parts(args: argparse.Namespace, report: Report) -> Iterator[tuple[str, Calla
 
     def simulation(at_once: int, separate: bool, kind: str) -> list[str]:
         theirs = not separate and not any(name.startswith("theirs") for name in report.failures)
-        options = (args.model, ATOMS, at_once, kind, args.threads, args.turns, args.seconds, args.device)
+        options = (absolute(args.model), ATOMS, at_once, kind, args.threads, args.turns, args.seconds, args.device)
         try:
             found = compare(*options, theirs, separate)
         except DarkforcesError as error:
@@ -298,7 +303,7 @@ def start(repeats: int = 1) -> Structure:
 
 def load_padded(model: str, device: str, dtype: str | None = None, record: bool = True) -> PaddedPetModel:
     """The model with fixed shapes, also on a CPU."""
-    return PaddedPetModel(all_models()[model].path, model, device, dtype, record=record)
+    return PaddedPetModel(checkpoint_of(model), model, device, dtype, record=record)
 
 
 def difference(ours: Forces, theirs: Forces) -> tuple[float, float]:

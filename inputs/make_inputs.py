@@ -5,7 +5,7 @@
 Change a recipe here, not an input; a test holds the two together.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import ase.io
@@ -149,4 +149,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=HERE, help="where they go (default: beside this file)")
+    main(parser.parse_args().folder)

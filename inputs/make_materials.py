@@ -18,7 +18,6 @@ import ase.io
 import numpy as np
 from ase import units
 from ase.md.langevin import Langevin
-from tqdm import tqdm
 
 TEMPERATURE = 300.0  # K, of all of them
 CARBON_DENSITY = 2.9  # g/cm³, of tetrahedral amorphous carbon
@@ -41,6 +40,7 @@ def aluminium() -> ase.Atoms:
 def carbon() -> ase.Atoms:
     """From atoms at random places, well apart."""
     from sevenn.calculator import SevenNetCalculator
+    from tqdm import tqdm
 
     random = np.random.default_rng(1)
     atoms = ase.Atoms(f"C{CARBON_ATOMS}", positions=apart(random), cell=[carbon_edge()] * 3, pbc=True)

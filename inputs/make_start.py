@@ -17,7 +17,6 @@ import ase.io
 import numpy as np
 from ase.build import molecule
 from scipy.spatial.transform import Rotation
-from tqdm import tqdm
 
 from ipi_darkforces.forces.structure import formula_from_species
 from ipi_darkforces.forces.structure_file import read_atoms
@@ -44,6 +43,8 @@ def lattice() -> ase.Atoms:
 
 def equilibrated(atoms: ase.Atoms, picoseconds: float, folder: Path) -> Outcome:
     """Run i-PI from `atoms`, in `folder`."""
+    from tqdm import tqdm  # help needs none of it
+
     write_start(atoms, folder / "lattice.chk")
     recipe = Recipe(
         name="equilibration",

@@ -14,23 +14,23 @@ import logging
 import sys
 import time
 
-import agreement
-import torch
-from metatrain.__main__ import main
-from muon import MuonAndAdam
-from omegaconf import OmegaConf
-
 _TIMED = ("Starting training", "Epoch:")  # how the lines of metatrain's log begin that tell of training
 
 
 def use_muon_for_pet(options: str) -> None:
     """Put Muon in Adam's place, if metatrain's options are for PET."""
+    import torch
+    from muon import MuonAndAdam
+    from omegaconf import OmegaConf
+
     if OmegaConf.load(options).architecture.name == "pet":
         torch.optim.Adam = MuonAndAdam  # type: ignore[assignment, misc]
 
 
 def log_times() -> None:
     """End metatrain's lines on training with the seconds that this process has used."""
+    import torch
+
     make = logging.getLogRecordFactory()
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
 
@@ -43,8 +43,20 @@ def log_times() -> None:
     logging.setLogRecordFactory(make_timed)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Entry point: metatrain's own command line, which does the rest."""
+    if sys.argv[1:2] != ["train"] or len(sys.argv) < 3:
+        asked = {"-h", "--help"} & set(sys.argv[1:])
+        print(__doc__, file=sys.stdout if asked else sys.stderr)
+        sys.exit(0 if asked else 2)
+    import agreement
+    from metatrain.__main__ import main as metatrain
+
     use_muon_for_pet(sys.argv[2])
     agreement.register()
     log_times()
+    metatrain()
+
+
+if __name__ == "__main__":
     main()

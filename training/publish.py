@@ -8,6 +8,7 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
+import metatomic.torch  # noqa: F401  (or no checkpoint can be read, for the classes in it)
 import torch
 from ase.data import chemical_symbols
 from metatrain.utils.io import load_model as load_checkpoint

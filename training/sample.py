@@ -29,8 +29,6 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from data import write_frames
-from metatomic_ase import MetatomicCalculator
-from tqdm import tqdm
 
 from ipi_darkforces.cli import entry
 from ipi_darkforces.errors import DarkforcesError, one_line
@@ -63,6 +61,8 @@ def sample(
     :return: the structures of all branches with energies (eV) and forces (eV/Å)
     :raises DarkforcesError: if the dynamics explodes
     """
+    from tqdm import tqdm
+
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{branch:05d}.xyz" for branch in range(branches)]
     for branch, file in enumerate(tqdm(files, desc="sampling", unit="branch")):
@@ -100,6 +100,8 @@ def _branch(
 
 def label(calculator: Calculator, frames: Sequence[ase.Atoms]) -> list[ase.Atoms]:
     """Copies of structures that carry energies (eV) and forces (eV/Å) of a calculator as labels."""
+    from tqdm import tqdm
+
     copies = []
     for atoms in tqdm(frames, desc="labelling", unit="structure"):
         copy = atoms.copy()
@@ -133,6 +135,8 @@ def main() -> None:
 def _sample_to_file(args: argparse.Namespace) -> None:
     if args.output.exists():
         raise DarkforcesError(f"'{args.output}' exists; give another --output")
+    from metatomic_ase import MetatomicCalculator  # not for help
+
     folder = args.output.with_suffix(".branches")
     try:
         calculator = MetatomicCalculator(args.model)

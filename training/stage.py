@@ -13,18 +13,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import metatomic.torch  # noqa: F401  (or no checkpoint can be read, for the classes in it)
-import torch
-from metatrain.utils.architectures import check_architecture_options, get_default_hypers
-from metatrain.utils.pydantic import validate_base_options
-from omegaconf import DictConfig, OmegaConf
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.lock import locked
 from ipi_darkforces.whole import write_whole
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+# metatrain, torch and what they need are imported where they are needed: not for help, nor to read a log.
 OPTIONS = Path(__file__).parent / "options"
 FIT = Path(__file__).with_name("fit.py")
 
@@ -61,6 +59,10 @@ class Stage:
 
         :raises DarkforcesError: if metatrain would not accept it
         """
+        from metatrain.utils.architectures import check_architecture_options, get_default_hypers
+        from metatrain.utils.pydantic import validate_base_options
+        from omegaconf import DictConfig, OmegaConf
+
         try:
             options = OmegaConf.merge(
                 OmegaConf.load(OPTIONS / f"{self.name}.yaml"), OmegaConf.from_dotlist(list(self.overrides))
@@ -114,6 +116,8 @@ class Stage:
 
     def _write_options(self) -> int:
         """Put the options into the folder, where they stay once there is a checkpoint; the number of epochs."""
+        from omegaconf import OmegaConf
+
         options = self.options()
         text = OmegaConf.to_yaml(options)
         path = self.folder / "options.yaml"
@@ -157,6 +161,9 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 def _is_whole(checkpoint: Path) -> bool:
     """Whether all of it is there; zipfile would take an archive within a half-written one for the whole."""
+    import metatomic.torch  # noqa: F401  (or no checkpoint can be read, for the classes in it)
+    import torch
+
     try:
         torch.load(checkpoint, map_location="cpu", weights_only=False)
     except (RuntimeError, EOFError, pickle.UnpicklingError, OSError):
@@ -166,6 +173,8 @@ def _is_whole(checkpoint: Path) -> bool:
 
 def _watch(process: subprocess.Popen[bytes], stage: Stage, epochs: int) -> None:
     """A progress bar until metatrain is done; old checkpoints are removed on the way."""
+    from tqdm import tqdm
+
     done = len(stage.history())
     with tqdm(total=epochs, initial=done, desc=stage.name, unit="epoch", smoothing=0.1) as bar:
         while process.poll() is None:

@@ -33,8 +33,6 @@ import numpy.typing as npt
 from ase import units
 from ase.calculators.singlepoint import SinglePointCalculator
 from data import as_atoms, write_frames
-from pyscf import dft, gto
-from tqdm import tqdm
 
 from ipi_darkforces.cli import entry
 from ipi_darkforces.diagnostics.reference import read_reference
@@ -126,6 +124,8 @@ def _moved(atoms: ase.Atoms, bond: Bond, random: np.random.Generator) -> Array:
 
 def _cluster_labels(atoms: ase.Atoms, bond: Bond) -> tuple[float, Array]:
     """Energy (eV) and forces (eV/Å) of the molecules around, alone."""
+    from pyscf import dft, gto  # an extra, which help does without
+
     positions = np.concatenate(  # molecules as wholes, wherever the cell ends
         [
             atoms.get_distances(bond.donor, molecule[0], mic=True, vector=True)
@@ -145,6 +145,8 @@ def _cluster_labels(atoms: ase.Atoms, bond: Bond) -> tuple[float, Array]:
 
 def sample(frames: Sequence[ase.Atoms], folder: Path, bonds: int, seed: int) -> list[ase.Atoms]:
     """Stretch the bonds whose structures are not in the folder yet; the structures of all."""
+    from tqdm import tqdm
+
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{bond:05d}.xyz" for bond in range(bonds)]
     for bond, file in enumerate(tqdm(files, desc="stretching", unit="bond")):

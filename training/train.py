@@ -19,8 +19,6 @@ from pathlib import Path
 
 import ase.io
 from data import Source, prepare, write_frames
-from metatomic_ase import MetatomicCalculator
-from publish import check_free, publish
 from sample import label, sample
 from stage import Stage
 
@@ -47,6 +45,8 @@ def train(recipe: str, source: Source, output: Path, name: str, branches: int, o
     :param overrides: for metatrain's options, as ``STAGE:option=value``
     :raises DarkforcesError: if anything the user gave cannot be used
     """
+    from publish import check_free, publish  # needs metatrain, as help does not
+
     stages = [Stage(stage, output / stage, _overrides(overrides, stage)) for stage in RECIPES[recipe]]
     check_free(name, output)  # before the hours, not after
     for stage in stages:
@@ -80,6 +80,8 @@ def _label_by_itself(teacher: Stage, output: Path, branches: int) -> None:
     last = output / "pool-validation.xyz"
     if last.exists():
         return
+    from metatomic_ase import MetatomicCalculator
+
     calculator = MetatomicCalculator(teacher.exported)
     references = {part: ase.io.read(output / f"{part}.xyz", index=":") for part in ("train", "validation")}
     for part, frames in references.items():

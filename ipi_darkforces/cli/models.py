@@ -49,13 +49,16 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="names, or paths of metatrain checkpoints (.ckpt, the card next to it is shown) or of exported metatomic "
         "models (.pt); default: list all names",
     )
+    parser.add_argument(
+        "--variant", metavar="NAME", help="which head to show of a model that has several: pbe for energy/pbe"
+    )
     parser.add_argument("--json", action="store_true", help="everything, for machines")
     parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """List all models, or show some."""
-    rows = [_packaged_row(name) if name in PACKAGED else _row(name) for name in args.model]
+    rows = [_packaged_row(name) if name in PACKAGED else _row(name, args.variant) for name in args.model]
     if not rows:
         rows = [*map(_row_by_card, all_models()), *map(_packaged_row, PACKAGED)]
     if args.json:
@@ -73,10 +76,10 @@ def _path_for_help() -> str:
     return str(user_directory()).replace("%", "%%")  # argparse formats its texts
 
 
-def _row(name: str) -> dict[str, Any]:
+def _row(name: str, variant: str | None) -> dict[str, Any]:
     """What there is to say about a model, which is loaded. A broken card is said and does not hide the rest."""
     row = _row_by_card(name)
-    model = load_model(name)
+    model = load_model(name, variant=variant)
     row["provides"] = str(model.provides).split(", ")
     row["elements"] = None if model.species is None else [chemical_symbols[z] for z in sorted(model.species)]
     return row

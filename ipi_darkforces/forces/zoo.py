@@ -83,6 +83,22 @@ def card_of(model: str) -> Card | None:
     return Card.read(path) if path is not None and os.path.isfile(path) else None
 
 
+def checkpoint_of(model: str) -> Path:
+    """The metatrain checkpoint of a model, given as to `load_model`.
+
+    :raises DarkforcesError: if there is no such model, or it is none of a checkpoint
+    """
+    check_model(model)
+    entry = all_models().get(model)
+    if entry is not None:
+        return entry.path
+    if model.startswith(UPET):
+        return upet_checkpoint(model)
+    if not _is_given_as_checkpoint(model):
+        raise DarkforcesError(f"model '{model}' is not a metatrain checkpoint (.ckpt), nor the name of one")
+    return Path(model)
+
+
 def check_name(name: str) -> None:
     """Raise a DarkforcesError unless a model of the user's own may be called so."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", name) or name.endswith(MODEL_FILES):

@@ -104,8 +104,8 @@ class Settings:
         species = self.elements()
         if species is None:
             raise DarkforcesError(
-                "which elements are these? i-PI sends positions only: give --template FILE, or "
-                "{species: O64H128} in the <parameters> of the forcefield"
+                "which elements are these? i-PI sends positions only: put species: O64H128 or template: FILE into the "
+                "<parameters> of the forcefield, or give --species or --template to i-pi-darkdriver"
             )
         model.check_species(species)
         return Role(component, species, self._periodic())

@@ -111,6 +111,23 @@ def test_help_needs_nothing_but_ipi_and_ase(command):
     assert f"usage: darkforces {command}".strip() in done.stdout
 
 
+SCRIPTS = [
+    *(f"training/{name}.py" for name in ("train", "sample", "stretch", "curves", "report", "fit")),
+    *(f"inputs/{name}.py" for name in ("make_inputs", "make_materials", "make_start")),
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_of_scripts_needs_nothing_but_ipi_and_ase(script, tmp_path):
+    main = f"import runpy; sys.path.insert(0, {str((ROOT / script).parent)!r}); sys.argv[1:] = ['--help']\n"
+    main += f"runpy.run_path({str(ROOT / script)!r}, run_name='__main__')\n"
+    start = BLOCKED.replace("{packages}", repr((*BEYOND_IPI_AND_ASE, "pyscf", "sevenn", "metatomic_ase", "omegaconf")))
+    done = finish([sys.executable, "-c", start.partition("from ipi_darkforces")[0] + main], cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"python {script}" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_version_is_said_without_any_of_it():
     done = without((*BEYOND_IPI_AND_ASE, "ase", "ipi", "numpy", "scipy", "matplotlib"), "--version")
     assert (done.returncode, done.stdout) == (0, f"darkforces {__version__}\n")

@@ -347,7 +347,7 @@ def test_a_number_of_atoms_that_is_not_the_templates(server, refuses):
 @pytest.mark.parametrize(
     ("parameters", "says"),
     [
-        (" ", "which elements are these? i-PI sends positions only: give --template FILE"),
+        (" ", "which elements are these? i-PI sends positions only: put species: "),
         ("species : CO2 ,", "does not know C, O; it knows Ar"),
         ("species : Ar2 , component : fats ,", "component 'fats' is not known"),
         ("species : Ar2 , component : fast ,", "does not provide direct forces"),

@@ -108,7 +108,7 @@ class TestResolved:
         [
             (Settings("quick", "OH2"), "component 'quick' is not known: expected one of conservative"),
             (Settings("", "OH2"), "component '' is not known"),
-            (Settings("fast"), "which elements are these\\? i-PI sends positions only: give --template FILE"),
+            (Settings("fast"), "which elements are these\\? i-PI sends positions only: put species: "),
             (Settings("fast", "Wt3"), "species 'Wt3' is not a formula"),
             (Settings("fast", template="no.xyz"), "template 'no.xyz' does not exist"),
             (Settings("fast", "OH2", pbc="TT"), "pbc 'TT' is not known: expected T or F for each cell vector, such as"),
