@@ -7,7 +7,8 @@ A folder belongs to one simulation. It holds everything needed to start or conti
     begun.json              the input and the files that it was begun with, to notice when they are changed
     i-pi.xml                what i-PI was started with last: input.xml or a state, adapted to how it is served
     in-process.py, .json    the plugin that serves it inside of i-PI, and which model that loads
-    RESTART                 i-PI's state after the last step
+    RESTART                 i-PI's state after the last step; of a run that has exploded, one from before that
+    RESTART.exploded        that in which i-PI was stopped then
     PREFIX.resume_N         i-PI's last two states of those that it saves now and then
     PREFIX.out, ...         i-PI's outputs; PREFIX.progress is for those who watch
     i-pi.log, driver.log    what the programs said
@@ -35,6 +36,8 @@ from .files import InputFile
 from .inputs import SimulationInput
 from .outputs import DISAGREEMENT, PROGRESS, numbered
 
+# States that are kept while a run goes on, should it explode; and the one in which it was stopped when it did.
+GOOD, CANDIDATE, EXPLODED = "RESTART.good", "RESTART.candidate", "RESTART.exploded"
 _INPUT = "input.xml"
 _OURS = (
     _INPUT,
@@ -44,6 +47,9 @@ _OURS = (
     "in-process.py",
     "in-process.json",
     "RESTART",
+    GOOD,
+    CANDIDATE,
+    EXPLODED,
     "i-pi.log",
     "driver.log",
     "summary.png",

@@ -8,7 +8,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from .folder import RunFolder
+from .folder import CANDIDATE, EXPLODED, GOOD, RunFolder
 from .inputs import SimulationInput
 from .progress import Progress
 
@@ -29,8 +29,8 @@ class GoodState:
     def __init__(self, folder: RunFolder, prepared: SimulationInput):
         self._folder = folder
         self._prepared = prepared
-        self._good = folder.path / f"{prepared.prefix}.good"
-        self._candidate = folder.path / f"{prepared.prefix}.candidate"
+        self._good = folder.path / GOOD
+        self._candidate = folder.path / CANDIDATE
         self._candidate_step: int | None = None
         self._seen = self._newest()
         self._calm_reports = 0
@@ -77,18 +77,19 @@ class GoodState:
             self._good.unlink(missing_ok=True)
 
     def restore(self) -> Path:
-        """Put the good state where the run goes on from, and the one in which i-PI was stopped aside.
+        """Put the good state where the run goes on from, and later ones aside.
 
-        :return: the latter
+        :return: the one in which i-PI was stopped
         """
-        exploded = self._folder.path / f"{self._prepared.prefix}.exploded"
+        exploded = self._folder.path / EXPLODED
         with suppress(OSError):
             self._candidate.unlink(missing_ok=True)
             if self._folder.restart.exists():
                 os.replace(self._folder.restart, exploded)
-            for file in self._checkpoints():
-                if (_whole_state(file) or 0) > self.step:
-                    file.unlink()
+            # When those that are looked at have been put aside, there may be others before them.
+            while later := [file for file in self._checkpoints() if (_whole_state(file) or 0) > self.step]:
+                for file in later:
+                    os.replace(file, file.with_name(f"{file.name}.exploded"))
             if self._good.exists():
                 os.replace(self._good, self._folder.restart)
         return exploded

@@ -35,6 +35,7 @@ def test_it_is_no_success_and_goes_on_from_before_it(tmp_path):
     good = SimulationInput.read(folder / "RESTART").step
     assert good == explosion["last_good_step"]
     assert 50 < good <= explosion["began_after_step"]
+    assert SimulationInput.read(folder / "RESTART.exploded").step > explosion["began_after_step"]
     again = finish(command(path, folder, "--in-process", "-o", "after=100000", model=model))
     assert again.returncode == 1  # it is another model
     again = finish(command(path, folder, "--in-process", "-o", "after=150", "--steps", str(good + 20), model=model))
