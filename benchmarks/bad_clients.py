@@ -380,7 +380,7 @@ PEERS: dict[str, Callable[[str, Event], None]] = {
     "asks for what there is not": _once(_init("species : Ar64 , component : fats ,")),
     "sends no text": _once(_header("INIT"), struct.pack("=ii", 0, 4), b"\xff\xfe\xfd\xfc"),
     "asks before it sends": _once(_init("species : Ar64 ,"), _header("GETFORCE")),
-    "announces too much": _once(_init("species : Ar9999999 ,"), _positions(0)[:-4], struct.pack("=i", 9_999_999)),
+    "announces too much": _once(_init("species : Ar1999999 ,"), _positions(0)[:-4], struct.pack("=i", 1_999_999)),
     "breaks off": _breaks_off,
     "comes back and breaks off": _comes_back,
 }

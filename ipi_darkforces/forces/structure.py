@@ -18,7 +18,7 @@ from ..errors import DarkforcesError
 # Two nuclei are never this close, and neither are an atom and its own periodic image.
 SMALLEST_WIDTH = 1.0
 # Far more than any simulation has; what is larger is a mistake, and would take all memory.
-MOST_ATOMS = 10_000_000
+MOST_ATOMS = 2_000_000
 _MOST_OF_ONE = 1.0  # Å, that a coordinate counts for in a distance of geometries
 
 _RUN = re.compile("([A-Z][a-z]?)([0-9]*)")

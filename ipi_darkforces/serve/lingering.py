@@ -13,7 +13,7 @@ import time
 
 PATIENCE = 60.0  # seconds for i-PI to notice, which may be busy with other things
 _CHUNK = 2**20
-_ENOUGH = 2**26  # bytes; i-PI does not go on with more than the message that it is in
+_ENOUGH = 2**25  # bytes; i-PI does not go on with more than the message that it is in
 
 
 class LingeringSocket:

@@ -78,7 +78,7 @@ def test_long_formulas_take_a_time_in_proportion() -> None:
 def test_formulas_of_too_many_atoms_are_refused_before_they_take_memory(formula: str) -> None:
     tracemalloc.start()
     try:
-        with pytest.raises(DarkforcesError, match="too many atoms: expected at most 10000000$") as caught:
+        with pytest.raises(DarkforcesError, match="too many atoms: expected at most 2000000$") as caught:
             species_from_formula(formula)
         _, peak = tracemalloc.get_traced_memory()
     finally:

@@ -17,9 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ipi.pes import scan_pes_file
 from ipi_processes import Workplace, free_port, prepare
 from programs import PATIENCE, finish
 
+import ipi_darkforces
 from ipi_darkforces.cli import entry
 from ipi_darkforces.cli.driver import build_parser, serve
 from ipi_darkforces.errors import ERROR
@@ -157,6 +159,15 @@ def test_as_a_process_it_says_one_line():
         ERROR + "model 'pet_m' is neither a name nor a path; did you mean 'pet-m'? Names: pet-m"
     )
     assert done.stderr.count("\n") == 1
+
+
+def test_it_says_its_version_and_where_the_plugin_is():
+    command = [sys.executable, "-m", "ipi_darkforces.cli.driver"]
+    done = finish([*command, "--version"])
+    assert (done.returncode, done.stdout) == (0, f"i-pi-darkdriver {ipi_darkforces.__version__}\n")
+    done = finish([*command, "--pes-path"])
+    assert done.returncode == 0
+    assert scan_pes_file(done.stdout.strip()) == ("DarkforcesDriver", "darkforces")  # by which i-PI knows its plugins
 
 
 def test_a_file_that_is_no_model(fails, tmp_path):

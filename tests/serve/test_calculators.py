@@ -186,6 +186,24 @@ def test_inside_ipi(tmp_path):
     np.testing.assert_allclose(read_run(tmp_path)["potential"], reference(), atol=1e-5)
 
 
+def test_a_socket_beside_a_plugin_both_without_parameters(tmp_path):
+    """i-PI gives both the same dictionary, and the plugin puts something of its own into it."""
+
+    def beside_a_plugin(root):
+        socket = root.find("ffsocket")
+        socket.remove(socket.find("parameters"))
+        plugin = ET.SubElement(root, "ffdirect", name="nothing", pbc="False")
+        ET.SubElement(plugin, "pes").text = "dummy"
+        ET.SubElement(root.find("system/forces"), "force", forcefield="nothing")
+
+    with Workplace() as workplace:
+        path = prepare(tmp_path, Component.CONSERVATIVE, None, beside_a_plugin)
+        options = ("--model", "ase:ase.calculators.emt:EMT", "--species", "Cu32", "--verbose", "--input", str(path))
+        said = simulate(workplace, path, *options)
+    assert "ignored in the <parameters> that i-PI sent" in said
+    np.testing.assert_allclose(read_run(tmp_path)["potential"], reference(), atol=1e-5)
+
+
 def test_forces_that_are_not_what_they_are_said_to_be_end_it_at_once(tmp_path):
     with Workplace() as workplace:
         ipi = workplace.ipi(prepare(tmp_path))

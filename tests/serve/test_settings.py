@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -142,3 +143,23 @@ class TestRole:
     def test_refuses_another_number_of_atoms(self, n_atoms: int) -> None:
         with pytest.raises(DarkforcesError, match=f"i-PI sends {n_atoms} atoms but the template .* has 3"):
             self.ROLE.check_size(n_atoms)
+
+
+class TestWhatIpiAdds:
+    def test_is_ignored(self) -> None:
+        assert Settings.from_ipi({"verbosity": "True", "component": "fast"}, "here") == Settings("fast")
+
+    @pytest.mark.parametrize("key", ["verbosty", "Verbosity", "speces"])
+    def test_is_not_what_users_misspell(self, key: str) -> None:
+        with pytest.raises(DarkforcesError, match=f"'{key}' in here is not known"):
+            Settings.from_ipi({key: "True", "verbosity": "True"}, "here")
+
+    def test_is_not_for_the_command_line(self) -> None:
+        with pytest.raises(DarkforcesError, match="'verbosity' in -o is not known"):
+            Settings.parsed({"verbosity": "True"}, "-o")
+
+
+def test_a_template_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DarkforcesError, match="pipe' is not a file$"):
+        Settings(template="pipe").elements(tmp_path)
