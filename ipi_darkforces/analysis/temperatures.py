@@ -60,6 +60,7 @@ class Temperatures:
     :param time: ps, shape (n,)
     :param series: K, for ``all`` atoms and for each species, shape (n,) each
     :param exchanged: whether errors of the temperatures of species can be known; see the docstring of the module
+    :param timed: whether anything says how far apart frames are; without that, `time` counts them
     """
 
     name: str
@@ -68,6 +69,12 @@ class Temperatures:
     time: np.ndarray
     series: dict[str, np.ndarray]
     exchanged: bool = True
+    timed: bool = True
+
+    @property
+    def duration(self) -> float | None:
+        """In ps; None if nothing says it."""
+        return float(self.time[-1] - self.time[0]) if self.timed else None
 
     @cached_property
     def means(self) -> dict[str, Estimate]:
@@ -99,7 +106,7 @@ class Temperatures:
         return {
             "name": self.name,
             "source": self.source,
-            "picoseconds": float(self.time[-1] - self.time[0]),
+            "picoseconds": self.duration,
             "target_K": self.target,
             "temperature_K": {species: estimate.as_json() for species, estimate in self.means.items()},
             "standard_errors_above_target": self.deviations,
@@ -121,7 +128,8 @@ def measure(run: Run, selection: Selection) -> Temperatures:
             f"thermostat on each atom, it takes {EXCHANGED:g} ps until these have exchanged energy often enough"
         )
     target = run.target if selection.target is None else selection.target
-    return Temperatures(run.name, source, target, time, series, exchanged)
+    timed = source == "properties" or run.trajectory("velocities").interval is not None
+    return Temperatures(run.name, source, target, time, series, exchanged, timed)
 
 
 def temperature_series(run: Run, selection: Selection) -> tuple[str, np.ndarray, dict[str, np.ndarray]]:

@@ -22,7 +22,7 @@ def _drift_rows(result: drift.Drift) -> list[Row]:
 def _temperatures_rows(result: temperatures.Temperatures) -> list[Row]:
     row: Row = {
         "run": result.name,
-        "time / ps": float(result.time[-1] - result.time[0]),
+        "time / ps": result.duration,
         "from": result.source,
         "target / K": result.target,
     }

@@ -225,3 +225,14 @@ def test_what_a_picture_shows(made_up, tmp_path, monkeypatch):
     shown.clear()
     draw([made_up, replace(made_up, target=None)], tmp_path / "picture.png")
     assert [value for value, _ in shown][:2] == [made_up.means["all"].value] * 2
+
+
+def test_nobody_knows_how_long_frames_took_that_do_not_say_it(tmp_path, frames):
+    """i-PI's files count steps; how long these are, its properties or its input say."""
+    file = tmp_path / "run.vel_0.xyz"
+    file.write_text("".join(frames(range(0, 100, 10), "velocities{m/s}")))
+    found = temperatures.measure(Run.read(file, pytest.fail), Selection(notice=lambda text: None))
+    assert found.duration is None
+    assert found.as_json()["picoseconds"] is None
+    with_interval = Run.read(file, pytest.fail, Reading(interval=0.002))
+    assert temperatures.measure(with_interval, Selection(notice=lambda text: None)).duration == pytest.approx(0.018)
