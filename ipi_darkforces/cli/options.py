@@ -109,6 +109,7 @@ def add_structures_argument(parser: argparse.ArgumentParser, nargs: str = "+") -
         "structures",
         metavar="STRUCTURE",
         nargs=nargs,
+        default=[],
         type=Path,
         help="files of structures, of which all are taken: files of i-PI, or anything that ase reads",
     )

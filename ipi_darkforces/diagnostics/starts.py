@@ -79,15 +79,21 @@ def make_starts(
         if len(structure.species) < 2:
             raise DarkforcesError(f"{name} has one atom: expected at least two, or there is nothing to optimise")
     found = {name: _molecules(structure) for name, structure in structures.items()}
+    asked = groups is not None
     if groups is None:
         cut = [group for group in SETS if group == "structures" or group in _SIZES and _sites(found, group)]
         groups = cut if structures else list(BUILT)
     starts: list[Start] = []
+    refusals: list[str] = []
     for group in dict.fromkeys(groups):
         random = np.random.default_rng([seed, SETS.index(group)])  # the same, whatever other sets are made
         wanted = number or DEFAULT_NUMBER.get(group, len(structures))
         if group in BUILT:
-            chosen = _built(group, wanted, random, check)
+            known, refusal = _known(group, check)
+            if not known:
+                refusals.append(f"the model can be asked for none of the {group}: {refusal}")
+                continue
+            chosen = _built(known, wanted, random)
         elif not structures:
             raise DarkforcesError(f"{group} are made from structures: expected a file of them after the model")
         elif group == "structures":
@@ -98,22 +104,29 @@ def make_starts(
         for name, structure, as_it_is in chosen:
             moved = structure if as_it_is else _displaced(structure, width, random)
             starts.append(Start(group, name, moved, structure, 0.0 if as_it_is else width))
+    if refusals and (asked or not starts):
+        raise DarkforcesError(refusals[0])
     return starts
 
 
-def _built(
-    group: str, number: int, random: np.random.Generator, check: Callable[[Structure], object]
-) -> Iterator[tuple[str, Structure, bool]]:
-    """So many of those that the model knows, each as often as any other; none is to be left as it is."""
-    candidates, refusal = [], None
+def _known(
+    group: str, check: Callable[[Structure], object]
+) -> tuple[list[tuple[str, Structure]], DarkforcesError | None]:
+    """Those that the model knows, and the error for the last of the others."""
+    known, refusal = [], None
     for candidate in BUILT[group]():
         try:
             check(candidate[1])
-            candidates.append(candidate)
+            known.append(candidate)
         except DarkforcesError as error:
             refusal = error
-    if not candidates:
-        raise DarkforcesError(f"the model can be asked for none of the {group}: {refusal}")
+    return known, refusal
+
+
+def _built(
+    candidates: Sequence[tuple[str, Structure]], number: int, random: np.random.Generator
+) -> Iterator[tuple[str, Structure, bool]]:
+    """So many of them, each as often as any other; none is to be left as it is."""
     order = np.concatenate([random.permutation(len(candidates)) for _ in range(-(-number // len(candidates)))])
     for i, index in enumerate(order[:number]):
         name, structure = candidates[index]

@@ -480,8 +480,9 @@ class TestStarts:
         assert [each.name for each in gold] == ["Au (fcc)", "Au (fcc) (2)", "Au (fcc) (3)"]
         assert np.linalg.det(gold[0].structure.cell) / 8 == pytest.approx(4.08**3 / 4, rel=0.15)  # strained
         assert not np.array_equal(gold[0].structure.cell, gold[1].structure.cell)
+        assert {each.group for each in make_starts({}, check=only_gold)} == {"crystals"}  # all that can be made
         with pytest.raises(DarkforcesError, match="the model can be asked for none of the g2: this is no gold"):
-            make_starts({}, ["g2"], check=only_gold)
+            make_starts({}, ["crystals", "g2"], check=only_gold)
         with pytest.raises(DarkforcesError, match="clusters are made from structures: expected a file"):
             make_starts({}, ["clusters"])
 
