@@ -257,10 +257,10 @@ class TestConstantPressure:
 
     @pytest.mark.parametrize("component", [Component.DIRECT, Component.FAST])
     def test_direct_forces_alone_without_one_are_refused(self, tmp_path, component):
-        path = prepare(tmp_path, component, None, at_constant_pressure)
+        path = prepare(tmp_path, Component.DIRECT, None, at_constant_pressure)
         with Workplace() as workplace:
             workplace.ipi(path)
-            driver = workplace.driver(*self.WITHOUT_DIRECT_STRESS)
+            driver = workplace.driver(*self.WITHOUT_DIRECT_STRESS, "--component", component.value)
             assert driver.wait() == 1
             errors = [line for line in driver.said().splitlines() if line.startswith("darkforces: error: ")]
             assert len(errors) == 1, driver.said()
