@@ -19,7 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-_MODULES = ("ipi.scripting", "ipi_darkforces.cli.driver", "ipi_darkforces.forces.calculator", "ase.calculators.emt")
+_MODULES = (
+    "ipi.scripting",
+    "ipi_darkforces.cli.driver",
+    "ipi_darkforces.cli.run",
+    "ipi_darkforces.forces.calculator",
+    "ase.calculators.emt",
+)
 _POLL = 0.02
 
 
@@ -52,7 +58,7 @@ class Forge:
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
 
-    def start(self, command: Sequence[object], folder: Path, log: Path) -> Forked:
+    def start(self, command: Sequence[object], folder: Path, log: Path, environment: dict[str, str]) -> Forked:
         """Start ``python PROGRAM ...`` or ``python -m MODULE ...`` in a folder, with what it says in a log."""
         with self._lock:
             if self._process is None:
@@ -61,7 +67,7 @@ class Forge:
             assert self._process.stdin is not None
             assert self._process.stdout is not None
             words = [str(word) for word in command if str(word) != sys.executable]
-            self._process.stdin.write(json.dumps([words, str(folder), str(log)]) + "\n")
+            self._process.stdin.write(json.dumps([words, str(folder), str(log), environment]) + "\n")
             self._process.stdin.flush()
             return Forked(int(self._process.stdout.readline()))
 
@@ -72,9 +78,10 @@ def main() -> None:
     for name in _MODULES:
         importlib.import_module(name)
     while line := sys.stdin.readline():
-        words, folder, log = json.loads(line)
+        words, folder, log, environment = json.loads(line)
         pid = os.fork()
         if pid == 0:
+            os.environ.update(environment)
             _become(words, folder, log)
             return
         print(pid, flush=True)

@@ -56,7 +56,7 @@ class Group:
 
     def fork(self, command: Sequence[object], folder: Path, log: Path) -> Forked:
         """Start a Python program likewise, from a process that has imported its modules."""
-        process = self._forge.start(command, folder, log)
+        process = self._forge.start(command, folder, log, {_MARK: self._mark})
         self._forked.append(process)
         return process
 

@@ -17,13 +17,14 @@ from ipi_darkforces.errors import ERROR, DarkforcesError
 from ipi_darkforces.serve.folder import RunFolder
 
 from .crystal import RUN, completed, difference, last_step, repeated_steps, write_input
+from .forked import Forked
 from .programs import PATIENCE, Group, send, wait_until
 from .records import Records
 
 STEPS = 600  # of a simulation
 KILLS = 12  # of one simulation, before it is let finish
 SOON = 60.0  # seconds in which everything must have ended after a kill
-WHO = {"parent": "cli.main run", "i-PI": "/i-pi ", "driver": "cli.driver"}
+WHO = {"parent": "", "i-PI": "/i-pi ", "driver": "cli.driver"}  # and what is in its command line
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _killed(folder: Path, kill: Kill, choice: random.Random) -> dict[str, Any]:
     log.unlink(missing_ok=True)
     before, saved_before = last_step(run), _saved(run)[0]
     with Group() as group:
-        process = group.start(RUN, folder, log)
+        process = group.fork(RUN, folder, log)
         running = choice.random() < 0.7
         if running:  # some steps later, in whatever it is doing then
             goal = before + choice.randrange(1, 80)
@@ -108,10 +109,9 @@ def _killed(folder: Path, kill: Kill, choice: random.Random) -> dict[str, Any]:
         else:  # at its start, or soon after it
             time.sleep(choice.uniform(0.0, 6.0))
         scratch = _scratch(group)
-        sent = _send(group, kill, process.poll)
+        sent = _send(group, kill, process)
         seconds, left = group.wait_for_end(SOON)
         group.end()
-        code = process.wait()
     said = log.read_text(errors="replace")
     done, (saved, refused) = last_step(run), _saved(run)
     return {
@@ -123,7 +123,6 @@ def _killed(folder: Path, kill: Kill, choice: random.Random) -> dict[str, Any]:
         "seconds": round(seconds, 2),
         "left": left,
         "scratch": [place for place in scratch if Path(place).exists()],
-        "code": code,
         "traceback": "Traceback" in said,
         "errors": [line for line in said.splitlines() if line.startswith(ERROR)],
         "refused": refused,
@@ -139,15 +138,16 @@ def _saved(run: Path) -> tuple[int, str]:
         return 0, str(error)
 
 
-def _send(group: Group, kill: Kill, ended: Callable[[], int | None]) -> bool:
+def _send(group: Group, kill: Kill, parent: Forked) -> bool:
     """Send the signals as soon as those who are to get them are there; whether somebody was still there to get them."""
     found: list[tuple[int, int]] = []
 
     def all_there() -> bool:
         found.clear()
         for who, number in kill.signals:
-            found.extend((pid, number) for pid in group.called(WHO[who])[:1])
-        return len(found) == len(kill.signals) or ended() is not None
+            pids = [parent.pid] if who == "parent" else group.called(WHO[who])
+            found.extend((pid, number) for pid in pids[:1])
+        return len(found) == len(kill.signals) or parent.poll() is not None
 
     wait_until(all_there)
     sent = [send(pid, number) for pid, number in found]
