@@ -110,7 +110,8 @@ def lowest_curvature(model: ForceModel, kind: Need, structure: Structure) -> flo
         jacobian = model.jacobian(structure, kind).matrix().reshape(n, n)
     except DarkforcesError:
         return None
-    inner = null_space(_together(structure))
+    # Singular values are 0 and 1, but for the rounding errors of molecules that are nearly linear.
+    inner = null_space(_together(structure), rcond=0.5)
     return float(np.linalg.eigvalsh(-0.5 * inner.T @ (jacobian + jacobian.T) @ inner)[0])
 
 

@@ -337,6 +337,14 @@ class TestEnds:
         assert saddle.minimum is False
         assert examine(SpringModel(), Need.DIRECT, self.STRUCTURE, False).minimum is None
 
+    @pytest.mark.parametrize("bent", [0.0, 1e-9, 1e-8, 1e-7, 1e-4])
+    def test_curvature_of_molecules_that_are_nearly_linear(self, bent: float) -> None:
+        """Of springs again: inertia about the axis is as small as its rounding errors."""
+        axis = np.array([[1.0, 2.0, 3.0]]) / 14**0.5
+        positions = np.array([[-1.2], [0.1], [1.1]]) * axis + bent * np.array([[0.0, 0, 0], [1, 0, 0], [0, 0, 0]])
+        dioxide = Structure(np.array([8, 6, 8]), positions, VACUUM)
+        assert lowest_curvature(SpringModel(), Need.CONSERVATIVE, dioxide) == pytest.approx(1.0, abs=1e-4)
+
     def test_overlapping_atoms(self) -> None:
         near = Structure(np.array([6, 6]), np.array([[0.0, 0, 0], [0.5, 0, 0]]), VACUUM)
         assert examine(SpringModel(), Need.DIRECT, near, False).outside
