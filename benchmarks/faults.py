@@ -1,6 +1,6 @@
 """What is lost when programs are killed, disks are full, and peers send nonsense?
 
-    python benchmarks/faults.py                                        # everything; an hour or two on two idle cores
+    python benchmarks/faults.py                                        # everything
     python benchmarks/faults.py runs --kills 20                        # one part, a few minutes
     python benchmarks/faults.py --output faults --report               # the tables of what has been done
 
@@ -106,7 +106,7 @@ def _do(part: str, records: Records, args: argparse.Namespace) -> None:
     elif part == "disks" and disks.available():
         whole = runs.reference(places / "short", disks.STEPS)
         for i in tqdm(range(len(records.of("disks")), args.disks), desc=part, disable=None):
-            (disks.read_only if i % 4 == 3 else disks.full)(records, whole, i)
+            (disks.read_only if i % 4 == 3 else disks.full)(records, whole, random.SystemRandom().randrange(2**31))
     elif part == "decoder":
         done = sum(record["messages"] for record in records.of(part))
         with tqdm(total=args.messages, initial=done, desc=part, disable=None) as bar:

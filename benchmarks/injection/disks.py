@@ -18,8 +18,8 @@ from .programs import PATIENCE, Group
 from .records import Records
 
 STEPS = 300  # of a simulation
-SIZE = 400_000  # bytes of the disk; the run needs some three quarters of that
-AGAIN = 4  # times that a run is tried with a disk that is full, before it gets all of it
+SIZE = 800_000  # bytes of the disk; the run needs some half of that
+AGAIN = 2  # times that a run is tried with a disk that is full, before it gets all of it
 
 
 def available() -> bool:
