@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from injection import by_hand, runs, streams
-from injection.crystal import CHECKPOINT
 from injection.records import Records
 from injection.report import ROUNDING
 
 STEPS = 250
+STATES = 100  # steps between the states that are kept, should the newest checkpoint be cut
 SEED = 527  # the driver, i-PI and the parent are killed, and then the parent gets two interrupts at once
 
 
@@ -26,7 +26,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(records: R
     assert [record["kill"].partition(":")[0] for record in kills] == ["driver", "i-PI", "parent", "parent and parent"]
     for record in kills:
         assert record["sent"], record
-        assert record["lost"] <= CHECKPOINT, record
+        assert record["lost"] <= STATES, record
         assert (record["left"], record["traceback"], record["refused"]) == ([], False, ""), record
     (end,) = records.of("ends")
     assert end["difference"] is not None, end
