@@ -214,9 +214,9 @@ class RunFolder:
         :raises DarkforcesError: if the folder holds something else
         """
         simulation.check()
-        if not self.is_run:
-            self._check_free(simulation)
         fresh, files = simulation.copied(lambda name: name in _OURS or simulation.outputs.match(name))
+        if not self.is_run:
+            self._check_free(simulation, files)
         if steps is not None:
             fresh.set_total_steps(steps)
         if fresh.step >= fresh.total_steps:
@@ -237,9 +237,13 @@ class RunFolder:
             raise DarkforcesError(f"'{self.path}' cannot be written: {error.strerror}") from error
         return fresh
 
-    def _check_free(self, simulation: SimulationInput) -> None:
-        """Raise a DarkforcesError if something is in the way of a new run."""
-        there = sorted(p.name for p in self.path.iterdir() if p.name != ".lock")
+    def _check_free(self, simulation: SimulationInput, files: Sequence[InputFile]) -> None:
+        """Raise a DarkforcesError if something is in the way of a new run.
+
+        Copies of its own files are not: a full disk or a kill while the folder was prepared has left them.
+        """
+        copies = {file.target for file in files if has(self.path / file.target, file.digest())}
+        there = sorted(p.name for p in self.path.iterdir() if p.name != ".lock" and p.name not in copies)
         if not there:
             return
         if not os.path.samefile(simulation.folder, self.path):

@@ -304,3 +304,16 @@ def test_a_finished_run_says_so(source, output):
     (output / "RESTART").write_text(state(output, 3))
     with pytest.raises(FinishedError, match="finished run of 3 steps"):
         begin(source, output, steps=3)
+
+
+def test_copies_that_a_full_disk_has_left_are_not_in_the_way(source, output):
+    (output / "start.chk").write_bytes((source.parent / "start.chk").read_bytes())
+    begin(source, output)
+    assert RunFolder(output).is_run
+
+
+def test_somebody_elses_file_of_the_same_name_is(source, output):
+    (output / "start.chk").write_text("mine")
+    with pytest.raises(DarkforcesError, match=r"not empty \(start.chk"):
+        begin(source, output)
+    assert (output / "start.chk").read_text() == "mine"
