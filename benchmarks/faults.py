@@ -147,8 +147,8 @@ def _repeat(
             while wanted():
                 trial(random.SystemRandom().randrange(2**31), wanted)
 
-        with ThreadPoolExecutor(at_once) as pool:
-            list(pool.map(worker, range(at_once)))
+        pool = ThreadPoolExecutor(at_once)  # not as a context, which would wait for threads when we are stopped
+        list(pool.map(worker, range(at_once)))
 
 
 if __name__ == "__main__":
