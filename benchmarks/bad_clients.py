@@ -182,13 +182,13 @@ def _driver(folder: str, kind: str) -> Iterator[GoodClient]:
 
 def serve(folder: str, port: int | None) -> None:
     """The driver's process; what it says of bad clients goes to a file."""
-    from ipi_darkforces.forces.model import ForceModel, Need
-    from ipi_darkforces.forces.result import Forces
-    from ipi_darkforces.forces.split import Split
-    from ipi_darkforces.forces.structure import Structure
+    from ipi_darkforces.models.model import ForceModel, Need
+    from ipi_darkforces.models.result import Forces
+    from ipi_darkforces.models.structure import Structure
     from ipi_darkforces.serve.address import InetAddress, UnixAddress
     from ipi_darkforces.serve.driver import Driver
     from ipi_darkforces.serve.settings import Settings
+    from ipi_darkforces.split.split import Split
 
     class Springs(ForceModel):
         """Atoms on springs to the origin, of 1 eV/Å²."""

@@ -40,12 +40,12 @@ from tqdm import tqdm
 from ipi_darkforces.analysis.pictures import tidy
 from ipi_darkforces.campaign.simulate import processor
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.forces.export import exported
-from ipi_darkforces.forces.specification import absolute
-from ipi_darkforces.forces.split import Component
-from ipi_darkforces.forces.structure import formula_from_species
-from ipi_darkforces.forces.zoo import checkpoint_of
-from ipi_darkforces.serve.compose import Recipe, compose, write_start
+from ipi_darkforces.models.registry.export import exported
+from ipi_darkforces.models.registry.specification import absolute
+from ipi_darkforces.models.registry.zoo import checkpoint_of
+from ipi_darkforces.models.structure import formula_from_species
+from ipi_darkforces.simulate.compose import Recipe, compose, write_start
+from ipi_darkforces.split.split import Component
 
 ROOT = Path(__file__).resolve().parents[1]
 CLOCKED = Path(__file__).with_name("clocked.py")

@@ -62,7 +62,7 @@ class ClockedDriver(MetatomicDriver):
 
 if __name__ == "__main__":
     from ipi_darkforces.cli.driver import main
-    from ipi_darkforces.forces.model import ForceModel
+    from ipi_darkforces.models.model import ForceModel
 
     ForceModel.evaluate_in_turn = clocked_turns(ForceModel.evaluate_in_turn)
     main()

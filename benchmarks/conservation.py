@@ -20,9 +20,9 @@ from ase.data import atomic_masses
 from ase.units import fs, kB
 from tqdm import tqdm
 
-from ipi_darkforces.analysis.statistics import slope
-from ipi_darkforces.forces import ForceModel, Need, Structure, load_model
-from ipi_darkforces.forces.verlet import VerletList
+from ipi_darkforces.models import ForceModel, Need, Structure, load_model
+from ipi_darkforces.models.neighbors.verlet import VerletList
+from ipi_darkforces.stats.estimates import slope
 
 TIME_STEP = 0.5 * fs
 TEMPERATURE = 300.0

@@ -154,11 +154,11 @@ def listen(path: str) -> socket.socket:
 
 def serve(model: str, instant: bool, bare: bool, paths: Sequence[str], pipe: Connection) -> None:
     """The driver's process: in the end it tells when the model began and ended, by the clock and in CPU time, ns."""
-    from ipi_darkforces.forces.split import Split
-    from ipi_darkforces.forces.zoo import load_model
+    from ipi_darkforces.models.registry.zoo import load_model
     from ipi_darkforces.serve.address import UnixAddress
     from ipi_darkforces.serve.driver import Driver
     from ipi_darkforces.serve.settings import Settings
+    from ipi_darkforces.split.split import Split
 
     loaded = load_model(model)
     compute, marks = loaded._evaluate_in_turn, []
@@ -186,8 +186,8 @@ def serve(model: str, instant: bool, bare: bool, paths: Sequence[str], pipe: Con
 
 def serve_barely(evaluate: Callable[..., Iterator[Any]], path: str) -> None:
     """The bare loop."""
-    from ipi_darkforces.forces.model import Need
-    from ipi_darkforces.forces.structure import Structure
+    from ipi_darkforces.models.model import Need
+    from ipi_darkforces.models.structure import Structure
 
     species, need = water().numbers.astype(np.int32), Need.ENERGY | Need.CONSERVATIVE | Need.VIRIAL
     status, ready, answer = b"NEEDINIT".ljust(12), b"READY".ljust(12), b"FORCEREADY".ljust(12)

@@ -42,12 +42,12 @@ from tqdm import tqdm
 
 from ipi_darkforces.campaign.simulate import processor
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.forces import ForceModel, Forces, Need, Structure, load_model
-from ipi_darkforces.forces.metatomic import pick_device
-from ipi_darkforces.forces.pet_padded import PaddedPetModel
-from ipi_darkforces.forces.search import CPU, search, search_on
-from ipi_darkforces.forces.specification import absolute
-from ipi_darkforces.forces.zoo import checkpoint_of
+from ipi_darkforces.models import ForceModel, Forces, Need, Structure, load_model
+from ipi_darkforces.models.metatomic import pick_device
+from ipi_darkforces.models.neighbors.search import CPU, search, search_on
+from ipi_darkforces.models.pet.padded import PaddedPetModel
+from ipi_darkforces.models.registry.specification import absolute
+from ipi_darkforces.models.registry.zoo import checkpoint_of
 from ipi_darkforces.whole import whole_file
 
 ATOMS = 192

@@ -11,8 +11,8 @@ from beside_ase import assert_same, with_ase, with_ipi
 from ipi_processes import INPUTS, Workplace
 
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.forces import Need, Structure, load_model
-from ipi_darkforces.forces.packages import PACKAGED, only_equiformer
+from ipi_darkforces.models import Need, Structure, load_model
+from ipi_darkforces.models.registry.packages import PACKAGED, only_equiformer
 
 torch = pytest.importorskip("torch")
 if PACKAGED["equiformer-v2"].package.version is None:

@@ -12,8 +12,8 @@ from beside_ase import assert_same, with_ase, with_ipi
 from ipi_processes import INPUTS, Workplace
 
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.forces import Need, Structure, load_model
-from ipi_darkforces.forces.packages import PACKAGED
+from ipi_darkforces.models import Need, Structure, load_model
+from ipi_darkforces.models.registry.packages import PACKAGED
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("orb_models", reason="bash environments/make.sh orb")

@@ -1,4 +1,4 @@
-"""Writes the i-PI inputs in this folder, all from the template in ipi_darkforces/serve/compose.py.
+"""Writes the i-PI inputs in this folder, all from the template in ipi_darkforces/simulate/compose.py.
 
     python inputs/make_inputs.py [folder]
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import ase.io
 
-from ipi_darkforces.forces.split import Component
-from ipi_darkforces.forces.structure import formula_from_species
-from ipi_darkforces.serve.compose import Recipe, compose, write_start
+from ipi_darkforces.models.structure import formula_from_species
+from ipi_darkforces.simulate.compose import Recipe, compose, write_start
+from ipi_darkforces.split.split import Component
 
 HERE = Path(__file__).parent
 STARTS = {name: ase.io.read(HERE / f"{name}.xyz") for name in ("water", "graphene", "aluminium", "carbon")}

@@ -18,11 +18,11 @@ import numpy as np
 from ase.build import molecule
 from scipy.spatial.transform import Rotation
 
-from ipi_darkforces.forces.structure import formula_from_species
-from ipi_darkforces.forces.structure_file import read_atoms
-from ipi_darkforces.serve.compose import Recipe, compose, write_start
-from ipi_darkforces.serve.inputs import SimulationInput
-from ipi_darkforces.serve.run import ModelChoice, Outcome, run
+from ipi_darkforces.models.structure import formula_from_species
+from ipi_darkforces.models.structure_file import read_atoms
+from ipi_darkforces.simulate.compose import Recipe, compose, write_start
+from ipi_darkforces.simulate.inputs import SimulationInput
+from ipi_darkforces.simulate.run import ModelChoice, Outcome, run
 
 EDGE = 12.4447  # Å, of the cubic cell: 64 molecules at the density of the model's training data
 ALONG_EDGE = 4  # molecules

@@ -9,15 +9,7 @@ What a notebook needs is here::
     atoms.calc = dark.Calculator(model, forces="direct")
     dynamics = dark.MultipleTimeStepping(atoms, 2 * units.fs, stride=4, fast=model)
 
-Behind it, each package imports only from those below it::
-
-    cli                       commands: parse, call one function, print
-    assessment                one model: the verdict
-    campaign                  many simulations, and what they say together
-    analysis, diagnostics     of trajectories; of models
-    serve                     the i-PI side: wire format, sockets, in-process plugin, inputs, runs
-    simulate                  the inner loop, dynamics in ase
-    forces                    structures in, energies and forces out
+What is behind it, and where, stands in ``docs/architecture.md``.
 """
 
 import os
@@ -27,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import DarkforcesError
-    from .forces.as_calculator import Calculator
-    from .forces.model import ForceModel, Need
-    from .forces.result import Forces
-    from .forces.structure import Structure
-    from .forces.zoo import load_model
+    from .models.calculator import Calculator
+    from .models.model import ForceModel, Need
+    from .models.registry.zoo import load_model
+    from .models.result import Forces
+    from .models.structure import Structure
     from .simulate.multiple_time_stepping import MultipleTimeStepping
 
 # Torch's threads wait for each other by spinning, unless told otherwise before torch is loaded. Beside i-PI, or
@@ -43,14 +35,14 @@ __version__ = version("ipi-darkforces")
 # Where each name is defined. They are imported when they are first used, since some take a second, and the commands
 # need few of them.
 _PLACES = {
-    "Calculator": "forces.as_calculator",
+    "Calculator": "models.calculator",
     "DarkforcesError": "errors",
-    "ForceModel": "forces.model",
-    "Forces": "forces.result",
+    "ForceModel": "models.model",
+    "Forces": "models.result",
     "MultipleTimeStepping": "simulate.multiple_time_stepping",
-    "Need": "forces.model",
-    "Structure": "forces.structure",
-    "load_model": "forces.zoo",
+    "Need": "models.model",
+    "Structure": "models.structure",
+    "load_model": "models.registry.zoo",
 }
 __all__ = [
     "Calculator",

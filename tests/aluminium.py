@@ -10,7 +10,7 @@ import numpy as np
 from ase import units
 from ase.build import bulk
 
-from ipi_darkforces.serve.compose import write_start
+from ipi_darkforces.simulate.compose import write_start
 
 MODEL = "ase:ase.calculators.emt:EMT"
 DYNAMICS = (

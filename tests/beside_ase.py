@@ -16,8 +16,8 @@ from ase.md.verlet import VelocityVerlet
 from ipi.scripting import read_output
 from ipi_processes import Workplace, read_beads
 
-from ipi_darkforces.forces.structure import formula_from_species
-from ipi_darkforces.serve.compose import Recipe, compose, write_start
+from ipi_darkforces.models.structure import formula_from_species
+from ipi_darkforces.simulate.compose import Recipe, compose, write_start
 
 _PER_VOLUME = units.Bohr**3 / units.Hartree  # i-PI's pressure in atomic units, of one in eV/Å³
 _OUTPUT = """<output prefix='run'>

@@ -15,11 +15,12 @@ import hypothesis
 import programs
 import pytest
 import torch
+from breaking_model import breaking_model  # noqa: F401, a fixture
 
-from ipi_darkforces.forces import ForceModel, Structure
-from ipi_darkforces.forces.export import exported
-from ipi_darkforces.forces.metatomic import MetatomicModel
-from ipi_darkforces.forces.zoo import ZOO
+from ipi_darkforces.models import ForceModel, Structure
+from ipi_darkforces.models.metatomic import MetatomicModel
+from ipi_darkforces.models.registry.export import exported
+from ipi_darkforces.models.registry.zoo import ZOO
 
 ROOT = Path(__file__).parents[1]
 

@@ -26,7 +26,7 @@ from ipi.scripting import InteractiveSimulation, read_output
 from ipi.utils.softexit import softexit
 from programs import PATIENCE
 
-from ipi_darkforces.serve.compose import Recipe, compose, write_start
+from ipi_darkforces.simulate.compose import Recipe, compose, write_start
 
 ROOT = Path(__file__).parents[1]
 INPUTS = ROOT / "inputs"

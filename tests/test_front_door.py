@@ -8,7 +8,8 @@ import pytest
 from programs import finish
 
 import ipi_darkforces as dark
-from ipi_darkforces.forces import as_calculator, model
+from ipi_darkforces.models import calculator as as_calculator
+from ipi_darkforces.models import model
 from ipi_darkforces.simulate import multiple_time_stepping
 
 

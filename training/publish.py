@@ -19,9 +19,9 @@ from ipi_darkforces.diagnostics.accuracy import Accuracy, check_units, measure
 from ipi_darkforces.diagnostics.parity import draw_parity
 from ipi_darkforces.diagnostics.reference import read_reference
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.forces.card import Card
-from ipi_darkforces.forces.model import ForceModel
-from ipi_darkforces.forces.zoo import all_models, check_name, install, load_model, user_directory
+from ipi_darkforces.models.model import ForceModel
+from ipi_darkforces.models.registry.card import Card
+from ipi_darkforces.models.registry.zoo import all_models, check_name, install, load_model, user_directory
 from ipi_darkforces.whole import whole_file, write_whole
 
 NOT_STATED = "not stated: edit this card"

@@ -32,7 +32,7 @@ from data import write_frames
 
 from ipi_darkforces.cli import entry
 from ipi_darkforces.errors import DarkforcesError, one_line
-from ipi_darkforces.forces.structure_file import read_frames
+from ipi_darkforces.models.structure_file import read_frames
 
 TIMESTEP = 1.0 * units.fs
 FRICTION = 0.05 / units.fs  # strong: new temperatures arrive within a few steps, dynamics is of no interest

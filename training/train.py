@@ -24,7 +24,7 @@ from stage import Stage
 
 from ipi_darkforces.cli import entry
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.forces.units import ENERGY_UNITS, FORCE_UNITS
+from ipi_darkforces.models.units import ENERGY_UNITS, FORCE_UNITS
 
 RECIPES = {
     "pet-c": ("pet-c",),

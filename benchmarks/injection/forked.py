@@ -23,7 +23,7 @@ _MODULES = (
     "ipi.scripting",
     "ipi_darkforces.cli.driver",
     "ipi_darkforces.cli.run",
-    "ipi_darkforces.forces.calculator",
+    "ipi_darkforces.models.ase_calculator",
     "ase.calculators.emt",
 )
 _POLL = 0.02

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ipi_darkforces.errors import ERROR, DarkforcesError
-from ipi_darkforces.serve.folder import RunFolder
+from ipi_darkforces.simulate.folder import RunFolder
 
 from .crystal import RUN, completed, difference, last_step, repeated_steps, write_input
 from .forked import Forked

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..forces.disagreement import by_quantity
-from . import statistics
+from ..split.disagreement import by_quantity
+from ..stats import estimates as statistics
+from ..stats.estimates import Estimate
 from .compressed import open_text
-from .statistics import Estimate
 
 # A step and its numbers: whole lines, without the piece of one that an i-PI that was killed left before the next.
 _ROW = re.compile(r".*Step:\s+(\d+).*\n([^#\n]*)\n")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import DarkforcesError
-from .batches import curve_errors, estimate, standard_errors
+from ..stats.batches import curve_errors, estimate, standard_errors
+from ..stats.estimates import Estimate
 from .frames import CM2_PER_S, MEMORY, check_atoms, relative, species_in, with_errors, with_interval
-from .statistics import Estimate
 from .trajectory import Block
 
 # A power of t that is off from 1 by more than this is no diffusion; one that is less is no motion at all.

@@ -18,11 +18,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import DarkforcesError
-from . import statistics
+from ..stats import estimates as statistics
+from ..stats.estimates import Estimate
 from .pictures import plain, tidy
 from .runs import Run
 from .selection import Selection
-from .statistics import Estimate
 from .temperatures import ALL, temperature_series
 from .units import BOLTZMANN_EV
 

@@ -23,7 +23,7 @@ from ase.io.extxyz import key_val_str_to_dict, parse_properties
 from ipi.engine.properties import Trajectories
 
 from ..errors import DarkforcesError, one_line
-from ..forces.labels import elements_of, isotope_masses, symbol_or_label
+from ..models.labels import elements_of, isotope_masses, symbol_or_label
 from .compressed import open_bytes, plain_name
 from .trajectory import UNKNOWN, Frame, Notice, Progress, Quantity, Timing, Trajectory
 from .units import factor_from_ipi, masses_of

@@ -15,7 +15,7 @@ from ase.data import atomic_numbers, covalent_radii
 from ase.neighborlist import neighbor_list
 
 from ..errors import DarkforcesError
-from ..forces.labels import element_of
+from ..models.labels import element_of
 from .trajectory import Block
 
 # Two atoms are bonded that are closer than the sum of their covalent radii times this: 1.2 Å for O-H.

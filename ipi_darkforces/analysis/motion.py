@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import DarkforcesError
+from ..stats.estimates import Estimate
 from .displacements import Displacements, displacements
 from .runs import Run
 from .selection import Selection
 from .spectra import Spectra, spectra
-from .statistics import Estimate
 from .trajectory import Block
 
 # ps, of a simulation. Molecules of a liquid leave their cages within picoseconds; what is shorter does not know how far

@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..stats.estimates import Estimate
 from .displacements import Displacements
 from .motion import Motion
 from .pictures import band, plain, tidy
 from .spectra import Spectra
-from .statistics import Estimate
 from .temperatures import ALL
 
 _LONGEST = 0.5  # ps of the autocorrelation; what comes later is seen in the spectrum

@@ -12,14 +12,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import DarkforcesError
-from ..serve.folder import RunFolder
-from ..serve.inputs import SimulationInput
-from ..serve.run import Outcome
+from ..simulate.folder import RunFolder
+from ..simulate.inputs import SimulationInput
+from ..simulate.run import Outcome
+from ..stats import estimates as statistics
+from ..stats.estimates import Estimate
 from ..whole import write_whole
-from . import statistics
 from .pictures import plain, tidy
 from .setup import FREE, Constraints
-from .statistics import Estimate
 from .table import read_table
 
 logger = logging.getLogger(__name__)

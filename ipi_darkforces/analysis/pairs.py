@@ -8,7 +8,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 
 from ..errors import DarkforcesError
-from .batches import Batches
+from ..stats.batches import Batches
 from .molecules import Molecules, find_molecules, orientations
 from .trajectory import Block
 

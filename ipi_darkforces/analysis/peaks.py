@@ -14,8 +14,8 @@ import numpy as np
 import scipy.ndimage
 import scipy.signal
 
-from .batches import estimate, standard_errors
-from .statistics import Estimate
+from ..stats.batches import estimate, standard_errors
+from ..stats.estimates import Estimate
 
 # cm⁻¹: where the bands of water and of other molecules with O-H are, as solids, liquids or gases.
 WATER_BANDS = {"libration": (300.0, 1200.0), "bend": (1300.0, 2000.0), "O–H stretch": (2600.0, 4200.0)}

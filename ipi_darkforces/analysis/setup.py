@@ -13,7 +13,7 @@ import numpy as np
 from ipi.engine.outputs import PropertyOutput, TrajectoryOutput
 
 from ..errors import DarkforcesError
-from ..serve.inputs import SimulationInput
+from ..simulate.inputs import SimulationInput
 from .compressed import SUFFIXES, existing, plain_name
 from .trajectory import Notice, Quantity
 from .units import amu, factor_from_ipi

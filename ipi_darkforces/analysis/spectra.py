@@ -33,10 +33,11 @@ import scipy.fft
 import scipy.signal
 
 from ..errors import DarkforcesError
-from . import peaks, statistics
-from .batches import Batches, curve_errors, estimate, standard_errors, widening
+from ..stats import estimates as statistics
+from ..stats.batches import Batches, curve_errors, estimate, standard_errors, widening
+from ..stats.estimates import Estimate
+from . import peaks
 from .frames import CM2_PER_S, MEMORY, check_atoms, relative, species_in, with_errors, with_interval
-from .statistics import Estimate
 from .temperatures import ALL
 from .trajectory import Block
 from .units import BOLTZMANN

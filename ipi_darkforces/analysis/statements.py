@@ -10,9 +10,9 @@ from enum import IntEnum
 
 import numpy as np
 
+from ..stats.estimates import Estimate
 from .drift import Drift
 from .motion import Motion
-from .statistics import Estimate
 from .structure import Correlations, difference
 from .temperatures import ALL, Temperatures
 

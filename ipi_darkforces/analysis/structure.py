@@ -23,12 +23,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import DarkforcesError
-from . import statistics
-from .batches import Batches, curve_errors, standard_errors
+from ..stats import estimates as statistics
+from ..stats.batches import Batches, curve_errors, standard_errors
+from ..stats.estimates import Estimate
 from .pairs import BIN, PairCounter
 from .runs import Run
 from .selection import Selection
-from .statistics import Estimate
 from .trajectory import Block
 
 # Å; the number of pairs grows with its third power.

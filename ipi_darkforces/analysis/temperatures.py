@@ -32,12 +32,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import DarkforcesError
-from . import statistics
+from ..stats import estimates as statistics
+from ..stats.estimates import Estimate
 from .pictures import plain, tidy
 from .runs import Run
 from .selection import Selection
 from .setup import Constraints
-from .statistics import Estimate
 from .trajectory import Trajectory
 from .units import BOLTZMANN
 

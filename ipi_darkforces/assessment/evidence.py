@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..analysis.statistics import Estimate
 from ..campaign.findings import Finding, Findings
+from ..stats.estimates import Estimate
 
 
 @dataclass(frozen=True)

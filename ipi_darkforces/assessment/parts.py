@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..analysis.pictures import save_both
-from ..analysis.statistics import Estimate
 from ..diagnostics import jacobian, probes
 from ..diagnostics.closed_path import turning_molecule
 from ..diagnostics.jacobian import Asymmetry
 from ..diagnostics.work import integrate
 from ..diagnostics.work_picture import draw_work
 from ..errors import DarkforcesError
-from ..forces.jacobian import DerivedJacobian
-from ..forces.model import ForceModel, Need
-from ..forces.structure import Structure
+from ..models.jacobian import DerivedJacobian
+from ..models.model import ForceModel, Need
+from ..models.structure import Structure
+from ..stats.estimates import Estimate
 from ..whole import write_whole
 
 WORK_PICTURE = "work"

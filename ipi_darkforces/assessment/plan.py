@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..campaign.matrix import NVE, Campaign, Condition, Simulation
-from ..forces.model import Need
-from ..forces.specification import label_of
-from ..forces.split import Component
+from ..models.model import Need
+from ..models.registry.specification import label_of
+from ..split.split import Component
 
 # M of multiple time stepping; M = 1 is conservative forces at every step.
 STRIDES = (2, 4, 8, 16)

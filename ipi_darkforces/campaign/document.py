@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..analysis.statistics import Estimate
 from ..analysis.temperatures import ALL
 from ..errors import DarkforcesError, printable
-from ..forces.fingerprint import fingerprint
-from ..forces.structure_file import read_atoms
+from ..models.registry.fingerprint import fingerprint
+from ..models.structure_file import read_atoms
+from ..stats.estimates import Estimate
 from ..whole import write_whole
 from . import paper, pictures, strides
 from .evaluation import Evaluation

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..forces.model import ForceModel
-from ..forces.zoo import load_model
-from ..serve.run import ModelChoice
+from ..models.model import ForceModel
+from ..models.registry.zoo import load_model
+from ..simulate.run import ModelChoice
 
 # What decides the forces, beside the model; without it, and in older folders, is as with None.
 _DECIDING = ("dtype", "variant")

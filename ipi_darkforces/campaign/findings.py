@@ -12,18 +12,19 @@ from typing import TypeVar
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 
-from ..analysis import disagreement, drift, motion, statistics, structure, temperatures
+from ..analysis import disagreement, drift, motion, structure, temperatures
 from ..analysis.compressed import existing
 from ..analysis.drift import Drift
 from ..analysis.motion import DIFFUSIVE, Motion
 from ..analysis.runs import Run
 from ..analysis.selection import Selection
-from ..analysis.statistics import Estimate
 from ..analysis.structure import Correlations
 from ..analysis.temperatures import ALL, EXCHANGED, Temperatures
 from ..errors import DarkforcesError
-from ..serve.folder import RunFolder
-from ..serve.start import read_start
+from ..simulate.folder import RunFolder
+from ..simulate.start import read_start
+from ..stats import estimates as statistics
+from ..stats.estimates import Estimate
 from .folder import CampaignFolder, Ended
 from .matrix import Campaign, Condition, Simulation
 from .seeds import combined, combined_motion, combined_structure

@@ -21,12 +21,12 @@ from typing import Any
 
 from ..digest import digest
 from ..errors import ERROR, DarkforcesError
-from ..forces.fingerprint import fingerprint
 from ..lock import locked
-from ..serve.compose import compose, write_start
-from ..serve.folder import RunFolder
-from ..serve.run import ModelChoice
-from ..serve.start import read_start, say_where_periodic
+from ..models.registry.fingerprint import fingerprint
+from ..simulate.compose import compose, write_start
+from ..simulate.folder import RunFolder
+from ..simulate.run import ModelChoice
+from ..simulate.start import read_start, say_where_periodic
 from ..whole import write_whole
 from .evaluation import Evaluation
 from .matrix import Campaign, Simulation

@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DarkforcesError, one_line
-from ..forces.specification import absolute, label_of
-from ..forces.split import Component
-from ..forces.structure import formula_from_species
-from ..serve.compose import ENSEMBLES, Recipe
-from ..serve.start import Start, letters
+from ..models.registry.specification import absolute, label_of
+from ..models.structure import formula_from_species
+from ..simulate.compose import ENSEMBLES, Recipe
+from ..simulate.start import Start, letters
+from ..split.split import Component
 
 NVE = "nve"
 # Of these, seeds of i-PI's random numbers cannot have more.

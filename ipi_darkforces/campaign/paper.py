@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..analysis.statistics import Estimate
+from ..stats.estimates import Estimate
 
 # K/ps, NVE with direct forces (PET-NC; section 4.4). Conservative forces and MTS up to a stride of 8 do not drift.
 HEATING = 7.0

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..analysis import drift, motion_picture, structure_picture
 from ..analysis.drift import Drift
-from ..analysis.statistics import Estimate
 from ..analysis.temperatures import draw_means
+from ..stats.estimates import Estimate
 from .findings import Finding, Findings
 
 T = TypeVar("T")

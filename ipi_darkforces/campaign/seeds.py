@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
-from ..analysis.batches import widening
 from ..analysis.motion import Motion
-from ..analysis.statistics import Estimate
 from ..analysis.structure import Correlations, Function
+from ..stats.batches import widening
+from ..stats.estimates import Estimate
 
 # Seeds that differ as much as this, or more, by chance once in a hundred times, have errors that are too small.
 _DISAGREEMENT = 0.01

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from ..analysis.overview import Overview, summarize
 from ..errors import ERROR, DarkforcesError, printable
-from ..serve.folder import FinishedError
-from ..serve.inputs import SimulationInput
-from ..serve.run import Outcome, Progress, last_outcome, run
 from ..signals import raise_interrupts
+from ..simulate.folder import FinishedError
+from ..simulate.inputs import SimulationInput
+from ..simulate.run import Outcome, Progress, last_outcome, run
 from .folder import CampaignFolder, Ended
 
 # A simulation that is so many times too hot has exploded, or is not worth going on with.

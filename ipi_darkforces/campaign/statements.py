@@ -12,8 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from ..analysis.statistics import Estimate
 from ..analysis.temperatures import ALL
+from ..stats.estimates import Estimate
 from . import paper
 from .findings import Finding, Findings
 

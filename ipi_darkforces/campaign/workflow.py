@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import DarkforcesError
-from ..serve.processes import Process
 from ..signals import Interrupts, noted_interrupts
+from ..simulate.processes import Process
 from .folder import CampaignFolder
 
 _SNAKEFILE = Path(__file__).with_name("Snakefile")

@@ -19,11 +19,11 @@ from ..campaign.matrix import Simulation
 from ..campaign.simulate import simulate
 from ..diagnostics.structures import as_structure
 from ..errors import DarkforcesError, printable
-from ..forces.model import ForceModel, Need
-from ..forces.specification import absolute, label_of
-from ..forces.structure import Structure
-from ..serve.inputs import SimulationInput
-from ..serve.start import Start, read_start
+from ..models.model import ForceModel, Need
+from ..models.registry.specification import absolute, label_of
+from ..models.structure import Structure
+from ..simulate.inputs import SimulationInput
+from ..simulate.start import Start, read_start
 from . import assess_page
 from .assess_page import Assessment
 from .entry import INTERRUPTED

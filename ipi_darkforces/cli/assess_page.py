@@ -10,7 +10,6 @@ from shlex import quote
 from typing import Any
 
 from .. import __version__
-from ..analysis.statistics import Estimate
 from ..assessment.criteria import REASONS, Judged, Judgement
 from ..assessment.parts import WORK_PICTURE
 from ..assessment.plan import Plan
@@ -18,6 +17,7 @@ from ..assessment.procedure import Result
 from ..assessment.verdict import Advice, Verdict
 from ..campaign.evaluation import Evaluation
 from ..errors import printable
+from ..stats.estimates import Estimate
 from .page import document, figure, links, mark, table
 from .question import Row
 

@@ -11,16 +11,16 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import DarkforcesError
-from ..forces.model import ForceModel
-from ..forces.specification import with_options
-from ..forces.split import Component, Split
-from ..forces.zoo import load_model, takes_options
+from ..models.model import ForceModel
+from ..models.registry.specification import with_options
+from ..models.registry.zoo import load_model, takes_options
 from ..serve.address import DEFAULT_NAME, DEFAULT_PREFIX, Address, InetAddress, UnixAddress, UnixPattern
 from ..serve.driver import Driver
-from ..serve.inputs import SimulationInput, SocketForcefield
 from ..serve.settings import Settings
-from ..serve.virials import Virials
-from ..serve.watch import checked_limit
+from ..simulate.inputs import SimulationInput, SocketForcefield
+from ..simulate.virials import Virials
+from ..split.monitor import checked_limit
+from ..split.split import Component, Split
 from . import entry
 from .options import PARAM_HELP, add_model_options, add_watch_option, model_of, params
 

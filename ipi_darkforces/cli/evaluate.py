@@ -11,7 +11,7 @@ from ..diagnostics.accuracy import Accuracy, Errors, ForceErrors, check_units, m
 from ..diagnostics.parity import draw_parity
 from ..diagnostics.reference import Reference, atoms_too_close, atoms_too_far, read_reference
 from ..errors import DarkforcesError, printable
-from ..forces.units import ENERGY_UNITS, FORCE_UNITS
+from ..models.units import ENERGY_UNITS, FORCE_UNITS
 from .files import show
 from .options import MODEL_HELP, add_evaluation_options, add_picture_options, load, picture_path
 from .progress import progress_bar

@@ -15,8 +15,8 @@ from ..diagnostics.jacobian_picture import draw_asymmetry
 from ..diagnostics.probes import EstimatedAsymmetry
 from ..diagnostics.structures import read_structure_files
 from ..errors import DarkforcesError, printable
-from ..forces.model import Need
-from ..forces.structure import Structure, name_atoms
+from ..models.model import Need
+from ..models.structure import Structure, name_atoms
 from .files import show
 from .options import (
     MODEL_HELP,
@@ -31,7 +31,7 @@ from .progress import progress_bar
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from ..forces.model import ForceModel
+    from ..models.model import ForceModel
 
 DESCRIPTION = """\
 Says how far forces are from being the gradient of an energy: by the asymmetry of their Jacobian, the matrix of the

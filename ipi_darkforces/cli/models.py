@@ -11,10 +11,10 @@ from typing import Any
 from ase.data import chemical_symbols
 
 from ..errors import DarkforcesError
-from ..forces.export import is_checkpoint
-from ..forces.packages import PACKAGED
-from ..forces.upet import UPET, cached_checkpoints
-from ..forces.zoo import all_models, card_of, load_model, user_directory
+from ..models.registry.export import is_checkpoint
+from ..models.registry.packages import PACKAGED
+from ..models.registry.upet import UPET, cached_checkpoints
+from ..models.registry.zoo import all_models, card_of, load_model, user_directory
 
 # Where the unit begins in the key of an error: energy_mae_meV_per_atom.
 _UNITS = ("meV", "eV", "kcal", "kJ", "K", "A", "GPa", "percent")

@@ -16,9 +16,9 @@ from ..diagnostics.optimize_records import Records
 from ..diagnostics.starts import BUILT, SETS, make_starts
 from ..diagnostics.structures import read_structure_files
 from ..errors import DarkforcesError, printable
-from ..forces.model import ForceModel, Need
-from ..forces.structure import Structure
-from ..forces.zoo import takes_options
+from ..models.model import ForceModel, Need
+from ..models.registry.zoo import takes_options
+from ..models.structure import Structure
 from .files import writing
 from .optimize_table import table
 from .options import (

@@ -9,10 +9,10 @@ from pathlib import Path
 from ipi.utils.io.inputs import read_args_kwargs
 
 from ..errors import DarkforcesError
-from ..forces.model import ForceModel
-from ..forces.specification import Option, chosen, label_of, with_options
-from ..forces.zoo import BACKENDS, load_model
-from ..serve.watch import TOO_FAR
+from ..models.model import ForceModel
+from ..models.registry.specification import Option, chosen, label_of, with_options
+from ..models.registry.zoo import BACKENDS, load_model
+from ..split.monitor import TOO_FAR
 
 MODEL_HELP = (
     "a name from `darkforces models` (pet-m, pet-c, pet-nc, or one of your own), the path of a metatrain checkpoint "

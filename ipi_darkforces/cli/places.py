@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DarkforcesError
-from ..serve.folder import RunFolder
+from ..simulate.folder import RunFolder
 
 _SUFFIX = "-run"  # of the folder for an input whose name has none that could be left out
 

@@ -15,8 +15,8 @@ import numpy as np
 from ..analysis.runs import Run
 from ..analysis.selection import Selection
 from ..analysis.statements import Statement
-from ..analysis.statistics import Estimate
 from ..errors import printable
+from ..stats.estimates import Estimate
 
 Value = Estimate | float | str | None
 UNKNOWN = "± ?: the run is too short to know the error"

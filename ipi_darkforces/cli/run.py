@@ -20,18 +20,18 @@ import numpy as np
 from ..analysis.overview import Overview, draw, is_summarized, summarize
 from ..analysis.setup import FREE, Constraints
 from ..errors import DarkforcesError
-from ..forces.specification import absolute
-from ..forces.split import Component
-from ..forces.structure import formula_from_species
-from ..forces.zoo import check_model
-from ..serve.compose import ENSEMBLES, Recipe, compose, write_start
-from ..serve.explosion import Explosion
-from ..serve.folder import FinishedError, RunFolder
-from ..serve.inputs import SimulationInput
-from ..serve.run import ModelChoice, Outcome, Progress, last_outcome
-from ..serve.run import run as run_simulation
-from ..serve.start import letters, read_start, say_where_periodic, warn_of_periodicity
-from ..serve.watch import checked_limit
+from ..models.registry.specification import absolute
+from ..models.registry.zoo import check_model
+from ..models.structure import formula_from_species
+from ..simulate.compose import ENSEMBLES, Recipe, compose, write_start
+from ..simulate.explosion import Explosion
+from ..simulate.folder import FinishedError, RunFolder
+from ..simulate.inputs import SimulationInput
+from ..simulate.run import ModelChoice, Outcome, Progress, last_outcome
+from ..simulate.run import run as run_simulation
+from ..simulate.start import letters, read_start, say_where_periodic, warn_of_periodicity
+from ..split.monitor import checked_limit
+from ..split.split import Component
 from .entry import EXPLODED, INTERRUPTED
 from .options import add_model_options, add_watch_option, model_of
 from .places import Place, places

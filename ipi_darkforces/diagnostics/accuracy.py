@@ -15,9 +15,9 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from ..errors import DarkforcesError
-from ..forces.model import ForceModel, Need
-from ..forces.result import Forces
-from ..forces.units import ENERGY_UNITS, FORCE_UNITS
+from ..models.model import ForceModel, Need
+from ..models.result import Forces
+from ..models.units import ENERGY_UNITS, FORCE_UNITS
 from .reference import Reference
 
 # TorchScript's first calls compile and are many times slower.

@@ -10,7 +10,7 @@ from ase.build import bulk
 from ase.collections import g2
 from ase.data import chemical_symbols, reference_states
 
-from ..forces.structure import Structure
+from ..models.structure import Structure
 
 _QM9 = {1, 6, 7, 8, 9}  # atomic numbers
 _FEWEST = 8  # atoms in the cell of a crystal

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from ..errors import DarkforcesError
-from ..forces.model import ForceModel, Need
-from ..forces.result import Forces
-from ..forces.structure import Structure
+from ..models.model import ForceModel, Need
+from ..models.result import Forces
+from ..models.structure import Structure
 
 ATOMS = 100  # of a batch: more do not make it faster on a core
 T = TypeVar("T")

@@ -13,8 +13,8 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from ..errors import DarkforcesError
-from ..forces.structure import Structure, name_atoms
-from ..forces.structure_file import read_frames
+from ..models.structure import Structure, name_atoms
+from ..models.structure_file import read_frames
 from .molecules import bonded_atoms, nearest_images
 from .structures import as_structure
 

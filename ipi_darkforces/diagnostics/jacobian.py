@@ -28,9 +28,9 @@ from ase.data import chemical_symbols
 from ase.geometry import get_distances
 
 from ..errors import DarkforcesError
-from ..forces.jacobian import Jacobian
-from ..forces.model import ForceModel, Need
-from ..forces.structure import Structure
+from ..models.jacobian import Jacobian
+from ..models.model import ForceModel, Need
+from ..models.structure import Structure
 
 # Rounding gives forces that are conservative a λ of about the precision of their derivatives, seldom ten times that.
 ROUNDING = 100.0

@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import DarkforcesError
-from ..forces.model import ForceModel, Need, of_kind
-from ..forces.result import Forces
-from ..forces.structure import Structure
-from ..serve.watch import TOO_FAR
+from ..models.model import ForceModel, Need, of_kind
+from ..models.result import Forces
+from ..models.structure import Structure
+from ..split.monitor import TOO_FAR
 from .batches import evaluate_each
 from .starts import Start
 from .work import KINDS

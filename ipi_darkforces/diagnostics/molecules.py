@@ -10,7 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ..analysis.molecules import BONDED
-from ..forces.structure import Structure
+from ..models.structure import Structure
 
 
 def bonds(structure: Structure) -> np.ndarray:

@@ -36,7 +36,7 @@ from ase.optimize import FIRE, LBFGS
 from ase.optimize.optimize import Optimizer
 from scipy.stats import binomtest
 
-from ..forces.structure import Structure
+from ..models.structure import Structure
 from .optimize_ends import End
 from .starts import Start
 

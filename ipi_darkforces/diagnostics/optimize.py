@@ -21,10 +21,10 @@ import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ..errors import DarkforcesError
-from ..forces.calculator import CalculatorModel
-from ..forces.model import ForceModel, Need, of_kind, without_net_force
-from ..forces.result import Forces
-from ..forces.structure import Structure
+from ..models.ase_calculator import CalculatorModel
+from ..models.model import ForceModel, Need, of_kind, without_net_force
+from ..models.result import Forces
+from ..models.structure import Structure
 from .batches import ATOMS, evaluate_each
 from .known_range import check_starts
 from .optimizations import ALGORITHMS, Optimization, Optimizations, Outcome

@@ -19,9 +19,9 @@ from ase.neighborlist import natural_cutoffs, neighbor_list
 from scipy.linalg import null_space
 
 from ..errors import DarkforcesError
-from ..forces.model import ForceModel, Need, of_kind, without_net_force
-from ..forces.structure import Structure
-from ..serve.watch import TOO_FAR
+from ..models.model import ForceModel, Need, of_kind, without_net_force
+from ..models.structure import Structure
+from ..split.monitor import TOO_FAR
 from .batches import evaluate_each
 from .known_range import apart, forces_of
 

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 from ase.data import chemical_symbols
 
-from ..analysis.statistics import Estimate
 from ..errors import DarkforcesError
-from ..forces.jacobian import DerivedJacobian
-from ..forces.model import ForceModel, Need
-from ..forces.structure import Structure
+from ..models.jacobian import DerivedJacobian
+from ..models.model import ForceModel, Need
+from ..models.structure import Structure
+from ..stats.estimates import Estimate
 from .jacobian import ROUNDING, check_finite, jacobian_at, vanishing
 
 # An error from fewer probes than this is itself not known well enough to stop by it.

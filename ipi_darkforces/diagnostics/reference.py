@@ -18,9 +18,9 @@ from ase.data import atomic_numbers, covalent_radii
 from ase.neighborlist import neighbor_list
 
 from ..errors import DarkforcesError
-from ..forces.structure import Structure, name_atoms
-from ..forces.structure_file import read_frames
-from ..forces.units import ENERGY_UNITS, FORCE_UNITS
+from ..models.structure import Structure, name_atoms
+from ..models.structure_file import read_frames
+from ..models.units import ENERGY_UNITS, FORCE_UNITS
 from .structures import as_structure
 
 # What the labels are called where no name is given; upper and lower case are the same.

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from ..errors import DarkforcesError
-from ..forces.structure import Structure
+from ..models.structure import Structure
 from . import ase_structures
 from .molecules import bonded_atoms, bonds, nearest_images
 

@@ -10,8 +10,8 @@ import ase
 import numpy as np
 
 from ..errors import DarkforcesError
-from ..forces.structure import Structure
-from ..forces.structure_file import read_frames
+from ..models.structure import Structure
+from ..models.structure_file import read_frames
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import DarkforcesError
-from ..forces.model import ForceModel, Need, of_kind
+from ..models.model import ForceModel, Need, of_kind
 from .closed_path import ClosedPath
 
 _FEWEST_POINTS = 16

@@ -9,8 +9,9 @@ import time
 from collections.abc import Hashable, Sequence
 
 from ..errors import DarkforcesError
-from ..forces.split import Answer, Request, Split
-from ..forces.structure import MOST_ATOMS, formula_from_species
+from ..models.structure import MOST_ATOMS, formula_from_species
+from ..split.monitor import TOO_FAR, Watch
+from ..split.split import Answer, Request, Split
 from .address import Address, UnixAddress
 from .protocol import (
     Decoder,
@@ -30,7 +31,6 @@ from .protocol import (
 from .settings import Role, Settings
 from .shared_memory import SharedArrays
 from .units import reply_to_ipi, structure_from_ipi
-from .watch import TOO_FAR, Watch
 
 log = logging.getLogger(__name__)
 _CHUNK = 2**20

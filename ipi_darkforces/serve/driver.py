@@ -18,13 +18,13 @@ import time
 from collections.abc import Hashable, Sequence
 
 from ..errors import ERROR, DarkforcesError
-from ..forces.split import Answer, Split
+from ..split.monitor import TOO_FAR
+from ..split.split import Answer, Split
 from .address import Address, process_behind
 from .connection import Connection, simulation_error
 from .lingering import LingeringSocket
 from .search import Attempt, Place, Search
 from .settings import Settings
-from .watch import TOO_FAR
 
 log = logging.getLogger(__name__)
 

@@ -14,12 +14,13 @@ from ipi.pes.dummy import Dummy_driver
 from ipi.utils.softexit import softexit
 
 from ipi_darkforces.errors import ERROR, DarkforcesError
-from ipi_darkforces.forces.specification import chosen, with_options
-from ipi_darkforces.forces.split import Request
-from ipi_darkforces.forces.zoo import shared_split, takes_options
+from ipi_darkforces.models.registry.specification import chosen, with_options
+from ipi_darkforces.models.registry.zoo import takes_options
 from ipi_darkforces.serve.settings import Settings
 from ipi_darkforces.serve.units import reply_to_ipi, structure_from_ipi
-from ipi_darkforces.serve.watch import TOO_FAR, Watch, checked_limit
+from ipi_darkforces.split.monitor import TOO_FAR, Watch, checked_limit
+from ipi_darkforces.split.shared import shared_split
+from ipi_darkforces.split.split import Request
 
 __DRIVER_NAME__ = "darkforces"
 __DRIVER_CLASS__ = "DarkforcesDriver"

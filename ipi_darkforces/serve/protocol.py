@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DarkforcesError
-from ..forces.structure import MOST_ATOMS
+from ..models.structure import MOST_ATOMS
 
 HEADER_LENGTH = 12
 # Far more than i-PI will ever be used for; a larger number means that the two sides are out of step.

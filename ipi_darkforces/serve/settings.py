@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DarkforcesError
-from ..forces.model import ForceModel
-from ..forces.specification import Option
-from ..forces.split import Component
-from ..forces.structure import Structure, species_from_formula
-from ..forces.structure_file import read_atoms
+from ..models.model import ForceModel
+from ..models.registry.specification import Option
+from ..models.structure import Structure, species_from_formula
+from ..models.structure_file import read_atoms
+from ..split.split import Component
 
 log = logging.getLogger(__name__)
 # What i-PI adds: an <ffdirect> without <parameters> puts it into those of all forcefields that have none.

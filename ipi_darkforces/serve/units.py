@@ -11,8 +11,8 @@ import numpy as np
 from ipi.utils.units import unit_to_internal
 
 from ..errors import DarkforcesError
-from ..forces.split import Answer
-from ..forces.structure import Structure
+from ..models.structure import Structure
+from ..split.split import Answer
 from .protocol import Reply
 
 # i-PI multiplies by these to get internal units, and divides by them to leave them.

@@ -1,1 +1,1 @@
-"""Simulations: the inner loop, and molecular dynamics in ase."""
+"""Simulations with i-PI: inputs, folders, runs; the inner loop, and molecular dynamics in ase."""

@@ -11,10 +11,10 @@ from ase.constraints import FixAtoms
 from ase.md.md import MolecularDynamics
 
 from ..errors import DarkforcesError
-from ..forces.as_calculator import Calculator
-from ..forces.model import ForceModel, Need, of_kind
-from ..forces.pair import PairModel
-from ..forces.structure import Structure
+from ..models.calculator import Calculator
+from ..models.model import ForceModel, Need, of_kind
+from ..models.pair import PairModel
+from ..models.structure import Structure
 from .inner_loop import State, outer_step
 
 

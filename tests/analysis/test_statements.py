@@ -7,10 +7,10 @@ from ipi_darkforces.analysis import statements
 from ipi_darkforces.analysis.drift import Drift
 from ipi_darkforces.analysis.remembered import Remembered
 from ipi_darkforces.analysis.statements import Verdict
-from ipi_darkforces.analysis.statistics import Estimate
 from ipi_darkforces.analysis.structure import Correlations, Function, Peak
 from ipi_darkforces.analysis.temperatures import Temperatures
 from ipi_darkforces.analysis.trajectory import Frame
+from ipi_darkforces.stats.estimates import Estimate
 
 TIME = 0.001 * np.arange(2000)
 

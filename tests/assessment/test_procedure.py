@@ -17,9 +17,9 @@ from ipi_darkforces.assessment.procedure import Result
 from ipi_darkforces.campaign.evaluation import Evaluation
 from ipi_darkforces.campaign.folder import CampaignFolder, Ended
 from ipi_darkforces.campaign.matrix import Simulation
-from ipi_darkforces.forces.model import Need
-from ipi_darkforces.serve.folder import RunFolder
-from ipi_darkforces.serve.inputs import SimulationInput
+from ipi_darkforces.models.model import Need
+from ipi_darkforces.simulate.folder import RunFolder
+from ipi_darkforces.simulate.inputs import SimulationInput
 
 WATER = Path(__file__).parents[2] / "inputs" / "water.xyz"
 BOTH = Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ipi_darkforces.analysis.statistics import Estimate
 from ipi_darkforces.assessment.criteria import Judged, Judgement, judged
 from ipi_darkforces.assessment.evidence import Choice
 from ipi_darkforces.assessment.verdict import Advice, Verdict, decide
+from ipi_darkforces.stats.estimates import Estimate
 
 NONE = Estimate(0.1, 0.2)
 PAPER = Estimate(7.0, 0.2)  # K/ps

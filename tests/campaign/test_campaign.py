@@ -15,8 +15,8 @@ from programs import PATIENCE, wait_until
 
 from ipi_darkforces.cli import campaign as cli
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.forces.zoo import all_models
-from ipi_darkforces.serve.inputs import SimulationInput
+from ipi_darkforces.models.registry.zoo import all_models
+from ipi_darkforces.simulate.inputs import SimulationInput
 
 pytest.importorskip("snakemake")
 INPUTS = Path(__file__).parents[2] / "inputs"

@@ -8,9 +8,9 @@ import pytest
 
 from ipi_darkforces.campaign.matrix import Campaign
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.forces.split import Component
-from ipi_darkforces.serve.compose import compose
-from ipi_darkforces.serve.start import read_start
+from ipi_darkforces.simulate.compose import compose
+from ipi_darkforces.simulate.start import read_start
+from ipi_darkforces.split.split import Component
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 WHOLE = f"""\

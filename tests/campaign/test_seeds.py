@@ -10,10 +10,10 @@ import pytest
 from ipi_darkforces.analysis.displacements import displacements
 from ipi_darkforces.analysis.motion import Motion
 from ipi_darkforces.analysis.spectra import spectra
-from ipi_darkforces.analysis.statistics import Estimate
 from ipi_darkforces.analysis.structure import Correlations, Function
 from ipi_darkforces.analysis.trajectory import Block
 from ipi_darkforces.campaign.seeds import combined, combined_motion, combined_structure
+from ipi_darkforces.stats.estimates import Estimate
 
 
 def coverage(make, trials: int = 4000) -> float:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from ipi_darkforces.analysis.drift import Drift
-from ipi_darkforces.analysis.statistics import Estimate
 from ipi_darkforces.analysis.temperatures import Temperatures
 from ipi_darkforces.campaign.findings import Finding, Findings, Measured
 from ipi_darkforces.campaign.folder import Ended
@@ -23,6 +22,7 @@ from ipi_darkforces.campaign.statements import (
     ratio,
     statements,
 )
+from ipi_darkforces.stats.estimates import Estimate
 
 WATER = Path(__file__).parents[2] / "inputs" / "water.xyz"
 N = 4000  # values, 0.01 ps apart

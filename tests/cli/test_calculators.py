@@ -16,8 +16,8 @@ from toy_models import SpringModel
 
 from ipi_darkforces.assessment import parts
 from ipi_darkforces.cli import driver, main
-from ipi_darkforces.forces import Need
-from ipi_darkforces.forces.calculator import CalculatorModel
+from ipi_darkforces.models import Need
+from ipi_darkforces.models.ase_calculator import CalculatorModel
 
 ROTATED = f"ase:{FILE}:rotated"
 Command = Callable[..., tuple[int, str, str]]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ipi_darkforces.cli import main
-from ipi_darkforces.forces import Structure
+from ipi_darkforces.models import Structure
 
 Say = Callable[..., tuple[str, str, int]]
 

@@ -14,10 +14,10 @@ import torch
 from programs import finish
 
 from ipi_darkforces.cli import main, models
-from ipi_darkforces.forces import zoo
-from ipi_darkforces.forces.card import Card
-from ipi_darkforces.forces.packages import PACKAGED
-from ipi_darkforces.forces.zoo import ZOO, card_of, install
+from ipi_darkforces.models.registry import zoo
+from ipi_darkforces.models.registry.card import Card
+from ipi_darkforces.models.registry.packages import PACKAGED
+from ipi_darkforces.models.registry.zoo import ZOO, card_of, install
 
 ROOT = Path(__file__).parents[2]
 CARD = Card("PET for ethanol", "PET", "MD17", "CC0", "nobody", "a day", {"energy_mae_meV_per_atom": 1.25}, "gas")

@@ -20,7 +20,7 @@ from ipi.utils.units import Elements, unit_to_user
 from programs import finish
 
 from ipi_darkforces.cli import main
-from ipi_darkforces.forces.structure_file import read_atoms, read_frames
+from ipi_darkforces.models.structure_file import read_atoms, read_frames
 
 MODEL = "ase:ase.calculators.emt:EMT"
 BOHR = unit_to_user("length", "angstrom", 1.0)  # Å

@@ -14,8 +14,8 @@ from ipi_darkforces.diagnostics.accuracy import Accuracy, check_units, measure
 from ipi_darkforces.diagnostics.parity import draw_parity
 from ipi_darkforces.diagnostics.reference import Reference
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.forces import Need, Structure, load_model
-from ipi_darkforces.forces.units import ENERGY_UNITS, FORCE_UNITS
+from ipi_darkforces.models import Need, Structure, load_model
+from ipi_darkforces.models.units import ENERGY_UNITS, FORCE_UNITS
 
 FORCES = Need.CONSERVATIVE | Need.DIRECT
 ALL = Need.ENERGY | FORCES

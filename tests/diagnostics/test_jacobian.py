@@ -15,9 +15,9 @@ from ipi_darkforces.diagnostics.jacobian import Asymmetry, measure
 from ipi_darkforces.diagnostics.jacobian_picture import draw_asymmetry
 from ipi_darkforces.diagnostics.probes import estimate
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.forces import ForceModel, Forces, Need, Structure
-from ipi_darkforces.forces.jacobian import DerivedJacobian, FiniteDifferences, Jacobian
-from ipi_darkforces.forces.metatomic import MetatomicModel
+from ipi_darkforces.models import ForceModel, Forces, Need, Structure
+from ipi_darkforces.models.jacobian import DerivedJacobian, FiniteDifferences, Jacobian
+from ipi_darkforces.models.metatomic import MetatomicModel
 
 KINDS = [Need.DIRECT, Need.CONSERVATIVE]
 

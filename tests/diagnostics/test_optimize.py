@@ -27,10 +27,10 @@ from ipi_darkforces.diagnostics.optimize_reasons import reasons
 from ipi_darkforces.diagnostics.optimize_records import Records
 from ipi_darkforces.diagnostics.starts import Start, make_starts
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.forces import ForceModel, Forces, Need, Structure
-from ipi_darkforces.forces.calculator import CalculatorModel
-from ipi_darkforces.forces.model import without_net_force
-from ipi_darkforces.forces.zoo import load_model
+from ipi_darkforces.models import ForceModel, Forces, Need, Structure
+from ipi_darkforces.models.ase_calculator import CalculatorModel
+from ipi_darkforces.models.model import without_net_force
+from ipi_darkforces.models.registry.zoo import load_model
 
 VACUUM = np.zeros((3, 3))
 

@@ -21,8 +21,8 @@ from ipi_darkforces.diagnostics.reference import (
     unusual_forces,
 )
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.forces import Structure
-from ipi_darkforces.forces.units import ENERGY_UNITS, FORCE_UNITS
+from ipi_darkforces.models import Structure
+from ipi_darkforces.models.units import ENERGY_UNITS, FORCE_UNITS
 
 WATER = """\
 3

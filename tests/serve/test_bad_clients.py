@@ -30,13 +30,13 @@ from programs import PATIENCE, wait_until
 from toy_models import SpringModel
 
 from ipi_darkforces.errors import ERROR, DarkforcesError
-from ipi_darkforces.forces.split import Split
 from ipi_darkforces.serve import driver as driver_module
 from ipi_darkforces.serve import search as search_module
 from ipi_darkforces.serve.address import InetAddress, UnixAddress, UnixPattern
-from ipi_darkforces.serve.compose import Recipe, compose, write_start
 from ipi_darkforces.serve.driver import Driver
 from ipi_darkforces.serve.settings import Settings
+from ipi_darkforces.simulate.compose import Recipe, compose, write_start
+from ipi_darkforces.split.split import Split
 
 CELL = 40.0 * np.eye(3)  # bohr
 POSITIONS = np.array([[1.0, 2.0, 3.0], [-4.0, 5.0, 6.0]])  # bohr

@@ -18,9 +18,9 @@ from calculators import FILE, copper
 from ipi_processes import Workplace, in_process, read_run
 from programs import finish
 
-from ipi_darkforces.forces.consistency import POINTS, STRAINS
-from ipi_darkforces.forces.split import Component
-from ipi_darkforces.serve.compose import Recipe, compose, write_start
+from ipi_darkforces.models.consistency import POINTS, STRAINS
+from ipi_darkforces.simulate.compose import Recipe, compose, write_start
+from ipi_darkforces.split.split import Component
 
 PLUGIN = FILE.parents[1] / "drivers" / "darkforces.py"
 STEPS = 4

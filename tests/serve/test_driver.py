@@ -33,11 +33,11 @@ from ipi_processes import (
 from programs import PATIENCE, wait_until
 from toy_models import DirectFirstModel
 
-from ipi_darkforces.forces.split import Split
 from ipi_darkforces.serve.address import UnixAddress
-from ipi_darkforces.serve.compose import write_start
 from ipi_darkforces.serve.driver import Driver
 from ipi_darkforces.serve.settings import Settings
+from ipi_darkforces.simulate.compose import write_start
+from ipi_darkforces.split.split import Split
 
 DOUBLE = ("--model", "pet-m", "--dtype", "float64")
 STEPS = 3

@@ -17,8 +17,8 @@ from ipi_processes import (
     with_beads,
 )
 
-from ipi_darkforces.forces.zoo import shared_split
 from ipi_darkforces.serve.pes import DarkforcesDriver
+from ipi_darkforces.split.shared import shared_split
 
 PLUGIN = ROOT / "drivers" / "darkforces.py"
 STEPS = 3

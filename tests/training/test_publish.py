@@ -13,8 +13,8 @@ from publish import check_free, slim
 from tiny_training import Training
 
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.forces import Need, Structure, load_model
-from ipi_darkforces.forces.zoo import user_directory
+from ipi_darkforces.models import Need, Structure, load_model
+from ipi_darkforces.models.registry.zoo import user_directory
 
 ROOT = Path(__file__).parents[2]
 STATES = ("optimizer_state_dict", "best_optimizer_state_dict", "scheduler_state_dict")

@@ -18,7 +18,7 @@ from sample import sample
 from tiny_training import molecules
 
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.forces import Need, Structure, load_model
+from ipi_darkforces.models import Need, Structure, load_model
 
 
 class IdealGas(Calculator):

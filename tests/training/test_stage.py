@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from stage import OPTIONS, Epoch, Stage, newest_checkpoint
 
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.forces.zoo import ZOO
+from ipi_darkforces.models.registry.zoo import ZOO
 
 WHOLE = ZOO["pet-m"].path.read_bytes()
 

@@ -20,9 +20,9 @@ from programs import PATIENCE, wait_until
 from stage import Stage
 from tiny_training import Training
 
-from ipi_darkforces.forces import Need, Structure, load_model
-from ipi_darkforces.forces.card import Card
-from ipi_darkforces.forces.zoo import user_directory
+from ipi_darkforces.models import Need, Structure, load_model
+from ipi_darkforces.models.registry.card import Card
+from ipi_darkforces.models.registry.zoo import user_directory
 
 EPOCHS = 30  # of the training that is stopped
 EVALUATION = ("my-water-errors.json", "my-water-parity.png")

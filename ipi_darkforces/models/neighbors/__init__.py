@@ -1,0 +1,1 @@
+"""Pairs of neighbours: searches, and Verlet lists that follow moving atoms."""

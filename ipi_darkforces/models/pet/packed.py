@@ -1,0 +1,307 @@
+"""PET models of metatrain as `ForceModel`s, by an implementation of our own; here on CPUs, for GPUs in `pet_padded`.
+
+It takes the weights from a checkpoint and computes the same function as the exported model; see `pet_network`.
+Differences of positions are taken in double precision, the network has the precision that is asked for, and what atoms
+and pairs contribute is summed in double precision. Conservative forces and the virial come from the derivative of the
+energy with respect to the vectors between neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import metatomic.torch as mta
+import numpy as np
+import torch
+
+from ...errors import DarkforcesError, one_line
+from ..memory import keep_freed_memory
+from ..metatomic import DTYPES, pick_outputs
+from ..model import ForceModel, Need
+from ..neighbors.search import CPU
+from ..neighbors.verlet import Pairs, VerletLists, number_within
+from ..registry.export import is_checkpoint, quiet
+from ..result import Forces
+from ..structure import Structure
+from .layers import NOWHERE, Packing
+from .network import Graph, PetNetwork
+
+# What each kind of output is measured in here, and for what it is predicted, with which shape.
+_UNITS = {
+    "energy": "eV",
+    "non_conservative_force": "eV/Angstrom",
+    "non_conservative_forces": "eV/Angstrom",
+    "non_conservative_stress": "eV/Angstrom^3",
+}
+_KINDS = [("system", [[1]]), ("atom", [[3, 1]]), ("system", [[3, 3, 1]])]
+_MULTIPLE = 4  # of which the width of sequences is one: matrices of such sizes are multiplied faster
+
+
+class UnsupportedModelError(Exception):
+    """Not a PET model, or one with parts that are not implemented here."""
+
+
+class PetModel(ForceModel):
+    """A PET model from a metatrain checkpoint, on the CPU; `PaddedPetModel` is the same for GPUs.
+
+    :param path: the checkpoint
+    :param name: what the user calls it; default: its path
+    :param dtype: ``float32`` or ``float64``; default: the precision of the checkpoint
+    :param variant: see `MetatomicModel`
+    :param withhold: what the model shall not provide although it could
+    :param remove_net_force: see `ForceModel`
+    :param device: where the weights are to be
+    :raises UnsupportedModelError: if it is no checkpoint of a PET model or has parts that are not implemented here
+    :raises DarkforcesError: if it has no energy, the variant does not exist or the dtype is unknown
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        name: str | None = None,
+        dtype: str | None = None,
+        variant: str | None = None,
+        withhold: Need = Need(0),
+        remove_net_force: bool = True,
+        device: torch.device = CPU,
+    ):
+        if dtype is not None and dtype not in DTYPES:
+            raise DarkforcesError(f"dtype '{dtype}' is not known: expected {' or '.join(DTYPES)}")
+        name = name or str(path)
+        model = _read(path)
+        keep_freed_memory()
+        outputs = pick_outputs(name, model.supported_outputs(), variant)
+        used = [output for output in (outputs.energy, outputs.direct, outputs.stress) if output is not None]
+        _check_outputs(model, used)
+        self._outputs = outputs
+        self._constants = {output: _constants(model, output) for output in used}
+        self._dtype = next(model.backend.gnn_layers.parameters()).dtype if dtype is None else DTYPES[dtype]
+        self._elements = model.backend.species_to_species_index.numpy()
+        self._network = PetNetwork(model.backend.to(device, self._dtype), used)
+        self._lists = VerletLists(self._network.cutoff, device)
+
+        provides = Need.ENERGY | Need.CONSERVATIVE | Need.VIRIAL
+        if outputs.direct is not None:
+            provides |= Need.DIRECT
+        super().__init__(name, provides & ~withhold, frozenset(model.atomic_types), remove_net_force)
+
+    @property
+    def epsilon(self) -> float:
+        """Relative rounding error of the network's precision."""
+        return torch.finfo(self._dtype).eps
+
+    @property
+    def provides_direct_virial(self) -> bool:
+        """Whether the model predicts a stress."""
+        return self._outputs.stress is not None
+
+    def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
+        *_, results = self._evaluate_in_turn(structures, need)
+        return results
+
+    def _evaluate_in_turn(self, structures: Sequence[Structure], need: Need) -> Iterator[list[Forces]]:
+        batch = _Batch(
+            structures, [self._lists.pairs(structure) for structure in structures], self._elements, self._network
+        )
+        vectors = torch.from_numpy(batch.vectors).to(self._dtype)
+        if Need.CONSERVATIVE in need:
+            outputs = self._network(batch.graph, vectors.requires_grad_(), self._asked(need))
+        else:
+            with torch.inference_mode():
+                outputs = self._network(batch.graph, vectors, self._asked(need))
+        values = self._physical({name: batch.by_atom(*parts) for name, parts in outputs.items()}, batch.elements)
+        if Need.CONSERVATIVE not in need or Need.DIRECT in need:
+            yield [self._forces(structure, own, None, None) for structure, _, own, _ in batch.split(values)]
+        if Need.CONSERVATIVE in need:
+            gradients = self._gradients(outputs[self._outputs.energy], vectors)
+            yield [
+                self._forces(structure, own, *_derivatives(structure, pairs, gradients[place]))
+                for structure, pairs, own, place in batch.split(values)
+            ]
+
+    def _asked(self, need: Need) -> list[str]:
+        names: list[str | None] = [self._outputs.energy]
+        if Need.DIRECT in need:
+            names += [self._outputs.direct, self._outputs.stress if Need.VIRIAL in need else None]
+        return [name for name in names if name is not None]
+
+    def _physical(self, values: dict[str, np.ndarray], elements: np.ndarray) -> dict[str, np.ndarray]:
+        """What the network says of atoms, (n_atoms, n_values), in eV and Å."""
+        constants = self._constants
+        return {
+            name: value * constants[name].scales[elements] + constants[name].offsets[elements]
+            for name, value in values.items()
+        }
+
+    def _gradients(self, energies: tuple[torch.Tensor, torch.Tensor], vectors: torch.Tensor) -> np.ndarray:
+        """Derivatives of all energies with respect to the vectors of pairs, eV/Å, shape (n_pairs, 3)."""
+        if not len(vectors):
+            return np.zeros((0, 3))
+        atoms, pairs = energies
+        (gradients,) = torch.autograd.grad(atoms.sum() + pairs.sum(), vectors)
+        return gradients.double().numpy() * self._constants[self._outputs.energy].scales[0]
+
+    def _forces(
+        self,
+        structure: Structure,
+        values: dict[str, np.ndarray],
+        conservative: np.ndarray | None,
+        virial: np.ndarray | None,
+    ) -> Forces:
+        """What is known of one structure."""
+        direct = direct_virial = None
+        if self._outputs.direct in values:
+            direct = values[self._outputs.direct]
+        if self._outputs.stress in values:
+            # What the network predicts for it is volume times stress.
+            total = values[self._outputs.stress].sum(axis=0).reshape(3, 3)
+            direct_virial = -symmetric(total) if structure.volume else np.zeros((3, 3))
+        return Forces(float(values[self._outputs.energy].sum()), conservative, direct, virial, direct_virial)
+
+
+class _Batch:
+    """Several structures as one graph.
+
+    There are some pairs more than there are neighbours, beyond the cutoff: what is done for the first time with so many
+    rows takes longer, and with these the number is one of few.
+
+    :param structures: the structures
+    :param pairs: of each of them
+    :param elements: the network's number of each atomic number
+    :param network: what the graph is for
+    """
+
+    def __init__(
+        self, structures: Sequence[Structure], pairs: Sequence[Pairs], elements: np.ndarray, network: PetNetwork
+    ):
+        self._structures = structures
+        self._pairs = pairs
+        self._atom_ends = np.cumsum([len(s.positions) for s in structures])
+        self._pair_ends = np.cumsum([len(p.vectors) for p in pairs])
+        starts = [0, *self._atom_ends[:-1]]
+        spare = _spare(int(self._pair_ends[-1]))
+        none = np.zeros(spare, np.int64)
+        first = np.concatenate([*(p.first + start for p, start in zip(pairs, starts, strict=True)), none])
+        second = np.concatenate([*(p.second + start for p, start in zip(pairs, starts, strict=True)), none])
+        self.vectors = np.concatenate([*(p.vectors for p in pairs), np.full((spare, 3), network.cutoff)])
+        self.elements = elements[np.concatenate([s.species for s in structures])]
+        self._centres = np.concatenate([first, second])
+        packing = _pack(first, second, spare, len(self.elements), network.heads)
+        self.graph = Graph(torch.from_numpy(self.elements), torch.from_numpy(first), torch.from_numpy(second), packing)
+
+    def by_atom(self, atoms: torch.Tensor, pairs: torch.Tensor) -> np.ndarray:
+        """What atoms and their neighbours contribute, together, shape (n_atoms, n_values)."""
+        centres = torch.from_numpy(self._centres)
+        return atoms.detach().double().index_add(0, centres, pairs.detach().double()).numpy()
+
+    def split(self, values: dict[str, np.ndarray]) -> Iterator[tuple[Structure, Pairs, dict[str, np.ndarray], slice]]:
+        """Each structure with what belongs to it: its pairs, its values, and which of all pairs are its own."""
+        first_atom = first_pair = 0
+        for structure, pairs, atom_end, pair_end in zip(
+            self._structures, self._pairs, self._atom_ends, self._pair_ends, strict=True
+        ):
+            own = {name: value[first_atom:atom_end] for name, value in values.items()}
+            yield structure, pairs, own, slice(first_pair, pair_end)
+            first_atom, first_pair = atom_end, pair_end
+
+
+def _spare(n_pairs: int) -> int:
+    """How many pairs to add to those that there are: at most 3 %."""
+    return -n_pairs % (1 << max(0, (n_pairs // 32).bit_length() - 1))
+
+
+def _pack(first: np.ndarray, second: np.ndarray, spare: int, n_atoms: int, heads: int) -> Packing:
+    """Where the tokens of atoms and of their neighbours go: each atom is the first of its own sequence."""
+    n = len(first) - spare
+    centres = np.concatenate([first[:n], second[:n]])
+    rank = number_within(centres, n_atoms)
+    width = int(rank.max(initial=-1)) + 2
+    width += -width % _MULTIPLE
+    neighbours, nowhere = centres * width + 1 + rank, np.full(spare, NOWHERE)
+    places = np.concatenate([np.arange(n_atoms) * width, neighbours[:n], nowhere, neighbours[n:], nowhere])
+    return Packing(torch.from_numpy(places), n_atoms, width, heads)
+
+
+@dataclass(frozen=True)
+class _Constants:
+    """What makes physical values of the network's, by element: value × scale + offset; shapes (n_elements, 1)."""
+
+    scales: np.ndarray
+    offsets: np.ndarray
+
+
+def _constants(model: Any, output: str) -> _Constants:
+    """From metatrain's scaler and composition model, asked about one atom of each element."""
+    target = model.dataset_info.targets[output]
+    factor = mta.unit_conversion_factor(target.unit, _UNITS[output.partition("/")[0]])
+    types = torch.tensor(model.atomic_types)
+    n = len(types)
+    nowhere, none = torch.zeros((n, 3), dtype=torch.float64), torch.zeros((3, 3), dtype=torch.float64)
+    system = mta.System(types, nowhere, none, torch.zeros(3, dtype=torch.bool))
+    asked = {output: mta.ModelOutput(sample_kind=target.sample_kind)}
+    scales = model.scaler.get_scales([system], asked)[output].block().values
+    scales = scales.reshape(len(scales), -1)[:, :1].expand(n, 1)
+    offsets = torch.zeros((n, 1), dtype=torch.float64)
+    composition = model.additive_models[0]
+    if output in composition.outputs:
+        offsets = composition([system], {output: mta.ModelOutput(sample_kind="atom")})[output].block().values
+    return _Constants(factor * scales.numpy(), factor * offsets.numpy())
+
+
+def _read(path: Path) -> Any:
+    """The model as metatrain makes it."""
+    if not is_checkpoint(path):  # a file can hold code, and none is run before its name has been checked
+        raise UnsupportedModelError("it is not a metatrain checkpoint")
+    try:
+        with quiet():
+            from metatrain.utils.io import model_from_checkpoint
+
+            checkpoint = torch.load(path, weights_only=False, map_location="cpu")
+            if checkpoint["architecture_name"] != "pet":
+                raise UnsupportedModelError(f"its architecture is {checkpoint['architecture_name']}")
+            model = model_from_checkpoint(checkpoint, context="export").eval()
+    except UnsupportedModelError:
+        raise
+    except Exception as error:  # metatrain and torch raise many kinds, with many lines
+        raise UnsupportedModelError(one_line(error)) from error
+    if model.num_neighbors_adaptive is not None:
+        raise UnsupportedModelError("it has adaptive cutoffs")
+    if model.system_conditioning is not None:
+        raise UnsupportedModelError("it asks for charges and spins")
+    if model.long_range:
+        raise UnsupportedModelError("it has long-range features")
+    if len(model.additive_models) > 1:
+        raise UnsupportedModelError("it has a ZBL repulsion")
+    if mta.unit_conversion_factor(model.dataset_info.length_unit, "angstrom") != 1.0:
+        raise UnsupportedModelError(f"its unit of length is {model.dataset_info.length_unit}")
+    return model
+
+
+def _check_outputs(model: Any, used: Sequence[str]) -> None:
+    """That outputs are what they are taken for: the energy of a system, forces on its atoms, its stress."""
+    for name in used:
+        target, shapes = model.dataset_info.targets[name], list(model.output_shapes[name].values())
+        if (target.sample_kind, shapes) not in _KINDS:
+            raise UnsupportedModelError(f"its output '{name}' is of a kind of its own")
+    if any(name.startswith("non_conservative_stress/") for name in used):
+        raise UnsupportedModelError("its direct stress is that of a variant")
+
+
+def _derivatives(structure: Structure, pairs: Pairs, gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Conservative forces and virial."""
+    forces = _sum_at(pairs.first, gradients, structure) - _sum_at(pairs.second, gradients, structure)
+    return forces, -symmetric(pairs.vectors.T @ gradients)
+
+
+def _sum_at(atoms: np.ndarray, values: np.ndarray, structure: Structure) -> np.ndarray:
+    """Sums of the values (n, 3) that belong to the same atom, shape (n_atoms, 3)."""
+    n = len(structure.positions)
+    return np.stack([np.bincount(atoms, values[:, axis], n) for axis in range(3)], axis=1)
+
+
+def symmetric(matrix: np.ndarray) -> np.ndarray:
+    """The symmetric part."""
+    return 0.5 * (matrix + matrix.T)

@@ -1,0 +1,255 @@
+"""PET with fixed shapes, for GPUs: each kind of evaluation is one CUDA graph, recorded once and started at each step.
+
+The same weights, layers and lists of pairs as `PetModel`. Where that packs the neighbours that there are, anew at each
+step and on the host, this leaves them where they are, and computes vectors and what is within the cutoff on the device;
+see `padded`. An answer takes one copy to the device, one start, one copy back, and one wait. Asked for both kinds of
+forces, it has two recordings: direct forces are back before the backward pass is started, and that goes on from what
+the forward pass has left in the work memory.
+
+On a CPU it computes the same, without recording: for tests, and to compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..metatomic import pick_device
+from ..model import Need
+from ..neighbors.verlet import VerletList
+from ..result import Forces
+from ..structure import Structure
+from .cuda_graph import CudaGraphs, wait_for
+from .network import PetNetwork
+from .packed import PetModel, symmetric
+from .padded_neighbors import PaddedGraph, Room
+
+# How many sets of structures, such as one or several simulations at once, are remembered with what was recorded.
+MOST_SETS = 32
+_CALL_TO_RECORD = 2  # what is asked for once, as of the structures of a data set, is not worth a recording
+_DERIVATIVES = 3 + 9  # numbers for each atom: its force, and its part of the virial
+
+
+class PaddedPetModel(PetModel):
+    """A PET model from a metatrain checkpoint, with fixed shapes.
+
+    :param path: the checkpoint
+    :param name: what the user calls it; default: its path
+    :param device: ``cuda``, ``cuda:1`` or ``cpu``
+    :param dtype: ``float32`` or ``float64``; default: the precision of the checkpoint
+    :param variant: see `MetatomicModel`
+    :param withhold: what the model shall not provide although it could
+    :param remove_net_force: see `ForceModel`
+    :param record: on a CUDA device, whether evaluations are recorded; without, they start kernel by kernel
+    :raises UnsupportedModelError: see `PetModel`
+    :raises DarkforcesError: see `PetModel`, or if the device is absent
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        name: str | None = None,
+        device: str = "cuda",
+        dtype: str | None = None,
+        variant: str | None = None,
+        withhold: Need = Need(0),
+        remove_net_force: bool = True,
+        record: bool = True,
+    ):
+        self._device = pick_device(name or str(path), device, ("cpu", "cuda"))
+        super().__init__(path, name, dtype, variant, withhold, remove_net_force, self._device)
+        self._graphs = CudaGraphs(self._device) if record and self._device.type == "cuda" else None
+        self._sets: dict[tuple[bytes, ...], _Set] = {}  # by atomic numbers; the one that was used last comes last
+        self._begun = 0  # evaluations
+
+    def _evaluate_in_turn(self, structures: Sequence[Structure], need: Need) -> Iterator[list[Forces]]:
+        names, conservative = self._asked(need), Need.CONSERVATIVE in need
+        evaluation, atoms = self._begin(structures, names, conservative)
+        number = self._begun
+        predicted = zip(names, evaluation.forward(), strict=True)
+        values = self._physical(dict(predicted), evaluation.elements)
+        own = [{name: value[place] for name, value in values.items()} for place in atoms]
+        if not conservative or Need.DIRECT in need:
+            yield [self._forces(s, v, None, None) for s, v in zip(structures, own, strict=True)]
+        if conservative:
+            if self._begun != number:  # another one has taken the arrays and the work memory meanwhile
+                evaluation, atoms = self._begin(structures, names, conservative)
+                evaluation.forward()
+            gradients = evaluation.backward() * self._constants[self._outputs.energy].scales[0]
+            yield [
+                self._forces(s, v, *_derivatives(gradients[place]))
+                for s, v, place in zip(structures, own, atoms, strict=True)
+            ]
+
+    def _begin(
+        self, structures: Sequence[Structure], names: Sequence[str], conservative: bool
+    ) -> tuple[_Evaluation, list[slice]]:
+        """What evaluates these structures, which are in its arrays now; and which atoms are those of each of them."""
+        self._begun += 1
+        lists, positions = zip(*map(self._lists.find, structures), strict=True)
+        current = self._set(structures, lists)
+        current.graph.fill(lists)
+        current.graph.move(positions, [structure.cell for structure in structures])
+        kind = tuple(names), conservative
+        if kind not in current.evaluations:
+            current.evaluations[kind] = _Evaluation(self._network, current.graph, *kind, self._dtype, self._graphs)
+        return current.evaluations[kind], current.graph.atoms
+
+    def _set(self, structures: Sequence[Structure], lists: Sequence[VerletList]) -> _Set:
+        """What is remembered of structures of these elements, with room for these lists."""
+        key = tuple(structure.species.tobytes() for structure in structures)
+        known = self._sets.pop(key, None)
+        if known is None or not known.graph.room.holds(lists):
+            room = Room.for_(lists, key)
+            if known is not None:
+                room = room.or_more(known.graph.room)
+            elements = [self._elements[structure.species] for structure in structures]
+            known = _Set(PaddedGraph(elements, room, self._network.cutoff, self._network.heads, self._device))
+        self._sets[key] = known
+        if len(self._sets) > MOST_SETS:
+            del self._sets[next(iter(self._sets))]
+        return known
+
+
+class _Evaluation:
+    """One kind of evaluation of one set of structures; all that it reads and writes stays where it is.
+
+    :param network: the network
+    :param graph: the structures
+    :param names: outputs to compute, of which the first is the energy
+    :param conservative: whether to compute the derivatives of the energy too
+    :param dtype: precision of the network
+    :param graphs: what records it; None if it is not to be recorded
+    """
+
+    def __init__(
+        self,
+        network: PetNetwork,
+        graph: PaddedGraph,
+        names: Sequence[str],
+        conservative: bool,
+        dtype: torch.dtype,
+        graphs: CudaGraphs | None,
+    ):
+        self._network = network
+        self._graph = graph
+        self._names = names
+        self._conservative = conservative
+        self._dtype = dtype
+        self._graphs = graphs
+        self._calls = 0
+        self._recorded: Sequence[Callable[[], None]] = ()
+        self._passed: _Passed | None = None
+        # In one piece, so that what comes from one recording is copied at once: predictions, then derivatives.
+        sizes = [network.sizes[name] for name in names]
+        n, width = len(graph.elements), sum(sizes)
+        n_values = n * (width + _DERIVATIVES * conservative)
+        self._device = graph.graph.elements.device
+        self._output = torch.zeros(n_values, dtype=torch.float64, device=self._device)
+        self._answer = torch.zeros(n_values, dtype=torch.float64, pin_memory=self._device.type == "cuda")
+        self._predicted, self._derivatives = slice(n * width), slice(n * width, n_values)
+        self._ends = np.cumsum(sizes)[:-1]
+
+    @property
+    def elements(self) -> np.ndarray:
+        """Of all atoms, numbers that the network knows."""
+        return self._graph.elements
+
+    def forward(self) -> list[np.ndarray]:
+        """What each output says of each atom, as long as it is not called again."""
+        self._calls += 1
+        if self._calls == _CALL_TO_RECORD and self._graphs is not None:
+            self._recorded = self._graphs.record(*self._passes())
+        self._do(0, self._predicted if self._in_turn else slice(None))
+        return np.split(self._of_atoms(self._answer, self._predicted).numpy(), self._ends, axis=1)
+
+    def backward(self) -> np.ndarray:
+        """What the derivatives say of each atom, `_DERIVATIVES` numbers; once after each `forward`, and next."""
+        if self._in_turn:
+            self._do(1, self._derivatives)
+        return self._of_atoms(self._answer, self._derivatives).numpy()
+
+    @property
+    def _in_turn(self) -> bool:
+        """Whether there is something to answer before the derivatives are known."""
+        return self._conservative and len(self._names) > 1
+
+    def _passes(self) -> list[Callable[[], None]]:
+        """What is started as a whole."""
+        return [self._predict, self._differentiate] if self._in_turn else [self._compute]
+
+    def _do(self, number: int, part: slice) -> None:
+        """One of the passes, and get that part of the output which comes from it."""
+        (self._recorded or self._passes())[number]()
+        self._answer[part].copy_(self._output[part], non_blocking=True)
+        wait_for(self._device)
+
+    def _compute(self) -> None:
+        self._predict()
+        if self._conservative:
+            self._differentiate()
+
+    def _predict(self) -> None:
+        with torch.no_grad():
+            vectors, beyond = self._graph.vectors()
+        inputs = vectors.to(self._dtype).requires_grad_(self._conservative)
+        with torch.set_grad_enabled(self._conservative):
+            outputs = self._network(self._graph.graph, inputs, self._names, beyond)
+            atoms, pairs = outputs[self._names[0]]
+            energy = atoms.sum() + pairs.sum()
+        tokens = [torch.cat(outputs[name]).detach().double() for name in self._names]
+        self._of_atoms(self._output, self._predicted).copy_(self._graph.by_atom(torch.cat(tokens, 1)))
+        if self._conservative:
+            self._passed = _Passed(energy, inputs, vectors.detach(), beyond)
+
+    def _differentiate(self) -> None:
+        assert self._passed is not None
+        passed, self._passed = self._passed, None  # its tensors live as long as it, in a recording too
+        (gradients,) = torch.autograd.grad(passed.energy, passed.inputs)
+        tokens = _by_token(gradients.double(), passed.vectors, passed.beyond, len(self._graph.elements))
+        self._of_atoms(self._output, self._derivatives).copy_(self._graph.by_atom(tokens))
+
+    def _of_atoms(self, values: torch.Tensor, part: slice) -> torch.Tensor:
+        return values[part].view(len(self._graph.elements), -1)
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """What a forward pass leaves for the backward pass.
+
+    :param energy: of all structures, with its graph
+    :param inputs: what it depends on, in the precision of the network
+    :param vectors: the same in double precision
+    :param beyond: see `PaddedGraph.vectors`
+    """
+
+    energy: torch.Tensor
+    inputs: torch.Tensor
+    vectors: torch.Tensor
+    beyond: torch.Tensor
+
+
+@dataclass
+class _Set:
+    """Structures that are evaluated together, and how they are: by names of outputs, and whether with derivatives."""
+
+    graph: PaddedGraph
+    evaluations: dict[tuple[tuple[str, ...], bool], _Evaluation] = field(default_factory=dict)
+
+
+def _by_token(gradients: torch.Tensor, vectors: torch.Tensor, beyond: torch.Tensor, n_atoms: int) -> torch.Tensor:
+    """For each atom and neighbour, what it adds to the force on the atom, and r ⊗ ∂V/∂r, from ∂V/∂r of pairs."""
+    gradients = gradients.masked_fill(beyond.unsqueeze(1), 0.0)
+    products = (vectors.unsqueeze(2) * gradients.unsqueeze(1)).view(-1, 9)
+    there, back = torch.cat([gradients, products], 1), torch.cat([-gradients, torch.zeros_like(products)], 1)
+    return torch.cat([gradients.new_zeros((n_atoms, _DERIVATIVES)), there, back])
+
+
+def _derivatives(gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Conservative forces and virial of one structure."""
+    forces, products = np.split(gradients, [3], axis=1)
+    return forces, -symmetric(products.sum(axis=0).reshape(3, 3))

@@ -1,0 +1,1 @@
+"""Models by name, path or factory; cards, packages of others, exports."""

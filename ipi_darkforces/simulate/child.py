@@ -1,0 +1,65 @@
+"""A Python program that does not outlive who started it.
+
+Started as ``python -m ipi_darkforces.simulate.child PIPE GRACE SCRATCH PROGRAM ...``, where PIPE is the read end of a
+pipe whose other end is held by who started us, and by nobody else. When he has gone, however he ended, the pipe ends;
+then the program gets SIGINT, on which i-PI writes its RESTART and the driver says goodbye. This needs nothing of the
+system that macOS does not have.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import shutil
+import signal
+import sys
+import threading
+import time
+
+# Seconds: i-PI looks for signals once a second, and finishes the step it is in.
+PATIENCE = 120.0
+
+
+class _Watcher(threading.Thread):
+    """Waits for the end of who started us.
+
+    :param pipe: ends when he does
+    :param grace: seconds in which we may leave by ourselves, as the driver does when i-PI has left
+    """
+
+    def __init__(self, pipe: int, grace: float):
+        super().__init__(daemon=True)
+        self._pipe = pipe
+        self._grace = grace
+        self.orphaned = False
+
+    def run(self) -> None:
+        while os.read(self._pipe, 1):
+            pass
+        self.orphaned = True
+        time.sleep(self._grace)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(PATIENCE)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> None:
+    """Run the program, a file or ``-m MODULE``, as Python itself would."""
+    pipe, grace, scratch, *program = sys.argv[1:]
+    watcher = _Watcher(int(pipe), float(grace))
+    watcher.start()
+    try:
+        if program[0] == "-m":
+            sys.argv = program[1:]
+            runpy.run_module(program[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = program
+            sys.path[0] = os.path.dirname(program[0])
+            runpy.run_path(program[0], run_name="__main__")
+    finally:
+        if watcher.orphaned and scratch:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""Writing i-PI inputs: the ones in ``inputs/``, and one for the user's own structure.
+
+i-PI has no way to share a block between inputs, so all of them come from the one template below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ase
+import numpy as np
+from ase.data import chemical_symbols
+from ipi import ipi_global_settings
+from ipi.engine.beads import Beads
+from ipi.engine.cell import Cell
+from ipi.inputs.beads import InputBeads
+from ipi.inputs.cell import InputCell
+from ipi.utils.inputvalue import Input
+from ipi.utils.units import unit_to_internal
+
+from ..errors import DarkforcesError
+from ..models.structure import species_from_formula
+from ..serve.address import DEFAULT_NAME
+from ..split.split import Component
+
+ENSEMBLES = ("nve", "langevin", "svr", "gle")
+FULL_PRECISION = "%21.13e"  # i-PI writes its RESTART in the precision of its outputs
+
+# Strides in fs: often enough for what is computed from them. Velocities every 2 fs resolve the O-H stretch, which has
+# a period of 9 fs.
+_PROPERTIES_EVERY = 4.0
+_VELOCITIES_EVERY = 2.0
+_POSITIONS_EVERY = 20.0
+_CHECKPOINTS_EVERY = 500.0
+
+_MEMORY = 50.0  # fs, of the GLE; modes slower than this are spared
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a simulation shall be.
+
+    :param name: prefix of its outputs
+    :param ensemble: ``nve``, ``langevin``, ``svr`` or ``gle``
+    :param species: the elements in the order of the atoms, as a formula
+    :param start: file name of the i-PI checkpoint to start from, see `write_start`
+    :param fixed: coordinates (3 atom + axis) that do not move
+    :param pbc: along which cell vectors the structure is periodic: ``TTF``
+    :param component: ``conservative`` or ``direct`` forces; with a stride, both are used
+    :param stride: M of multiple time stepping: the slow forces act every M-th step; None for no splitting
+    :param tau: fs, time constant of the thermostat (for the GLE: of the friction on fast motions)
+    :param temperature: K
+    :param timestep: fs, for the fast forces
+    :param duration: fs
+    :param comment: what it shows, for people
+    :param thermalize: draw velocities at `temperature` instead of those in `start`
+    :param seed: of i-PI's random numbers
+    """
+
+    name: str
+    ensemble: str
+    species: str
+    start: str
+    fixed: tuple[int, ...] = ()
+    pbc: str = "TTT"
+    component: Component = Component.CONSERVATIVE
+    stride: int | None = None
+    tau: float | None = None
+    temperature: float = 300.0
+    timestep: float = 0.5
+    duration: float = 2000.0
+    comment: str = ""
+    thermalize: bool = False
+    seed: int = 31415
+
+    @property
+    def step(self) -> float:
+        """Length of one i-PI step in fs: with multiple time stepping, of M steps of the fast forces."""
+        return self.timestep * (self.stride or 1)
+
+
+def compose(recipe: Recipe) -> str:
+    """The i-PI input for a recipe.
+
+    :raises DarkforcesError: for an ensemble that is not known, a thermostat without a time constant or the other way
+        round, or a number that cannot be
+    """
+    _check(recipe)
+    return f"""\
+<!--
+{recipe.comment.replace("--", "- -")}
+-->
+<simulation verbosity='low' floatformat='{FULL_PRECISION}'>
+  <output prefix='{recipe.name}'>
+    <properties filename='out' stride='{_stride(_PROPERTIES_EVERY, recipe)}'>
+      [ {_properties(recipe)} ]
+    </properties>
+    <trajectory filename='vel' stride='{_stride(_VELOCITIES_EVERY, recipe)}'> velocities </trajectory>
+    <trajectory filename='pos' stride='{_stride(_POSITIONS_EVERY, recipe)}'> positions{{angstrom}} </trajectory>
+    <checkpoint filename='chk' stride='{_stride(_CHECKPOINTS_EVERY, recipe)}' overwrite='True'/>
+  </output>
+  <total_steps> {round(recipe.duration / recipe.step)} </total_steps>
+  <prng> <seed> {recipe.seed} </seed> </prng>
+{_forcefields(recipe)}
+  <system>
+    <initialize nbeads='1'>
+      <file mode='chk'> {recipe.start} </file>{_velocities(recipe)}
+    </initialize>
+    <forces>
+{_forces(recipe)}
+    </forces>
+    <ensemble> <temperature units='kelvin'> {recipe.temperature:g} </temperature> </ensemble>
+    <motion mode='dynamics'>{_fixed(recipe)}
+      <dynamics mode='{"nve" if recipe.ensemble == "nve" else "nvt"}'>
+        <timestep units='femtosecond'> {recipe.step:g} </timestep>{_nmts(recipe)}{_thermostat(recipe)}
+      </dynamics>
+    </motion>
+  </system>
+</simulation>
+"""
+
+
+def _check(recipe: Recipe) -> None:
+    if recipe.ensemble not in ENSEMBLES:
+        raise DarkforcesError(f"ensemble '{recipe.ensemble}' is not known: expected {', '.join(ENSEMBLES)}")
+    if recipe.ensemble != "nve" and recipe.tau is None:
+        raise DarkforcesError(f"ensemble '{recipe.ensemble}' needs the time constant of its thermostat, in fs: --tau")
+    if recipe.ensemble == "nve" and recipe.tau is not None:
+        raise DarkforcesError(
+            f"ensemble 'nve' has no thermostat, whose time constant --tau {recipe.tau:g} would be: expected another "
+            "--ensemble, or no --tau"
+        )
+    numbers = {"timestep": (recipe.timestep, "fs"), "temperature": (recipe.temperature, "K"), "tau": (recipe.tau, "fs")}
+    for name, (value, unit) in numbers.items():
+        if value is not None and not 0.0 < value < np.inf:
+            raise DarkforcesError(f"--{name} {value:g} cannot be used: expected {unit}, more than zero")
+
+
+def _stride(every: float, recipe: Recipe) -> int:
+    return max(1, round(every / recipe.step))
+
+
+def _properties(recipe: Recipe) -> str:
+    symbols = dict.fromkeys(chemical_symbols[z] for z in species_from_formula(recipe.species))  # each once, in order
+    temperatures = [f"temperature({symbol}){{kelvin}}" for symbol in symbols] if len(symbols) > 1 else []
+    energies = [f"{name}{{electronvolt}}" for name in ("conserved", "potential", "kinetic_md")]
+    return ", ".join(["step", "time{femtosecond}", *energies, "temperature{kelvin}", *temperatures])
+
+
+def _components(recipe: Recipe) -> list[Component]:
+    return [recipe.component] if recipe.stride is None else [Component.SLOW, Component.FAST]
+
+
+def _forcefields(recipe: Recipe) -> str:
+    several = len(_components(recipe)) > 1
+    pbc = "" if recipe.pbc == "TTT" else f", pbc: {recipe.pbc}"
+    return "\n".join(
+        f"""\
+  <ffsocket name='{component.value}' mode='unix' pbc='False'>
+    <address> {DEFAULT_NAME}{f"-{component.value}" if several else ""} </address>
+    <parameters> {{ component: {component.value}, species: {recipe.species}{pbc} }} </parameters>
+  </ffsocket>"""
+        for component in _components(recipe)
+    )
+
+
+def _forces(recipe: Recipe) -> str:
+    weights = {
+        Component.SLOW: " <mts_weights> [ 1, 0 ] </mts_weights> ",
+        Component.FAST: " <mts_weights> [ 0, 1 ] </mts_weights> ",
+    }
+    return "\n".join(
+        f"      <force forcefield='{component.value}'>{weights.get(component, '')}</force>"
+        for component in _components(recipe)
+    )
+
+
+def _velocities(recipe: Recipe) -> str:
+    if not recipe.thermalize:
+        return ""
+    return f"\n      <velocities mode='thermal' units='kelvin'> {recipe.temperature:g} </velocities>"
+
+
+def _fixed(recipe: Recipe) -> str:
+    """Whole atoms as such, for those who read the input."""
+    atoms = sorted({coordinate // 3 for coordinate in recipe.fixed})
+    if not atoms:
+        return ""
+    if len(recipe.fixed) == 3 * len(atoms):
+        return f"\n        <fixatoms> {atoms} </fixatoms>"
+    return f"\n        <fixatoms_dof> {sorted(recipe.fixed)} </fixatoms_dof>"
+
+
+def _nmts(recipe: Recipe) -> str:
+    return "" if recipe.stride is None else f"\n        <nmts> [ 1, {recipe.stride} ] </nmts>"
+
+
+def _thermostat(recipe: Recipe) -> str:
+    if recipe.ensemble == "nve":
+        return ""
+    assert recipe.tau is not None
+    if recipe.ensemble == "gle":
+        matrix = ", ".join(f"{1e15 * value:.6e}" for value in high_pass_friction(recipe.tau, _MEMORY).ravel())
+        return f"""
+        <thermostat mode='gle'>
+          <A shape='(2, 2)' units='hertz*rad'> [ {matrix} ] </A>
+        </thermostat>"""
+    return f"""
+        <thermostat mode='{recipe.ensemble}'> <tau units='femtosecond'> {recipe.tau:g} </tau> </thermostat>"""
+
+
+def high_pass_friction(tau: float, memory: float) -> np.ndarray:
+    """Drift matrix of a generalized Langevin thermostat that acts on fast motions and spares slow ones.
+
+    With one auxiliary momentum the friction kernel is K(t) = 2 δ(t)/τ - (c/(τ τ_m)) exp(-|t|/τ_m), so that the friction
+    at angular frequency ω is (1 - c/(1 + ω² τ_m²))/τ: nearly 1/τ where ω τ_m » 1, as for vibrations and librations of
+    water, and only (1 - c)/τ for diffusion. The matrix is positive definite for c < 1, and the noise that belongs to it
+    samples the canonical ensemble (Ceriotti, Bussi, Parrinello, J. Chem. Theory Comput. 6, 1170 (2010), eqs. 6 to 9).
+
+    :param tau: τ, time constant of the friction on fast motions, in any unit of time
+    :param memory: τ_m, in the same unit
+    :return: A for i-PI's `<thermostat mode='gle'>`, in 1/unit, shape (2, 2)
+    """
+    sparing = 0.98  # c
+    coupling = np.sqrt(sparing / (tau * memory))
+    return np.array([[1.0 / tau, coupling], [coupling, 1.0 / memory]])
+
+
+def write_start(atoms: ase.Atoms, path: Path) -> None:
+    """Write positions, momenta, masses and cell as an i-PI checkpoint, for `<file mode='chk'>`.
+
+    :param atoms: turned as i-PI wants it, see `read_start`; without momenta, the atoms start at rest
+    """
+    beads = Beads(len(atoms), 1)
+    beads.names = np.array(atoms.get_chemical_symbols())
+    beads.m = unit_to_internal("mass", "dalton", atoms.get_masses())
+    beads.q = unit_to_internal("length", "angstrom", atoms.positions.ravel())
+    beads.p = unit_to_internal("momentum", "ase", atoms.get_momenta().ravel())
+    cell = Cell(unit_to_internal("length", "angstrom", atoms.cell.array.T))
+    with _full_precision():
+        text = _stored(InputBeads(), beads, "beads") + _stored(InputCell(), cell, "cell")
+    forces = "<forces><force forcefield=''/></forces>"  # i-PI's reader expects some
+    path.write_text(f"<simulation><system>{text}{forces}<motion mode='dynamics'/></system></simulation>\n")
+
+
+def _stored(form: Input, value: object, tag: str) -> str:
+    form.store(value)
+    return str(form.write(tag))
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """i-PI keeps the format of all numbers that it writes in one global place."""
+    before = ipi_global_settings["floatformat"]
+    ipi_global_settings["floatformat"] = FULL_PRECISION
+    try:
+        yield
+    finally:
+        ipi_global_settings["floatformat"] = before

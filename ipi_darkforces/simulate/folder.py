@@ -1,0 +1,442 @@
+"""The folder of a run: what is in it, how far the run got, and what may be overwritten.
+
+A folder belongs to one simulation. It holds everything needed to start or continue it:
+
+    input.xml               the simulation, for people to read and to change, with the files that it names beside it
+    model.json              the model that it was begun with
+    begun.json              the input and the files that it was begun with, to notice when they are changed
+    i-pi.xml                what i-PI was started with last: input.xml or a state, adapted to how it is served
+    in-process.py, .json    the plugin that serves it inside of i-PI, and which model that loads
+    RESTART                 i-PI's state after the last step; of a run that has exploded, one from before that
+    RESTART.exploded        that in which i-PI was stopped then
+    PREFIX.resume_N         i-PI's last two states of those that it saves now and then
+    PREFIX.out, ...         i-PI's outputs; PREFIX.progress is for those who watch
+    i-pi.log, driver.log    what the programs said
+    summary.png, .json      what came out
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from ..errors import DarkforcesError
+from ..lock import locked
+from ..models.registry.specification import without_folders
+from ..whole import write_whole
+from .begun import Begun, difference
+from .copies import aside, has, put_copies, same
+from .files import InputFile
+from .inputs import SimulationInput
+from .outputs import DISAGREEMENT, PROGRESS, numbered
+
+# States that are kept while a run goes on, should it explode; and the one in which it was stopped when it did.
+GOOD, CANDIDATE, EXPLODED = "RESTART.good", "RESTART.candidate", "RESTART.exploded"
+_INPUT = "input.xml"
+_OURS = (
+    _INPUT,
+    "model.json",
+    "begun.json",
+    "i-pi.xml",
+    "in-process.py",
+    "in-process.json",
+    "RESTART",
+    GOOD,
+    CANDIDATE,
+    EXPLODED,
+    "i-pi.log",
+    "driver.log",
+    "summary.png",
+    "summary.json",
+    "EXIT",
+)
+_PLUGIN = Path(__file__).with_name("in_process.py")
+_FINGERPRINT = "fingerprint"
+_OTHERWISE = "choose another --output, or --overwrite it"
+_KEPT = 2  # states: the newest, which may not be whole, and the one before
+
+
+class FinishedError(DarkforcesError):
+    """There is nothing left to do in this folder."""
+
+
+class RunFolder:
+    """The folder of one simulation.
+
+    :param path: where it is; made if it does not exist
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @property
+    def input(self) -> Path:
+        """The simulation as it was asked for."""
+        return self.path / _INPUT
+
+    @property
+    def _model(self) -> Path:
+        return self.path / "model.json"
+
+    @property
+    def _begun(self) -> Path:
+        return self.path / "begun.json"
+
+    @property
+    def launched(self) -> Path:
+        """What i-PI is started with."""
+        return self.path / "i-pi.xml"
+
+    @property
+    def ipi_log(self) -> Path:
+        """What i-PI has said."""
+        return self.path / "i-pi.log"
+
+    @property
+    def restart(self) -> Path:
+        """i-PI's state after the last step."""
+        return self.path / "RESTART"
+
+    @property
+    def plugin(self) -> Path:
+        """What serves the forces inside of i-PI."""
+        return self.path / "in-process.py"
+
+    @property
+    def choice(self) -> Path:
+        """Which model that loads."""
+        return self.path / "in-process.json"
+
+    def progress(self, prefix: str) -> Path:
+        """Where i-PI writes step, time, temperature and conserved quantity."""
+        name = None if self._as_launched is None else self._as_launched.added.progress
+        return self.path / f"{prefix}.{name or PROGRESS}"
+
+    def disagreement(self, prefix: str) -> Path:
+        """Where i-PI writes how far both kinds of forces are apart, with multiple time stepping."""
+        name = None if self._as_launched is None else self._as_launched.added.disagreement
+        return self.path / f"{prefix}.{name or DISAGREEMENT}"
+
+    @property
+    def _as_launched(self) -> SimulationInput | None:
+        """What i-PI was started with last; None if it was not, or what is there cannot be read."""
+        try:
+            return SimulationInput.read(self.launched)
+        except DarkforcesError:
+            return None
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a run was begun here."""
+        return self._model.exists() and self.input.exists() or self._begun.exists()
+
+    @property
+    def total_steps(self) -> int | None:
+        """Steps that were asked for last; None if i-PI was never started."""
+        return None if self._as_launched is None else self._as_launched.total_steps
+
+    def begun_with(self) -> dict[str, str]:
+        """The model that the run was begun with, and how it was to be evaluated, by name.
+
+        :raises DarkforcesError: if that is not known
+        """
+        try:
+            said = json.loads(self._model.read_text())
+            return {str(key): str(value) for key, value in said.items()}
+        except (OSError, ValueError, AttributeError) as error:
+            raise DarkforcesError(
+                f"'{self.path}' does not say which model its run was begun with; {_OTHERWISE}"
+            ) from error
+
+    @contextmanager
+    def locked(self) -> Iterator[int]:
+        """Keep others out while the simulation runs.
+
+        Yields the lock as a file descriptor; a process that inherits it holds the lock too, should we be killed. A
+        folder that was made for a simulation that failed before its first step is removed again, unless the error says
+        what there is to see in it.
+
+        :raises DarkforcesError: if somebody else is running a simulation here, i-PI could not read its RESTART, or the
+            folder cannot be made
+        """
+        if "--" in str(self.path.resolve()):
+            raise DarkforcesError(
+                f"i-PI writes the path of its folder into a comment of its RESTART, where XML forbids '--': "
+                f"'{self.path.resolve()}'; choose another --output"
+            )
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DarkforcesError(
+                f"the folder '{self.path}' cannot be made: {error.strerror}; choose another --output"
+            ) from error
+        try:
+            with locked(self.path / ".lock", f"another simulation is running in '{self.path}'") as lock:
+                yield lock
+        except DarkforcesError as error:
+            if made and f"{self.path}{os.sep}" not in str(error) and self.last_state() is None:
+                self._remove(made)
+            raise
+
+    def _remove(self, made: Sequence[Path]) -> None:
+        """Remove folders that were made for nothing."""
+        simulation = self._as_launched
+        begun = Begun.read(self._begun)
+        with suppress(OSError):  # somebody else has put something there
+            self._clear([] if simulation is None else [simulation], set())
+            for name in () if begun is None else begun.copies:
+                (self.path / name).unlink(missing_ok=True)
+            for name in (*_OURS, ".lock"):
+                (self.path / name).unlink(missing_ok=True)
+            for inner, _, _ in sorted(os.walk(self.path), reverse=True):
+                os.rmdir(inner)
+            for outer in made[1:]:
+                outer.rmdir()
+
+    def begin(
+        self, simulation: SimulationInput, model: dict[str, str], steps: int | None, overwrite: bool
+    ) -> SimulationInput:
+        """Prepare the folder, for a new simulation or for going on with one that was stopped.
+
+        :param simulation: what was asked for; the files that it names are copied into the folder
+        :param model: what decides the forces, by name; a run goes on with what it was begun with
+        :param steps: when it shall be finished; None for what the input says
+        :param overwrite: start anew even if the folder holds a run
+        :return: what to give to i-PI: the simulation, or a state of it
+        :raises FinishedError: if the run is finished
+        :raises DarkforcesError: if the folder holds something else
+        """
+        simulation.check()
+        fresh, files = simulation.copied(lambda name: name in _OURS or simulation.outputs.match(name))
+        if not self.is_run:
+            self._check_free(simulation, files)
+        if steps is not None:
+            fresh.set_total_steps(steps)
+        if fresh.step >= fresh.total_steps:
+            raise DarkforcesError(
+                f"'{simulation.source}' is of a simulation that is finished, at step {fresh.step} of "
+                f"{fresh.total_steps}; to go on from there, give --steps or --time beyond that"
+            )
+        if self.is_run and not overwrite:
+            states, broken = self._read_states()
+            if states:
+                self._check_same(fresh, files, model)
+                return self._continued(max(states, key=lambda state: state.step), fresh)
+            if broken is not None:
+                raise DarkforcesError(f"'{self.path}' holds a run of which no state is whole: {broken}; {_OTHERWISE}")
+        try:
+            self._start(fresh, files, model)
+        except OSError as error:
+            raise DarkforcesError(f"'{self.path}' cannot be written: {error.strerror}") from error
+        return fresh
+
+    def _check_free(self, simulation: SimulationInput, files: Sequence[InputFile]) -> None:
+        """Raise a DarkforcesError if something is in the way of a new run.
+
+        Copies of its own files are not: a full disk or a kill while the folder was prepared has left them.
+        """
+        copies = {file.target for file in files if has(self.path / file.target, file.digest())}
+        there = sorted(p.name for p in self.path.iterdir() if p.name != ".lock" and p.name not in copies)
+        if not there:
+            return
+        if not os.path.samefile(simulation.folder, self.path):
+            raise DarkforcesError(
+                f"'{self.path}' is no folder of a run and not empty ({', '.join(there[:3])}...); "
+                "choose another --output"
+            )
+        # In the folder of an input, only what a run would overwrite is in the way.
+        in_the_way = [name for name in there if name in _OURS and not same(self.path / name, simulation.source)]
+        in_the_way += [file.name for file in simulation.outputs.existing(self.path) if file.name not in _OURS]
+        if in_the_way:
+            raise DarkforcesError(
+                f"'{self.path}' holds '{in_the_way[0]}', which a run there would overwrite; choose another --output"
+            )
+
+    def _start(self, fresh: SimulationInput, files: Sequence[InputFile], model: dict[str, str]) -> None:
+        """Put the files of a new simulation in place of those of an old one, none of which is lost that is not a copy.
+
+        Nothing is removed before everything new is there, as the new may be made from the old.
+        """
+        before = [held for held in (self._as_begun, self._as_launched) if held is not None] if self.is_run else []
+        begun, text = Begun.read(self._begun), fresh.text()
+        ours = {} if begun is None else begun.copies
+        digests = {file.target: file.digest() for file in files}
+        put = put_copies(self.path, {_INPUT: fresh.faithful_text()}, files, fresh.source, ours)
+        self._clear(before, set(digests))
+        for target, known in ours.items():
+            if target not in digests and target != _INPUT and has(self.path / target, known):
+                (self.path / target).unlink()
+        watched = {file.target: digests[file.target] for file in files if not file.written}
+        Begun(text, fresh.step, watched, put).write(self._begun)
+        write_whole(self._model, json.dumps(model, indent=2) + "\n")
+        fresh.settle(self.input)
+
+    def _continued(self, state: SimulationInput, simulation: SimulationInput) -> SimulationInput:
+        total = simulation.total_steps
+        if state.step >= total:
+            raise FinishedError(
+                f"'{self.path}' holds a finished run of {state.step} steps; to go on, give --steps or --time beyond"
+                " that; to keep it, choose another --output; to start anew, --overwrite"
+            )
+        state.adopt(simulation)
+        state.settle(self.restart)
+        return state
+
+    def _check_same(self, fresh: SimulationInput, files: Sequence[InputFile], model: dict[str, str]) -> None:
+        """Raise a DarkforcesError if the run in the folder is another one, but for its length."""
+        begun = Begun.read(self._begun)
+        held = SimulationInput.read(self.input).text() if begun is None else begun.input
+        other = difference(held, fresh.text())
+        if other is not None:
+            raise DarkforcesError(
+                f"'{self.path}' holds a run of another input than '{fresh.source}' ({other}); {_OTHERWISE}"
+            )
+        for file in files:
+            known = None if begun is None else begun.files.get(file.target)
+            if known is not None and file.digest() != known:
+                raise DarkforcesError(
+                    f"'{self.path}' holds a run that was begun with another '{file.source}', which has changed; "
+                    f"{_OTHERWISE}"
+                )
+        self._check_model(model)
+
+    def _check_model(self, model: dict[str, str]) -> None:
+        begun, now = self.begun_with(), dict(model)
+        before, after = begun.pop(_FINGERPRINT, None), now.pop(_FINGERPRINT, None)
+        known = before is not None and after is not None
+        alike = {**begun, "model": without_folders(begun["model"])} == {**now, "model": without_folders(now["model"])}
+        if begun != now and not (known and alike and before == after):  # the same file in another place is the same
+            raise DarkforcesError(
+                f"'{self.path}' holds a run begun with {_listed(begun)}, not {_listed(now)}; {_OTHERWISE}"
+            )
+        if known and before != after:
+            raise DarkforcesError(
+                f"'{self.path}' holds a run begun with {_listed(begun)}, which has changed since (from {before} to "
+                f"{after}); {_OTHERWISE}"
+            )
+
+    def serve_in_process(self, simulation: SimulationInput, model: dict[str, str]) -> None:
+        """Let a plugin inside i-PI serve a simulation; its file, and what it loads, are put into the folder.
+
+        What says which model cannot stand in i-PI's input, whose lists end with commas.
+
+        :param model: keyword arguments of `DarkforcesDriver` that say which model: ``model``, ``device``, ...
+        """
+        shutil.copyfile(_PLUGIN, self.plugin)
+        write_whole(self.choice, json.dumps({**model, "virials": asdict(simulation.virials)}, indent=2) + "\n")
+        simulation.serve_in_process(self.plugin.name, self.choice.name)
+
+    def launch(self, simulation: SimulationInput) -> None:
+        """Write down what i-PI is started with, and make what it needs for its outputs.
+
+        :param simulation: what `begin` has returned, adapted to how it is served
+        :raises DarkforcesError: if the folder cannot be written
+        """
+        first = simulation.source == self.input
+        try:
+            for folder in simulation.outputs.folders():
+                (self.path / folder).mkdir(parents=True, exist_ok=True)
+            if first and simulation.step > 0:  # i-PI writes these with step 0 only
+                for name, header in simulation.outputs.headers().items():
+                    (self.path / name).write_text(header)
+            write_whole(self.launched, simulation.text())
+            for file in simulation.outputs.checkpoints(self.path):
+                # i-PI puts aside what it would overwrite, and fails to where the prefix has a folder.
+                if file.parent != self.path and not _is_state(file, simulation):
+                    file.rename(aside(file))
+        except OSError as error:
+            raise DarkforcesError(f"'{self.path}' cannot be written: {error.strerror}") from error
+
+    def next_state(self, simulation: SimulationInput) -> int:
+        """The number that the next of i-PI's states is to have."""
+        there = numbered(self.path / f"{simulation.prefix}.{simulation.added.state}")
+        return int(there[-1].name.rpartition("_")[2]) + 1 if there else 0
+
+    def drop_states(self, simulation: SimulationInput) -> None:
+        """Remove i-PI's states but the last two: the newest may not be whole yet."""
+        for file in numbered(self.path / f"{simulation.prefix}.{simulation.added.state}")[:-_KEPT]:
+            with suppress(OSError):  # which those say who cannot do without
+                file.unlink()
+
+    def last_state(self) -> SimulationInput | None:
+        """The newest state that is whole: i-PI's RESTART, one of its checkpoints, or what it was started with last."""
+        return max(self._read_states()[0], key=lambda state: state.step, default=None)
+
+    def _read_states(self) -> tuple[list[SimulationInput], DarkforcesError | None]:
+        """States that are whole, beyond the beginning of the run; and what is wrong with one that is not."""
+        states, broken, first = [], None, 0
+        if self.is_run:
+            begun = Begun.read(self._begun)
+            first = 0 if begun is None else begun.step
+            for file in self._states():
+                try:
+                    state = SimulationInput.read(file)
+                except DarkforcesError as error:  # i-PI was killed while it wrote this one
+                    broken = error
+                else:
+                    states += [state] if state.step > first else []
+        return states, broken
+
+    def states(self, simulation: SimulationInput) -> list[Path]:
+        """What i-PI has written of a simulation that it can go on from."""
+        files = [self.restart, *simulation.outputs.checkpoints(self.path)]
+        return [file for file in files if file.exists()]
+
+    def _states(self) -> list[Path]:
+        """What i-PI can go on from, which what it was started with last may be too."""
+        held = [each for each in (self._as_begun, self._as_launched) if each is not None]
+        files = [self.restart, self.launched, *(file for each in held for file in self.states(each))]
+        return [file for file in dict.fromkeys(files) if file.exists()]
+
+    @property
+    def _as_begun(self) -> SimulationInput | None:
+        """The input that the run was begun with; None if it cannot be read."""
+        try:
+            begun = Begun.read(self._begun)
+            return SimulationInput.read(self.input) if begun is None else SimulationInput.of(begun.input, self.input)
+        except DarkforcesError:
+            return None
+
+    def forget_sockets(self, ours: str, simulation: SimulationInput) -> None:
+        """Take out of what i-PI can go on from what we have put there: the prefix of our sockets, and our checkpoints.
+
+        Whoever starts i-PI with that by hand gets the prefix of the input: the folder of our sockets is gone then.
+
+        :param ours: with which i-PI was started
+        :param simulation: what it was started with
+        """
+        named = "sockets_prefix='{}'"
+        state = re.compile(rf"\n\s*<checkpoint filename='{re.escape(simulation.added.state)}'[^>]*>[^<]*</checkpoint>")
+        for file in self._states():
+            with suppress(OSError, UnicodeDecodeError):  # of a full disk, or a state that is not whole
+                text = file.read_text()
+                changed = text.replace(named.format(ours), named.format(simulation.sockets_prefix), 1)
+                if file != self.launched:  # which says that we asked for them
+                    changed = state.sub("", changed)
+                if changed != text:
+                    write_whole(file, changed)
+
+    def _clear(self, simulations: Sequence[SimulationInput], keep: Set[str]) -> None:
+        """Remove what is left of runs, but not what they are made from."""
+        for name in _OURS:
+            if name != _INPUT:
+                (self.path / name).unlink(missing_ok=True)
+        for simulation in simulations:
+            for file in simulation.outputs.existing(self.path):
+                if file.relative_to(self.path).as_posix() not in keep:
+                    file.unlink(missing_ok=True)
+
+
+def _is_state(file: Path, simulation: SimulationInput) -> bool:
+    return file.name.startswith(f"{Path(simulation.prefix).name}.{simulation.added.state}_")
+
+
+def _listed(model: dict[str, str]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in model.items())

@@ -1,0 +1,390 @@
+"""Reading an i-PI input: which forcefields it has and what the driver must do for them; and preparing it for a run.
+
+An input is held as the tree of i-PI's own XML reader and checked by i-PI's own input classes, so that what we accept is
+what i-PI accepts.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from xml.sax import SAXParseException
+from xml.sax.saxutils import escape, quoteattr
+
+import numpy as np
+from ipi.inputs.forcefields import InputFFSocket
+from ipi.inputs.simulation import InputSimulation
+from ipi.utils.io.inputs.io_xml import write_dict, xml_node, xml_parse_string
+from ipi.utils.units import unit_to_user
+
+from ..errors import DarkforcesError, one_line
+from ..serve.address import DEFAULT_PREFIX, Address, InetAddress, UnixAddress
+from ..serve.settings import Settings
+from ..split.split import Component
+from .added_outputs import AddedOutputs
+from .files import InputFile, Placing, arrays_in_files, replace_name
+from .outputs import Outputs
+from .tree import child, descendants, fill_templates, parse, replace_child, set_text, text_of, write
+from .virials import Virials
+
+# Forcefields that wait for a driver of a kind that we are not.
+_NOT_SERVED = ("ffmpi", "ffcavphsocket")
+# Forcefields that combine what those inside of them say.
+_WRAPPERS = ("ffcommittee", "ffrotations")
+_TOTAL_STEPS = re.compile(r"(<total_steps[^>/]*>)[^<]*(</total_steps>)")
+
+
+@dataclass(frozen=True)
+class SocketForcefield:
+    """A forcefield of the input that our driver shall serve.
+
+    :param name: by which the input's `<force>` refers to it
+    :param mode: ``unix``, ``inet`` or ``shm``
+    :param address: name of the unix socket, or host
+    :param port: for ``inet``
+    :param settings: what its `<parameters>` say
+    :param wrapped: whether it stands in a `<ffcommittee>` or `<ffrotations>`
+    """
+
+    name: str
+    mode: str
+    address: str
+    port: int
+    settings: Settings
+    wrapped: bool = False
+
+    def place(self, prefix: str) -> Address:
+        """Where i-PI will listen; `prefix` is that of unix sockets."""
+        if self.mode == "inet":
+            return InetAddress(self.address, self.port)
+        if self.wrapped:  # i-PI 3.3.1 does not hand a prefix on to these
+            prefix = DEFAULT_PREFIX
+        return UnixAddress(prefix + self.address, shared_memory=self.mode == "shm")
+
+
+class SimulationInput:
+    """An i-PI input (or RESTART) as a tree that can be changed and written again.
+
+    A `<system_template>` is held as the systems that i-PI makes of it.
+
+    :param root: the `<simulation>` node
+    :param source: where it came from, for messages; i-PI would look for files from that folder
+    :param raw: its text, if it has been read
+    :raises DarkforcesError: if i-PI would not accept it
+    """
+
+    def __init__(self, root: xml_node, source: Path, raw: str = ""):
+        self.root = root
+        self.source = source
+        self.folder = source.parent
+        self._raw = raw
+        self._renamed: dict[str, str] = {}
+        self._files: dict[str, Path] = {}  # where files lie that are not yet where the input says
+        try:
+            fill_templates(root)
+        except DarkforcesError as error:
+            raise DarkforcesError(f"'{source}' is not an input that i-PI accepts: {error}") from error
+        self.parsed = self._check()
+
+    @classmethod
+    def read(cls, path: Path) -> SimulationInput:
+        """Read a file.
+
+        :raises DarkforcesError: if it does not exist, is no XML or no i-PI input
+        """
+        try:
+            raw = path.read_text()
+            root = xml_parse_string(raw)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise DarkforcesError(f"input '{path}' does not exist or is not a file") from error
+        except OSError as error:
+            raise DarkforcesError(f"input '{path}' cannot be read: {error.strerror}") from error
+        except (SAXParseException, UnicodeDecodeError) as error:
+            raise DarkforcesError(f"'{path}' is not XML: {one_line(error)}") from error
+        name, simulation = root.fields[0]
+        if name != "simulation":
+            raise DarkforcesError(f"'{path}' is not an i-PI input: it begins with <{name}>, expected <simulation>")
+        return cls(simulation, path, raw)
+
+    @classmethod
+    def of(cls, text: str, source: Path) -> SimulationInput:
+        """One whose text is known.
+
+        :param source: where its files are looked for
+        :raises DarkforcesError: if it is no i-PI input
+        """
+        return cls(xml_parse_string(text).fields[0][1], source, text)
+
+    def _check(self) -> InputSimulation:
+        parsed = InputSimulation()
+        root = self._with_arrays_found()
+        try:
+            with redirect_stdout(StringIO()):
+                parsed.parse(root)
+        except Exception as error:  # i-PI's classes raise anything on what they cannot read
+            raise DarkforcesError(f"'{self.source}' is not an input that i-PI accepts: {one_line(error)}") from error
+        return parsed
+
+    def _with_arrays_found(self) -> xml_node:
+        """The tree, with whole paths for the arrays that i-PI reads from files as soon as it reads the input."""
+        if not any(arrays_in_files(self.root)):
+            return self.root
+        root = copy.deepcopy(self.root)
+        for node in arrays_in_files(root):
+            path = self._files.get(text_of(node), self.folder / text_of(node))
+            if not path.is_file():
+                raise DarkforcesError(f"'{self.source}' refers to the file '{text_of(node)}', which does not exist")
+            set_text(node, str(path))
+        return root
+
+    @property
+    def outputs(self) -> Outputs:
+        """What i-PI will write."""
+        return Outputs(self.root, self.parsed)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps when the simulation is finished."""
+        return int(self.parsed.total_steps.fetch())
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return int(self.parsed.step.fetch())
+
+    @property
+    def prefix(self) -> str:
+        """What the names of the outputs begin with."""
+        return self.outputs.prefix
+
+    @property
+    def system_prefixes(self) -> list[str]:
+        """What the names of the outputs of each system begin with; several have names of their own."""
+        return self.outputs.system_prefixes
+
+    @property
+    def sockets_prefix(self) -> str:
+        """Of unix sockets, unless i-PI is told otherwise when it is started."""
+        return str(self.parsed.sockets_prefix.fetch())
+
+    @property
+    def timestep(self) -> float | None:
+        """Length of a step in fs, as far as the motion of the first system has one."""
+        with redirect_stdout(StringIO()):
+            system = next((value for name, value in self.parsed.extra if name == "system"), None)
+            if system is None or system.motion.mode.fetch() != "dynamics":
+                return None
+            timestep = system.motion.dynamics.timestep.fetch()
+        return float(unit_to_user("time", "femtosecond", timestep))
+
+    def socket_forcefields(self) -> list[SocketForcefield]:
+        """The forcefields that our driver shall serve.
+
+        :raises DarkforcesError: if a force refers to a forcefield that is not there, or one cannot be served
+        """
+        for kind, node in self.root.fields:
+            if kind in _NOT_SERVED:
+                raise DarkforcesError(
+                    f"forcefield '{node.attribs.get('name', '')}' of '{self.source}' is an <{kind}>, which this driver "
+                    "cannot serve; expected <ffsocket>"
+                )
+        found = [
+            self._socket_forcefield(node, parent is not self.root)
+            for parent in self._parents_of_sockets()
+            for kind, node in parent.fields
+            if kind == "ffsocket"
+        ]
+        self._check_references()
+        return found
+
+    def _parents_of_sockets(self) -> list[xml_node]:
+        """Where an `<ffsocket>` can stand."""
+        return [self.root, *(node for kind, node in self.root.fields if kind in _WRAPPERS)]
+
+    def _socket_forcefield(self, node: xml_node, wrapped: bool) -> SocketForcefield:
+        parsed = InputFFSocket()
+        parsed.parse(node)
+        name = parsed.name.fetch()
+        settings = Settings.from_ipi(
+            parsed.parameters.fetch(), f"the <parameters> of forcefield '{name}' of '{self.source}'"
+        )
+        if settings.component is not None:
+            Component.named(settings.component)
+        mode, address, port = parsed.mode.fetch(), parsed.address.fetch(), int(parsed.port.fetch())
+        return SocketForcefield(name, mode, address, port, settings, wrapped)
+
+    @property
+    def species(self) -> np.ndarray | None:
+        """Atomic numbers (n_atoms,), as far as the input says, before i-PI has read what it starts from."""
+        for forcefield in self.socket_forcefields():
+            species = forcefield.settings.elements(self.folder)
+            if species is not None:
+                return species
+        return None
+
+    @property
+    def n_atoms(self) -> int | None:
+        """As far as the input says."""
+        return None if self.species is None else len(self.species)
+
+    def check(self) -> None:
+        """Raise a DarkforcesError for what is known to go wrong later, in i-PI or in the driver."""
+        try:
+            self.outputs.check()
+        except DarkforcesError as error:
+            raise DarkforcesError(f"'{self.source}': {error}") from error
+        for forcefield in self.socket_forcefields():
+            if forcefield.settings.elements(self.folder) is None:
+                raise DarkforcesError(
+                    f"forcefield '{forcefield.name}' of '{self.source}' does not say which elements its atoms are, and "
+                    f"i-PI sends positions only: add {self._elements_to_say()} to its <parameters>"
+                )
+
+    def _elements_to_say(self) -> str:
+        """An example that fits."""
+        for node in descendants(self.root, "file"):
+            if node.attribs.get("mode") in ("xyz", "pdb", "ase"):
+                return f"{{ template: {text_of(node)} }}"
+        return "{ species: FORMULA }, such as O64H128 or (OH2)64,"
+
+    def _check_references(self) -> None:
+        names = {node.attribs.get("name", "") for kind, node in self.root.fields if kind.startswith("ff")}
+        for force in _forces(self.root, "forces", "bias"):
+            wanted = force.attribs.get("forcefield", "")
+            if wanted not in names:
+                raise DarkforcesError(
+                    f"a <force> of '{self.source}' refers to forcefield '{wanted}', which is not defined; "
+                    f"defined: {', '.join(sorted(names)) or 'none'}"
+                )
+
+    @property
+    def virials(self) -> Virials:
+        """What the pressure is made of, if it is to be constant."""
+        components = {
+            node.attribs.get("name", ""): None if said is None else Component.named(said)
+            for node, said in ((node, forcefield.settings.component) for node, forcefield in self._served())
+        }
+        return Virials.of(self.root, components)
+
+    def _served(self) -> Iterator[tuple[xml_node, SocketForcefield]]:
+        """The forcefields to which forces refer, and the sockets that they are, or that are in them."""
+        for kind, node in self.root.fields:
+            if kind == "ffsocket":
+                yield node, self._socket_forcefield(node, False)
+            elif kind in _WRAPPERS:
+                yield from ((node, self._socket_forcefield(held, True)) for held in descendants(node, "ffsocket"))
+
+    def set_total_steps(self, steps: int) -> None:
+        """Say when the simulation shall be finished."""
+        replace_child(self.root, "total_steps", f"<total_steps> {steps} </total_steps>")
+        self.parsed = self._check()
+
+    def copied(self, taken: Callable[[str], bool]) -> tuple[SimulationInput, list[InputFile]]:
+        """The input as it is to be in the folder of a run, and the files that belong to it there.
+
+        :param taken: whether a name in that folder is one that something else has
+        :raises DarkforcesError: if a file does not exist
+        """
+        placing = Placing(self.source, self.folder, taken)
+        fresh = copy.copy(self)
+        fresh.root = copy.deepcopy(self.root)
+        placing.place(fresh.root)
+        fresh._renamed = placing.renamed
+        fresh._files = {file.target: file.source for file in placing.files.values()}
+        fresh.parsed = fresh._check()
+        return fresh, list(placing.files.values())
+
+    def settle(self, path: Path) -> None:
+        """Say that the input and its files have been put where they are to be."""
+        self.source, self.folder, self._files = path, path.parent, {}
+
+    def add_outputs(self, stride: int, states: int = 0) -> None:
+        """Add outputs for those who watch, and checkpoints that are not overwritten.
+
+        Of step, temperature and conserved quantity and, where a component is slow, of how far both kinds of forces are
+        apart.
+
+        :param stride: of what is for those who watch
+        :param states: how many checkpoints there are already
+        """
+        self.added.add(stride, states, self._slow_component())
+        self.parsed = self._check()
+
+    @property
+    def added(self) -> AddedOutputs:
+        """What these are called."""
+        return AddedOutputs(self.root)
+
+    def _slow_component(self) -> int | None:
+        """Which of the first system's forces is slow, counted from zero."""
+        slow = {f.name for f in self.socket_forcefields() if f.settings.component == Component.SLOW.value}
+        system = next((node for name, node in self.root.fields if name == "system"), None)
+        forces = [] if system is None else [force.attribs.get("forcefield") for force in _forces(system, "forces")]
+        return next((i for i, forcefield in enumerate(forces) if forcefield in slow), None)
+
+    def serve_in_process(self, plugin: str, choice: str) -> None:
+        """Turn the sockets into plugins that run inside i-PI.
+
+        :param plugin: the file of the plugin
+        :param choice: the file that says which model it loads
+        """
+        for parent in self._parents_of_sockets():
+            parent.fields = [
+                ("ffdirect", self._plugin(node, plugin, choice)) if kind == "ffsocket" else (kind, node)
+                for kind, node in parent.fields
+            ]
+        self.parsed = self._check()
+
+    def _plugin(self, node: xml_node, plugin: str, choice: str) -> xml_node:
+        """What serves inside i-PI what this `<ffsocket>` has asked for."""
+        forcefield = self._socket_forcefield(node, wrapped=False)
+        said = {key: value for key, value in vars(forcefield.settings).items() if value is not None}
+        return parse(
+            f"<ffdirect name={quoteattr(forcefield.name)} pbc='False'><pes>custom</pes><pes_path>{plugin}</pes_path>"
+            f"<parameters>{escape(write_dict({'choice': choice, **said}))}</parameters></ffdirect>"
+        )
+
+    def adopt(self, other: SimulationInput) -> None:
+        """Take over what another input says of forcefields, the length of the simulation, and outputs.
+
+        For a state of the same simulation, which shall be served in another way or go on for longer.
+        """
+        mine = [(kind, node) for kind, node in self.root.fields if not kind.startswith("ff")]
+        theirs = [(kind, node) for kind, node in other.root.fields if kind.startswith("ff")]
+        self.root.fields = theirs + mine
+        for name in ("total_steps", "total_time"):
+            node = child(other.root, name)
+            self.root.fields = [(kind, held) for kind, held in self.root.fields if kind != name]
+            self.root.fields += [] if node is None else [(name, node)]
+        self.added.remove_state()
+        self.parsed = self._check()
+
+    def text(self) -> str:
+        """The XML, checked once more."""
+        self.parsed = self._check()
+        return write(self.root, "simulation") + "\n"
+
+    def faithful_text(self) -> str:
+        """The XML as it was read, comments and all, with what has been changed; as `text` where that cannot be done."""
+        text = self._raw
+        for old, new in self._renamed.items():
+            text = replace_name(text, escape(old), new)
+        text = _TOTAL_STEPS.sub(rf"\g<1> {self.total_steps} \g<2>", text, count=1)
+        try:
+            root = xml_parse_string(text).fields[0][1]
+            fill_templates(root)
+        except (SAXParseException, DarkforcesError):
+            return self.text()
+        return text if write(root, "simulation") == write(self.root, "simulation") else self.text()
+
+
+def _forces(node: xml_node, *groups: str) -> Iterator[xml_node]:
+    """The `<force>` nodes in groups of that name; the tolerances of optimizers have a `<force>` of another kind."""
+    for name in groups:
+        for group in descendants(node, name):
+            yield from descendants(group, "force")

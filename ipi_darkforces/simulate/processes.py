@@ -1,0 +1,179 @@
+"""The processes of a run: i-PI and the driver, each in a session of its own, and the folder where their sockets are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import DarkforcesError
+from ..lock import locked
+
+_PREFIX = "darkforces-"
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A folder for unix sockets that nobody else uses: several runs can go on at the same time.
+
+    :param folder: where it is
+    :param lock: file descriptor of what tells it from one that is left of a run that was killed
+    """
+
+    folder: Path
+    lock: int
+
+    @property
+    def prefix(self) -> str:
+        """Of the names of unix sockets."""
+        return f"{self.folder}/"
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Scratch]:
+    """Make a folder for sockets, and remove it and what is left of others.
+
+    Not in the run's folder: the path of a unix socket must be shorter than about 100 characters.
+    """
+    root = Path("/tmp") if os.path.isdir("/tmp") else Path(tempfile.gettempdir())
+    _remove_abandoned(root)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
+    try:
+        with locked(folder / ".lock", f"'{folder}' is in use") as lock:
+            yield Scratch(folder, lock)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Remove folders of ours that no process holds: those of runs of which everything was killed."""
+    for file in root.glob(f"{_PREFIX}*/.lock"):
+        with suppress(OSError, DarkforcesError):  # somebody removes it just now; it is in use
+            if file.parent.lstat().st_uid == os.getuid() and not file.is_symlink():
+                with locked(file, "in use"):
+                    shutil.rmtree(file.parent)
+
+
+class Process:
+    """A Python program that works for us, in a session of its own, so that Ctrl-C in the terminal reaches us alone.
+
+    It does not outlive us, see `child`.
+
+    :param name: for messages
+    :param command: file or ``-m MODULE``, and arguments
+    :param folder: where it works
+    :param log: file there to which what it says is added
+    :param kept: file descriptors that it inherits
+    :param grace: seconds in which it may leave by itself when we are gone, before it is interrupted
+    :param scratch: folder that it removes when it leaves after us
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        folder: Path,
+        log: Path,
+        kept: Sequence[int] = (),
+        grace: float = 0.0,
+        scratch: Path | None = None,
+    ):
+        self.name = name
+        self.log = log
+        reader, self._writer = os.pipe()
+        child = [sys.executable, "-m", "ipi_darkforces.simulate.child", str(reader), str(grace), str(scratch or "")]
+        try:
+            with log.open("ab") as stream:
+                self._start = stream.tell()  # what an earlier run said is kept, but is not news
+                self._process = subprocess.Popen(
+                    [*child, *command],
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=stream,
+                    stderr=stream,
+                    start_new_session=True,
+                    pass_fds=[reader, *kept],
+                )
+        except BaseException:
+            os.close(self._writer)
+            raise
+        finally:
+            os.close(reader)
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.end()
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def failed(self) -> bool:
+        return bool(self._process.poll())
+
+    def interrupt(self, everyone: bool = False) -> None:
+        """Ask it to stop, as Ctrl-C does.
+
+        :param everyone: also what it has started, as in a terminal
+        """
+        with suppress(ProcessLookupError):
+            if everyone and self.running:
+                os.killpg(self._process.pid, signal.SIGINT)
+            elif self.running:
+                self._process.send_signal(signal.SIGINT)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for it to leave; whether it has."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def end(self) -> None:
+        """Make it leave, with all that it has started."""
+        with suppress(ProcessLookupError, PermissionError):  # the latter is what macOS says of what has ended
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        if self._writer >= 0:
+            os.close(self._writer)
+            self._writer = -1
+
+    @property
+    def killed_by(self) -> str | None:
+        """The name of the signal that ended it, if one did."""
+        code = self._process.poll()
+        return None if code is None or code >= 0 else signal.Signals(-code).name
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it is running."""
+        return self._process.poll()
+
+    def said(self) -> list[str]:
+        """The lines that it has written; none if its log is gone."""
+        try:
+            with self.log.open("rb") as stream:
+                stream.seek(self._start)
+                return stream.read().decode(errors="replace").splitlines()
+        except OSError:
+            return []
+
+
+def ipi_script() -> str:
+    """The program ``i-pi`` that belongs to this Python."""
+    beside = Path(sys.executable).with_name("i-pi")
+    found = str(beside) if beside.exists() else shutil.which("i-pi")
+    if found is None:
+        raise DarkforcesError("the program 'i-pi' is not there: pip install ipi")
+    return found

@@ -1,0 +1,359 @@
+"""Starting i-PI and the driver, watching them, and stopping both cleanly.
+
+i-PI and the driver are processes of their own (or one, with the model as a plugin inside i-PI). We watch by reading an
+output that i-PI writes for us, and stop i-PI with the signal on which it writes its RESTART.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DarkforcesError
+from ..models.registry.fingerprint import fingerprint
+from ..models.registry.zoo import check_model
+from ..signals import Interrupts, noted_interrupts
+from ..split.monitor import TOO_FAR, Watch
+from .child import PATIENCE
+from .ending import SoftExit, cause, complaint, soft_exit, trouble_with
+from .explosion import Explosion, ExplosionWatch, fastest_atoms
+from .folder import FinishedError, RunFolder
+from .good_state import GoodState
+from .inputs import SimulationInput
+from .processes import Process, ipi_script, scratch_folder
+from .progress import Pace, Progress, Tail
+
+POLL = 0.1  # seconds between looks at what i-PI has written
+PROGRESS_EVERY = 2.0  # fs
+_GRACE = 5.0  # seconds in which the driver notices that i-PI has left
+_TAIL = 2**20  # bytes of i-PI's log in which its last words are
+_INTERRUPTED = 130  # exit code of the driver
+# What the driver says of an explosion that happened between two looks at the temperature.
+_LOST = "positions are NaN or infinite"
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model serves the forces, as on the command line; see `load_model`."""
+
+    model: str
+    device: str = "cpu"
+    dtype: str | None = None
+    variant: str | None = None
+    backend: str = "auto"
+
+    def said(self) -> dict[str, str]:
+        """What was said, by name."""
+        return {key: value for key, value in vars(self).items() if value is not None}
+
+    def deciding(self) -> dict[str, str]:
+        """What of it decides the forces; and the fingerprint of the model, which changes with it."""
+        said = {key: value for key, value in self.said().items() if key not in ("device", "backend")}
+        return {**said, "fingerprint": fingerprint(self.model)}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    :param folder: where everything is
+    :param prefix: what the names of i-PI's outputs begin with, of the first system if there are several
+    :param steps: steps done in all
+    :param total_steps: steps that were asked for
+    :param seconds_per_step: wall time, over the second half of what was done now; None if too little was
+    :param interrupted: whether it was stopped by a signal, of the user or the system
+    :param finished: i-PI's words for that nothing is left to do before all steps are done, as of an optimisation that
+        has converged; None if it has not said so
+    :param told: why i-PI has stopped by itself, as the input or a file EXIT told it; None if it has not
+    :param explosion: None if there was none
+    """
+
+    folder: Path
+    prefix: str
+    steps: int
+    total_steps: int
+    seconds_per_step: float | None
+    interrupted: bool
+    finished: str | None = None
+    told: str | None = None
+    explosion: Explosion | None = None
+
+
+def run(
+    simulation: SimulationInput,
+    model: ModelChoice,
+    output: Path,
+    steps: int | None = None,
+    in_process: bool = False,
+    overwrite: bool = False,
+    watch: Callable[[Progress, int], None] = lambda progress, total: None,
+    warn_above: float = TOO_FAR,
+) -> Outcome:
+    """Run a simulation, or go on with it, until it is finished, stopped, or has exploded.
+
+    :param simulation: the i-PI input
+    :param model: which model serves the forces
+    :param output: folder for everything; see `RunFolder`
+    :param steps: i-PI steps in all; None for what the input says
+    :param in_process: the model as a plugin inside i-PI, instead of a process of its own
+    :param overwrite: start anew even if the folder holds a run
+    :param watch: called with the progress and the number of steps in all
+    :param warn_above: eV/Å, see `Watch`
+    :return: how it ended; also when it was interrupted (SIGINT, SIGTERM or SIGHUP), with i-PI's RESTART written, and
+        when it exploded, with a RESTART from before that
+    :raises FinishedError: if the folder holds this run and it is finished
+    :raises DarkforcesError: if the folder holds something else, i-PI or the driver fails, or the folder can no longer
+        be written; RESTART is written if any step was done and it can be
+    """
+    check_model(model.model)
+    folder = RunFolder(output)
+    with folder.locked() as lock:
+        prepared = folder.begin(simulation, model.deciding(), steps, overwrite)
+        _check_unfinished(folder, prepared)
+        species = prepared.species
+        stride = max(1, round(PROGRESS_EVERY / (prepared.timestep or PROGRESS_EVERY)))
+        prepared.add_outputs(stride, folder.next_state(prepared))
+        if in_process:
+            choice = {**model.said(), "warn_above": str(warn_above), "goes_on": str(prepared.step > 0)}
+            folder.serve_in_process(prepared, choice)
+        else:
+            _check_ports(prepared)
+        folder.launch(prepared)
+        (folder.path / "EXIT").unlink(missing_ok=True)  # on which it was stopped the last time
+        with noted_interrupts() as interrupts, scratch_folder() as scratch, ExitStack() as stack:
+            tail = Tail(folder, prepared.system_prefixes[0])  # before i-PI adds to it
+            arguments = ["-V", "low"] if prepared.root.attribs.get("verbosity", "").strip() == "quiet" else []
+            command = [ipi_script(), "-S", scratch.prefix, *arguments, folder.launched.name]
+            kept = [lock, scratch.lock]
+            ipi = stack.enter_context(Process("i-PI", command, folder.path, folder.ipi_log, kept))
+            driver = None
+            if not in_process and prepared.socket_forcefields():
+                options = [f"--{key}={value}" for key, value in model.said().items()]
+                options += [f"--warn-above={warn_above}", f"--input={folder.launched.name}"]
+                options += [f"--sockets_prefix={scratch.prefix}"]
+                command = ["-m", "ipi_darkforces.cli.driver", *options]
+                log = folder.path / "driver.log"
+                driver = Process("the driver", command, folder.path, log, kept, _GRACE, scratch.folder)
+                stack.enter_context(driver)
+            running = _Run(folder, prepared, species, ipi, driver, interrupts, tail)
+            try:
+                return running.watch(_alarmed(watch, Watch(prepared.prefix, warn_above), species))
+            finally:
+                with suppress(OSError, ValueError):  # of a full disk, say, which has been said
+                    folder.forget_sockets(scratch.prefix, prepared)
+
+
+def _alarmed(
+    report: Callable[[Progress, int], None], alarm: Watch, species: np.ndarray | None
+) -> Callable[[Progress, int], None]:
+    """The same, with warnings."""
+
+    def report_and_warn(progress: Progress, total: int) -> None:
+        report(progress, total)
+        if progress.disagreement is not None and species is not None:
+            alarm.warn(progress.disagreement, species)
+
+    return report_and_warn
+
+
+def _check_unfinished(folder: RunFolder, prepared: SimulationInput) -> None:
+    """Raise a FinishedError if i-PI has said that nothing is left to do, before all steps were done."""
+    if prepared.step > 0 and (finished := _finished(folder)):
+        raise FinishedError(
+            f"'{folder.path}' holds a finished run: i-PI said '{finished}' after step {prepared.step} of "
+            f"{prepared.total_steps}; to keep it, choose another --output; to start anew, --overwrite"
+        )
+
+
+def _finished(folder: RunFolder) -> str | None:
+    """What i-PI said when nothing was left to do."""
+    try:
+        with folder.ipi_log.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - _TAIL))
+            last = soft_exit(stream.read().decode(errors="replace").splitlines())
+    except OSError:
+        return None
+    return last.message if last is not None and last.success else None
+
+
+def last_outcome(output: Path) -> Outcome:
+    """How the run in a folder ended, when it ended."""
+    folder = RunFolder(output)
+    state = folder.last_state()
+    assert state is not None  # or else it would not have been finished
+    finished = _finished(folder)
+    return Outcome(output, state.system_prefixes[0], state.step, state.total_steps, None, False, finished)
+
+
+class _Run:
+    """What goes on while i-PI runs.
+
+    :param species: atomic numbers, shape (n_atoms,), as far as the input says
+    :param driver: None if the model is inside i-PI
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        prepared: SimulationInput,
+        species: np.ndarray | None,
+        ipi: Process,
+        driver: Process | None,
+        interrupts: Interrupts,
+        tail: Tail,
+    ):
+        self._folder = folder
+        self._inode = folder.path.stat().st_ino
+        self._prepared = prepared
+        self._ipi = ipi
+        self._driver = driver
+        self._interrupts = interrupts
+        self._tail = tail
+        self._pace = Pace()
+        self._species = species
+        self._explosions = ExplosionWatch(prepared, None if species is None else len(species))
+        self._good = GoodState(folder, prepared)
+        self._trouble: str | None = None
+        self._at_fault = ipi
+        self._how = ""  # it ended, if a signal ended it
+
+    def watch(self, report: Callable[[Progress, int], None]) -> Outcome:
+        """Report progress until i-PI has left, or has to."""
+        exploded = False
+        try:
+            while not exploded and self._goes_on():
+                time.sleep(POLL)
+                exploded = self._look(report)
+                self._folder.drop_states(self._prepared)
+            if not exploded:
+                exploded = self._look(report)  # what was written since the last look
+            self._note_fault()
+        finally:
+            self._stop()
+        return self._outcome(exploded)
+
+    def _goes_on(self) -> bool:
+        if self._interrupts.came or not self._ipi.running or (self._driver is not None and self._driver.failed):
+            return False
+        try:
+            there = self._folder.path.stat().st_ino == self._inode
+        except OSError:
+            there = False
+        if not there:
+            self._trouble = trouble_with(self._folder.path, self._inode)
+        return there
+
+    def _look(self, report: Callable[[Progress, int], None]) -> bool:
+        """Look at what i-PI has written; whether it has exploded."""
+        for progress in self._tail.read():
+            exploded = self._explosions.see(progress)
+            report(progress, self._prepared.total_steps)
+            if exploded:
+                return True
+            self._pace.note(progress.step)
+            self._good.look(progress, self._explosions.in_doubt)
+        return False
+
+    def _note_fault(self) -> None:
+        """Note who has failed, if somebody has, before we end them."""
+        if self._driver is not None and self._driver.failed:
+            self._at_fault = self._driver
+        if self._at_fault.killed_by:
+            self._how = f"ended by {self._at_fault.killed_by}"
+        elif self._at_fault is self._driver and self._driver.exit_code == _INTERRUPTED:
+            self._how = "it was interrupted"
+
+    def _stop(self) -> None:
+        """Let i-PI write its RESTART and leave; the driver follows."""
+        self._ipi.interrupt()
+        deadline = time.monotonic() + PATIENCE
+        while not self._ipi.wait(POLL) and time.monotonic() < deadline and not self._interrupts.insistent:
+            pass
+        self._ipi.end()
+        if self._driver is not None:
+            self._driver.wait(_GRACE)
+            self._driver.end()
+
+    def _outcome(self, exploded: bool) -> Outcome:
+        """How it ended.
+
+        :raises DarkforcesError: if it should not have
+        """
+        try:
+            state = self._folder.last_state()
+        except DarkforcesError:  # none of the states can be read: there is another reason why
+            state = None
+        steps = 0 if state is None else state.step
+        if exploded or self._lost():
+            return self._exploded()
+        self._good.forget()
+        end = soft_exit(self._ipi.said()) or SoftExit("")
+        if self._trouble is not None:
+            raise DarkforcesError(f"{self._trouble}, and the run was stopped")
+        if self._interrupts.came or steps >= self._prepared.total_steps:
+            return self._ended(steps, interrupted=steps < self._prepared.total_steps)
+        if end.success:
+            return self._ended(steps, finished=end.message)
+        if end.told is not None and self._at_fault is self._ipi and not self._how:
+            return self._ended(steps, interrupted=end.signalled, told=end.told)
+        raise DarkforcesError(self._what_went_wrong(state, end))
+
+    def _ended(
+        self,
+        steps: int,
+        interrupted: bool = False,
+        finished: str | None = None,
+        told: str | None = None,
+        explosion: Explosion | None = None,
+    ) -> Outcome:
+        prefix, total = self._prepared.system_prefixes[0], self._prepared.total_steps
+        pace = self._pace.seconds_per_step
+        return Outcome(self._folder.path, prefix, steps, total, pace, interrupted, finished, told, explosion)
+
+    def _complaint(self) -> str | None:
+        return next((said for each in (self._driver, self._ipi) if each and (said := complaint(each.said()))), None)
+
+    def _lost(self) -> bool:
+        """Whether the driver could not go on because of an explosion that we have not seen, or only its beginning."""
+        said = self._complaint()
+        return said is not None and self._explosions.seen and (_LOST in said or self._explosions.in_doubt)
+
+    def _exploded(self) -> Outcome:
+        atoms = fastest_atoms(self._good.restore(), self._species)
+        explosion = self._explosions.explosion(atoms, self._good.step, self._complaint())
+        return self._ended(explosion.seen.step, explosion=explosion)
+
+    def _what_went_wrong(self, state: SimulationInput | None, end: SoftExit) -> str:
+        steps = 0 if state is None else state.step
+        saved = f"; i-PI's state after step {steps} is in {state.source}" if state and steps else ""
+        trouble = trouble_with(self._folder.path, self._inode)
+        if trouble is not None:
+            return f"i-PI stopped: {trouble}{saved}"
+        said = None if self._how else self._complaint()
+        if said is not None:
+            return said + saved
+        words = self._at_fault.said()
+        reason = self._how or (end.message if end.problem else "") or cause(words) or (words or ["it said nothing"])[-1]
+        return f"{self._at_fault.name} stopped at step {steps}: {reason.strip()} (see {self._at_fault.log}){saved}"
+
+
+def _check_ports(simulation: SimulationInput) -> None:
+    for forcefield in simulation.socket_forcefields():
+        if forcefield.mode != "inet":
+            continue
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as i-PI does
+            try:
+                probe.bind((forcefield.address, forcefield.port))
+            except OSError as error:
+                raise DarkforcesError(
+                    f"i-PI cannot listen at {forcefield.address}:{forcefield.port} for forcefield "
+                    f"'{forcefield.name}': {error.strerror}; choose another <port>"
+                ) from error

@@ -1,0 +1,190 @@
+"""Structures as simulations with i-PI start from them.
+
+i-PI wants a right-handed cell, its first vector along x and the second in the xy plane. A structure is turned as a
+whole to fit; of a left-handed cell the opposite vectors are taken, which span the same lattice. i-PI has a cell in any
+case: where a structure is not periodic, it gets a vector with room for the atoms, and the driver is told not to use it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ase
+import ase.cell
+import numpy as np
+from ase.constraints import FixAtoms, FixCartesian, FixCom, FixedLine, FixedPlane, FixScaled
+from ipi.utils.io.inputs.io_xml import xml_node
+from scipy.linalg import null_space
+
+from ..errors import DarkforcesError
+from ..models.structure import Structure
+from ..models.structure_file import read_atoms
+from .inputs import SimulationInput
+
+logger = logging.getLogger(__name__)
+
+_ROOM = 50.0  # Å, on each side of what is not periodic
+
+
+@dataclass(frozen=True)
+class Start:
+    """A structure that i-PI can start from.
+
+    :param atoms: turned so that i-PI can take its cell, which has three vectors; no constraints
+    :param fixed: coordinates (3 atom + axis) that do not move
+    """
+
+    atoms: ase.Atoms
+    fixed: tuple[int, ...]
+
+
+def read_start(path: str | Path) -> Start:
+    """The last structure in a file, turned as a whole so that i-PI can take its cell.
+
+    :raises DarkforcesError: if the file cannot be read, has no atoms, a cell that cannot be, or constraints that i-PI
+        cannot keep
+    """
+    atoms = read_atoms(path, "structure")
+    try:
+        return make_start(atoms)
+    except DarkforcesError as error:
+        raise DarkforcesError(f"'{path}' {error}") from error
+
+
+def say_where_periodic(start: Start, path: str | Path) -> None:
+    """Say that i-PI shows a cell that means nothing, if the structure is not periodic."""
+    pbc = start.atoms.pbc
+    if not pbc.all():
+        logger.warning(
+            "'%s' is not periodic%s: its forces are those without periodic images there, whatever cell i-PI shows",
+            path,
+            f" along all of its cell vectors (pbc {letters(pbc)})" if pbc.any() else "",
+        )
+
+
+def warn_of_periodicity(simulation: SimulationInput) -> None:
+    """Warn of structures that an input names and that are not periodic: i-PI would take their cell for periodic.
+
+    As far as files say it: those that i-PI reads through ase, and templates. Not if `pbc` is among the parameters.
+    """
+    told = [forcefield.settings for forcefield in simulation.socket_forcefields()]
+    if any(settings.pbc for settings in told):
+        return
+    files = [settings.template for settings in told if settings.template] + list(_read_through_ase(simulation.root))
+    for file in dict.fromkeys(files):
+        with suppress(DarkforcesError):  # i-PI or the driver will say why it cannot be read
+            atoms = read_atoms(simulation.source.parent / file, "structure")
+            if atoms.cell.rank and not atoms.pbc.all():
+                logger.warning(
+                    "'%s' is not periodic (pbc %s), but i-PI takes its cell for periodic: say pbc: %s in the "
+                    "<parameters> of the forcefields",
+                    file,
+                    letters(atoms.pbc),
+                    letters(atoms.pbc),
+                )
+
+
+def _read_through_ase(node: xml_node) -> Iterator[str]:
+    for name, child in node.fields:
+        if name == "_text":
+            continue
+        if child.attribs.get("mode") == "ase":
+            yield "".join(text for kind, text in child.fields if kind == "_text").strip()
+        yield from _read_through_ase(child)
+
+
+def make_start(atoms: ase.Atoms) -> Start:
+    """The same structure, as i-PI can take it.
+
+    :raises DarkforcesError: see `read_start`; the message lacks the name
+    """
+    if len(atoms) == 0:
+        raise DarkforcesError("has no atoms")
+    try:
+        Structure.from_ase(atoms).check()
+    except DarkforcesError as error:
+        raise DarkforcesError(f"cannot be used: {error}") from error
+    cell = _complete_cell(atoms)
+    rotation = np.eye(3)
+    if np.any(np.triu(cell, 1)) or np.any(np.diag(cell) <= 0.0):
+        standard, rotation = ase.cell.Cell(cell).standard_form()
+        cell = standard.array
+    fixed = _fixed(atoms, rotation)
+    if fixed.all():
+        raise DarkforcesError("has fixed atoms only: nothing would move")
+    turned = atoms.copy()
+    turned.calc = None
+    turned.set_constraint()
+    turned.set_cell(cell)
+    for values in turned.arrays.values():
+        if values.shape == (len(atoms), 3) and values.dtype.kind == "f":
+            values[:] = values @ rotation.T
+    if turned.has("momenta"):
+        turned.arrays["momenta"][fixed] = 0.0
+    return Start(turned, tuple(int(i) for i in np.flatnonzero(fixed)))
+
+
+def letters(pbc: np.ndarray) -> str:
+    """Directions that are periodic, as the driver is told: ``TTF``."""
+    return "".join("T" if periodic else "F" for periodic in pbc)
+
+
+def _complete_cell(atoms: ase.Atoms) -> np.ndarray:
+    """A right-handed cell: the vectors along which the structure is periodic, or their opposites, and others."""
+    cell = np.array(atoms.cell.array)
+    periodic = atoms.pbc
+    if np.linalg.matrix_rank(cell[periodic]) < periodic.sum():
+        raise DarkforcesError(
+            f"is periodic along vectors that are no cell (pbc {letters(periodic)}, cell {np.round(cell, 4).tolist()} Å)"
+        )
+    if not periodic.all():
+        free = null_space(cell[periodic]).T if periodic.any() else np.eye(3)
+        extents = np.ptp(atoms.positions @ free.T, axis=0) + 2.0 * _ROOM
+        cell[~periodic] = extents[:, None] * free
+        if np.linalg.det(cell) < 0.0:
+            cell[np.flatnonzero(~periodic)[0]] *= -1.0
+    return -cell if np.linalg.det(cell) < 0.0 else cell
+
+
+def _fixed(atoms: ase.Atoms, rotation: np.ndarray) -> np.ndarray:
+    """Which coordinates do not move after the structure was turned, shape (n_atoms, 3)."""
+    fixed = np.zeros((len(atoms), 3), bool)
+    for constraint in atoms.constraints:
+        directions = _directions(constraint, atoms) @ rotation.T
+        projector = directions.T @ directions
+        axes = np.diag(projector) > 0.5
+        if not np.allclose(projector, np.diag(axes), atol=1e-6):
+            raise DarkforcesError(
+                f"has a {type(constraint).__name__} along directions that are not x, y or z when its first cell vector "
+                "is along x, and i-PI can fix only those"
+            )
+        if len(directions):
+            fixed[constraint.index] |= axes
+    if fixed.any() and any(type(constraint) is FixCom for constraint in atoms.constraints):
+        raise DarkforcesError("has fixed atoms and a fixed centre of mass, and i-PI can keep one of them only")
+    return fixed
+
+
+def _directions(constraint: Any, atoms: ase.Atoms) -> np.ndarray:
+    """Directions along which the atoms of a constraint do not move, as orthonormal rows."""
+    if type(constraint) is FixAtoms:
+        return np.eye(3)
+    if type(constraint) is FixCartesian:
+        return np.eye(3)[constraint.mask]
+    if type(constraint) is FixScaled:
+        free = atoms.cell.array[~constraint.mask]
+        return null_space(free).T if len(free) else np.eye(3)
+    if type(constraint) is FixedPlane:
+        return constraint.dir[None]
+    if type(constraint) is FixedLine:
+        return null_space(constraint.dir[None]).T
+    if type(constraint) is FixCom:  # as i-PI does anyway
+        return np.empty((0, 3))
+    raise DarkforcesError(
+        f"has a constraint {type(constraint).__name__}, which i-PI cannot keep: expected fixed atoms or coordinates"
+    )

@@ -1,0 +1,74 @@
+"""The virials that a simulation at constant pressure cannot do without."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from ipi.utils.io.inputs.io_xml import read_array, xml_node
+
+from ..errors import DarkforcesError
+from ..models.model import ForceModel, Need
+from ..split.split import Component
+from .tree import child, descendants, text_of
+
+_CONSTANT_PRESSURE = ("npt", "nst", "scnpt")  # modes of i-PI's dynamics
+# How much of direct forces is in each component.
+_DIRECT = {Component.DIRECT: 1.0, Component.FAST: 1.0, Component.SLOW: -1.0, Component.CONSERVATIVE: 0.0}
+_NOTHING = 1e-6
+
+
+@dataclass(frozen=True)
+class Virials:
+    """What the pressure is made of.
+
+    :param needed: whether the pressure is kept constant
+    :param direct: whether direct forces have a part in that pressure. They have none in conservative forces, nor in
+        multiple time stepping, where the slow part takes out what the fast one puts in
+    """
+
+    needed: bool = False
+    direct: bool = False
+
+    @classmethod
+    def of(cls, root: xml_node, components: Mapping[str, Component | None]) -> Virials:
+        """Of an input.
+
+        :param components: by the names of forcefields; None for one that does not say it, which may become direct
+        """
+        at_constant_pressure = [
+            system
+            for system in descendants(root, "system")
+            if any(dynamics.attribs.get("mode") in _CONSTANT_PRESSURE for dynamics in descendants(system, "dynamics"))
+        ]
+        shares = {name: _DIRECT[component or Component.DIRECT] for name, component in components.items()}
+        direct = any(abs(_share(system, shares)) > _NOTHING for system in at_constant_pressure)
+        return cls(bool(at_constant_pressure), direct)
+
+    def check(self, model: ForceModel, component: Component) -> None:
+        """Raise a DarkforcesError if a model lacks the virial that goes with a component."""
+        if self.needed and Need.VIRIAL not in model.provides:
+            raise DarkforcesError(
+                f"the pressure is to be constant, which takes a virial, but model '{model.name}' has no stress; "
+                "expected a simulation at constant volume"
+            )
+        if self.direct and component in (Component.DIRECT, Component.FAST) and not model.provides_direct_virial:
+            raise DarkforcesError(
+                f"the pressure is to be constant, which takes a virial, but model '{model.name}' has no direct stress "
+                f"for component '{component.value}'; expected conservative forces, multiple time stepping, or constant "
+                "volume"
+            )
+
+
+def _share(system: xml_node, shares: Mapping[str, float]) -> float:
+    """How much of direct forces is in the sum of all forces of a system."""
+    forces = [force for group in descendants(system, "forces") for force in descendants(group, "force")]
+    return sum(_weight(force) * shares.get(force.attribs.get("forcefield", ""), 0.0) for force in forces)
+
+
+def _weight(force: xml_node) -> float:
+    """Of a `<force>` in the sum of all, over all levels of multiple time stepping."""
+    levels = child(force, "mts_weights")
+    weights = np.ones(1) if levels is None else read_array(float, text_of(levels))
+    return float(force.attribs.get("weight", 1.0)) * float(np.sum(weights) if len(weights) else 1.0)

@@ -1,0 +1,16 @@
+"""One split for each model of a process: all who name the same model share its evaluations."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from ..models.registry.zoo import load_model
+from .split import Split
+
+
+@cache
+def shared_split(
+    model: str, device: str = "cpu", dtype: str | None = None, variant: str | None = None, backend: str = "auto"
+) -> Split:
+    """One model per process, shared by all force components that ask for the same one; see `load_model`."""
+    return Split(load_model(model, device, dtype, variant, backend=backend))

@@ -1,0 +1,353 @@
+"""Which forces a component gets, at the cost of one evaluation per geometry however many components ask.
+
+Multiple time stepping integrates fast forces at every step and slow ones at every M-th (paper, appendix H)::
+
+    direct        f_NC                      conservative   f_C = -dV/dr
+    fast          f_NC                      slow           f_C - f_NC
+
+i-PI asks for the components one after the other, each through a socket or a plugin of its own: M times the fast one,
+then, at the geometry of the last, the slow one. Evaluating that last geometry for both at once makes an outer step cost
+M - 1 direct evaluations and one combined one, so it pays to know which geometry will be the last: `Trajectory` learns
+it from what was asked before. Fast forces are answered first, while the backward pass of the slow ones is still to
+come: it is for `Split.finish`, in the time that i-PI takes to ask for them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+import numpy as np
+
+from ..errors import DarkforcesError
+from ..models.model import ForceModel, Need
+from ..models.result import Forces
+from ..models.structure import Structure
+from .disagreement import Disagreement
+from .stream import Stream
+from .trajectory import Mark
+
+log = logging.getLogger(__name__)
+_ALWAYS = Need.ENERGY | Need.VIRIAL  # what is asked for whatever else is
+
+
+class Component(Enum):
+    """What one force component of an i-PI simulation stands for."""
+
+    CONSERVATIVE = "conservative"
+    DIRECT = "direct"
+    FAST = "fast"
+    SLOW = "slow"
+
+    @property
+    def need(self) -> Need:
+        """What has to be known of a geometry to answer for this component, besides energy and virial."""
+        return _NEEDS[self]
+
+    @classmethod
+    def named(cls, name: str) -> Component:
+        """The component of that name.
+
+        :raises DarkforcesError: if there is none
+        """
+        try:
+            return cls(name)
+        except ValueError as error:
+            known = ", ".join(component.value for component in cls)
+            raise DarkforcesError(f"component '{name}' is not known: expected one of {known}") from error
+
+    @classmethod
+    def default_for(cls, model: ForceModel) -> Component:
+        """What a model is asked for if nobody says: its conservative forces if it has them."""
+        return cls.CONSERVATIVE if Need.CONSERVATIVE in model.provides else cls.DIRECT
+
+    def check(self, model: ForceModel) -> None:
+        """Raise a DarkforcesError, before the simulation starts, if the model cannot serve this component."""
+        try:
+            model.check_need(self.need)
+        except DarkforcesError as error:
+            raise DarkforcesError(f"component '{self.value}' cannot be served: {error}") from error
+
+
+_NEEDS = {
+    Component.CONSERVATIVE: Need.CONSERVATIVE,
+    Component.DIRECT: Need.DIRECT,
+    Component.FAST: Need.DIRECT,
+    Component.SLOW: Need.CONSERVATIVE | Need.DIRECT,
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What i-PI gets to know about one geometry.
+
+    :param energy: eV
+    :param forces: eV/Å, shape (n_atoms, 3)
+    :param virial: eV, shape (3, 3)
+    :param disagreement: of both kinds of forces, where slow ones are asked for
+    """
+
+    energy: float
+    forces: np.ndarray
+    virial: np.ndarray
+    disagreement: Disagreement | None = None
+
+
+def answer(forces: Forces, component: Component) -> Answer:
+    """The share of `component` in what is known about a geometry.
+
+    The energy belongs to the fast component, unless there are two, of which slow gets the difference. The virials of
+    fast and slow add up to the conservative one; a model without direct stress gives the fast component none, and one
+    without any stress gives none at all.
+    """
+    nothing = np.zeros((3, 3))
+    direct_virial = nothing if forces.direct_virial is None else forces.direct_virial
+    virial = nothing if forces.virial is None else forces.virial
+    direct_energy = forces.energy if forces.direct_energy is None else forces.direct_energy
+    if component in (Component.DIRECT, Component.FAST):
+        assert forces.direct is not None
+        return Answer(direct_energy, forces.direct, direct_virial)
+    assert forces.conservative is not None
+    if component is Component.CONSERVATIVE:
+        return Answer(forces.energy, forces.conservative, virial)
+    assert forces.direct is not None
+    return Answer(forces.energy - direct_energy, forces.conservative - forces.direct, virial - direct_virial)
+
+
+@dataclass
+class _Geometry:
+    """What is known about one geometry."""
+
+    mark: Mark = field(default_factory=Mark)
+    known: Need = Need(0)
+    forces: Forces | None = None
+
+    def learn(self, forces: Forces, need: Need) -> None:
+        """Note what an evaluation that was asked for `need` has found, though perhaps not all of it yet."""
+        self.forces = forces if self.forces is None else self.forces.merged(forces)
+        self.known |= need if forces.conservative is not None else need & ~Need.CONSERVATIVE
+
+
+@dataclass
+class _Wanted:
+    """What has to be known of one geometry for the answers, and what will be asked for later, by all experience."""
+
+    structure: Structure
+    geometry: _Geometry
+    need: Need = Need(0)
+    foreseen: Need = Need(0)
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """An evaluation of several geometries that may not have come to its end yet.
+
+    :param need: what it was asked for
+    :param turns: what it finds, bit by bit
+    """
+
+    geometries: Sequence[_Geometry]
+    need: Need
+    turns: Iterator[list[Forces]]
+
+    def advance(self, enough: Sequence[Need]) -> None:
+        """Go on until there is enough known of each geometry."""
+        while any(wanted not in geometry.known for wanted, geometry in zip(enough, self.geometries, strict=True)):
+            for geometry, forces in zip(self.geometries, next(self.turns), strict=True):
+                geometry.learn(forces, self.need)
+
+    def finish(self) -> None:
+        """Go on to the end."""
+        self.advance([self.need] * len(self.geometries))
+
+
+@dataclass(frozen=True)
+class Request:
+    """One geometry that one client wants one component of."""
+
+    structure: Structure
+    component: Component
+    stream: Stream
+
+
+class Split:
+    """One model, shared by all who want a component of its forces.
+
+    :param model: the model
+    :param capacity: memory for results that may be asked for again, in bytes; it takes several times as much of the
+        process, as what is kept stands in the way of what is not. Slow forces are asked for one by one after the fast
+        ones of all replicas: the default suffices for 32 of 5184 atoms, or 1000 of 192
+
+    `answered` counts the requests; the passes that they cost are counted by the model.
+    """
+
+    def __init__(self, model: ForceModel, capacity: int = 2**24):
+        self.model = model
+        self.answered = 0
+        self._capacity = capacity
+        self._held = 0
+        self._geometries: OrderedDict[bytes, _Geometry] = OrderedDict()
+        self._asked: dict[Stream, Component | None] = {}  # what each client wants; None if it has not said so yet
+        self._lacks_direct_virial = False  # as far as was seen
+        self._evaluations: list[_Evaluation] = []  # of the last requests
+        self._lock = threading.Lock()  # i-PI calls each <ffdirect threaded='true'> from a thread of its own
+        if Need.VIRIAL not in model.provides:
+            log.info("model '%s' has no stress: for constant volume only, and i-PI's pressures lack it", model.name)
+
+    def open_stream(self, simulation: Hashable = None) -> Stream:
+        """A new client's history; to be given with each of its requests.
+
+        :param simulation: the same for all clients of one simulation
+        """
+        stream = Stream(simulation)
+        self._asked[stream] = None
+        return stream
+
+    def close_stream(self, stream: Stream) -> None:
+        """Forget a client that has left."""
+        del self._asked[stream]
+
+    def serve(self, requests: Sequence[Request]) -> list[Answer]:
+        """Answer requests that are ready together, each geometry evaluated once and all in as few batches as possible.
+
+        If one of them cannot be answered, none is; the others can be asked for once more.
+
+        :raises DarkforcesError: see `ForceModel.evaluate`; or if the cell changes and there is no virial for that
+        """
+        with self._lock:
+            return self._serve(requests)
+
+    def finish(self) -> None:
+        """Compute what will be asked for by all experience, and was not needed for the answers so far.
+
+        To be called when nobody waits for an answer. What it finds costs no time when it is asked for. And what is not
+        needed any more is let go here: to free a graph of hundreds of operations takes as long as to answer. What
+        cannot be computed is left: nobody has asked for it yet.
+        """
+        with self._lock:
+            self._finish()
+
+    def _finish(self) -> None:
+        evaluations, self._evaluations = self._evaluations, []
+        for evaluation in evaluations:
+            try:
+                evaluation.finish()
+            except Exception:
+                log.debug("what was computed ahead has failed", exc_info=True)
+        self._forget()
+
+    def _serve(self, requests: Sequence[Request]) -> list[Answer]:
+        self._finish()
+        keys = [request.structure.key for request in requests]
+        wanted: dict[bytes, _Wanted] = {}
+        for key, request in zip(keys, requests, strict=True):
+            self._check_volume(request)
+            if key not in wanted:
+                wanted[key] = _Wanted(request.structure, self._remembered(key))
+            wanted[key].need |= request.component.need
+            wanted[key].foreseen |= self._foreseen(request, wanted[key].geometry)
+        self._evaluate(list(wanted.values()))
+        self.answered += len(requests)
+        return [self._answer(request, wanted[key].geometry) for key, request in zip(keys, requests, strict=True)]
+
+    def _check_volume(self, request: Request) -> None:
+        """i-PI does not say what it needs a virial for; but where the cell changes, it is what changes it."""
+        lacks_any = Need.VIRIAL not in self.model.provides
+        lacks_its_own = self._lacks_direct_virial and Need.CONSERVATIVE not in request.component.need
+        structure = request.structure
+        if not (lacks_any or lacks_its_own) or not request.stream.follow(structure).cell_changes(structure.cell):
+            return
+        if lacks_any:
+            raise DarkforcesError(
+                f"the cell changes, which takes a virial, but model '{self.model.name}' has no stress; expected a "
+                "simulation at constant volume"
+            )
+        if not self._may_be_corrected(request.stream):
+            raise DarkforcesError(
+                f"the cell changes, which takes a virial, but model '{self.model.name}' has no direct stress, and this "
+                f"simulation asks for {request.component.value} forces alone; expected constant volume, or slow or "
+                "conservative forces beside them"
+            )
+
+    def _may_be_corrected(self, stream: Stream) -> bool:
+        """Whether there is, or may be, a client of the same simulation that gets the whole virial."""
+        return any(
+            asked is None or Need.CONSERVATIVE in asked.need
+            for other, asked in self._asked.items()
+            if other is not stream and other.simulation == stream.simulation
+        )
+
+    def _foreseen(self, request: Request, geometry: _Geometry) -> Need:
+        """What else will be asked for at this geometry, by all experience; and keep the books."""
+        foreseen = self._is_beginning(request)
+        self._asked[request.stream] = request.component
+        if Need.CONSERVATIVE in request.component.need:
+            geometry.mark.correct()
+        else:
+            trajectory = request.stream.follow(request.structure)
+            if not geometry.mark.is_on(trajectory):  # i-PI repeats requests until a batch is full
+                foreseen = foreseen or trajectory.expects_correction()
+                trajectory.visit(geometry.mark)
+        if foreseen and self.model.evaluates_together:
+            return (Need.CONSERVATIVE | Need.DIRECT) & self.model.provides
+        return Need(0)
+
+    def _is_beginning(self, request: Request) -> bool:
+        """Whether a simulation seems to begin here: its first geometries are asked for everything by all components."""
+        stream = request.stream
+        fresh = self._asked[stream] is None
+        others_to_come = any(asked is None for other, asked in self._asked.items() if other is not stream)
+        if request.component is Component.FAST:  # there will be a slow one, whether it is here already or not
+            return fresh or (others_to_come and not stream.corrected)
+        return fresh and others_to_come
+
+    def _evaluate(self, wanted: Sequence[_Wanted]) -> None:
+        """Evaluate until what is needed is known; the rest of what is foreseen is left for `finish`."""
+        batches: dict[Need, list[_Wanted]] = {}
+        for each in wanted:
+            missing = (each.need | each.foreseen) & ~each.geometry.known
+            if missing:
+                batches.setdefault(missing, []).append(each)
+        for need, batch in batches.items():
+            turns = self.model.evaluate_in_turn(
+                [each.structure for each in batch], need | (_ALWAYS & self.model.provides)
+            )
+            evaluation = _Evaluation([each.geometry for each in batch], need, turns)
+            evaluation.advance([each.need for each in batch])
+            self._evaluations.append(evaluation)
+
+    def _answer(self, request: Request, geometry: _Geometry) -> Answer:
+        assert geometry.forces is not None
+        found = answer(geometry.forces, request.component)
+        if Need.CONSERVATIVE not in request.component.need:
+            self._lacks_direct_virial = geometry.forces.direct_virial is None
+        if request.component is not Component.SLOW:
+            return found
+        return replace(found, disagreement=geometry.mark.disagreement(request.structure, found.forces))
+
+    def _remembered(self, key: bytes) -> _Geometry:
+        """What is known of a geometry, be it nothing; it is the last now that will be let go."""
+        if key not in self._geometries:
+            self._geometries[key] = _Geometry()
+            self._held += _size(key)
+        self._geometries.move_to_end(key)
+        return self._geometries[key]
+
+    def _forget(self) -> None:
+        """Let go of the oldest results when there is no more room.
+
+        Clients that all want the same component have geometries of their own: then the last one is enough.
+        """
+        capacity = self._capacity if len(set(self._asked.values())) > 1 else 0
+        while self._held > capacity and len(self._geometries) > 1:
+            oldest, _ = self._geometries.popitem(last=False)
+            self._held -= _size(oldest)
+
+
+def _size(key: bytes) -> int:
+    """Bytes that a geometry holds: its key and two sets of forces of the same size, within a few percent."""
+    return 3 * len(key)

@@ -1,0 +1,145 @@
+"""Which geometries of a trajectory will be asked for their slow forces too? Learned from what was asked before."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from ..models.structure import Structure
+from .disagreement import Disagreement, History, disagreement
+
+
+class Mark:
+    """Whether the conservative forces of one geometry were ever asked for, and where on which trajectory it is.
+
+    Apart from the results, which are let go of much earlier than the marks.
+    """
+
+    __slots__ = ("_unclaimed", "_visits", "corrected")
+
+    def __init__(self) -> None:
+        self.corrected = False
+        self._visits: list[tuple[Trajectory, int]] = []
+        self._unclaimed: tuple[Structure, np.ndarray] | None = None
+
+    def visited(self, trajectory: Trajectory, index: int) -> None:
+        """It is geometry number `index` of a trajectory."""
+        self._visits.append((trajectory, index))
+        if self._unclaimed is not None:
+            trajectory.note_disagreement(index, *self._unclaimed)
+            self._unclaimed = None
+
+    def is_on(self, trajectory: Trajectory) -> bool:
+        """Whether it is a geometry of that trajectory."""
+        return any(visited is trajectory for visited, _ in self._visits)
+
+    def correct(self) -> None:
+        """Its conservative forces are asked for."""
+        if not self.corrected:
+            self.corrected = True
+            for trajectory, index in self._visits:
+                trajectory.note_late_correction(index)
+
+    def disagreement(self, structure: Structure, slow: np.ndarray) -> Disagreement:
+        """Of both kinds of forces here.
+
+        :param structure: the geometry
+        :param slow: eV/Å, conservative less direct forces, shape (n_atoms, 3)
+        """
+        if not self._visits:  # slow forces are asked for first: whose geometry it is will be known later
+            self._unclaimed = structure, slow
+            return disagreement(slow)
+        trajectory, index = self._visits[0]
+        return trajectory.note_disagreement(index, structure, slow)
+
+
+class Trajectory:
+    """The geometries of one system for which direct forces were asked, in order, and which were then corrected.
+
+    With stride M and P beads the corrections come in runs of P, one run every M P geometries. The distance between the
+    starts of the last two runs is the period; a geometry is expected to be corrected if the one a period earlier was.
+    With M = 1 there is but one long run, and the period is P. A wrong guess costs time, never correctness.
+
+    :param cell: Å, of its first geometry, shape (3, 3)
+    :param begins_corrected: whether its first geometry is expected to be corrected
+    """
+
+    def __init__(self, cell: np.ndarray, begins_corrected: bool):
+        self._cell = cell
+        self._begins_corrected = begins_corrected
+        self._first: Mark | None = None
+        self._recent: deque[Mark] = deque(maxlen=4096)  # as many as M P may be for the period to be found
+        self._count = 0
+        self._period: int | None = None
+        self._run_start: int | None = None
+        self._run_before: int | None = None  # where the one before began
+        self._run_length = 0
+        self._burst = 0  # corrections since the last geometry was visited: P in the end
+        self._history = History()
+
+    @property
+    def corrected(self) -> bool:
+        """Whether any geometry was asked for its conservative forces too."""
+        return self._run_start is not None
+
+    @property
+    def began_corrected(self) -> bool:
+        """Whether the first geometry was."""
+        return self._first is not None and self._first.corrected
+
+    def expects_correction(self) -> bool:
+        """Whether the next geometry is likely to be asked for its conservative forces too."""
+        if self._first is None:
+            return self._begins_corrected
+        if self._period is not None and self._period <= len(self._recent):
+            return self._recent[-self._period].corrected
+        return False
+
+    def visit(self, mark: Mark) -> None:
+        """Note that direct forces were asked for at the geometry with this mark, for the first time."""
+        self._burst = 0
+        index = self._count
+        self._recent.append(mark)
+        self._first = self._first or mark
+        self._count += 1
+        if mark.corrected:
+            self._note_correction(index)
+        mark.visited(self, index)
+
+    def cell_changes(self, cell: np.ndarray) -> bool:
+        """Whether this cell, Å, shape (3, 3), is another one than that of the first geometry."""
+        return not np.array_equal(self._cell, cell)
+
+    def note_late_correction(self, index: int) -> None:
+        """Note that conservative forces were asked for at a geometry visited before."""
+        self._burst += 1
+        self._note_correction(index)
+        two_steps = 2 * self._burst
+        if self._run_length == two_steps or (self._period is None and self._run_length > two_steps):  # M = 1
+            self._period = self._burst
+
+    def note_disagreement(self, index: int, structure: Structure, slow: np.ndarray) -> Disagreement:
+        """Note the slow forces (n_atoms, 3) at a geometry visited before; say what that amounts to."""
+        return self._history.note(index, self._outer_step_before(index), structure, slow)
+
+    def _outer_step_before(self, index: int) -> range | None:
+        """The geometries among which those of the outer step before this one are; None if they are not known yet."""
+        if (
+            self._run_start is not None
+            and self._run_before is not None
+            and self._run_length <= self._run_start - self._run_before
+        ):
+            return range(self._run_before, self._run_start)
+        return None if self._period is None else range(index - self._period, index - self._period + 1)
+
+    def _note_correction(self, index: int) -> None:
+        place = index - self._count  # negative: from the end
+        continues_run = len(self._recent) > -place and self._recent[place - 1].corrected
+        if self._run_start is not None and (self._burst > 1 or continues_run):
+            self._run_length += 1
+            self._run_start = min(index, self._run_start)  # i-PI asks for beads in any order
+        else:
+            self._run_before, self._run_start, self._run_length = self._run_start, index, 1
+        if self._run_before is not None:
+            self._period = self._run_start - self._run_before

@@ -1,0 +1,1 @@
+"""Estimates with error bars that account for time correlation."""

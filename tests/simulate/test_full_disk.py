@@ -1,0 +1,76 @@
+"""Run folders that can no longer be written while a run goes on: one line, and it goes on when they can be."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aluminium import command, write_input
+from programs import finish, wait_until
+
+from ipi_darkforces.simulate.inputs import SimulationInput
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with little room."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = None
+    if os.name == "posix" and os.getuid() == 0 and shutil.which("mount"):
+        made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True)
+    if made is None or made.returncode != 0:
+        pytest.skip("takes the right to mount a file system")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def assert_one_line(text: str) -> None:
+    assert "Traceback" not in text
+    assert len([line for line in text.splitlines() if line.startswith("darkforces: error:")]) == 1
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(tmp_path, small_disk):
+    path, folder = write_input(tmp_path), small_disk / "run"
+    with (tmp_path / "log").open("w") as log, subprocess.Popen(command(path, folder), stderr=log) as process:
+        progress = folder / "al.progress"
+        wait_until(lambda: process.poll() is not None or progress.exists() and progress.stat().st_size > 4000)
+        (small_disk / "ballast").write_bytes(bytes(shutil.disk_usage(small_disk).free - 20_000))
+        assert process.wait() == 1
+    said = (tmp_path / "log").read_text()
+    assert_one_line(said)
+    assert f"the folder '{folder}' cannot be written: No space left on device" in said
+    full = finish(command(path, folder))  # still
+    assert full.returncode == 1
+    assert_one_line(full.stderr)
+    (small_disk / "ballast").unlink()
+    state = SimulationInput.read(folder / "al.chk").step
+    done = finish(command(path, folder, "--steps", str(state + 100)))
+    assert done.returncode == 0, done.stderr
+    assert f"{state + 100} of {state + 100} steps" in done.stdout
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_folder_that_is_removed_or_moved_stops_the_run(tmp_path, moved):
+    path, folder = write_input(tmp_path), tmp_path / "run"
+    with (tmp_path / "log").open("w") as log, subprocess.Popen(command(path, folder), stderr=log) as process:
+        progress = folder / "al.progress"
+        wait_until(lambda: process.poll() is not None or progress.exists() and progress.stat().st_size > 2000)
+        folder.rename(tmp_path / "elsewhere")
+        if not moved:
+            shutil.rmtree(tmp_path / "elsewhere")
+        assert process.wait() == 1
+    said = (tmp_path / "log").read_text()
+    assert_one_line(said)
+    assert f"the folder '{folder}' has been removed or moved, and the run was stopped" in said
+    assert not folder.exists()
+    if moved:  # it goes on where it is
+        state = SimulationInput.read(tmp_path / "elsewhere" / "RESTART").step
+        done = finish(command(path, tmp_path / "elsewhere", "--steps", str(state + 4)))
+        assert done.returncode == 0, done.stderr

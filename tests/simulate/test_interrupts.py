@@ -1,0 +1,148 @@
+"""Signals and kills at any time: what is left behind is a run that goes on, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from aluminium import command, write_input
+from programs import PATIENCE, finish, wait_until
+
+from ipi_darkforces.simulate.inputs import SimulationInput
+from ipi_darkforces.simulate.processes import scratch_folder
+
+
+def workers(folder: Path) -> list[int]:
+    """Processes that work in this folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").resolve() == folder.resolve():
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def said(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+@contextmanager
+def running(folder: Path, before: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    """A run after its first steps.
+
+    :param before: for the shell, before it starts it in the background as scripts do: ``nohup``
+    """
+    line = " ".join(command(write_input(folder), folder / "run"))
+    # A shell that is not interactive lets background jobs ignore SIGINT; its child takes its place.
+    script = f"({before} {line} < /dev/null > {folder / 'log'} 2>&1 & echo $! > {folder / 'pid'}; wait $!; exit $?)"
+    with subprocess.Popen(["sh", "-c", script], start_new_session=True) as process:
+        progress = folder / "run" / "al.progress"
+        rows = len(progress.read_text().splitlines()) if progress.exists() else 0
+        wait_until(lambda: process.poll() is not None or count(progress) > rows + 10)
+        assert process.poll() is None, (folder / "log").read_text()
+        yield process
+
+
+def count(progress: Path) -> int:
+    return len(progress.read_text().splitlines()) if progress.exists() else 0
+
+
+def pid(folder: Path) -> int:
+    return int((folder / "pid").read_text())
+
+
+def sockets_of(folder: Path) -> Path:
+    """The folder in which i-PI listened."""
+    found = re.findall(r"connected to i-PI at (\S+)/al ", (folder / "run" / "driver.log").read_text())
+    return Path(found[-1])
+
+
+def assert_nothing_is_left(folder: Path) -> None:
+    assert workers(folder / "run") == []
+    assert not sockets_of(folder).exists()
+
+
+def assert_goes_on(folder: Path) -> None:
+    state = SimulationInput.read(folder / "run" / "RESTART")
+    assert state.step > 0
+    more = command(folder / "al.xml", folder / "run", "--steps", str(state.step + 4))
+    done = finish(more)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_run_in_the_background_of_a_script_hears_them(tmp_path, signum):
+    with running(tmp_path) as process:
+        os.kill(pid(tmp_path), signum)
+        assert process.wait(PATIENCE) == 130
+    assert "the same command goes on from there" in (tmp_path / "log").read_text()
+    assert_nothing_is_left(tmp_path)
+    assert_goes_on(tmp_path)
+
+
+def test_nohup_lets_it_go_on(tmp_path):
+    with running(tmp_path, "nohup") as process:
+        os.kill(pid(tmp_path), signal.SIGHUP)
+        progress = tmp_path / "run" / "al.progress"
+        rows = count(progress)
+        wait_until(lambda: process.poll() is not None or count(progress) > rows + 30)
+        assert process.poll() is None
+        os.kill(pid(tmp_path), signal.SIGTERM)
+        assert process.wait(PATIENCE) == 130
+    assert_nothing_is_left(tmp_path)
+
+
+def test_two_at_once_are_one(tmp_path):
+    with running(tmp_path) as process:
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            os.kill(pid(tmp_path), signum)
+        assert process.wait(PATIENCE) == 130
+    assert_nothing_is_left(tmp_path)
+    assert_goes_on(tmp_path)
+
+
+def test_killed_it_leaves_nothing_but_its_state(tmp_path):
+    with running(tmp_path) as process:
+        os.kill(pid(tmp_path), signal.SIGKILL)
+        process.wait(PATIENCE)
+        wait_until(lambda: not workers(tmp_path / "run"), "end of what it had started")
+    assert_nothing_is_left(tmp_path)
+    assert_goes_on(tmp_path)
+
+
+def test_what_is_left_when_all_is_killed_is_removed_by_the_next_run(tmp_path):
+    with running(tmp_path) as process:
+        os.kill(pid(tmp_path), signal.SIGSTOP)
+        for worker in [*workers(tmp_path / "run"), pid(tmp_path)]:
+            os.kill(worker, signal.SIGKILL)
+        process.wait(PATIENCE)
+    sockets = sockets_of(tmp_path)
+    assert sockets.exists()
+    with scratch_folder() as scratch:
+        assert not sockets.exists()
+        with scratch_folder() as other:
+            assert scratch.folder.exists()
+            assert other.folder != scratch.folder
+    assert not scratch.folder.exists()
+
+
+def test_a_driver_that_fails_is_reported_in_the_background_too(tmp_path):
+    with running(tmp_path) as process:
+        [driver] = [worker for worker in workers(tmp_path / "run") if "cli.driver" in said(worker)]
+        os.kill(driver, signal.SIGKILL)
+        assert process.wait(PATIENCE) == 1
+    log = (tmp_path / "log").read_text()
+    assert re.search(r"the driver stopped at step \d+: ended by SIGKILL", log), log
+    assert_nothing_is_left(tmp_path)
+    assert_goes_on(tmp_path)
