@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# How the folders are called in which files are written before they are put in place. Who is killed leaves one.
+UNFINISHED = ".unfinished-"
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -19,7 +22,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     :raises OSError: if it cannot be written, with its name
     """
     try:
-        scratch = tempfile.TemporaryDirectory(dir=path.parent, prefix=".")
+        scratch = tempfile.TemporaryDirectory(dir=path.parent, prefix=UNFINISHED)
     except OSError as error:
         raise _about(path, error) from error
     with scratch as folder:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from ..digest import digest
+from ..whole import UNFINISHED
 from .files import InputFile
 
 log = logging.getLogger(__name__)
@@ -20,7 +22,8 @@ def put_copies(
     """Put texts and copies of files into a folder.
 
     All of them are written before the first takes the place of what was there, which it may be made from. What was
-    there and is neither the source of something nor ours is kept under another name.
+    there and is neither the source of something nor ours is kept under another name. Nobody else may be preparing the
+    folder: what is left of somebody who was killed while he did is removed.
 
     :param texts: by their names in the folder
     :param files: those that are in their places already stay there
@@ -29,7 +32,9 @@ def put_copies(
     :return: digests of what was put there now, by the names
     :raises OSError: if it cannot be written; then nothing has changed
     """
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".start-") as name:
+    for left in filter(is_unfinished, list(folder.iterdir())):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=UNFINISHED) as name:
         staging = Path(name)
         copies = [file for file in files if not same(folder / file.target, file.source)]
         for file in copies:
@@ -55,12 +60,32 @@ def put_copies(
 
 def _is_there(path: Path, source: Path, text: str) -> bool:
     """Whether a text that comes from a file is in that file, and so in its place."""
-    return same(path, source) and path.read_text() == text
+    return same(path, source) and is_text(path, text)
 
 
 def same(path: Path, other: Path) -> bool:
     """Whether two paths are those of one file."""
     return path.exists() and other.exists() and os.path.samefile(path, other)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether files were written there by somebody who was killed before he had put them in place."""
+    return path.name.startswith(UNFINISHED) and path.is_dir() and not path.is_symlink()
+
+
+def consists_of(path: Path, files: Collection[Path]) -> bool:
+    """Whether a path is one of some files, or a folder in which there is nothing but some of them."""
+    if not path.is_dir():
+        return path in files
+    return all(inside in files for inside in path.rglob("*") if not inside.is_dir())
+
+
+def is_text(path: Path, text: str) -> bool:
+    """Whether a file holds a text, and nothing else."""
+    try:
+        return path.read_text() == text
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def has(path: Path, known: str | None) -> bool:

@@ -31,7 +31,7 @@ from ..lock import locked
 from ..models.registry.specification import without_folders
 from ..whole import write_whole
 from .begun import Begun, difference
-from .copies import aside, has, put_copies, same
+from .copies import aside, consists_of, has, is_text, is_unfinished, put_copies, same
 from .files import InputFile
 from .inputs import SimulationInput
 from .outputs import DISAGREEMENT, PROGRESS, numbered
@@ -216,7 +216,7 @@ class RunFolder:
         simulation.check()
         fresh, files = simulation.copied(lambda name: name in _OURS or simulation.outputs.match(name))
         if not self.is_run:
-            self._check_free(simulation, files)
+            self._check_free(simulation, fresh, files)
         if steps is not None:
             fresh.set_total_steps(steps)
         if fresh.step >= fresh.total_steps:
@@ -237,13 +237,19 @@ class RunFolder:
             raise DarkforcesError(f"'{self.path}' cannot be written: {error.strerror}") from error
         return fresh
 
-    def _check_free(self, simulation: SimulationInput, files: Sequence[InputFile]) -> None:
+    def _check_free(self, simulation: SimulationInput, fresh: SimulationInput, files: Sequence[InputFile]) -> None:
         """Raise a DarkforcesError if something is in the way of a new run.
 
-        Copies of its own files are not: a full disk or a kill while the folder was prepared has left them.
+        Its own copies are not: a full disk or a kill while the folder was prepared has left them.
         """
-        copies = {file.target for file in files if has(self.path / file.target, file.digest())}
-        there = sorted(p.name for p in self.path.iterdir() if p.name != ".lock" and p.name not in copies)
+        copies = {self.path / file.target for file in files if has(self.path / file.target, file.digest())}
+        if is_text(self.input, fresh.faithful_text()):
+            copies.add(self.input)
+        there = sorted(
+            path.name
+            for path in self.path.iterdir()
+            if path.name != ".lock" and not is_unfinished(path) and not consists_of(path, copies)
+        )
         if not there:
             return
         if not os.path.samefile(simulation.folder, self.path):

@@ -1,6 +1,9 @@
 """The folder of a run: what it goes on with, what it refuses, and that nothing of anybody's is lost."""
 
 import json
+import os
+import shutil
+import signal
 from pathlib import Path
 
 import ase
@@ -310,6 +313,48 @@ def test_copies_that_a_full_disk_has_left_are_not_in_the_way(source, output):
     (output / "start.chk").write_bytes((source.parent / "start.chk").read_bytes())
     begin(source, output)
     assert RunFolder(output).is_run
+
+
+def test_a_kill_while_the_folder_was_prepared_is_not_in_the_way(source, output):
+    """Killed before each of the steps that put something in place, the same command goes on."""
+    elsewhere = source.parent / "elsewhere"
+    elsewhere.mkdir()
+    (source.parent / "start.chk").rename(elsewhere / "start.chk")
+    moved = source.parent / "below" / "argon.xml"
+    moved.parent.mkdir()
+    moved.write_text(source.read_text().replace("start.chk", "../elsewhere/start.chk"))  # is copied to files/
+    kills = 0
+    while killed_while_preparing(moved, output, kills):
+        left = sorted(str(path.relative_to(output)) for path in output.rglob("*"))
+        begin(moved, output)
+        assert RunFolder(output).is_run, left
+        assert not list(output.glob(".unfinished-*"))
+        shutil.rmtree(output)
+        output.mkdir()
+        kills += 1
+    assert kills >= 4  # the start, the input, and both records
+
+
+def killed_while_preparing(source: Path, output: Path, replacements: int) -> bool:
+    """Begin in a process that is killed when it has put so many files in place; whether it had more to do."""
+    child = os.fork()
+    if child == 0:
+        replace, done = os.replace, 0
+
+        def replace_or_die(*paths):
+            nonlocal done
+            if done == replacements:
+                os.kill(os.getpid(), signal.SIGKILL)
+            done += 1
+            replace(*paths)
+
+        os.replace = replace_or_die
+        try:
+            RunFolder(output).begin(SimulationInput.read(source), MODEL, None, False)
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)
 
 
 def test_somebody_elses_file_of_the_same_name_is(source, output):
