@@ -30,7 +30,7 @@ def structure_from_ipi(
     :param positions: bohr, shape (n_atoms, 3)
     :param species: atomic numbers, shape (n_atoms,)
     :param periodic: along which cell vectors, shape (3,); None: all that are not zero
-    :raises DarkforcesError: if the cell is left-handed and periodic
+    :raises DarkforcesError: if the cell is left-handed and periodic, and that of the simulation
     """
     mask = None if periodic is None else np.asarray(periodic, bool).tobytes()
     return Structure(species, np.ascontiguousarray(positions / ANGSTROM), _cell_from_ipi(cell.tobytes(), mask))
@@ -43,12 +43,23 @@ def _cell_from_ipi(data: bytes, periodic: bytes | None) -> np.ndarray:
         cell[~np.frombuffer(periodic, bool)] = 0.0
     with np.errstate(all="ignore"):  # what is not finite is found by the driver
         volume = np.linalg.det(cell)
-    if volume < 0.0:
+    if volume < 0.0 and _is_simulated(cell):
         raise DarkforcesError(
             f"i-PI's cell is left-handed (volume {volume:.1f} Å³), and i-PI makes pressures of the wrong sign of that: "
             "let it start from a right-handed one, for which the signs of all cell vectors can be changed"
         )
     return cell
+
+
+def _is_simulated(cell: np.ndarray) -> bool:
+    """Whether a left-handed cell can be that of a simulation, and not a reflection that `<ffrotations>` undoes.
+
+    i-PI keeps the first vector of its cells along x and the second in the xy plane. What a random rotation has
+    reflected is turned as well, and what is only inverted has all vectors reversed.
+
+    :param cell: one cell vector per row, shape (3, 3)
+    """
+    return not np.triu(cell, 1).any() and bool((np.diag(cell) > 0.0).any())
 
 
 def reply_to_ipi(answer: Answer) -> Reply:

@@ -89,9 +89,17 @@ class TestResolved:
         assert Settings("direct", "OH2").resolved(SpringModel()).periodic is None
 
     def test_a_left_handed_cell_is_refused(self) -> None:
-        left = np.diag([5.0, 6.0, -7.0])
+        left, two_more = np.diag([5.0, 6.0, -7.0]), (np.zeros((3, 3)), np.array([8, 1, 1]))
         with pytest.raises(DarkforcesError, match=r"i-PI's cell is left-handed \(volume -31.1 Å³\)"):
-            structure_from_ipi(left, np.zeros((3, 3)), np.array([8, 1, 1]))
+            structure_from_ipi(left, *two_more)
+        with pytest.raises(DarkforcesError, match="left-handed"):
+            structure_from_ipi(np.array([[5.0, 1.0, 2.0], [0.0, -6.0, 1.0], [0.0, 0.0, 7.0]]), *two_more)
+        # Not so what is inverted, or rotated and reflected, by <ffrotations>.
+        right = np.array([[5.0, 1.0, 2.0], [0.0, 6.0, 1.0], [0.0, 0.0, 7.0]])
+        rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
+        for improper in (-np.eye(3), -np.linalg.det(rotation) * rotation):
+            seen = structure_from_ipi(improper @ right, *two_more)
+            np.testing.assert_allclose(seen.cell * ANGSTROM, (improper @ right).T)
         # What is not periodic has no volume.
         assert (
             structure_from_ipi(left, np.zeros((3, 3)), np.array([8, 1, 1]), np.array([True, True, False])).volume == 0

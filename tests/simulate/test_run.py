@@ -101,7 +101,9 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
-def test_other_signals_stop_a_run_like_ctrl_c(tmp_path, signum):
+def test_other_signals_stop_a_run_like_ctrl_c(tmp_path, signum, request):
+    before = signal.signal(signum, signal.SIG_DFL)  # nohup lets SIGHUP be ignored, which we respect
+    request.addfinalizer(lambda: signal.signal(signum, before))
     stopped = start("nve-direct", tmp_path / "run", steps=100_000, watch=interrupt_at(4, signum))
     assert stopped.interrupted
     assert workers_of(stopped.folder) == []
