@@ -1,5 +1,6 @@
 """The main job, with real i-PI and driver processes: finishing, stopping, going on, and failing."""
 
+import fcntl
 import json
 import os
 import signal
@@ -165,6 +166,16 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
     assert workers_of(tmp_path / "run") == []
 
 
+def is_locked(folder):
+    """Whether somebody holds the folder of a run; a process that ends is no longer seen before it lets go of it."""
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def test_a_killed_run_ends_by_itself_and_keeps_others_out_until_then(tmp_path):
     command = [sys.executable, "-m", "ipi_darkforces.cli.main", "run", INPUTS / "nve-direct.xml"]
     command += ["--model", "pet-m", "--dtype", "float64", "--steps", "100000", "--output", tmp_path / "run"]
@@ -180,7 +191,7 @@ def test_a_killed_run_ends_by_itself_and_keeps_others_out_until_then(tmp_path):
     with pytest.raises(DarkforcesError, match="another simulation is running"):
         start("nve-direct", tmp_path / "run", steps=2)
     os.kill(ipi, signal.SIGCONT)
-    wait_until(lambda: not workers_of(tmp_path / "run"))
+    wait_until(lambda: not workers_of(tmp_path / "run") and not is_locked(tmp_path / "run"))
     state = SimulationInput.read(tmp_path / "run" / "RESTART")
     assert not Path(state.sockets_prefix).exists()
     assert start("nve-direct", tmp_path / "run", steps=state.step + 4).steps == state.step + 4
