@@ -61,7 +61,7 @@ class Forge:
     def start(self, command: Sequence[object], folder: Path, log: Path, environment: dict[str, str]) -> Forked:
         """Start ``python PROGRAM ...`` or ``python -m MODULE ...`` in a folder, with what it says in a log."""
         with self._lock:
-            if self._process is None:
+            if self._process is None or self._process.poll() is not None:  # not there yet, or ended by somebody
                 pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
                 self._process = subprocess.Popen([sys.executable, __file__], **pipes)
             assert self._process.stdin is not None
