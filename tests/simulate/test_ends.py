@@ -138,7 +138,9 @@ class TestWhatIPiSays:
             "    main()",
             "KeyError: 'not a property'",
         ]
-        assert cause([*said, " @ForceField (d): Starting the polling thread main loop."]) == "KeyError: 'not a property'"
+        assert (
+            cause([*said, " @ForceField (d): Starting the polling thread main loop."]) == "KeyError: 'not a property'"
+        )
         thread = ["Exception in thread Thread-1:", "Traceback (most recent call last):", "  File", "OSError: closed"]
         assert cause([*said, *thread]) == "KeyError: 'not a property'"
         assert cause(thread) == "OSError: closed"
