@@ -1,6 +1,6 @@
-"""PET models of metatrain as `ForceModel`s, by an implementation of our own; here on CPUs, for GPUs in `pet_padded`.
+"""PET models of metatrain as `ForceModel`s, by an implementation of our own; here on CPUs, for GPUs in `padded`.
 
-It takes the weights from a checkpoint and computes the same function as the exported model; see `pet_network`.
+It takes the weights from a checkpoint and computes the same function as the exported model; see `network`.
 Differences of positions are taken in double precision, the network has the precision that is asked for, and what atoms
 and pairs contribute is summed in double precision. Conservative forces and the virial come from the derivative of the
 energy with respect to the vectors between neighbours.
