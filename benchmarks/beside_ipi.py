@@ -44,7 +44,8 @@ from ipi_darkforces.models.registry.export import exported
 from ipi_darkforces.models.registry.specification import absolute
 from ipi_darkforces.models.registry.zoo import checkpoint_of
 from ipi_darkforces.models.structure import formula_from_species
-from ipi_darkforces.simulate.compose import Recipe, compose, write_start
+from ipi_darkforces.simulate.compose import compose, write_start
+from ipi_darkforces.simulate.recipe import Recipe
 from ipi_darkforces.split.split import Component
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,7 +11,8 @@ from pathlib import Path
 import ase.io
 
 from ipi_darkforces.models.structure import formula_from_species
-from ipi_darkforces.simulate.compose import Recipe, compose, write_start
+from ipi_darkforces.simulate.compose import compose, write_start
+from ipi_darkforces.simulate.recipe import Recipe
 from ipi_darkforces.split.split import Component
 
 HERE = Path(__file__).parent

@@ -20,8 +20,9 @@ from scipy.spatial.transform import Rotation
 
 from ipi_darkforces.models.structure import formula_from_species
 from ipi_darkforces.models.structure_file import read_atoms
-from ipi_darkforces.simulate.compose import Recipe, compose, write_start
+from ipi_darkforces.simulate.compose import compose, write_start
 from ipi_darkforces.simulate.inputs import SimulationInput
+from ipi_darkforces.simulate.recipe import Recipe
 from ipi_darkforces.simulate.run import ModelChoice, Outcome, run
 
 EDGE = 12.4447  # Å, of the cubic cell: 64 molecules at the density of the model's training data

@@ -17,7 +17,8 @@ from ipi.scripting import read_output
 from ipi_processes import Workplace, read_beads
 
 from ipi_darkforces.models.structure import formula_from_species
-from ipi_darkforces.simulate.compose import Recipe, compose, write_start
+from ipi_darkforces.simulate.compose import compose, write_start
+from ipi_darkforces.simulate.recipe import Recipe
 
 _PER_VOLUME = units.Bohr**3 / units.Hartree  # i-PI's pressure in atomic units, of one in eV/Å³
 _OUTPUT = """<output prefix='run'>

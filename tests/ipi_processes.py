@@ -26,7 +26,8 @@ from ipi.scripting import InteractiveSimulation, read_output
 from ipi.utils.softexit import softexit
 from programs import PATIENCE
 
-from ipi_darkforces.simulate.compose import Recipe, compose, write_start
+from ipi_darkforces.simulate.compose import compose, write_start
+from ipi_darkforces.simulate.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 INPUTS = ROOT / "inputs"

@@ -69,4 +69,4 @@ def test_an_import_that_points_up_is_found(tmp_path):
     """The test can fail."""
     module = PACKAGE / "models" / "pair.py"
     assert imported_rooms(module) <= {"models", GROUND}
-    assert imported_rooms(PACKAGE / "cli" / "run.py") > {"simulate", "models"}
+    assert imported_rooms(PACKAGE / "cli" / "running.py") > {"simulate", "models"}

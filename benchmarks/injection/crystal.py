@@ -13,7 +13,8 @@ import numpy as np
 from ase.build import bulk
 from ipi.scripting import read_output
 
-from ipi_darkforces.simulate.compose import Recipe, compose, write_start
+from ipi_darkforces.simulate.compose import compose, write_start
+from ipi_darkforces.simulate.recipe import Recipe
 
 from .programs import last_line
 

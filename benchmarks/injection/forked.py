@@ -21,8 +21,8 @@ from typing import Any
 
 _MODULES = (
     "ipi.scripting",
-    "ipi_darkforces.cli.driver",
-    "ipi_darkforces.cli.run",
+    "ipi_darkforces.cli.serving",
+    "ipi_darkforces.cli.running",
     "ipi_darkforces.models.ase_calculator",
     "ase.calculators.emt",
 )

@@ -12,19 +12,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ..errors import DarkforcesError
 from ..stats import estimates as statistics
 from ..stats.estimates import Estimate
-from .pictures import plain, tidy
+from .pictures import new_figure, plain, tidy
 from .runs import Run
 from .selection import Selection
 from .temperatures import ALL, temperature_series
 from .units import BOLTZMANN_EV
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _SEVERAL = 3  # runs of which each gets its line of the fit, without the picture becoming a tangle
 
@@ -172,7 +174,7 @@ def draw(results: Sequence[Drift], path: Path) -> None:
     :param path: PNG or PDF to write
     """
     with_energy = [result for result in results if result.conserved is not None]
-    figure = Figure(figsize=(6.4, 5.6 if with_energy else 3.2), layout="constrained")
+    figure = new_figure(6.4, 5.6 if with_energy else 3.2)
     axes = figure.subplots(2 if with_energy else 1, 1, sharex=True, squeeze=False)[:, 0]
     for i, result in enumerate(results):
         faded = 0.5 if len(results) <= _SEVERAL else 1.0  # behind the lines

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ..stats.estimates import Estimate
 from .displacements import Displacements
 from .motion import Motion
-from .pictures import band, plain, tidy
+from .pictures import band, new_figure, plain, tidy
 from .spectra import Spectra
 from .temperatures import ALL
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _LONGEST = 0.5  # ps of the autocorrelation; what comes later is seen in the spectrum
 
@@ -32,7 +34,7 @@ def draw(results: Sequence[Motion], path: Path) -> None:
     rows = tuple(dict.fromkeys(row for result in results for row in result.spectra.rows))
     moved = any(result.displacements is not None for result in results)
     widths = [2.0, 1.0, 1.2] if moved else [2.0, 1.0]
-    figure = Figure(figsize=(3.0 * sum(widths), 0.8 + 1.9 * len(rows)), layout="constrained")
+    figure = new_figure(3.0 * sum(widths), 0.8 + 1.9 * len(rows))
     axes = figure.subplots(len(rows), len(widths), squeeze=False, width_ratios=widths)
     for row, panels in zip(rows, axes, strict=True):
         for i, result in enumerate(results):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ..errors import DarkforcesError
 from ..simulate.folder import RunFolder
@@ -18,7 +17,7 @@ from ..simulate.run import Outcome
 from ..stats import estimates as statistics
 from ..stats.estimates import Estimate
 from ..whole import write_whole
-from .pictures import plain, tidy
+from .pictures import new_figure, plain, tidy
 from .setup import FREE, Constraints
 from .table import read_table
 
@@ -118,7 +117,7 @@ def draw(overviews: Sequence[Overview], path: Path) -> None:
     :param overviews: the runs
     :param path: PNG to write
     """
-    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    figure = new_figure(6.4, 5.6)
     upper, lower = figure.subplots(2, 1, sharex=True)
     dynamic = all(overview.moves for overview in overviews)
     for overview in overviews:

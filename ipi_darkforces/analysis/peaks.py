@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.ndimage
-import scipy.signal
 
 from ..stats.batches import estimate, standard_errors
 from ..stats.estimates import Estimate
@@ -86,7 +85,9 @@ def _smoothed(spectrum: Sampled, values: np.ndarray) -> np.ndarray:
 
 def _highest(wavenumbers: np.ndarray, values: np.ndarray, means: np.ndarray, band: tuple[float, float]) -> int | None:
     """Index of the highest maximum in the range that is no noise."""
-    tops, properties = scipy.signal.find_peaks(values, prominence=0.0)
+    from scipy.signal import find_peaks  # half a second to import, for one question of many
+
+    tops, properties = find_peaks(values, prominence=0.0)
     errors, _ = standard_errors(means)
     least = np.maximum(_PROMINENCE * values[tops], _ERRORS * np.nan_to_num(errors[tops]))
     inside = (wavenumbers[tops] >= band[0]) & (wavenumbers[tops] <= band[1])

@@ -3,25 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from ..errors import printable
 from ..whole import whole_file
 
+# Matplotlib takes half a second to import, and most of what starts draws nothing, or only when it ends.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ft2font import FT2Font
+
 KIND_COLORS = {"conservative": "#2166ac", "direct": "#c4342d"}  # of forces
+_BOX = "\u25a1"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty picture.
+
+    :param width: inches
+    :param height: inches
+    """
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def plain(text: str) -> str:
     """A name as matplotlib shows it as it is: without mathematics between dollars, and also in legends.
 
-    Legends leave out names that begin with an underscore; a space without width is put before these.
+    Legends leave out names that begin with an underscore; a space without width is put before these. Characters that
+    the font does not have, of which matplotlib would warn, become boxes.
     """
     shown = printable(text).replace("$", r"\$")
+    shown = "".join(char if char.isascii() or _font().get_char_index(ord(char)) else _BOX for char in shown)
     return f"\u200b{shown}" if shown.startswith("_") else shown
+
+
+@cache
+def _font() -> FT2Font:
+    """The font of the texts in pictures."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return get_font(findfont(FontProperties()))
 
 
 def band(axis: Axes, x: np.ndarray, values: np.ndarray, errors: np.ndarray, **line: object) -> None:

@@ -30,7 +30,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.constants
 import scipy.fft
-import scipy.signal
 
 from ..errors import DarkforcesError
 from ..stats import estimates as statistics
@@ -315,7 +314,7 @@ class _Segments:
         self.length = length
         self.batches = Batches()
         self.padded = 2 * scipy.fft.next_fast_len(length, real=True)
-        self._window = scipy.signal.windows.hann(length, sym=False)
+        self._window = np.hanning(length + 1)[:-1]
         self.window_energy = float(np.square(self._window).sum())
         self.window_correlation = scipy.fft.irfft(np.abs(scipy.fft.rfft(self._window, self.padded)) ** 2, self.padded)
         self._weights = weights

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from .pictures import band, plain, tidy
+from .pictures import band, new_figure, plain, tidy
 from .structure import ORIENTATION, Correlations, Function, difference
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Å; in pictures of radial distributions, what is closer is a bond.
 LONGEST_BOND = 1.7
@@ -24,7 +26,7 @@ def draw(results: Sequence[Correlations], path: Path) -> None:
     """
     keys = tuple(dict.fromkeys(key for result in results for key in result.functions))
     columns = 2 if len(results) > 1 else 1
-    figure = Figure(figsize=(4.6 * columns, 0.8 + 1.9 * len(keys)), layout="constrained")
+    figure = new_figure(4.6 * columns, 0.8 + 1.9 * len(keys))
     axes = figure.subplots(len(keys), columns, sharex=True, squeeze=False)
     for row, key in zip(axes, keys, strict=True):
         _draw_curves(row[0], results, key, [result.functions.get(key) for result in results])

@@ -26,20 +26,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ..errors import DarkforcesError
 from ..stats import estimates as statistics
 from ..stats.estimates import Estimate
-from .pictures import plain, tidy
+from .pictures import new_figure, plain, tidy
 from .runs import Run
 from .selection import Selection
 from .setup import Constraints
 from .trajectory import Trajectory
 from .units import BOLTZMANN
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ALL = "all"
 # Not those of single atoms, temperature(17), or of beads and normal modes, temperature(nm=0) and temperature(O;nm=0).
@@ -232,7 +234,7 @@ def draw_means(rows: Sequence[tuple[str, Mapping[str, Estimate]]], against_targe
     :param path: PNG or PDF to write
     """
     species = list(dict.fromkeys(name for _, means in rows for name in means))
-    figure = Figure(figsize=(6.4, 1.4 + 0.5 * len(rows)), layout="constrained")
+    figure = new_figure(6.4, 1.4 + 0.5 * len(rows))
     axis = figure.subplots()
     for i, name in enumerate(species):
         color = "black" if name == ALL else f"C{i - 1}"

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from ..analysis import drift
-from ..analysis.pictures import save_both, tidy
+from ..analysis.pictures import new_figure, save_both, tidy
 from ..analysis.temperatures import draw_means
 from ..campaign.findings import Findings
 from ..campaign.pictures import course_of
 from .criteria import HEATING, Judged, Judgement
 from .procedure import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _COLORS = {Judgement.SAFE: "#2a8a4a", Judgement.UNSAFE: "#c4342d", Judgement.UNKNOWN: "0.5"}
 
@@ -53,7 +54,7 @@ def _draw_choices(judged: Sequence[Judged], limit: float, path: Path) -> None:
     :param limit: K/ps
     """
     ordered = sorted(judged, key=lambda each: (each.choice.forces == "direct", each.choice.stride or 0))
-    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    figure = new_figure(6.4, 5.6)
     upper, lower = figure.subplots(2, 1, sharex=True)
     for place, each in enumerate(ordered):
         color = _COLORS[each.judgement]

@@ -27,7 +27,7 @@ from typing import Any
 from ..errors import DarkforcesError, one_line
 from ..models.registry.specification import absolute, label_of
 from ..models.structure import formula_from_species
-from ..simulate.compose import ENSEMBLES, Recipe
+from ..simulate.recipe import ENSEMBLES, Recipe
 from ..simulate.start import Start, letters
 from ..split.split import Component
 

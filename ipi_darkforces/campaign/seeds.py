@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from ..analysis.motion import Motion
 from ..analysis.structure import Correlations, Function
@@ -36,7 +36,7 @@ def combined(estimates: Sequence[Estimate]) -> Estimate:
         return scatter
     squares = errors**2
     within = float(np.sqrt(squares.sum()) / n)
-    chance = stats.chi2.sf(np.square((values - values.mean()) / errors).sum(), n - 1)
+    chance = special.chdtrc(n - 1, np.square((values - values.mean()) / errors).sum())
     if chance < _DISAGREEMENT:
         return scatter
     # Welch and Satterthwaite

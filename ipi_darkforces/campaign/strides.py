@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from ..analysis.pictures import tidy
+from ..analysis.pictures import new_figure, tidy
 from .findings import Finding, Findings
 
 # meV/atom/ps; smaller drifts, of either sign, are drawn on a linear scale.
@@ -41,7 +40,7 @@ def draw(chosen: dict[str, tuple[Finding, ...]], path: Path) -> None:
     :param path: PNG or PDF to write
     """
     every = [finding for of_model in chosen.values() for finding in of_model]
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = new_figure(6.4, 4.2)
     axes = figure.subplots()
     for i, stride in enumerate(all_strides(chosen)):
         known = [

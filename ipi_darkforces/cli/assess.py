@@ -31,7 +31,7 @@ from .files import writing
 from .options import MODEL_HELP, add_evaluation_options, model_of
 from .progress import progress_bar
 from .question import aligned
-from .run import SimulationBar
+from .simulation_bar import SimulationBar
 
 PAGE = "report.html"
 _SUMMARY = "assessment.json"

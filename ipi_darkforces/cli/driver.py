@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
-from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 
 from .. import __version__
-from ..errors import DarkforcesError
-from ..models.model import ForceModel
-from ..models.registry.specification import with_options
-from ..models.registry.zoo import load_model, takes_options
-from ..serve.address import DEFAULT_NAME, DEFAULT_PREFIX, Address, InetAddress, UnixAddress, UnixPattern
-from ..serve.driver import Driver
-from ..serve.settings import Settings
-from ..simulate.inputs import SimulationInput, SocketForcefield
-from ..simulate.virials import Virials
-from ..split.monitor import checked_limit
-from ..split.split import Component, Split
+from ..serve.address import DEFAULT_NAME, DEFAULT_PREFIX
 from . import entry
-from .options import PARAM_HELP, add_model_options, add_watch_option, model_of, params
+from .options import PARAM_HELP, add_model_options, add_watch_option
 
 _PLUGIN = Path(__file__).parents[1] / "serve" / "pes.py"
-log = logging.getLogger("ipi_darkforces")  # not __name__, which is "__main__" under python -m
 
 DESCRIPTION = """\
 Serves the forces of one model to i-PI.
@@ -68,7 +54,7 @@ exit codes
 def main() -> None:
     """Entry point."""
     args = build_parser().parse_args()
-    sys.exit(entry.run(lambda: serve(args), args.verbose))
+    sys.exit(entry.run(lambda: _serve(args), args.verbose))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -141,74 +127,10 @@ def _add_client_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def serve(args: argparse.Namespace) -> int:
-    """Do what the command line says; return the exit code."""
-    settings, model_name = _settings_and_model(args)
-    too_far = checked_limit(args.warn_above, "--warn-above")
-    simulation = SimulationInput.read(args.input) if args.input else None
-    forcefields = simulation.socket_forcefields() if simulation else []
-    if simulation and not forcefields:
-        raise DarkforcesError(f"'{args.input}' has no <ffsocket>: there is nothing to serve")
-    prefix = args.sockets_prefix
-    if prefix is None:
-        prefix = simulation.sockets_prefix if simulation else DEFAULT_PREFIX
-    places = _places(args, prefix, forcefields)
-    model = load_model(model_name, args.device, args.dtype, args.variant, not args.keep_net_force, args.backend)
-    for part in model.parts:
-        part.goes_on = simulation is not None and simulation.step > 0
-    _check(settings, forcefields, Virials() if simulation is None else simulation.virials, model)
-    split = Split(model)
-    try:
-        driver = Driver(split, places, settings, args.stay, args.wait, too_far, one_simulation=simulation is not None)
-        return 0 if driver.serve() else 1
-    finally:
-        for part in model.parts:
-            log.info(
-                "model '%s': %d requests answered with %d forward and %d backward passes",
-                part.name,
-                split.answered,
-                part.passes.forward,
-                part.passes.backward,
-            )
+def _serve(args: argparse.Namespace) -> int:
+    from .serving import serve  # a second to import, for which nobody waits who asks for help
 
-
-def _check(settings: Settings, forcefields: Sequence[SocketForcefield], virials: Virials, model: ForceModel) -> None:
-    """What cannot work shall fail now, and not when i-PI comes."""
-    if settings.component is not None:
-        Component.named(settings.component).check(model)
-    species = settings.elements()
-    if species is not None:
-        model.check_species(species)
-    for forcefield in forcefields:
-        virials.check(model, settings.completed(forcefield.settings).resolved(model).component)
-
-
-def _settings_and_model(args: argparse.Namespace) -> tuple[Settings, str]:
-    """What was said about clients, and which model; -o has a part of both."""
-    model = model_of(args, {})
-    settings, options = Settings.separated(params(args), takes_options(model), "-o")
-    long = {f.name: value for f in fields(Settings) if (value := getattr(args, f.name)) is not None}
-    return Settings.parsed(long, "the options").completed(settings), with_options(model, options)
-
-
-def _places(
-    args: argparse.Namespace, prefix: str, forcefields: Sequence[SocketForcefield]
-) -> list[Address | UnixPattern]:
-    if forcefields:
-        if args.unix or args.shm or args.address or args.port:
-            raise DarkforcesError("--input says where i-PI listens; expected none of -u, -a, -p and --shm beside it")
-        return [f.place(prefix) for f in forcefields]
-    unix = args.unix or args.shm
-    if args.port is not None and (unix or not 0 < args.port < 65536):
-        raise DarkforcesError(
-            f"port {args.port} is not used: " + ("unix sockets have none" if unix else "it must be 1 to 65535")
-        )
-    if not args.address and (unix or args.port is None):
-        return [UnixPattern(prefix + DEFAULT_NAME, args.shm)]
-    names = args.address or ["localhost"]
-    if unix:
-        return [UnixAddress(prefix + name, args.shm) for name in names]
-    return [InetAddress(name, args.port or 12345) for name in names]
+    return serve(args)
 
 
 if __name__ == "__main__":

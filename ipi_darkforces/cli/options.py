@@ -6,8 +6,6 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ipi.utils.io.inputs import read_args_kwargs
-
 from ..errors import DarkforcesError
 from ..models.model import ForceModel
 from ..models.registry.specification import Option, chosen, label_of, with_options
@@ -79,6 +77,8 @@ def params(args: argparse.Namespace) -> dict[str, Option]:
 
     :raises DarkforcesError: if a value has no name
     """
+    from ipi.utils.io.inputs import read_args_kwargs  # i-PI takes a second to import, and help can do without
+
     unnamed, named = read_args_kwargs(",".join(args.param))
     if unnamed:
         raise DarkforcesError(f"'{unnamed[0]}' in -o has no name: expected key=value")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from ..analysis.pictures import plain, tidy
+from ..analysis.pictures import new_figure, plain, tidy
 from .jacobian import Asymmetry
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _TOTAL, _ANTISYMMETRIC, _RATIO = "#2166ac", "#c4342d", "0.25"
 _WIDTH = 0.5  # Å, of the shells that lines are drawn through
@@ -23,7 +25,7 @@ def draw_asymmetry(asymmetries: Sequence[Asymmetry], title: str, path: Path) -> 
     :param title: what is judged
     :param path: picture to write, in any format that matplotlib knows by its suffix
     """
-    figure = Figure(figsize=(9.6, 4.0), layout="constrained")
+    figure = new_figure(9.6, 4.0)
     left, right = figure.subplots(1, 2)
     for number, asymmetry in enumerate(asymmetries):
         names = ("all of $J_{ij}$", "antisymmetric part") if number == 0 else (None, None)

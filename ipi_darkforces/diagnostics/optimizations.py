@@ -34,7 +34,6 @@ from typing import Any
 import numpy as np
 from ase.optimize import FIRE, LBFGS
 from ase.optimize.optimize import Optimizer
-from scipy.stats import binomtest
 
 from ..models.structure import Structure
 from .optimize_ends import End
@@ -169,6 +168,8 @@ class Rate:
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the success rate of all such starts (Wilson's, of a binomial)."""
+        from scipy.stats import binomtest  # half a second to import, for the end only
+
         found = binomtest(self.outcomes[Outcome.CONVERGED], self.starts).proportion_ci(method="wilson")
         return float(found.low), float(found.high)
 

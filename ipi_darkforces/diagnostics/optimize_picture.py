@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator
 
-from ..analysis.pictures import KIND_COLORS, plain, tidy
+from ..analysis.pictures import KIND_COLORS, new_figure, plain, tidy
 from .optimizations import ALGORITHMS, Optimization, Optimizations, Outcome
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 _ENDS = {Outcome.CONVERGED: "o", Outcome.EXPLODED: "x", Outcome.FAILED: "+"}
 
@@ -24,7 +25,7 @@ def draw_optimizations(optimizations: Optimizations, path: Path) -> None:
     :param path: picture to write, in any format that matplotlib knows by its suffix
     """
     groups = optimizations.groups
-    figure = Figure(figsize=(9.6, 1.1 + 2.7 * len(groups)), layout="constrained")
+    figure = new_figure(9.6, 1.1 + 2.7 * len(groups))
     panels = figure.subplots(len(groups), len(ALGORITHMS), sharex="col", sharey="row", squeeze=False)
     for row, group in zip(panels, groups, strict=True):
         for axis, algorithm in zip(row, ALGORITHMS, strict=True):
@@ -32,7 +33,7 @@ def draw_optimizations(optimizations: Optimizations, path: Path) -> None:
             axis.set_title(_summary(optimizations, group, algorithm), loc="right", fontsize=9)
             axis.set_title(algorithm, loc="left", fontsize=10)
             axis.set_yscale("log")
-            axis.yaxis.set_major_locator(LogLocator(numticks=10))
+            axis.locator_params(axis="y", numticks=10)
             tidy(axis)
         row[0].set_ylabel(f"{group}\nlargest force / (eV/Å)")
     for axis in panels[-1]:
@@ -61,6 +62,8 @@ def _summary(optimizations: Optimizations, group: str, algorithm: str) -> str:
 
 
 def _legend(runs: Sequence[Optimization]) -> list[Line2D]:
+    from matplotlib.lines import Line2D  # not before something is drawn, see `new_figure`
+
     kinds = [kind for kind in KIND_COLORS if any(run.kind == kind for run in runs)]
     lines = [Line2D([], [], color=KIND_COLORS[kind], label=f"{kind} forces") for kind in kinds]
     ends = [outcome for outcome in _ENDS if any(run.outcome is outcome for run in runs)]

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.data import chemical_symbols
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from ..analysis.pictures import plain
+from ..analysis.pictures import new_figure, plain
 from .accuracy import Accuracy, ForceErrors
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _COLORS = ("#2166ac", "#c4342d", "#4d9221", "#e08214", "#762a83", "#35978f", "#8c510a")
 _OTHERS = "0.55"  # of elements for which there are no colours left: the rarest
@@ -40,7 +41,7 @@ def draw_parity(accuracies: Accuracy | Sequence[Accuracy], path: Path) -> None:
     """
     rows = [accuracies] if isinstance(accuracies, Accuracy) else list(accuracies)
     n_columns = max(len(_panels(row)) for row in rows) + 1
-    figure = Figure(figsize=(_PANEL * n_columns, 1.04 * _PANEL * len(rows)), layout="constrained")
+    figure = new_figure(_PANEL * n_columns, 1.04 * _PANEL * len(rows))
     axes = figure.subplots(len(rows), n_columns, squeeze=False)
     for accuracy, row in zip(rows, axes, strict=True):
         for axis in row:
@@ -121,7 +122,7 @@ def _draw_distribution(axis: Axes, difference: np.ndarray, species: np.ndarray, 
             inset.hist(values, bins, density=True, histtype="step", color=color, linewidth=1.0)
     inset.patch.set_alpha(0.0)
     inset.set_yticks([])
-    inset.xaxis.set_major_locator(MaxNLocator(2, symmetric=True))
+    inset.locator_params(axis="x", nbins=2, symmetric=True)
     inset.tick_params(labelsize=7, length=2, pad=1.5)
     inset.set_xlabel("difference / (meV/Å)", fontsize=7, labelpad=1)
     inset.spines[["top", "right", "left"]].set_visible(False)
@@ -141,8 +142,7 @@ def _finish(axis: Axes, x: np.ndarray, y: np.ndarray, title: str) -> None:
     axis.plot(limits, limits, color="0.55", linewidth=0.8, zorder=1)
     axis.set_xlim(limits)
     axis.set_ylim(limits)
-    axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axis.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axis.locator_params(nbins=6, steps=[1, 2, 5, 10])
     axis.set_aspect("equal")
     axis.set_title(title, loc="left", fontsize=10, fontweight="bold")
     axis.spines[["top", "right"]].set_visible(False)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from ..analysis.pictures import KIND_COLORS, plain, tidy
+from ..analysis.pictures import KIND_COLORS, new_figure, plain, tidy
 from .work import Loop
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _LAST = 0.9  # where the second panel begins
 
@@ -20,7 +22,7 @@ def draw_work(loop: Loop, path: Path) -> None:
     :param loop: the work
     :param path: picture to write, in any format that matplotlib knows by its suffix
     """
-    figure = Figure(figsize=(9.6, 3.8), layout="constrained")
+    figure = new_figure(9.6, 3.8)
     whole, last = figure.subplots(1, 2, width_ratios=(3, 2))
     end = loop.parameters >= _LAST
     _draw(whole, loop, np.ones_like(end))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import ase
@@ -25,8 +24,8 @@ from ..errors import DarkforcesError
 from ..models.structure import species_from_formula
 from ..serve.address import DEFAULT_NAME
 from ..split.split import Component
+from .recipe import ENSEMBLES, Recipe
 
-ENSEMBLES = ("nve", "langevin", "svr", "gle")
 FULL_PRECISION = "%21.13e"  # i-PI writes its RESTART in the precision of its outputs
 
 # Strides in fs: often enough for what is computed from them. Velocities every 2 fs resolve the O-H stretch, which has
@@ -37,49 +36,6 @@ _POSITIONS_EVERY = 20.0
 _CHECKPOINTS_EVERY = 500.0
 
 _MEMORY = 50.0  # fs, of the GLE; modes slower than this are spared
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a simulation shall be.
-
-    :param name: prefix of its outputs
-    :param ensemble: ``nve``, ``langevin``, ``svr`` or ``gle``
-    :param species: the elements in the order of the atoms, as a formula
-    :param start: file name of the i-PI checkpoint to start from, see `write_start`
-    :param fixed: coordinates (3 atom + axis) that do not move
-    :param pbc: along which cell vectors the structure is periodic: ``TTF``
-    :param component: ``conservative`` or ``direct`` forces; with a stride, both are used
-    :param stride: M of multiple time stepping: the slow forces act every M-th step; None for no splitting
-    :param tau: fs, time constant of the thermostat (for the GLE: of the friction on fast motions)
-    :param temperature: K
-    :param timestep: fs, for the fast forces
-    :param duration: fs
-    :param comment: what it shows, for people
-    :param thermalize: draw velocities at `temperature` instead of those in `start`
-    :param seed: of i-PI's random numbers
-    """
-
-    name: str
-    ensemble: str
-    species: str
-    start: str
-    fixed: tuple[int, ...] = ()
-    pbc: str = "TTT"
-    component: Component = Component.CONSERVATIVE
-    stride: int | None = None
-    tau: float | None = None
-    temperature: float = 300.0
-    timestep: float = 0.5
-    duration: float = 2000.0
-    comment: str = ""
-    thermalize: bool = False
-    seed: int = 31415
-
-    @property
-    def step(self) -> float:
-        """Length of one i-PI step in fs: with multiple time stepping, of M steps of the fast forces."""
-        return self.timestep * (self.stride or 1)
 
 
 def compose(recipe: Recipe) -> str:

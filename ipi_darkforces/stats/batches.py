@@ -6,7 +6,7 @@ For one series that fits in memory, `statistics` knows more.
 from __future__ import annotations
 
 import numpy as np
-import scipy.stats
+from scipy import special
 
 from .estimates import Estimate
 
@@ -75,7 +75,7 @@ def widening(freedom: float) -> float:
 
     An `Estimate` keeps its degrees of freedom instead.
     """
-    return float(scipy.stats.t.ppf(0.975, freedom) / scipy.stats.norm.ppf(0.975))
+    return float(special.stdtrit(freedom, 0.975) / special.ndtri(0.975))
 
 
 def curve_errors(means: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special  # not stats, which takes half a second to import
 
 # Fewer independent values than this say nothing about their own spread.
 ENOUGH = 20.0
@@ -73,7 +73,7 @@ class Estimate:
         """Half of the interval around the value that covers the truth with this probability (Student's t)."""
         if self.error is None:
             return None
-        return float(stats.t.ppf(0.5 + 0.5 * confidence, self.freedom)) * self.error
+        return float(special.stdtrit(self.freedom, 0.5 + 0.5 * confidence)) * self.error
 
     def errors_from(self, expected: float) -> float | None:
         """How many standard errors the value is above what was expected; None if that cannot be known."""
@@ -244,5 +244,5 @@ def _blocks_agree(residuals: np.ndarray, memory: _Memory, parameters: int) -> bo
         return False
     blocks = n // levels.lengths[level] - parameters
     found = levels.errors[level] ** 2 * (blocks + parameters - 1) / blocks
-    chance = stats.f.sf(found / expected, blocks, n / memory.window_square_sum - parameters)
+    chance = special.fdtrc(blocks, n / memory.window_square_sum - parameters, found / expected)
     return bool(_DISAGREEMENT < chance < 1.0 - _DISAGREEMENT)

@@ -27,6 +27,19 @@ def test_help_is_a_page(arguments, words):
 
 
 @pytest.mark.parametrize(
+    ("modules", "slow"),
+    [
+        ("ipi_darkforces.cli.run, ipi_darkforces.cli.driver", {"ipi", "scipy", "matplotlib", "torch", "ase.io"}),
+        ("ipi_darkforces.cli.running", {"scipy.stats", "scipy.signal", "matplotlib", "torch"}),
+    ],
+    ids=["help", "start of a run"],
+)
+def test_nothing_is_imported_that_is_not_needed_at_once(modules, slow):
+    done = finish([sys.executable, "-c", f"import {modules}, sys; print(*sys.modules)"])
+    assert not slow & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["models", "pet-q"], "did you mean 'pet-"),

@@ -60,6 +60,7 @@ class TestLabels:
     def test_printable(self, name: str, shown: str) -> None:
         assert printable(name) == shown
 
+    @pytest.mark.filterwarnings("error:Glyph")
     def test_matplotlib_shows_it_as_it_is(self, name: str, shown: str, tmp_path: Path) -> None:
         figure = Figure()
         axis = figure.subplots()
@@ -68,7 +69,7 @@ class TestLabels:
         [text] = axis.legend().get_texts()
         for kind in ("png", "pdf", "svg"):
             figure.savefig(tmp_path / f"picture.{kind}")
-        assert text.get_text().replace("\\$", "$").removeprefix("\u200b") == shown
+        assert text.get_text().replace("\\$", "$").removeprefix("\u200b") == shown.replace("水", "□")
 
 
 @pytest.fixture(scope="module")

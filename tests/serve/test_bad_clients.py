@@ -35,7 +35,8 @@ from ipi_darkforces.serve import search as search_module
 from ipi_darkforces.serve.address import InetAddress, UnixAddress, UnixPattern
 from ipi_darkforces.serve.driver import Driver
 from ipi_darkforces.serve.settings import Settings
-from ipi_darkforces.simulate.compose import Recipe, compose, write_start
+from ipi_darkforces.simulate.compose import compose, write_start
+from ipi_darkforces.simulate.recipe import Recipe
 from ipi_darkforces.split.split import Split
 
 CELL = 40.0 * np.eye(3)  # bohr

@@ -23,7 +23,8 @@ from programs import PATIENCE, finish
 
 import ipi_darkforces
 from ipi_darkforces.cli import entry
-from ipi_darkforces.cli.driver import build_parser, serve
+from ipi_darkforces.cli.driver import build_parser
+from ipi_darkforces.cli.serving import serve
 from ipi_darkforces.errors import ERROR
 from ipi_darkforces.serve.address import InetAddress, NobodyListeningError
 

@@ -19,7 +19,8 @@ from ipi_processes import Workplace, in_process, read_run
 from programs import finish
 
 from ipi_darkforces.models.consistency import POINTS, STRAINS
-from ipi_darkforces.simulate.compose import Recipe, compose, write_start
+from ipi_darkforces.simulate.compose import compose, write_start
+from ipi_darkforces.simulate.recipe import Recipe
 from ipi_darkforces.split.split import Component
 
 PLUGIN = FILE.parents[1] / "drivers" / "darkforces.py"

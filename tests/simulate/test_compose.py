@@ -9,7 +9,8 @@ from ipi.engine.simulation import Simulation
 from ipi.utils.units import Constants, unit_to_internal, unit_to_user
 
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.simulate.compose import Recipe, compose, high_pass_friction, write_start
+from ipi_darkforces.simulate.compose import compose, high_pass_friction, write_start
+from ipi_darkforces.simulate.recipe import Recipe
 from ipi_darkforces.split.split import Component
 
 

@@ -10,9 +10,10 @@ import ase
 import pytest
 
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.simulate.compose import Recipe, compose, write_start
+from ipi_darkforces.simulate.compose import compose, write_start
 from ipi_darkforces.simulate.folder import FinishedError, RunFolder
 from ipi_darkforces.simulate.inputs import SimulationInput
+from ipi_darkforces.simulate.recipe import Recipe
 
 MODEL = {"model": "/there/mine.pt", "dtype": "float64", "fingerprint": "0123456789ab"}
 

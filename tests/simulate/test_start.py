@@ -24,8 +24,9 @@ from ase.constraints import (
 )
 
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.simulate.compose import Recipe, compose
+from ipi_darkforces.simulate.compose import compose
 from ipi_darkforces.simulate.inputs import SimulationInput
+from ipi_darkforces.simulate.recipe import Recipe
 from ipi_darkforces.simulate.start import (
     Start,
     letters,
