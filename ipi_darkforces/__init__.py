@@ -8,6 +8,7 @@ What a notebook needs is here::
     forces = model.evaluate(atoms)                          # .energy .conservative .direct .virial
     atoms.calc = dark.Calculator(model, forces="direct")
     dynamics = dark.MultipleTimeStepping(atoms, 2 * units.fs, stride=4, fast=model)
+    dark.stride(model, atoms).longest("nve", allowed=1.0)   # the longest stride that heats by less than 1 K/ps
 
 What is behind it, and where, stands in ``docs/architecture.md``.
 """
@@ -18,6 +19,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .diagnostics.stride import stride
     from .errors import DarkforcesError
     from .models.calculator import Calculator
     from .models.model import ForceModel, Need
@@ -43,6 +45,7 @@ _PLACES = {
     "Need": "models.model",
     "Structure": "models.structure",
     "load_model": "models.registry.zoo",
+    "stride": "diagnostics.stride",
 }
 __all__ = [
     "Calculator",
@@ -53,6 +56,7 @@ __all__ = [
     "Need",
     "Structure",
     "load_model",
+    "stride",
 ]
 
 

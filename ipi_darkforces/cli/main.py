@@ -18,6 +18,7 @@ Direct machine-learned forces for i-PI, without paying for them with wrong physi
     darkforces campaign inputs/campaigns/quick.yaml
     darkforces analyze drift nve-mts4
     darkforces evaluate my-model.pt val.xyz
+    darkforces stride my-model.pt water.xyz
     darkforces jacobian my-model.pt water.xyz
     darkforces work my-model.pt water.xyz
     darkforces optimize my-model.pt water.xyz
@@ -31,6 +32,7 @@ COMMANDS = {
     "campaign": "run a matrix of simulations, and write down what they say",
     "analyze": "look at trajectories: drift, temperatures, spectra, structure",
     "evaluate": "judge a model against reference data",
+    "stride": "which stride of multiple time stepping is safe?",
     "jacobian": "how non-conservative are a model's forces?",
     "work": "how much work do forces do along a closed path?",
     "optimize": "do geometry optimisations arrive?",

@@ -35,7 +35,7 @@ _VELOCITIES_EVERY = 2.0
 _POSITIONS_EVERY = 20.0
 _CHECKPOINTS_EVERY = 500.0
 
-_MEMORY = 50.0  # fs, of the GLE; modes slower than this are spared
+MEMORY = 50.0  # fs, of the GLE; modes slower than this are spared
 
 
 def compose(recipe: Recipe) -> str:
@@ -159,7 +159,7 @@ def _thermostat(recipe: Recipe) -> str:
         return ""
     assert recipe.tau is not None
     if recipe.ensemble == "gle":
-        matrix = ", ".join(f"{1e15 * value:.6e}" for value in high_pass_friction(recipe.tau, _MEMORY).ravel())
+        matrix = ", ".join(f"{1e15 * value:.6e}" for value in high_pass_friction(recipe.tau, MEMORY).ravel())
         return f"""
         <thermostat mode='gle'>
           <A shape='(2, 2)' units='hertz*rad'> [ {matrix} ] </A>

@@ -1,0 +1,175 @@
+"""``darkforces stride``: which stride of multiple time stepping is safe?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from ..diagnostics.stride import DEUTERIUM, Prediction, stride
+from ..diagnostics.stride_picture import draw_strides
+from ..errors import DarkforcesError, printable
+from ..models.structure_file import read_atoms
+from .files import show
+from .options import MODEL_HELP, add_evaluation_options, add_picture_options, load, picture_path
+from .progress import progress_bar
+
+DESCRIPTION = """\
+Predicts how much every stride of multiple time stepping heats, from one short run under conservative forces in which
+both kinds of forces are known at every step: without running any stride. A table and a picture say, for every stride,
+the heating without a thermostat with its error, the excess of temperature that each thermostat leaves, what the stride
+costs and which vibrations do it; then which stride to take.
+"""
+
+EPILOG = """\
+examples
+  darkforces stride pet-m inputs/water.xyz
+      2 ps after half a ps of equilibration: some minutes; draws stride-pet-m-water.png
+  darkforces stride pet-m inputs/water.xyz --time 10 --allow 0.2
+      smaller errors, and the longest stride that heats by less than 0.2 K/ps, or is less than 0.2 K too hot
+  darkforces stride pet-m inputs/water.xyz --hmr 3
+      the same with hydrogen atoms of 3 u, the rest taken from the oxygen: slower vibrations allow longer strides
+  darkforces stride "fast=student.ckpt slow=pet-m" inputs/water.xyz
+      fast forces of one model, slow ones of another
+
+reading the table
+  Impulses of the slow force come every M steps, and heat what vibrates with a multiple of their frequency: the power
+  of the slow force, which has the frequencies of the vibrations, their overtones and sums. The prediction has no
+  parameter and holds while heating is slow; strides near half a period of a sharp vibration can be worse. K/ps are
+  those of classical vibrations (3 k_B for each atom). The excess of temperature is that of the mean over all atoms
+  after a few time constants; the GLE is that of `darkforces run --ensemble gle`. Errors are standard errors; a stride
+  is advised if the 95 % intervals of all strides up to it are below what is allowed.
+"""
+
+_ENSEMBLES = {"nve": "NVE", "langevin": "Langevin", "svr": "SVR", "gle": "GLE"}
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "stride",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", help=f"{MODEL_HELP}; or two models, as 'fast=MODEL slow=MODEL'")
+    parser.add_argument(
+        "structure",
+        metavar="STRUCTURE",
+        type=Path,
+        help="where to start: a file of i-PI, or anything that ase reads; the last structure of a file",
+    )
+    add_evaluation_options(parser.add_argument_group("model"))
+    group = parser.add_argument_group("run")
+    group.add_argument("--time", type=float, default=2.0, metavar="PS", help="length (default: %(default)s)")
+    group.add_argument("--timestep", type=float, default=0.5, metavar="FS", help="of the fast forces (default: 0.5)")
+    group.add_argument(
+        "--equilibrate",
+        type=float,
+        metavar="PS",
+        help="of Langevin dynamics before it (default: 0.5 if the structure has no velocities, else none)",
+    )
+    group.add_argument("--temperature", type=float, default=300.0, metavar="K", help="of that (default: %(default)s)")
+    group.add_argument("--seed", type=int, default=1, metavar="N", help="of its random numbers (default: %(default)s)")
+    masses = group.add_mutually_exclusive_group()
+    masses.add_argument(
+        "--hmr",
+        type=float,
+        metavar="U",
+        help="give hydrogen atoms this mass, and take what they gain from the atoms they are bonded to",
+    )
+    masses.add_argument("--deuterium", action="store_true", help="give hydrogen atoms the mass of deuterium")
+    group = parser.add_argument_group("what is wanted")
+    group.add_argument("--max-stride", type=int, default=16, metavar="M", help="the last one (default: %(default)s)")
+    group.add_argument(
+        "--tau", type=float, default=100.0, metavar="FS", help="time constant of thermostats (default: %(default)s)"
+    )
+    group.add_argument(
+        "--allow",
+        type=float,
+        default=1.0,
+        metavar="K",
+        help="excess of temperature with a thermostat, and K/ps without one (default: %(default)s)",
+    )
+    add_picture_options(parser, "stride-MODEL-STRUCTURE.png")
+    parser.add_argument("--json", action="store_true", help="print all numbers for machines")
+    parser.set_defaults(command=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Predict."""
+    if not args.allow > 0.0:
+        raise DarkforcesError(f"--allow {args.allow:g} cannot be used: expected K, more than zero")
+    picture = picture_path(args, "stride", [args.structure])
+    atoms = read_atoms(args.structure, "structure")
+    model = load(args)
+    with progress_bar(desc=args.structure.name, disable=None, leave=False, unit="step") as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        prediction = stride(
+            model,
+            atoms,
+            time=args.time,
+            temperature=args.temperature,
+            timestep=args.timestep,
+            equilibration=args.equilibrate,
+            longest=args.max_stride,
+            tau=args.tau,
+            hydrogen_mass=DEUTERIUM if args.deuterium else args.hmr,
+            repartition=args.hmr is not None,
+            seed=args.seed,
+            report=progress,
+        )
+    if args.json:
+        advised = {name: prediction.longest(name, args.allow).stride for name in _ENSEMBLES}
+        found = {**prediction.as_json(), "allowed_K": args.allow, "longest_stride": advised}
+        text = json.dumps({**found, "picture": picture and str(picture)}, indent=2)
+    else:
+        text = f"{_table(prediction)}\n\n{_advice(prediction, args.allow)}"
+    show(text, picture, lambda file: draw_strides(prediction, file), args.json)
+
+
+def _table(prediction: Prediction) -> str:
+    masses = ", ".join(f"{symbol} {mass:.4g} u" for symbol, mass in prediction.masses.items())
+    symbols = list(prediction.masses)
+    lines = [
+        f"{printable(prediction.model)}: {len(prediction.species)} atoms ({masses}), {prediction.time:g} ps at "
+        f"{prediction.temperature:.0f} K, fast steps of {prediction.timestep:g} fs",
+        "",
+        f"     impulses        heating without thermostat       too hot, tau {prediction.tau:g} fs, K",
+        f"  M  every, fs  cost    meV/atom/ps      K/ps   {'Langevin':>8} {'SVR':>7} {'GLE':>7}   "
+        + " ".join(f"{f'to {symbol}':>5}" for symbol in symbols)
+        + "   mostly through",
+    ]
+    for each in prediction.strides:
+        excess = [prediction.excess(each, name).value for name in ("langevin", "svr", "gle")]
+        parts = [part.value / each.total.value if each.total.value else 0.0 for part in each.species.values()]
+        through = "" if each.dominant is None else f"{prediction.band(each.dominant)}, {each.dominant:.0f} cm⁻¹"
+        lines.append(
+            f"{each.stride:>3} {each.stride * prediction.timestep:>10g} "
+            f"{prediction.costs.relative(each.stride):>5.2f}  "
+            f"{each.total.value:>6.3f} ± {each.total.error:<6.3f} {each.rate.value:>6.2f}   "
+            f"{excess[0]:>8.2g} {excess[1]:>7.2g} {excess[2]:>7.2g}   "
+            + " ".join(f"{part:>5.0%}" for part in parts)
+            + f"   {through}"
+        )
+    return "\n".join(lines)
+
+
+def _advice(prediction: Prediction, allowed: float) -> str:
+    lines = []
+    for name, title in _ENSEMBLES.items():
+        longest = prediction.longest(name, allowed)
+        unit = "K/ps" if name == "nve" else "K"
+        with_tau = "" if name == "nve" else f", tau {prediction.tau:g} fs"
+        limit = f"{title}{with_tau}, at most {allowed:g} {unit}:"
+        what = prediction.excess(longest, name).text(unit)
+        if longest.stride == 1:
+            lines.append(f"{limit} none; conservative forces at every step")
+        else:
+            cost = prediction.costs.relative(longest.stride)
+            lines.append(f"{limit} M = {longest.stride} ({what}), at {cost:.0%} of the cost of conservative forces")
+    return "\n".join(lines)

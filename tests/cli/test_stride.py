@@ -1,0 +1,71 @@
+"""The command ``darkforces stride``, as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import ase.io
+import pytest
+from ase.build import bulk
+from calculators import FILE
+
+from ipi_darkforces.cli import main
+
+Say = Callable[..., tuple[str, str, int]]
+PAIR = f"fast=ase:{FILE}:rotated?forces=direct slow=ase:{FILE}:emt"
+SHORT = ("--timestep", 5, "--equilibrate", 0.1, "--time", 1.5, "--max-stride", 4)
+
+
+@pytest.fixture
+def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Say:
+    """What the command says, in a folder with a structure, with its exit code."""
+    monkeypatch.chdir(tmp_path)
+    ase.io.write(tmp_path / "metal.xyz", bulk("Al", cubic=True) * (2, 1, 1))
+
+    def said(*arguments: object) -> tuple[str, str, int]:
+        monkeypatch.setattr(sys, "argv", ["darkforces", "stride", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main.main()
+        return (*capsys.readouterr(), done.value.code)
+
+    return said
+
+
+def test_a_table_a_picture_and_advice(say: Say, tmp_path: Path) -> None:
+    out, err, code = say(PAIR, "metal.xyz", *SHORT, "--plot", "mine.png")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert "8 atoms (Al 26.98 u), 1.5 ps at " in lines[0]
+    assert [line.split()[0] for line in lines[4:8]] == ["1", "2", "3", "4"]
+    assert lines[4].split()[2:6] == ["1.00", "0.000", "±", "0.000"]
+    assert "to Al" in lines[3]
+    assert "100%" in lines[7]
+    assert "vibrations" in lines[7]
+    assert [line.split(",")[0] for line in lines[9:13]] == ["NVE", "Langevin", "SVR", "GLE"]
+    assert lines[-1] == "picture: mine.png"
+    assert (tmp_path / "mine.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_for_machines(say: Say) -> None:
+    out, _, code = say(PAIR, "metal.xyz", *SHORT, "--no-plot", "--json", "--allow", 1e9)
+    found = json.loads(out)
+    assert (code, found["longest_stride"]["svr"], len(found["strides"])) == (0, 4, 4)
+    assert found["strides"][3]["heating_meV_per_atom_per_ps"]["value"] > 0.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--allow", 0], "--allow 0 cannot be used: expected K, more than zero"),
+        (["--time", 0.2], "0.2 ps are too short to know errors: expected at least 0.7"),
+        (["--hmr", 3, "--no-plot"], "there are no hydrogen atoms whose mass could be changed"),
+    ],
+)
+def test_bad_input_is_one_line(say: Say, arguments: list[object], message: str) -> None:
+    out, err, code = say(PAIR, "metal.xyz", *arguments)
+    assert (out, code) == ("", 1)
+    assert err.startswith(f"darkforces: error: {message}")
+    assert err.count("\n") == 1
