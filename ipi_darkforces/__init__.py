@@ -19,6 +19,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .analysis.analyze import analyze
     from .diagnostics.stride import stride
     from .errors import DarkforcesError
     from .models.calculator import Calculator
@@ -44,6 +45,7 @@ _PLACES = {
     "MultipleTimeStepping": "simulate.multiple_time_stepping",
     "Need": "models.model",
     "Structure": "models.structure",
+    "analyze": "analysis.analyze",
     "load_model": "models.registry.zoo",
     "stride": "diagnostics.stride",
 }
@@ -55,6 +57,7 @@ __all__ = [
     "MultipleTimeStepping",
     "Need",
     "Structure",
+    "analyze",
     "load_model",
     "stride",
 ]

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import DarkforcesError, one_line
+
 # How the folders are called in which files are written before they are put in place. Who is killed leaves one.
 UNFINISHED = ".unfinished-"
 
@@ -39,6 +41,19 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def _about(path: Path, error: OSError) -> OSError:
     return OSError(error.errno, error.strerror, str(path)) if error.errno is not None else error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Put a file that a user asked for in place in one step, as `whole_file` does.
+
+    :raises DarkforcesError: if it cannot be written
+    """
+    try:
+        with whole_file(path) as fresh:
+            yield fresh
+    except OSError as error:
+        raise DarkforcesError(f"'{path}' cannot be written: {error.strerror or one_line(error)}") from error
 
 
 def write_whole(path: Path, text: str) -> None:

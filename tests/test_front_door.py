@@ -4,10 +4,13 @@ import doctest
 import re
 import sys
 
+import numpy as np
 import pytest
+from ipi_files import write_table
 from programs import finish
 
 import ipi_darkforces as dark
+from ipi_darkforces.analysis import analyze as of_trajectories
 from ipi_darkforces.models import calculator as as_calculator
 from ipi_darkforces.models import model
 from ipi_darkforces.simulate import multiple_time_stepping
@@ -36,6 +39,51 @@ def test_examples_work(module, monkeypatch, request):
     results = doctest.testmod(module)
     assert results.attempted > 0
     assert results.failed == 0
+
+
+@pytest.fixture
+def hot_run(tmp_path, monkeypatch):
+    """Properties of a run that heats by 10 K/ps, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hot-run").mkdir()
+    noise = np.random.default_rng(0).normal(size=(2, 2000))
+    step = np.arange(2000)
+    rows = np.column_stack([step, step, 300 + 0.01 * step + 3 * noise[0], 1e-5 * step + 1e-4 * noise[1]])
+    write_table(tmp_path / "hot-run" / "run.out", rows)
+
+
+def test_examples_of_analyses_work(hot_run):
+    results = doctest.testmod(of_trajectories)
+    assert (results.attempted, results.failed) == (5, 0)
+
+
+def test_results_of_analyses_show_themselves(hot_run, caplog):
+    found = dark.analyze(["hot-run"])
+    assert [each.analysis.name for each in found] == ["drift", "temperatures", "spectra", "structure"]
+    assert list(found.spectra.missing) == ["hot-run"]
+    assert "no velocities" in str(found.spectra)
+    assert "hot-run: no spectra" in caplog.text
+    assert "<td>hot-run</td>" in found.drift._repr_html_()
+    assert str(found.drift).count("\n") == 1
+    found.drift.draw("drift.png")
+    [column] = [name for name in found.drift.to_dict() if name.startswith("conserved drift")]
+    assert found.drift.to_dict()[f"standard error of {column}"][0] > 0.0
+    with pytest.raises(AttributeError, match="no analysis 'weather': there are drift, temperatures"):
+        found.weather  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("runs", "options", "message"),
+    [
+        ("nowhere", {}, "'nowhere' does not exist"),
+        ("hot-run", {"only": "weather"}, "analysis 'weather' is not known: expected drift, "),
+        ("hot-run", {"discard": -1.0}, "discard -1 is not a time"),
+        ("hot-run", {"only": "drift", "velocity_unit": "c"}, "velocity unit 'c' is not known: expected ase, A/ps"),
+    ],
+)
+def test_what_cannot_be_analysed_is_told(hot_run, runs, options, message):
+    with pytest.raises(dark.DarkforcesError, match=re.escape(message)):
+        dark.analyze(runs, **options)
 
 
 def test_readme_works(monkeypatch, request, capsys):

@@ -1,4 +1,4 @@
-"""What every question about runs is told besides the run."""
+"""The part of a run that is analysed, and what it is compared with."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from dataclasses import dataclass
 from ..errors import DarkforcesError
 from .trajectory import Block, Notice, Progress, Trajectory
 
+FARTHEST = 12.0  # Å; the number of pairs grows with its third power
+
 
 @dataclass(frozen=True)
 class Selection:
-    """Which part of a run counts, what it is compared with, and who is told about the reading.
+    """The part of a run that counts, what it is compared with, and who is told about the reading.
 
     :param discard: ps at the beginning that do not count: equilibration
     :param target: K, what the temperature should be; None for that of the thermostat in the input
+    :param farthest: Å, the largest distance of radial distributions; never more than half of the cell
     :param progress: told how much of a large file has been read
     :param notice: told what is wrong with files of which a part can be used
     """
 
     discard: float = 0.0
     target: float | None = None
+    farthest: float = FARTHEST
     progress: Progress | None = None
     notice: Notice = logging.getLogger(__name__).warning
 

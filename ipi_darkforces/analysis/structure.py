@@ -28,11 +28,9 @@ from ..stats.batches import Batches, curve_errors, standard_errors
 from ..stats.estimates import Estimate
 from .pairs import BIN, PairCounter
 from .runs import Run
-from .selection import Selection
+from .selection import FARTHEST, Selection
 from .trajectory import Block
 
-# Å; the number of pairs grows with its third power.
-FARTHEST = 12.0
 ORIENTATION = "c_uu"
 
 
@@ -138,14 +136,13 @@ def correlations(
     return _result(name, counter)
 
 
-def measure(run: Run, selection: Selection, farthest: float = FARTHEST) -> Correlations:
+def measure(run: Run, selection: Selection) -> Correlations:
     """Structure of a run from its positions: all pairs of species, and molecules if there are any.
 
-    :param farthest: see `correlations`
     :raises DarkforcesError: if there are no positions or no cell
     """
     trajectory = run.trajectory("positions")
-    found = correlations(run.name, selection.blocks(trajectory), trajectory.species, farthest=farthest)
+    found = correlations(run.name, selection.blocks(trajectory), trajectory.species, farthest=selection.farthest)
     for remark in found.remarks:
         selection.notice(f"{run.name}: {remark}")
     return found

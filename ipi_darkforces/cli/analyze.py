@@ -1,23 +1,21 @@
-"""``darkforces analyze``: what do the trajectories say? One subcommand for each question, and one for all of them."""
+"""``darkforces analyze``: one subcommand for each analysis, and one for all of them."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..analysis.analyses import ANALYSES, Analysis
+from ..analysis.analyze import VELOCITY_UNITS, Analyses, Results, analyze, check_settings
+from ..analysis.selection import FARTHEST
 from ..errors import ERROR, DarkforcesError, printable
+from ..stats.rows import aligned, write_csv, write_curves
+from ..whole import writing
 from . import report
-from .files import writing
-from .question import Question, Row, aligned, write_csv, write_curves
-from .questions import QUESTIONS
-from .reading import Bar, about, add_reading_options, add_run_options, check_numbers, read_run, select
-
-logger = logging.getLogger(__name__)
 
 DESCRIPTION = """\
 Looks at what simulations left behind. A RUN is a folder made by `darkforces run`, a folder with outputs of i-PI, an
@@ -46,14 +44,14 @@ def with_question(words: list[str]) -> list[str]:
 
     A misspelt question is then a run that does not exist; the message says so.
     """
-    known = {report.NAME, "-h", "--help", *(question.name for question in QUESTIONS)}
+    known = {report.NAME, "-h", "--help", *(analysis.name for analysis in ANALYSES)}
     if words[:1] == ["analyze"] and not known & set(words[1:2]):
         return ["analyze", report.NAME, *words[1:]]
     return words
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand, with one subcommand for each question and one for all of them."""
+    """Add the subcommand, with one subcommand for each analysis and one for all of them."""
     parser = commands.add_parser(
         "analyze",
         usage="%(prog)s [-h] [QUESTION] RUN [RUN ...] [options]",
@@ -62,41 +60,81 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     questions = parser.add_subparsers(title="questions", metavar="QUESTION", required=True, prog=parser.prog)
-    for question in QUESTIONS:
-        asked = questions.add_parser(question.name, help=question.help, description=question.description)
-        add_run_options(asked)
-        question.add_options(asked)
-        _add_output_options(asked, question)
-        add_reading_options(asked)
-        asked.set_defaults(command=run, question=question)
-    report.add_parser(questions)
+    for analysis in ANALYSES:
+        asked = questions.add_parser(analysis.name, help=analysis.help, description=analysis.description)
+        _add_run_options(asked)
+        _add_own_options(asked, [analysis])
+        _add_output_options(asked, analysis)
+        _add_reading_options(asked)
+        asked.set_defaults(command=run, analysis=analysis)
+    everything = report.add_parser(questions)
+    _add_run_options(everything)
+    _add_own_options(everything, ANALYSES)
+    report.add_output_options(everything)
+    _add_reading_options(everything)
+    everything.set_defaults(command=run_all)
 
 
-def _add_output_options(parser: argparse.ArgumentParser, question: Question) -> None:
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Which runs, and which part of them."""
+    parser.add_argument("run", metavar="RUN", nargs="+", type=Path, help="folder, i-PI input, or file")
+    parser.add_argument("--discard", type=float, default=0.0, metavar="PS", help="equilibration to leave out, in ps")
+
+
+def _add_own_options(parser: argparse.ArgumentParser, analyses: Sequence[Analysis]) -> None:
+    """Options that only one of the analyses has."""
+    names = [analysis.name for analysis in analyses]
+    if "temperatures" in names:
+        parser.add_argument(
+            "--target", type=float, metavar="K", help="temperature to compare with (default: that of the thermostat)"
+        )
+    if "structure" in names:
+        parser.add_argument(
+            "--farthest",
+            type=float,
+            default=FARTHEST,
+            metavar="Å",
+            help="largest distance, at most half of the cell (default: %(default)g)",
+        )
+
+
+def _add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """What files may not say."""
+    group = parser.add_argument_group("for files that do not say it")
+    group.add_argument("--interval", type=float, metavar="FS", help="time between frames of a trajectory, in fs")
+    group.add_argument(
+        "--velocity-unit",
+        choices=VELOCITY_UNITS,
+        default="ase",
+        help="of columns with velocities in extended XYZ files (default: %(default)s)",
+    )
+
+
+def _add_output_options(parser: argparse.ArgumentParser, analysis: Analysis) -> None:
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print everything for machines")
     output.add_argument("--csv", type=Path, metavar="FILE", help="write the table as CSV")
     output.add_argument("--plot", type=Path, metavar="FILE", help="draw a picture of all runs: .png or .pdf")
-    if question.columns is not None:
+    if analysis.columns is not None:
         output.add_argument("--data", type=Path, metavar="FILE", help="write the curves of all runs as CSV")
     output.add_argument("--overwrite", action="store_true", help="replace these files if they exist")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask the question about all runs."""
-    _check(args)
-    question: Question = args.question
-    notices: list[str] = []
-    answers, failed = _ask(question, args, notices)
-    if not answers:
-        return 1
-    rows = [row for answer in answers for row in question.rows(answer)]
+    """Make one analysis of all runs."""
+    _check_numbers(args)
+    _check_files(args)
+    found = _analyze(args, args.analysis.name)
+    [results] = found
     if args.json:
-        found = [answer.as_json() for answer in answers]
-        print(json.dumps({"question": question.name, "runs": found, "notices": notices}, indent=2), flush=True)
+        runs = [result.as_json() for result in results]
+        print(
+            json.dumps({"question": args.analysis.name, "runs": runs, "notices": found.notices}, indent=2), flush=True
+        )
     else:
-        print(aligned(rows), flush=True)
-    for file, write in _written(question, answers, rows, args):
+        print(aligned(results.rows()), flush=True)
+    failed = bool(found.failed)
+    for file, write in _written(results, args):
         try:
             with writing(file) as fresh:
                 write(fresh)
@@ -109,24 +147,50 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _written(
-    question: Question, answers: list[Any], rows: list[Row], args: argparse.Namespace
-) -> Iterator[tuple[Path, Callable[[Path], None]]]:
+def run_all(args: argparse.Namespace) -> int:
+    """Make all analyses that the files allow, and write the folder with the page."""
+    _check_numbers(args)
+    report.check(args)
+    found = _analyze(args)
+    report.show(found, args.output, args.json)
+    return 1 if found.failed else 0
+
+
+def _analyze(args: argparse.Namespace, only: str | None = None) -> Analyses:
+    given = vars(args)
+    return analyze(
+        args.run,
+        only=only,
+        discard=args.discard,
+        target=given.get("target"),
+        farthest=given.get("farthest", FARTHEST),
+        interval=args.interval,
+        velocity_unit=args.velocity_unit,
+    )
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    given = vars(args)
+    try:
+        check_settings(args.discard, given.get("target"), given.get("farthest"), args.interval)
+    except DarkforcesError as error:
+        raise DarkforcesError(f"--{error}") from error
+
+
+def _written(results: Results, args: argparse.Namespace) -> Iterator[tuple[Path, Callable[[Path], Any]]]:
     """Files that were asked for, and what writes each of them."""
-    columns = question.columns
     if args.plot is not None:
-        yield args.plot, lambda file: question.draw(answers, file)
+        yield args.plot, results.draw
     if args.csv is not None:
-        yield args.csv, lambda file: write_csv(rows, file)
-    if columns is not None and args.data is not None:
-        yield args.data, lambda file: write_curves([(answer.name, columns(answer)) for answer in answers], file)
+        yield args.csv, lambda file: write_csv(results.rows(), file)
+    if vars(args).get("data") is not None:
+        yield args.data, lambda file: write_curves(results.curves(), file)
 
 
-def _check(args: argparse.Namespace) -> None:
-    check_numbers(args)
+def _check_files(args: argparse.Namespace) -> None:
     if args.plot is not None and args.plot.suffix.lower() not in _PICTURES:
         raise DarkforcesError(f"--plot {args.plot} is of no known kind: expected {' or '.join(_PICTURES)}")
-    files = _files(args)
+    files = [file for file in (args.plot, args.csv, vars(args).get("data")) if file is not None]
     for file in files:
         if files.count(file) > 1:
             raise DarkforcesError(f"'{file}' is to be written twice; choose different names")
@@ -134,31 +198,3 @@ def _check(args: argparse.Namespace) -> None:
             raise DarkforcesError(f"'{file}' exists; choose another name, or --overwrite it")
         if not file.parent.is_dir():
             raise DarkforcesError(f"'{file}' cannot be written: there is no folder '{file.parent}'")
-
-
-def _files(args: argparse.Namespace) -> list[Path]:
-    """What is to be written."""
-    return [file for file in (args.plot, args.csv, vars(args).get("data")) if file is not None]
-
-
-def _ask(question: Question, args: argparse.Namespace, notices: list[str]) -> tuple[list[Any], bool]:
-    """The answers for all runs for which there is one, and whether some have none.
-
-    :param notices: what is wrong with files is added here, and printed
-    """
-
-    def notice(text: str) -> None:
-        notices.append(printable(text))
-        logger.warning(text)
-
-    answers, failed = [], False
-    for path in args.run:
-        with Bar(str(path)) as bar:
-            try:
-                simulation = read_run(path, args, notice)
-                answers.append(question.measure(simulation, select(args, bar, notice), args))
-            except DarkforcesError as error:
-                failed = True
-                notices.append(printable(about(path, error)))
-                print(f"{ERROR}{notices[-1]}", file=sys.stderr)
-    return answers, failed

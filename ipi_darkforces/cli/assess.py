@@ -22,15 +22,15 @@ from ..errors import DarkforcesError, printable
 from ..models.model import ForceModel, Need
 from ..models.registry.specification import absolute, label_of
 from ..models.structure import Structure
+from ..progress_bar import progress_bar
+from ..reports import assessment as assess_page
+from ..reports.assessment import Assessment
 from ..simulate.inputs import SimulationInput
 from ..simulate.start import Start, read_start
-from . import assess_page
-from .assess_page import Assessment
+from ..stats.rows import aligned
+from ..whole import writing
 from .entry import INTERRUPTED
-from .files import writing
 from .options import MODEL_HELP, add_evaluation_options, model_of
-from .progress import progress_bar
-from .question import aligned
 from .simulation_bar import SimulationBar
 
 PAGE = "report.html"

@@ -15,9 +15,9 @@ from ..campaign.folder import CampaignFolder, check_models
 from ..campaign.matrix import Campaign
 from ..campaign.statements import as_json
 from ..errors import ERROR, DarkforcesError, printable
+from ..progress_bar import progress_bar
 from .entry import INTERRUPTED
 from .options import MODEL_HELP, add_place_options
-from .progress import progress_bar
 
 DESCRIPTION = """\
 Runs each model with each kind of forces, each thermostat and each seed of a YAML file, and ends with a Markdown

@@ -12,9 +12,9 @@ from ..diagnostics.parity import draw_parity
 from ..diagnostics.reference import Reference, atoms_too_close, atoms_too_far, read_reference
 from ..errors import DarkforcesError, printable
 from ..models.units import ENERGY_UNITS, FORCE_UNITS
+from ..progress_bar import progress_bar
 from .files import show
 from .options import MODEL_HELP, add_evaluation_options, add_picture_options, load, picture_path
-from .progress import progress_bar
 
 logger = logging.getLogger(__name__)
 

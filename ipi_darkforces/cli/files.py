@@ -1,26 +1,12 @@
-"""Files that commands leave: whole ones, after what was found out has been shown."""
+"""Printing a result, and drawing its picture."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import DarkforcesError, one_line, printable
-from ..whole import whole_file
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[Path]:
-    """Where to write a file that is to be whole; see `whole_file`.
-
-    :raises DarkforcesError: if it cannot be written
-    """
-    try:
-        with whole_file(path) as fresh:
-            yield fresh
-    except OSError as error:
-        raise DarkforcesError(f"'{path}' cannot be written: {error.strerror or one_line(error)}") from error
+from ..errors import printable
+from ..whole import writing
 
 
 def show(text: str, picture: Path | None, draw: Callable[[Path], None], for_machines: bool) -> None:

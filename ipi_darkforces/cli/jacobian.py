@@ -17,6 +17,7 @@ from ..diagnostics.structures import read_structure_files
 from ..errors import DarkforcesError, printable
 from ..models.model import Need
 from ..models.structure import Structure, name_atoms
+from ..progress_bar import progress_bar
 from .files import show
 from .options import (
     MODEL_HELP,
@@ -26,7 +27,6 @@ from .options import (
     load,
     picture_path,
 )
-from .progress import progress_bar
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -19,7 +19,8 @@ from ..errors import DarkforcesError, printable
 from ..models.model import ForceModel, Need
 from ..models.registry.zoo import takes_options
 from ..models.structure import Structure
-from .files import writing
+from ..progress_bar import progress_bar
+from ..whole import writing
 from .optimize_table import table
 from .options import (
     MODEL_HELP,
@@ -31,7 +32,6 @@ from .options import (
     model_of,
     picture_path,
 )
-from .progress import progress_bar
 
 DESCRIPTION = """\
 Optimises geometries with FIRE and L-BFGS of ase, with conservative and with direct forces, and says how often they

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..analysis.setup import FREE, Constraints
+from ..progress_bar import progress_bar
 from ..simulate.progress import Progress
-from .progress import progress_bar
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -10,9 +10,9 @@ from ..diagnostics.stride import DEUTERIUM, Prediction, stride
 from ..diagnostics.stride_picture import draw_strides
 from ..errors import DarkforcesError, printable
 from ..models.structure_file import read_atoms
+from ..progress_bar import progress_bar
 from .files import show
 from .options import MODEL_HELP, add_evaluation_options, add_picture_options, load, picture_path
-from .progress import progress_bar
 
 DESCRIPTION = """\
 Predicts how much every stride of multiple time stepping heats, from one short run under conservative forces in which

@@ -12,9 +12,9 @@ from ..diagnostics.structures import read_structures
 from ..diagnostics.work import Loop, integrate
 from ..diagnostics.work_picture import draw_work
 from ..errors import DarkforcesError, printable
+from ..progress_bar import progress_bar
 from .files import show
 from .options import MODEL_HELP, add_evaluation_options, add_picture_options, load, picture_path
-from .progress import progress_bar
 
 logger = logging.getLogger(__name__)
 

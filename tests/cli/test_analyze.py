@@ -21,7 +21,7 @@ from scipy.signal.windows import hann
 from ipi_darkforces.analysis.runs import Run
 from ipi_darkforces.analysis.structure import correlations
 from ipi_darkforces.analysis.trajectory import Block
-from ipi_darkforces.cli.question import write_curves
+from ipi_darkforces.stats.rows import write_curves
 
 
 def analyze(*arguments, **options) -> subprocess.CompletedProcess:

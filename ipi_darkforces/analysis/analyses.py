@@ -1,11 +1,56 @@
-"""The questions that ``darkforces analyze`` can ask."""
+"""The analyses of trajectories: how each is named, measured, tabulated, drawn and put into words."""
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
-from ..analysis import drift, motion, motion_picture, statements, structure, structure_picture, temperatures
-from .question import Question, Row
+import numpy as np
+
+from ..stats.rows import Row
+from . import drift, motion, motion_picture, statements, structure, structure_picture, temperatures
+from .runs import Run
+from .selection import Selection
+from .statements import Statement
+
+
+class Result(Protocol):
+    """The result of an analysis for one run."""
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        ...
+
+    def as_json(self) -> dict[str, object]:
+        """The result for machines: units in the names."""
+        ...
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One kind of analysis.
+
+    :param name: in the command line and of files
+    :param help: its question and what it gives, in a line
+    :param description: the same at length, and how to read the result
+    :param measure: makes the result for a run
+    :param rows: the result as lines of a table
+    :param draw: draws the results of several runs as one picture, to a PNG or PDF
+    :param statements: the result in words, compared with that of a reference, or with None
+    :param columns: curves of the result by their names with units, each of any length; None if there are none
+    """
+
+    name: str
+    help: str
+    description: str
+    measure: Callable[[Run, Selection], Any]
+    rows: Callable[[Any], list[Row]]
+    draw: Callable[[Sequence[Any], Path], None]
+    statements: Callable[[Any, Any], list[Statement]]
+    columns: Callable[[Any], dict[str, np.ndarray]] | None = None
 
 
 def _drift_rows(result: drift.Drift) -> list[Row]:
@@ -30,12 +75,6 @@ def _temperatures_rows(result: temperatures.Temperatures) -> list[Row]:
         row[f"T({species}) / K"] = mean
         row[f"off({species})"] = result.deviations[species]
     return [row]
-
-
-def _add_target(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--target", type=float, metavar="K", help="temperature to compare with (default: that of the thermostat)"
-    )
 
 
 def _spectra_rows(result: motion.Motion) -> list[Row]:
@@ -69,43 +108,32 @@ def _structure_rows(result: structure.Correlations) -> list[Row]:
     ]
 
 
-def _add_farthest(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--farthest",
-        type=float,
-        default=structure.FARTHEST,
-        metavar="Å",
-        help="largest distance, at most half of the cell (default: %(default)g)",
-    )
-
-
-DRIFT = Question(
+DRIFT = Analysis(
     "drift",
     "does it heat? slopes of temperature and conserved quantity",
     "Slopes of the temperature and of the conserved quantity, with their errors. The second is the power that wrong "
     "forces or too long a time step feed in, also with a thermostat; the last column is the same over the standard "
     "deviation of the kinetic energy for each atom.",
-    lambda run, selection, args: drift.measure(run, selection),
+    drift.measure,
     _drift_rows,
     drift.draw,
     lambda result, first: statements.of_drift(result),
 )
 
-TEMPERATURES = Question(
+TEMPERATURES = Analysis(
     "temperatures",
     "is energy shared out as it should be? temperatures of all atoms and of each species",
     "Mean kinetic temperatures of all atoms and of each species, in i-PI's convention, from i-PI's properties where "
     "they have them, else from velocities. 'off' is how many standard errors each is above the target: that of the "
     "thermostat in the input, or --target. Species exchange energy within picoseconds: where the input has no "
     "thermostat that acts on each atom, errors of their temperatures are given from 20 ps on.",
-    lambda run, selection, args: temperatures.measure(run, selection),
+    temperatures.measure,
     _temperatures_rows,
     temperatures.draw,
     lambda result, first: statements.of_temperatures(result),
-    _add_target,
 )
 
-SPECTRA = Question(
+SPECTRA = Analysis(
     "spectra",
     "how do atoms move? velocity autocorrelation, its spectrum, diffusion",
     "Velocity autocorrelation of all atoms and of each species, and its spectrum: the density of vibrational states. "
@@ -113,25 +141,24 @@ SPECTRA = Question(
     "if there are positions, from the slope of the mean squared displacement: they should agree. 1 Å²/ps is 1e-4 "
     "cm²/s. Bands of molecules with O-H are named, of others the highest peak is given. Shaded in the picture: two "
     "standard errors.",
-    lambda run, selection, args: motion.measure(run, selection),
+    motion.measure,
     _spectra_rows,
     motion_picture.draw,
     lambda result, first: statements.of_motion(result),
     columns=lambda result: result.columns(),
 )
 
-STRUCTURE = Question(
+STRUCTURE = Analysis(
     "structure",
     "how are atoms arranged? radial distributions, orientation of molecules",
     "Radial distributions g of all pairs of species, with position and height of their first peak, and, if there are "
     "molecules like H2O, the mean cosine c_uu between the directions of two of them at a distance. With several runs "
     "the picture also shows the differences to the first. Shaded: two standard errors.",
-    lambda run, selection, args: structure.measure(run, selection, args.farthest),
+    structure.measure,
     _structure_rows,
     structure_picture.draw,
     statements.of_structure,
-    _add_farthest,
     columns=lambda result: result.columns(),
 )
 
-QUESTIONS = (DRIFT, TEMPERATURES, SPECTRA, STRUCTURE)
+ANALYSES = (DRIFT, TEMPERATURES, SPECTRA, STRUCTURE)

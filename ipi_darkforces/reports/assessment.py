@@ -18,8 +18,8 @@ from ..assessment.verdict import Advice, Verdict
 from ..campaign.evaluation import Evaluation
 from ..errors import printable
 from ..stats.estimates import Estimate
-from .page import document, figure, links, mark, table
-from .question import Row
+from ..stats.rows import Row
+from .html import document, figure, links, mark, table
 
 _KINDS = {Judgement.SAFE: "agrees", Judgement.UNSAFE: "differs", Judgement.UNKNOWN: "unknown", None: "unknown"}
 _ADVICE = {
