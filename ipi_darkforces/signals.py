@@ -56,7 +56,9 @@ class _Raising:
 
 
 def raise_interrupts() -> None:
-    """Let all of these signals raise KeyboardInterrupt from now on."""
+    """Let all of these signals raise KeyboardInterrupt from now on, in the main thread, which alone gets them."""
+    if threading.current_thread() is not threading.main_thread():
+        return
     raising = _Raising()
     for signum in _heard():
         signal.signal(signum, raising)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import ase.io
+import forked
 import hypothesis
 import programs
 import pytest
@@ -21,6 +22,7 @@ from ipi_darkforces.models import ForceModel, Structure
 from ipi_darkforces.models.metatomic import MetatomicModel
 from ipi_darkforces.models.registry.export import exported
 from ipi_darkforces.models.registry.zoo import ZOO
+from ipi_darkforces.simulate import processes
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,6 +38,9 @@ hypothesis.settings.register_profile("patient", deadline=None, suppress_health_c
 hypothesis.settings.load_profile("patient")
 
 programs.mark()
+
+# The package starts its programs as tests do: most of their time would go into importing the same again and again.
+processes.Popen = forked.popen
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,7 @@ from pathlib import Path
 import ase
 import ase.units
 import numpy as np
+from forked import popen
 from ipi.scripting import InteractiveSimulation, read_output
 from ipi.utils.softexit import softexit
 from programs import PATIENCE
@@ -46,7 +47,7 @@ class Process:
     def __init__(self, name: str, command: list[str], folder: Path):
         self.log = folder / f"{name}.log"
         with self.log.open("wb") as stream:
-            self._process = subprocess.Popen(
+            self._process = popen(
                 command, cwd=folder, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, env=_ENVIRONMENT
             )
 
@@ -128,7 +129,9 @@ class Workplace:
 
     def ipi(self, path: Path) -> Process:
         """Start i-PI with an input, in the folder of the input."""
-        return self.start("ipi", str(PROGRAMS / "i-pi"), "-S", self.prefix, path.name, folder=path.parent)
+        return self.start(
+            "ipi", sys.executable, str(PROGRAMS / "i-pi"), "-S", self.prefix, path.name, folder=path.parent
+        )
 
     def driver(self, *options: str, folder: Path | None = None) -> Process:
         """Start our driver."""

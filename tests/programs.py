@@ -5,19 +5,33 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from forked import is_parent, popen
+
 # Seconds, to guard against hanging for ever. They say nothing about speed: ten other programs may share the processors.
-PATIENCE = 1500.0
+PATIENCE = 600.0
 _MARK = "DARKFORCES_TESTS"
 
 
-def finish(command: Sequence[object], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end; `options` are those of `subprocess.run`."""
-    return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=PATIENCE, **options)
+def finish(command: Sequence[object], encoding: str = "utf-8", **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; `options` are those of `subprocess.Popen`."""
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        process = popen(command, **{"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": stderr} | options)
+        try:
+            code = process.wait(PATIENCE)
+        except BaseException:
+            process.kill()
+            raise
+        said = []
+        for stream in (stdout, stderr):
+            stream.seek(0)
+            said.append(stream.read().decode(encoding))
+    return subprocess.CompletedProcess([*command], code, *said)
 
 
 def wait_until(condition: Callable[[], object], what: str = "condition") -> None:
@@ -40,7 +54,7 @@ def running() -> set[int]:
 
 def end_all_but(before: set[int]) -> None:
     """Kill the marked programs that did not run before, whoever started them and in whatever session."""
-    while left := [pid for pid in running() - before if _is_marked(pid)]:
+    while left := [pid for pid in running() - before if _is_marked(pid) and not is_parent(pid)]:
         for pid in left:
             try:
                 os.kill(pid, signal.SIGKILL)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import DEVNULL, Popen, TimeoutExpired
 
 from ..errors import DarkforcesError
 from ..lock import locked
@@ -92,10 +92,10 @@ class Process:
         try:
             with log.open("ab") as stream:
                 self._start = stream.tell()  # what an earlier run said is kept, but is not news
-                self._process = subprocess.Popen(
+                self._process = Popen(
                     [*child, *command],
                     cwd=folder,
-                    stdin=subprocess.DEVNULL,
+                    stdin=DEVNULL,
                     stdout=stream,
                     stderr=stream,
                     start_new_session=True,
@@ -136,7 +136,7 @@ class Process:
         """Wait for it to leave; whether it has."""
         try:
             self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
+        except TimeoutExpired:
             return False
         return True
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import popen
 from programs import PATIENCE, wait_until
 
 from ipi_darkforces.cli import campaign as cli
@@ -52,7 +53,7 @@ def stopped_and_finished(tmp_path_factory) -> Path:
     path = campaign(folder / "tiny.yaml")
     runs = folder / "tiny" / "runs"
     command = [sys.executable, "-m", "ipi_darkforces.cli.main", "campaign", path, "--jobs", "1"]
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) as process:
+    with popen(command, cwd=folder, stderr=subprocess.DEVNULL) as process:
         try:
             wait_until(lambda: list(runs.glob("*/ended.json")) and len(list(runs.glob("*/*.progress"))) == 2)
         finally:

@@ -72,12 +72,21 @@ class Server:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self.address)
         self._listener.listen()
-        self._listener.settimeout(PATIENCE)
+        self._listener.settimeout(0.1)
         self._pool = ThreadPoolExecutor(1)
         self._driver: Future[int] = self._pool.submit(run_driver, "--model", str(model), "-S", place, *options)
-        self._connection, _ = self._listener.accept()
+        self._connection = self._accept()
         self._connection.settimeout(PATIENCE)
         self._listener.close()
+
+    def _accept(self) -> socket.socket:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self._listener.accept()[0]
+            except TimeoutError:
+                assert not self._driver.done(), f"the driver has not come: {self._driver.result()}"
+                assert time.monotonic() < deadline, "the driver does not come"
 
     def __enter__(self):
         return self

@@ -13,6 +13,7 @@ from pathlib import Path
 import ase
 import numpy as np
 import pytest
+from forked import command_of, popen
 from ipi.scripting import read_output
 from ipi_processes import PROGRAMS, Workplace
 from programs import PATIENCE, finish, wait_until
@@ -152,7 +153,7 @@ def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path):
-    first = subprocess.Popen(
+    first = popen(
         [sys.executable, "-m", "ipi_darkforces.cli.main", "run", INPUTS / "nve-direct.xml"]
         + ["--model", "pet-m", "--steps", "100000", "--output", tmp_path / "run"],
         stderr=subprocess.DEVNULL,
@@ -180,7 +181,7 @@ def is_locked(folder):
 def test_a_killed_run_ends_by_itself_and_keeps_others_out_until_then(tmp_path):
     command = [sys.executable, "-m", "ipi_darkforces.cli.main", "run", INPUTS / "nve-direct.xml"]
     command += ["--model", "pet-m", "--dtype", "float64", "--steps", "100000", "--output", tmp_path / "run"]
-    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    killed = popen(command, stderr=subprocess.DEVNULL)
     try:
         progress = tmp_path / "run" / "nve-direct.progress"
         wait_until(lambda: progress.exists() and len(progress.read_text().splitlines()) > 6)  # steps have been done
@@ -228,7 +229,7 @@ def test_a_checkpoint_that_breaks_off_does_not_count(tmp_path):
 
 
 def workers_called(name: str, folder: Path) -> list[int]:
-    return [pid for pid in workers_of(folder) if name in Path(f"/proc/{pid}/cmdline").read_text()]
+    return [pid for pid in workers_of(folder) if name in command_of(pid)]
 
 
 @pytest.mark.parametrize(("program", "name"), [("cli.driver", "the driver"), ("/i-pi\0", "i-PI")])
@@ -257,7 +258,7 @@ def test_ipi_goes_on_from_its_restart_by_hand(tmp_path):
         assert 4 <= stopped.steps < 12
         for state in ("RESTART", "nve-mts2.chk"):
             assert SimulationInput.read(stopped.folder / state).sockets_prefix == workplace.prefix
-        ipi = workplace.start("ipi", str(PROGRAMS / "i-pi"), "RESTART", folder=stopped.folder)
+        ipi = workplace.start("ipi", sys.executable, str(PROGRAMS / "i-pi"), "RESTART", folder=stopped.folder)
         driver = workplace.start(
             "driver", str(PROGRAMS / "i-pi-darkdriver"), "--model", "pet-m", "--input", "RESTART", folder=stopped.folder
         )
