@@ -11,7 +11,9 @@ J. Phys. Soc. Jpn. 12, 570 (1957), section 2, for a general perturbation). Its m
 
 without a parameter to be fitted. S is the two-sided power spectrum, periodic in 2π/dt: of the harmonics of the impulse
 frequency, k and M - k are one. In the limit of short steps this is β Σ_{k≥1} S(2πk/τ). Each atom's part of it is the
-cross-spectrum of its own power with that of all.
+cross-spectrum of its own power with that of all. Atoms far apart add noise and nothing else where vibrations are local,
+as in liquids: summed over pairs of neighbours, errors of water are less than half. That is done only if the sum over
+all pairs does not contradict it, as it would where vibrations are those of a whole crystal.
 
 It holds where the perturbation is small and the vibrations forget their phase: not for a vibration so sharp that
 impulses drive it as a parametric oscillator.
@@ -24,6 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase.data import chemical_symbols
+from scipy.sparse import csr_array
 
 from ..analysis.units import BOLTZMANN_EV
 from ..stats.estimates import Estimate
@@ -31,6 +34,8 @@ from ..stats.estimates import Estimate
 # Resolves 170 cm⁻¹, less than the width of most bands of a liquid, and gives a dozen nearly independent pieces in 2 ps.
 _SEGMENT = 0.3  # ps
 _FEWEST_SEGMENTS = 4
+# An interval that the truth is outside of so seldom contradicts, where fifteen strides are looked at.
+_CONTRADICTED = 0.998
 # Correlation of the spectra of neighbouring segments that overlap by half, with Hann's window: (1/6)² (P. D. Welch,
 # IEEE Trans. Audio Electroacoust. 15, 70 (1967)).
 _OVERLAPPING = 1.0 / 36.0
@@ -45,6 +50,7 @@ class Power:
     :param timestep: ps
     :param temperature: K, of the run
     :param species: atomic numbers, shape (n_atoms,)
+    :param neighbours: 1 for each pair of neighbours and each atom with itself, else 0, shape (n_atoms, n_atoms)
     :param moving: part of the coordinates that are not fixed
     """
 
@@ -52,6 +58,7 @@ class Power:
     timestep: float
     temperature: float
     species: np.ndarray
+    neighbours: csr_array
     moving: float = 1.0
 
 
@@ -64,6 +71,7 @@ class Heating:
     :param species: the part that each species takes up, by chemical symbol, meV/atom/ps of all atoms; adds up
     :param harmonics: cm⁻¹ of the harmonics of the impulse frequency up to half the frequency of steps, shape (n,)
     :param shares: meV/atom/ps, what each harmonic contributes, shape (n,)
+    :param of_all_pairs: as the total, but from the power of all atoms, not that of neighbours, meV/atom/ps
     :param moving: part of the coordinates that are not fixed
     """
 
@@ -72,6 +80,7 @@ class Heating:
     species: dict[str, Estimate]
     harmonics: np.ndarray
     shares: np.ndarray
+    of_all_pairs: Estimate
     moving: float = 1.0
 
     @property
@@ -99,24 +108,38 @@ def heating(power: Power, strides: Sequence[int]) -> list[Heating]:
     :param power: of at least `fewest_steps`
     :param strides: M of each
     """
-    fractions = sorted({(k / M) for M in strides for k in range(1, M // 2 + 1)})
-    elements = np.unique(power.species)
-    spectra = _cross_spectra(power, np.array(fractions), elements)
-    scale = 1000.0 / (BOLTZMANN_EV * power.temperature * len(power.species))
-    found = []
-    for M in strides:
-        k = np.arange(1, M // 2 + 1)
-        own = np.searchsorted(fractions, k / M)
-        weights = np.where(2 * k == M, 0.5, 1.0)  # k and M - k are one
-        parts = scale * weights[None, :, None] * spectra[:, own]
-        shares = parts.sum(axis=2).mean(axis=0)
-        by_species = {
-            chemical_symbols[z]: _mean_of_segments(parts[:, :, i].sum(axis=1)) for i, z in enumerate(elements)
-        }
-        harmonics = WAVENUMBER * k / (M * power.timestep)
-        total = _mean_of_segments(parts.sum(axis=(1, 2)))
-        found.append(Heating(M, total, by_species, harmonics, shares, power.moving))
-    return found
+    fractions = np.array(sorted({k / M for M in strides for k in range(1, M // 2 + 1)}))
+    near, far = _cross_spectra(power, fractions)
+    of_neighbours = [_of_stride(M, fractions, near, near + far, power) for M in strides]
+    if all(_agrees(each) for each in of_neighbours):
+        return of_neighbours
+    return [_of_stride(M, fractions, near + far, near + far, power) for M in strides]
+
+
+def _of_stride(M: int, fractions: np.ndarray, spectra: np.ndarray, of_all: np.ndarray, power: Power) -> Heating:
+    k = np.arange(1, M // 2 + 1)
+    own = np.searchsorted(fractions, k / M)
+    weights = np.where(2 * k == M, 0.5, 1.0)[:, None]  # k and M - k are one
+    parts = weights * spectra[:, own]
+    by_species = {
+        chemical_symbols[z]: _mean_of_segments(parts[:, :, i].sum(axis=1))
+        for i, z in enumerate(np.unique(power.species))
+    }
+    return Heating(
+        M,
+        _mean_of_segments(parts.sum(axis=(1, 2))),
+        by_species,
+        WAVENUMBER * k / (M * power.timestep),
+        parts.sum(axis=2).mean(axis=0),
+        _mean_of_segments((weights * of_all[:, own]).sum(axis=(1, 2))),
+        power.moving,
+    )
+
+
+def _agrees(of_neighbours: Heating) -> bool:
+    """Whether the sum over all pairs leaves room for that over neighbours."""
+    margin = of_neighbours.of_all_pairs.margin(_CONTRADICTED)
+    return margin is None or abs(of_neighbours.total.value - of_neighbours.of_all_pairs.value) <= margin
 
 
 def spectrum(power: Power, most: float) -> tuple[np.ndarray, np.ndarray]:
@@ -127,9 +150,8 @@ def spectrum(power: Power, most: float) -> tuple[np.ndarray, np.ndarray]:
     """
     length = _length(power.timestep)
     wavenumbers = np.arange(0.0, most, WAVENUMBER / (length * power.timestep))
-    values = _cross_spectra(power, wavenumbers * power.timestep / WAVENUMBER, np.unique(power.species))
-    scale = 1000.0 / (BOLTZMANN_EV * power.temperature * len(power.species))
-    return wavenumbers, scale * values.sum(axis=2).mean(axis=0)
+    near, far = _cross_spectra(power, wavenumbers * power.timestep / WAVENUMBER)
+    return wavenumbers, (near + far).sum(axis=2).mean(axis=0)
 
 
 def _length(timestep: float) -> int:
@@ -137,21 +159,25 @@ def _length(timestep: float) -> int:
     return max(16, round(_SEGMENT / timestep))
 
 
-def _cross_spectra(power: Power, fractions: np.ndarray, elements: np.ndarray) -> np.ndarray:
-    """Of the power of each species with that of all, in segments that overlap by half, with Hann's window.
+def _cross_spectra(power: Power, fractions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """β S/N of the power of each species with that of others, in segments that overlap by half, with Hann's window.
 
     :param fractions: frequencies, in those of the steps, shape (n_frequencies,)
-    :param elements: atomic numbers, shape (n_species,)
-    :return: eV²/ps, shape (n_segments, n_frequencies, n_species)
+    :return: with neighbours, and with all others, meV/atom/ps, both of shape (n_segments, n_frequencies, n_species)
     """
     length = _length(power.timestep)
     window = np.sin(np.pi * (np.arange(length) + 0.5) / length) ** 2
     waves = np.exp(-2j * np.pi * np.outer(fractions, np.arange(length))) * window
-    sums = np.stack([power.values[:, power.species == z].sum(axis=1) for z in elements], axis=1)
-    begins = range(0, len(sums) - length + 1, length // 2)
-    amplitudes = np.array([waves @ sums[begin : begin + length] for begin in begins])
-    products = (amplitudes * amplitudes.sum(axis=2, keepdims=True).conj()).real
-    return products * power.timestep / np.sum(window**2)
+    scale = 1000.0 * power.timestep / (np.sum(window**2) * BOLTZMANN_EV * power.temperature * len(power.species))
+    members = (power.species[:, None] == np.unique(power.species)).astype(float)
+    near, far = [], []
+    for begin in range(0, len(power.values) - length + 1, length // 2):
+        amplitudes = waves @ power.values[begin : begin + length]
+        of_neighbours = (power.neighbours @ amplitudes.conj().T).T
+        of_others = amplitudes.conj().sum(axis=1, keepdims=True) - of_neighbours
+        near.append((amplitudes * of_neighbours).real @ members)
+        far.append((amplitudes * of_others).real @ members)
+    return scale * np.array(near), scale * np.array(far)
 
 
 def _mean_of_segments(values: np.ndarray) -> Estimate:

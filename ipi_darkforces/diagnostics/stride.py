@@ -12,6 +12,7 @@ from ase import units
 from ase.constraints import FixAtoms
 from ase.data import chemical_symbols
 from ase.neighborlist import natural_cutoffs, neighbor_list
+from scipy.sparse import csr_array
 
 from ..errors import DarkforcesError
 from ..models.model import ForceModel, Need, of_kind
@@ -27,6 +28,7 @@ DEUTERIUM = 2.014  # u
 _FRICTION_TIME = 0.1  # ps, of the Langevin thermostat before the run
 _FRAMES_EVERY = 2.0  # fs, of the velocities that are kept: resolves the O-H stretch, with a period of 9 fs
 _TIMINGS = 5
+_NEIGHBOURS = 3.5  # Å: bonds, hydrogen bonds, and the first shell of metals
 _HOTTER = 3.0  # times its temperature: a run that exploded
 _PEAK = 0.05  # of the highest one, what counts as a peak of the spectrum of velocities
 _BANDS = (  # by the wavenumber over that of the stretch, for structures of O and H
@@ -35,7 +37,7 @@ _BANDS = (  # by the wavenumber over that of the stretch, for structures of O an
     (0.54, "bend"),
     (0.78, "bend and libration"),
     (1.2, "stretch"),
-    (1.6, "stretch and others"),
+    (1.6, "stretch and bend"),
     (2.2, "stretch overtone"),
     (2.7, "wing of the stretch overtone"),
     (np.inf, "beyond the stretch overtone"),
@@ -249,6 +251,15 @@ def with_hydrogen_mass(atoms: ase.Atoms, mass: float, repartition: bool) -> np.n
     return masses
 
 
+def neighbours(structure: Structure) -> csr_array:
+    """1 for each pair of atoms within 3.5 Å and each atom with itself, else 0, shape (n_atoms, n_atoms)."""
+    n = len(structure.species)
+    atoms = ase.Atoms(structure.species, structure.positions, cell=structure.cell, pbc=structure.periodic)
+    first, second = neighbor_list("ij", atoms, _NEIGHBOURS)
+    pairs = np.unique(np.stack([np.append(first, np.arange(n)), np.append(second, np.arange(n))]), axis=1)
+    return csr_array((np.ones(pairs.shape[1]), (pairs[0], pairs[1])), shape=(n, n))
+
+
 class _Run:
     """Dynamics under conservative forces, without a thermostat but for the equilibration; units of ase inside."""
 
@@ -317,7 +328,7 @@ class _Run:
             slow = conservative - of_kind(Need.DIRECT, forces)
             return conservative
 
-        beginning = self._temperature() or 1.0
+        beginning, middle = self._temperature() or 1.0, self._state.positions
         for step in range(steps):
             self._step(both)
             velocity = self._state.momenta / self.masses[:, None]
@@ -326,9 +337,18 @@ class _Run:
             if step % every == 0:
                 velocities.append(velocity[self._moving].astype(np.float32))
                 self._check_temperature(beginning)
+            if step == steps // 2:
+                middle = self._state.positions
             report(step + 1)
         moving = float(self._moving.mean())
-        power = Power(powers, self._timestep / 1000.0, float(kinetic.mean()), self._structure.species, moving)
+        power = Power(
+            powers,
+            self._timestep / 1000.0,
+            float(kinetic.mean()),
+            self._structure.species,
+            neighbours(self._at(middle)),
+            moving,
+        )
         return power, np.array(velocities), every * self._timestep / 1000.0
 
     def costs(self) -> Costs:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import ase
 import numpy as np
 import pytest
 from ase.constraints import FixAtoms
 from scipy.linalg import expm
+from scipy.sparse import csr_array
 from toy_models import SpringModel
 
 import ipi_darkforces as dark
@@ -39,7 +42,12 @@ def power() -> Power:
         state = velocity_verlet(state, MASSES, TIMESTEP, 1, lambda r: -r)
         state = State(state.positions, thermalized(state.momenta, rng), state.forces)
         values.append(SLOW * (state.positions * state.momenta).sum(axis=1))
-    return Power(np.array(values), TIMESTEP, 1.0 / BOLTZMANN_EV, np.repeat([1, 8], ATOMS // 2))
+    return of_pairs(np.array(values), np.ones((ATOMS, ATOMS)))
+
+
+def of_pairs(values: np.ndarray, pairs: np.ndarray) -> Power:
+    """The same values, with other neighbours."""
+    return Power(values, TIMESTEP, 1.0 / BOLTZMANN_EV, np.repeat([1, 8], ATOMS // 2), csr_array(pairs))
 
 
 def thermalized(momenta: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -110,12 +118,22 @@ def test_multiple_time_stepping_heats_as_much(stride):
 def test_errors_are_those_of_the_scatter(power):
     """Of independent tenths of the run, whose errors are √10 times as large."""
     length = len(power.values) // 10
-    tenths = [
-        heating(Power(power.values[i * length : (i + 1) * length], TIMESTEP, power.temperature, power.species), [14])[0]
-        for i in range(10)
-    ]
+    tenths = [heating(replace(power, values=power.values[i * length : (i + 1) * length]), [14])[0] for i in range(10)]
     scatter = np.std([each.total.value for each in tenths], ddof=1)
     assert 0.5 < scatter / np.mean([each.total.error for each in tenths]) < 1.7
+
+
+def test_neighbours_say_the_same_with_smaller_errors(power):
+    """As long as others do not move with them; if they do, all pairs count."""
+    alone = replace(power, neighbours=csr_array(np.eye(ATOMS)))
+    for near, far in zip(heating(alone, STRIDES), heating(power, STRIDES), strict=True):
+        assert near.total.value / 1000.0 == pytest.approx(exact(near.stride), rel=0.15)  # segments blur wings
+        assert near.total.error < 0.5 * far.total.error
+        assert near.of_all_pairs.value == pytest.approx(far.total.value)
+    together = replace(alone, values=np.repeat(power.values[:, :10], 10, axis=1))
+    [found] = heating(together, [14])
+    assert found.total == found.of_all_pairs
+    assert found.total.value > 5.0 * heating(alone, [14])[0].total.value
 
 
 def test_a_stride_of_one_heats_nothing(power):
