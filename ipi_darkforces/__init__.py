@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .analysis.analyze import analyze
+    from .analysis.summarized_run import run
     from .diagnostics.stride import stride
     from .errors import DarkforcesError
     from .models.calculator import Calculator
@@ -47,6 +48,7 @@ _PLACES = {
     "Structure": "models.structure",
     "analyze": "analysis.analyze",
     "load_model": "models.registry.zoo",
+    "run": "analysis.summarized_run",
     "stride": "diagnostics.stride",
 }
 __all__ = [
@@ -59,6 +61,7 @@ __all__ = [
     "Structure",
     "analyze",
     "load_model",
+    "run",
     "stride",
 ]
 

@@ -11,6 +11,7 @@ from programs import finish
 
 import ipi_darkforces as dark
 from ipi_darkforces.analysis import analyze as of_trajectories
+from ipi_darkforces.analysis import summarized_run
 from ipi_darkforces.models import calculator as as_calculator
 from ipi_darkforces.models import model
 from ipi_darkforces.simulate import multiple_time_stepping
@@ -84,6 +85,47 @@ def test_results_of_analyses_show_themselves(hot_run, caplog):
 def test_what_cannot_be_analysed_is_told(hot_run, runs, options, message):
     with pytest.raises(dark.DarkforcesError, match=re.escape(message)):
         dark.analyze(runs, **options)
+
+
+def test_a_run_of_ipi_from_python(tmp_path, monkeypatch, request):
+    """The example; then the same run once more, which is finished, with a model that was loaded."""
+    monkeypatch.chdir(request.config.rootpath)
+    results = doctest.testmod(summarized_run, extraglobs={"folder": tmp_path / "run"})
+    assert (results.attempted, results.failed) == (4, 0)
+    model = dark.load_model("pet-m")
+    run = dark.run("inputs/nve-mts4.xml", model, steps=4, output=tmp_path / "run")
+    assert (run.outcome.steps, run.name) == (4, "nve-mts4")
+    assert str(run).startswith("nve-mts4: 4 of 4 steps, 0.008 ps")
+    assert '<img src="data:image/png;base64,iVBOR' in run._repr_html_()
+    assert run.summary["ended"] == "finished"
+    model.loaded["dtype"] = "float64"
+    with pytest.raises(dark.DarkforcesError, match="begun with model pet-m, .*not model pet-m, dtype float64"):
+        dark.run("inputs/nve-mts4.xml", model, steps=8, output=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("input", "options", "message"),
+    [
+        ("nowhere.xml", {"model": "pet-m"}, "'nowhere.xml' does not exist"),
+        ("nve-mts4.xml", {}, "is to be run with which model?"),
+        ("nve-mts4.xml", {"model": "pet-mm"}, "did you mean 'pet-m'"),
+        ("nve-mts4.xml", {"model": "pet-m", "steps": 0}, "steps 0 is not a number of steps"),
+        ("nve-mts4.xml", {"model": "pet-m", "time": float("nan")}, "time nan is not a time"),
+        ("nve-mts4.xml", {"model": "pet-m", "time": 1.0, "steps": 1}, "steps and time contradict each other"),
+    ],
+)
+def test_runs_that_cannot_be(tmp_path, monkeypatch, request, input, options, message):
+    monkeypatch.chdir(tmp_path)
+    path = request.config.rootpath / "inputs" / input
+    with pytest.raises(dark.DarkforcesError, match=re.escape(message)):
+        dark.run(path if path.exists() else input, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_with_other_forces_than_the_driver_would_have_is_not_run():
+    model = dark.load_model("pet-m", remove_net_force=False)
+    with pytest.raises(dark.DarkforcesError, match="'pet-m' cannot be loaded by another process"):
+        dark.run("inputs/nve-mts4.xml", model)
 
 
 def test_readme_works(monkeypatch, request, capsys):

@@ -22,10 +22,10 @@ from typing import Any
 from ..digest import digest
 from ..errors import ERROR, DarkforcesError
 from ..lock import locked
+from ..models.registry.choice import ModelChoice
 from ..models.registry.fingerprint import fingerprint
 from ..simulate.compose import compose, write_start
 from ..simulate.folder import RunFolder
-from ..simulate.run import ModelChoice
 from ..simulate.start import read_start, say_where_periodic
 from ..whole import write_whole
 from .evaluation import Evaluation

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..analysis.setup import Constraints
+from ..analysis.simulation_bar import SimulationBar
 from ..assessment import parts, pictures, procedure
 from ..assessment.plan import STRIDES, Plan
 from ..assessment.verdict import Advice, Verdict, decide
@@ -31,7 +32,6 @@ from ..stats.rows import aligned
 from ..whole import writing
 from .entry import INTERRUPTED
 from .options import MODEL_HELP, add_evaluation_options, model_of
-from .simulation_bar import SimulationBar
 
 PAGE = "report.html"
 _SUMMARY = "assessment.json"

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Flag, auto
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from ase import Atoms
@@ -59,6 +59,8 @@ class ForceModel(ABC):
         periodic their net torque too, as the paper does (section 3.2)
     """
 
+    # Arguments of `load_model` that load it again, in another process and from any folder; None if there are none.
+    loaded: dict[str, Any] | None = None
     goes_on = False  # whether it serves a simulation that was let start before: checks then only warn
     evaluates_together = True  # whether both kinds of forces cost less together than one after the other
 

@@ -5,6 +5,7 @@ i-PI has no way to share a block between inputs, so all of them come from the on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +22,11 @@ from ipi.utils.inputvalue import Input
 from ipi.utils.units import unit_to_internal
 
 from ..errors import DarkforcesError
-from ..models.structure import species_from_formula
+from ..models.structure import formula_from_species, species_from_formula
 from ..serve.address import DEFAULT_NAME
 from ..split.split import Component
 from .recipe import ENSEMBLES, Recipe
+from .start import letters, read_start, say_where_periodic
 
 FULL_PRECISION = "%21.13e"  # i-PI writes its RESTART in the precision of its outputs
 
@@ -183,6 +185,51 @@ def high_pass_friction(tau: float, memory: float) -> np.ndarray:
     sparing = 0.98  # c
     coupling = np.sqrt(sparing / (tau * memory))
     return np.array([[1.0 / tau, coupling], [coupling, 1.0 / memory]])
+
+
+def write_input(
+    structure: Path,
+    folder: Path,
+    ensemble: str = "nve",
+    component: Component = Component.CONSERVATIVE,
+    stride: int | None = None,
+    tau: float | None = None,
+    temperature: float = Recipe.temperature,
+    timestep: float = Recipe.timestep,
+) -> Path:
+    """Write an i-PI input for a structure, and the checkpoint that it starts from.
+
+    :param structure: a file with the structure, with momenta or without; then i-PI draws random ones
+    :param folder: that both files are written to
+    :param ensemble, component, stride, tau, temperature, timestep: see `Recipe`
+    :return: the input
+    :raises DarkforcesError: if the file is no structure that i-PI can take, and see `compose`
+    """
+    start = read_start(structure)
+    say_where_periodic(start, structure)
+    forces = f"mts{stride}" if stride else component.value
+    thermostat = "" if tau is None else f"{tau:g}"
+    # The name becomes part of file names and of lists in i-PI's XML.
+    name = re.sub(r"[^\w.-]", "_", f"{structure.stem}-{ensemble}{thermostat}-{forces}")
+    recipe = Recipe(
+        name=name,
+        ensemble=ensemble,
+        species=formula_from_species(start.atoms.numbers),
+        start=f"{name}.start.chk",
+        fixed=start.fixed,
+        pbc=letters(start.atoms.pbc),
+        component=component,
+        stride=stride,
+        tau=tau,
+        temperature=temperature,
+        timestep=timestep,
+        comment=f"  Written by darkforces run for {structure.name}.",
+        thermalize=not start.atoms.has("momenta"),
+    )
+    write_start(start.atoms, folder / recipe.start)
+    path = folder / f"{name}.xml"
+    path.write_text(compose(recipe))
+    return path
 
 
 def write_start(atoms: ase.Atoms, path: Path) -> None:

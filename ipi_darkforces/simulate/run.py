@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DarkforcesError
-from ..models.registry.fingerprint import fingerprint
+from ..models.registry.choice import ModelChoice
 from ..models.registry.zoo import check_model
 from ..signals import Interrupts, noted_interrupts
 from ..split.monitor import TOO_FAR, Watch
@@ -37,26 +37,6 @@ _TAIL = 2**20  # bytes of i-PI's log in which its last words are
 _INTERRUPTED = 130  # exit code of the driver
 # What the driver says of an explosion that happened between two looks at the temperature.
 _LOST = "positions are NaN or infinite"
-
-
-@dataclass(frozen=True)
-class ModelChoice:
-    """Which model serves the forces, as on the command line; see `load_model`."""
-
-    model: str
-    device: str = "cpu"
-    dtype: str | None = None
-    variant: str | None = None
-    backend: str = "auto"
-
-    def said(self) -> dict[str, str]:
-        """What was said, by name."""
-        return {key: value for key, value in vars(self).items() if value is not None}
-
-    def deciding(self) -> dict[str, str]:
-        """What of it decides the forces; and the fingerprint of the model, which changes with it."""
-        said = {key: value for key, value in self.said().items() if key not in ("device", "backend")}
-        return {**said, "fingerprint": fingerprint(self.model)}
 
 
 @dataclass(frozen=True)

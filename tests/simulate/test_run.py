@@ -20,11 +20,12 @@ from programs import PATIENCE, finish, wait_until
 
 from ipi_darkforces.analysis.overview import Overview
 from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.models.registry.choice import ModelChoice
 from ipi_darkforces.simulate.compose import compose, write_start
 from ipi_darkforces.simulate.folder import FinishedError
 from ipi_darkforces.simulate.inputs import SimulationInput
 from ipi_darkforces.simulate.recipe import Recipe
-from ipi_darkforces.simulate.run import ModelChoice, Outcome, run
+from ipi_darkforces.simulate.run import Outcome, run
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 MODEL = ModelChoice("pet-m", dtype="float64")

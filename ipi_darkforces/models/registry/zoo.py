@@ -23,7 +23,7 @@ from .export import exported, is_checkpoint
 from .factory import load_by_factory
 from .hints import calculator, meant
 from .packages import PACKAGED
-from .specification import CALCULATOR, MODEL_FILES, split_options, split_pair
+from .specification import CALCULATOR, MODEL_FILES, absolute, split_options, split_pair
 from .upet import UPET, upet_checkpoint
 
 _WEIGHTS = Path(str(files(__package__) / "weights"))
@@ -163,7 +163,7 @@ def check_model(name: str) -> None:
 
 
 def load_model(
-    name: str,
+    name: str | os.PathLike[str],
     device: str = "cpu",
     dtype: str | None = None,
     variant: str | None = None,
@@ -187,11 +187,22 @@ def load_model(
     :param backend: ``metatomic`` for the exported model even where there is a faster way, ``auto`` for the fastest
     :raises DarkforcesError: if there is no such model or it cannot be loaded
     """
+    model = _load(os.fspath(name), device, dtype, variant, remove_net_force, backend)
+    if remove_net_force:
+        said = {"device": device, "dtype": dtype, "variant": variant, "backend": backend}
+        model.loaded = {"model": absolute(os.fspath(name)), **said}
+    return model
+
+
+def _load(
+    name: str, device: str, dtype: str | None, variant: str | None, remove_net_force: bool, backend: str
+) -> ForceModel:
+    """See `load_model`."""
     if backend not in BACKENDS:
         raise DarkforcesError(f"backend '{backend}' is not known: expected {' or '.join(BACKENDS)}")
     pair = split_pair(name)
     if pair is not None:
-        fast, slow = (load_model(each, device, dtype, variant, remove_net_force, backend) for each in pair)
+        fast, slow = (_load(each, device, dtype, variant, remove_net_force, backend) for each in pair)
         return PairModel(fast, slow, name)
     if variant is not None and takes_options(name):
         raise DarkforcesError(f"model '{name}' is an ase calculator, which has no variants: expected no --variant")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..analysis.setup import FREE, Constraints
 from ..progress_bar import progress_bar
 from ..simulate.progress import Progress
+from .setup import FREE, Constraints
 
 if TYPE_CHECKING:
     from tqdm import tqdm

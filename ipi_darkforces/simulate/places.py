@@ -1,4 +1,4 @@
-"""Which folder each simulation of `darkforces run` goes to."""
+"""Folders of simulations: where each of them goes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DarkforcesError
-from ..simulate.folder import RunFolder
+from .folder import RunFolder
 
 _SUFFIX = "-run"  # of the folder for an input whose name has none that could be left out
 
@@ -30,13 +30,13 @@ class Place:
 
     @property
     def name(self) -> str:
-        """What the simulation is called."""
+        """Name of the simulation."""
         named = self.input.suffix and not self.goes_on and self.input != RunFolder(self.folder).input
         return self.input.stem if named else self.folder.resolve().name
 
 
 def places(inputs: Sequence[Path], output: Path | None) -> list[Place]:
-    """Where simulations go, by what was said.
+    """The folders of simulations.
 
     :param inputs: i-PI inputs of any name, or folders of runs that shall go on
     :param output: the folder for one, or the one in which those of several are
