@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .analysis.analyze import analyze
     from .analysis.summarized_run import run
+    from .assessment.assess import assess
     from .diagnostics.stride import stride
     from .errors import DarkforcesError
     from .models.calculator import Calculator
@@ -47,6 +48,7 @@ _PLACES = {
     "Need": "models.model",
     "Structure": "models.structure",
     "analyze": "analysis.analyze",
+    "assess": "assessment.assess",
     "load_model": "models.registry.zoo",
     "run": "analysis.summarized_run",
     "stride": "diagnostics.stride",
@@ -60,6 +62,7 @@ __all__ = [
     "Need",
     "Structure",
     "analyze",
+    "assess",
     "load_model",
     "run",
     "stride",

@@ -1,9 +1,11 @@
 """The names that a notebook uses, and the examples in their docstrings."""
 
 import doctest
+import importlib
 import re
 import sys
 
+import ase.build
 import numpy as np
 import pytest
 from ipi_files import write_table
@@ -12,6 +14,7 @@ from programs import finish
 import ipi_darkforces as dark
 from ipi_darkforces.analysis import analyze as of_trajectories
 from ipi_darkforces.analysis import summarized_run
+from ipi_darkforces.assessment import assess
 from ipi_darkforces.models import calculator as as_calculator
 from ipi_darkforces.models import model
 from ipi_darkforces.simulate import multiple_time_stepping
@@ -34,7 +37,7 @@ def test_importing_the_package_does_not_import_torch():
     finish([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("module", [as_calculator, model, multiple_time_stepping])
+@pytest.mark.parametrize("module", [as_calculator, model, multiple_time_stepping, assess])
 def test_examples_work(module, monkeypatch, request):
     monkeypatch.chdir(request.config.rootpath)
     results = doctest.testmod(module)
@@ -128,14 +131,42 @@ def test_a_model_with_other_forces_than_the_driver_would_have_is_not_run():
         dark.run("inputs/nve-mts4.xml", model)
 
 
-def test_readme_works(monkeypatch, request, capsys):
+def test_assessments_of_atoms_in_memory(tmp_path, monkeypatch):
+    """They are kept in a file, where the same ones are found again."""
+    monkeypatch.chdir(tmp_path)
+    model = dark.load_model("pet-c")
+    water = ase.build.molecule("H2O", vacuum=4.0, pbc=True)
+    water.calc = dark.Calculator(model)
+    verdict = dark.assess(model, water)
+    assert str(verdict).startswith("pet-c has no direct forces")
+    assert verdict._repr_html_() == f"<h3>{verdict}</h3>"
+    assert str(dark.assess(model, water)) == str(verdict)
+    assert [path.name for path in tmp_path.iterdir()] == ["assess-pet-c-H2O.traj"]
+    water.rattle()
+    with pytest.raises(dark.DarkforcesError, match="'assess-pet-c-H2O.traj' holds other atoms"):
+        dark.assess(model, water)
+    with pytest.raises(dark.DarkforcesError, match="time 0.01 is too short for M = 16"):
+        dark.assess(model, water, time=0.01)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_page_of_the_interface_is_up_to_date(request, monkeypatch):
+    """After a change of docstrings: python docs/make_api.py."""
+    monkeypatch.syspath_prepend(request.config.rootpath / "docs")
+    make_api = importlib.import_module("make_api")
+    assert make_api.PAGE.read_text(encoding="utf-8") == make_api.page()
+    assert {f"dark.{name}" for name in dark.__all__} == set(re.findall(r"^### (dark\..*)$", make_api.page(), re.M))
+
+
+def test_readme_works(monkeypatch, request, capsys, tmp_path):
     monkeypatch.chdir(request.config.rootpath)
     text = (request.config.rootpath / "README.md").read_text()
     [example] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names = {}
-    exec(example.replace("run(50)", "run(2)"), names)
+    example = example.replace("run(50)", "run(2)").replace("time=0.2)", f"steps=4, output={str(tmp_path / 'run')!r})")
+    exec(example, names)
     assert names["forces"].direct.shape == (192, 3)
     table = capsys.readouterr().out.splitlines()
-    assert len(table) == 4
-    energies = [float(line.split()[1]) for line in table[1:]]
+    assert [line[:4] for line in table[4:]] == ["run ", "nve-", "± ?:"]
+    energies = [float(line.split()[1]) for line in table[1:4]]
     assert abs(energies[-1] - energies[0]) < 0.1  # eV

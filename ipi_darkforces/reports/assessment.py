@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
 from datetime import datetime
 from html import escape
 from pathlib import Path
-from shlex import quote
-from typing import Any
 
 from .. import __version__
-from ..assessment.criteria import REASONS, Judged, Judgement
+from ..assessment.assessment import Assessment
+from ..assessment.criteria import REASONS, Judgement
 from ..assessment.parts import WORK_PICTURE
-from ..assessment.plan import Plan
 from ..assessment.procedure import Result
 from ..assessment.verdict import Advice, Verdict
-from ..campaign.evaluation import Evaluation
 from ..errors import printable
 from ..stats.estimates import Estimate
 from ..stats.rows import Row
+from ..whole import writing
 from .html import document, figure, links, mark, table
 
+PAGE, SUMMARY = "report.html", "assessment.json"
 _KINDS = {Judgement.SAFE: "agrees", Judgement.UNSAFE: "differs", Judgement.UNKNOWN: "unknown", None: "unknown"}
 _ADVICE = {
     Advice.DIRECT: ("agrees", "direct forces"),
@@ -45,89 +44,31 @@ _LAMBDA_OF_PAPER = "0.004 for PET-NC, 0.015 for ORB, 0.017 for EquiformerV2 and 
 _WORK_OF_PAPER = "132 meV for PET-NC, 15 for ORB, −241 for EquiformerV2 and −410 for SOAP-BPNN-NC"
 
 
-@dataclass(frozen=True)
-class Assessment:
-    """All that was found out.
+def write(assessment: Assessment, result: Result) -> Path:
+    """Write pictures, summary and page into the folder of an assessment.
 
-    :param evaluation: how the model was evaluated
-    :param formula: of the structure
-    :param asymmetry, work: as they are kept in their files
+    The page comes last, so that a folder with a page is whole.
+
+    :param result: of its simulations
+    :return: the page
+    :raises DarkforcesError: if the folder cannot be written
     """
-
-    plan: Plan
-    evaluation: Evaluation
-    formula: str
-    verdict: Verdict
-    result: Result
-    asymmetry: dict[str, Any]
-    work: dict[str, Any]
-
-    def rows(self) -> list[Row]:
-        """A table of the choices."""
-        conservative = next((each.choice for each in self.result.judged if each.choice.forces == "conservative"), None)
-        slowest = conservative.milliseconds if conservative else None
-        return [_row(each, slowest) for each in self.result.judged]
-
-    @property
-    def command(self) -> str | None:
-        """How to run what is advised; None if nothing is."""
-        choice = self.verdict.choice
-        if choice is None:
-            return None
-        forces = f"--mts {choice.stride}" if choice.stride else f"--forces {choice.forces}"
-        plan = self.plan
-        how = "".join(f" --{key} {quote(value)}" for key, value in self.evaluation.said.items())
-        return (
-            f"darkforces run --structure {quote(str(plan.structure))} --model {quote(plan.model)}{how} {forces} "
-            f"--timestep {plan.timestep:g} --temperature {plan.temperature:g}"
-        )
-
-    def as_json(self) -> dict[str, object]:
-        """For machines: units in the names."""
-        curves = ("parameter", "energy_eV", "cumulative_work_eV")
-        return {
-            "model": self.plan.model,
-            **self.evaluation.as_json(),
-            "structure": str(self.plan.structure),
-            "formula": self.formula,
-            "temperature_K": self.plan.temperature,
-            "timestep_fs": self.plan.timestep,
-            "verdict": {**self.verdict.as_json(), "command": self.command},
-            "criteria": REASONS,
-            "lambda": self.asymmetry,
-            "work": {key: value for key, value in self.work.items() if key not in curves},
-            "choices": [each.as_json() for each in self.result.judged],
-            "machine": self.result.machine,
-        }
+    page = assessment.folder / PAGE
+    page.unlink(missing_ok=True)
+    drawn = assessment.draw()
+    with writing(assessment.folder / SUMMARY) as file:
+        file.write_text(json.dumps(assessment.as_json(), indent=2) + "\n", encoding="utf-8")
+    with writing(page) as file:
+        file.write_text(_page(assessment, result, drawn), encoding="utf-8")
+    return page
 
 
-def _row(judged: Judged, slowest: float | None) -> Row:
-    choice = judged.choice
-    pace = choice.milliseconds
-    return {
-        "forces": choice.forces,
-        "judgement": judged.judgement.value,
-        "NVE / ps": choice.nve,
-        "heating / (K/ps)": choice.exploded or choice.heating,
-        "drift over std of kinetic energy / (1/ps)": choice.relative_drift,
-        "SVR / ps": choice.svr,
-        "heaviest − lightest / K": choice.inequality,
-        "ms per step": pace,
-        "time / conservative": pace / slowest if pace and slowest else None,
-    }
-
-
-def of(assessment: Assessment, drawn: list[str], folder: Path) -> str:
-    """The page.
-
-    :param drawn: pictures, names without suffix
-    :param folder: where they are
-    """
-    plan = assessment.plan
+def _page(assessment: Assessment, result: Result, drawn: list[str]) -> str:
+    plan, folder = assessment.plan, assessment.folder
     name = printable(Path(plan.model).name)
     title = f"Is {name} safe to run with direct forces?"
     how = f"; {assessment.evaluation.in_words}" if assessment.evaluation.in_words else ""
-    machine = ", ".join(f"{key} {value}" for key, value in assessment.result.machine.items())
+    machine = ", ".join(f"{key} {value}" for key, value in result.machine.items())
     body = [
         f"<header><h1>{escape(title)}</h1><p>{escape(assessment.formula)} ({escape(printable(plan.structure.name))}), "
         f"{plan.temperature:g} K, {plan.timestep:g} fs{escape(printable(how))}.</p></header>",
@@ -154,7 +95,7 @@ def _verdict(verdict: Verdict, command: str | None) -> str:
 
 def _choices(assessment: Assessment, drawn: list[str], folder: Path) -> str:
     parts = ["<section><h2>Ways to use its forces</h2>", table(assessment.rows())]
-    for each in assessment.result.judged:
+    for each in assessment.judged:
         name = each.choice.name
         items = (
             f"<li>{mark(_KINDS[reason.judgement], (reason.judgement or Judgement.UNKNOWN).value)}"

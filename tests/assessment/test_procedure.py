@@ -11,9 +11,11 @@ import pytest
 
 from ipi_darkforces.analysis.units import BOLTZMANN_EV
 from ipi_darkforces.assessment import procedure
+from ipi_darkforces.assessment.assessment import Assessment
 from ipi_darkforces.assessment.criteria import Judgement
 from ipi_darkforces.assessment.plan import Plan
 from ipi_darkforces.assessment.procedure import Result
+from ipi_darkforces.assessment.verdict import decide
 from ipi_darkforces.campaign.evaluation import Evaluation
 from ipi_darkforces.campaign.folder import CampaignFolder, Ended
 from ipi_darkforces.campaign.matrix import Simulation
@@ -95,6 +97,11 @@ def test_the_largest_stride_that_seems_safe_is_confirmed(simulate) -> None:
     assert choices["direct"].inequality.value == pytest.approx(14.0, abs=1.5)
     assert choices["mts4"].milliseconds == pytest.approx(2.5)
     assert (choices["mts4"].nve, choices["mts4"].svr, choices["mts2"].svr) == (10.0, 20.0, None)
+    found = Assessment(plan(), Evaluation(), "H128O64", Path("assessed"), decide("pet-m", result.judged), result)
+    assert str(found).startswith("Not with direct forces alone: run pet-m with multiple time stepping with M = 4")
+    shown = found._repr_html_()
+    assert "--mts 4 --timestep 0.5" in shown
+    assert shown.count("<tr><td>") == len(result.judged) == 6
 
 
 def test_if_it_fails_with_a_thermostat_the_next_one_down_is_tried(simulate) -> None:

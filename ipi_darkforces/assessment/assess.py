@@ -1,0 +1,171 @@
+"""Assessments: all that is asked of a model and of simulations with it, in order."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+
+from ..analysis.setup import Constraints
+from ..analysis.simulation_bar import SimulationBar
+from ..campaign.evaluation import Evaluation
+from ..campaign.folder import CampaignFolder
+from ..campaign.matrix import Simulation
+from ..campaign.simulate import simulate
+from ..diagnostics.structures import as_structure
+from ..errors import DarkforcesError
+from ..models.model import ForceModel, Need
+from ..models.registry.choice import ModelChoice
+from ..models.registry.specification import label_of
+from ..models.structure import Structure
+from ..models.structure_file import read_atoms
+from ..progress_bar import progress_bar
+from ..simulate.inputs import SimulationInput
+from ..simulate.start import Start, read_start
+from ..whole import writing
+from . import parts, procedure
+from .assessment import Assessment
+from .plan import STRIDES, Plan
+from .verdict import Advice, Verdict, decide
+
+QUICK, THOROUGH = 0.5, 20.0  # ps; the latter is what temperatures of species take to say anything
+_ERRORS = {False: 0.05, True: 0.01}  # relative, of λ: quick and thorough
+# Outer steps of the longest stride, without which there is nothing to look at.
+_FEWEST_STEPS = 4
+
+
+def assess(
+    model: str | os.PathLike[str] | ForceModel,
+    structure: str | os.PathLike[str] | ase.Atoms,
+    *,
+    temperature: float = 300.0,
+    timestep: float = 0.5,
+    time: float = QUICK,
+    thorough: bool = False,
+    output: str | os.PathLike[str] | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    variant: str | None = None,
+    backend: str | None = None,
+) -> Assessment:
+    """Judge whether a model is safe to run with its direct forces, and if not, how then.
+
+    Simulations with i-PI: NVE with conservative forces, direct ones, and multiple time stepping of several strides, and
+    with a thermostat. It takes minutes at least, with progress bars. The same call goes on where one was stopped.
+
+    :param model: a name or path, see `load_model`, or a model that it has returned
+    :param structure: what all simulations start from, in equilibrium: a file, of which the last structure is taken, or
+        atoms, which are kept in a file beside the folder
+    :param temperature: K
+    :param timestep: fs, of the fast forces
+    :param time: ps, of each NVE simulation; those with a thermostat take twice that
+    :param thorough: 20 ps instead, and λ to 1 % instead of 5 %
+    :param output: folder for everything; default: ``assess-MODEL-STRUCTURE`` in the current folder
+    :param device: of the model, as `dtype`, `variant` and `backend`: see `load_model`. Default: as it was loaded
+    :return: the verdict, which shows itself as text and in notebooks
+    :raises DarkforcesError: if what is given cannot be used, or a simulation fails
+    :raises KeyboardInterrupt: if it was interrupted, after i-PI has written its state
+
+    >>> import ipi_darkforces as dark
+    >>> dark.assess("pet-c", "inputs/water.xyz")
+    pet-c has no direct forces, so that only its conservative ones can be used; there is nothing to try
+    """
+    check_settings(temperature, timestep, time)
+    choice = ModelChoice.of(model, device=device, dtype=dtype, variant=variant, backend=backend)
+    label = label_of(choice.model)
+    path = Path(f"{_formula(structure)}.traj") if isinstance(structure, ase.Atoms) else Path(structure)
+    folder = Path(f"assess-{label}-{path.stem}") if output is None else Path(output)
+    if isinstance(structure, ase.Atoms):
+        path = folder.with_name(f"{folder.name}.traj")
+        _keep(structure, path)
+    start = read_start(path)
+    system = as_structure(start.atoms, f"'{path}'")
+    if len(start.atoms) < 2:
+        raise DarkforcesError(f"'{path}' has one atom: expected at least two that act on each other")
+    evaluation = Evaluation(choice.device, choice.dtype, choice.variant, choice.backend)
+    loaded = model if isinstance(model, ForceModel) else evaluation.load(choice.model)
+    loaded.check_species(system.species)
+    length = THOROUGH if thorough else time
+    plan = Plan(choice.model, loaded.provides, path, temperature, timestep, length)
+    formula = start.atoms.get_chemical_formula()
+    if Need.DIRECT not in loaded.provides:
+        return Assessment(plan, evaluation, formula, folder, _nothing_to_choose(loaded))
+    kept = CampaignFolder(folder.resolve())
+    with kept.locked():
+        kept.prepare(plan.campaign([*plan.nve, plan.svr(None)]), evaluation)
+        asymmetry = _asymmetry(plan, evaluation, system, kept.path, _ERRORS[thorough])
+        work = _work(plan, loaded, system, kept.path)
+        result = procedure.simulate(plan, kept, evaluation, lambda each: _simulate(kept, each, start))
+    if result is None:
+        raise KeyboardInterrupt("stopped; the same command goes on from there")
+    verdict = decide(label, result.judged)
+    return Assessment(plan, evaluation, formula, folder, verdict, result, asymmetry, work)
+
+
+def check_settings(temperature: float, timestep: float, time: float) -> None:
+    """Raise a DarkforcesError for numbers that cannot be; see `assess`."""
+    for name, value, unit in (("temperature", temperature, "K"), ("timestep", timestep, "fs"), ("time", time, "ps")):
+        if not 0.0 < value < np.inf:
+            raise DarkforcesError(f"{name} {value:g} cannot be: expected more than 0 {unit}")
+    shortest = 1e-3 * timestep * STRIDES[-1] * _FEWEST_STEPS
+    if time < shortest:
+        raise DarkforcesError(
+            f"time {time:g} is too short for M = {STRIDES[-1]}: expected at least {shortest:g} ps, "
+            f"{_FEWEST_STEPS} of its steps"
+        )
+
+
+def _formula(atoms: ase.Atoms) -> str:
+    formula: str = atoms.get_chemical_formula()
+    return formula
+
+
+def _keep(atoms: ase.Atoms, path: Path) -> None:
+    """Write atoms to a file, or check that these are what it holds."""
+    if not path.exists():
+        with writing(path) as file:
+            ase.io.write(file, atoms.copy(), format="traj")  # without the results of a calculator
+    elif read_atoms(path, "structure") != atoms:
+        raise DarkforcesError(f"'{path}' holds other atoms, of another assessment; choose another output")
+
+
+def _nothing_to_choose(model: ForceModel) -> Verdict:
+    model.check_need(Need.CONSERVATIVE)
+    text = f"{model.name} has no direct forces, so that only its conservative ones can be used; there is nothing to try"
+    return Verdict(Advice.CONSERVATIVE, None, text, ())
+
+
+def _asymmetry(
+    plan: Plan, evaluation: Evaluation, structure: Structure, folder: Path, error: float
+) -> dict[str, object]:
+    with progress_bar(desc="lambda", disable=None, leave=False, unit="probe") as bar:
+
+        def show(done: int, reached: float) -> None:
+            bar.set_postfix_str(f"error {100.0 * reached:.1f} %", refresh=False)
+            bar.update(done - bar.n)
+
+        # The fastest implementation need not be one that can be differentiated twice.
+        def differentiable() -> ForceModel:
+            return evaluation.load(plan.model, backend="metatomic")
+
+        return parts.asymmetry(folder, differentiable, structure, plan.structure.name, error, show)
+
+
+def _work(plan: Plan, model: ForceModel, structure: Structure, folder: Path) -> dict[str, object]:
+    with progress_bar(desc="work", disable=None, leave=False, unit="evaluation") as bar:
+
+        def show(done: int) -> None:
+            bar.update(done - bar.n)
+
+        return parts.work(folder, model, structure, plan.structure.name, show)
+
+
+def _simulate(folder: CampaignFolder, simulation: Simulation, start: Start) -> bool:
+    """Run a simulation, and say whether it has ended."""
+    of = simulation.condition
+    constraints = Constraints.in_input(SimulationInput.read(folder.input(simulation.name)))
+    with SimulationBar(f"{of.ensemble.upper()} {of.forces}", len(start.atoms), constraints) as bar:
+        return simulate(folder, simulation.name, bar.show) is not None
