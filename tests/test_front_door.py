@@ -163,7 +163,9 @@ def test_readme_works(monkeypatch, request, capsys, tmp_path):
     text = (request.config.rootpath / "README.md").read_text()
     [example] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names = {}
-    example = example.replace("run(50)", "run(2)").replace("time=0.2)", f"steps=4, output={str(tmp_path / 'run')!r})")
+    example = example.replace("run(50)", "run(2)").replace(
+        "time=0.2)", f"steps=4, output={str(tmp_path / 'nve-mts4')!r})"
+    )
     exec(example, names)
     assert names["forces"].direct.shape == (192, 3)
     table = capsys.readouterr().out.splitlines()
