@@ -41,8 +41,8 @@ from ipi_darkforces.analysis.pictures import tidy
 from ipi_darkforces.campaign.simulate import processor
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models.registry.export import exported
+from ipi_darkforces.models.registry.kinds import specified
 from ipi_darkforces.models.registry.specification import absolute
-from ipi_darkforces.models.registry.zoo import checkpoint_of
 from ipi_darkforces.models.structure import formula_from_species
 from ipi_darkforces.simulate.compose import compose, write_start
 from ipi_darkforces.simulate.recipe import Recipe
@@ -295,7 +295,9 @@ def start(
     text = re.sub(r"(?s)<output.*</output>", _OUTPUT, compose(recipe))
     if not ours:
         text = with_ipis_own(text, device)
-        shutil.copy(Path(model) if model.endswith(".pt") else exported(checkpoint_of(model)), folder / "model.pt")
+        shutil.copy(
+            Path(model) if model.endswith(".pt") else exported(specified(model).checkpoint()), folder / "model.pt"
+        )
     if at_once > 1 and not separate:
         text = re.sub("</ff", f"  <batch_size> {at_once} </batch_size>\n  </ff", text)
         text = re.sub(r"(?s)  <system>(.*</system>)", lambda system: _systems(system[1], at_once), text)

@@ -46,8 +46,8 @@ from ipi_darkforces.models import ForceModel, Forces, Need, Structure, load_mode
 from ipi_darkforces.models.metatomic import pick_device
 from ipi_darkforces.models.neighbors.search import CPU, search, search_on
 from ipi_darkforces.models.pet.padded import PaddedPetModel
+from ipi_darkforces.models.registry.kinds import specified
 from ipi_darkforces.models.registry.specification import absolute
-from ipi_darkforces.models.registry.zoo import checkpoint_of
 from ipi_darkforces.whole import whole_file
 
 ATOMS = 192
@@ -303,7 +303,7 @@ def start(repeats: int = 1) -> Structure:
 
 def load_padded(model: str, device: str, dtype: str | None = None, record: bool = True) -> PaddedPetModel:
     """The model with fixed shapes, also on a CPU."""
-    return PaddedPetModel(checkpoint_of(model), model, device, dtype, record=record)
+    return PaddedPetModel(specified(model).checkpoint(), model, device, dtype, record=record)
 
 
 def difference(ours: Forces, theirs: Forces) -> tuple[float, float]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .errors import DarkforcesError
     from .models.calculator import Calculator
     from .models.model import ForceModel, Need
-    from .models.registry.zoo import load_model
+    from .models.registry.kinds import load_model
     from .models.result import Forces
     from .models.structure import Structure
     from .simulate.multiple_time_stepping import MultipleTimeStepping
@@ -49,7 +49,7 @@ _PLACES = {
     "Structure": "models.structure",
     "analyze": "analysis.analyze",
     "assess": "assessment.assess",
-    "load_model": "models.registry.zoo",
+    "load_model": "models.registry.kinds",
     "run": "analysis.summarized_run",
     "stride": "diagnostics.stride",
 }

@@ -17,6 +17,7 @@ from ipi_darkforces.analysis import summarized_run
 from ipi_darkforces.assessment import assess
 from ipi_darkforces.models import calculator as as_calculator
 from ipi_darkforces.models import model
+from ipi_darkforces.models.registry import kinds
 from ipi_darkforces.simulate import multiple_time_stepping
 
 
@@ -37,7 +38,7 @@ def test_importing_the_package_does_not_import_torch():
     finish([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("module", [as_calculator, model, multiple_time_stepping, assess])
+@pytest.mark.parametrize("module", [as_calculator, model, multiple_time_stepping, assess, kinds])
 def test_examples_work(module, monkeypatch, request):
     monkeypatch.chdir(request.config.rootpath)
     results = doctest.testmod(module)

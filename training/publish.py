@@ -21,7 +21,8 @@ from ipi_darkforces.diagnostics.reference import read_reference
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models.model import ForceModel
 from ipi_darkforces.models.registry.card import Card
-from ipi_darkforces.models.registry.zoo import all_models, check_name, install, load_model, user_directory
+from ipi_darkforces.models.registry.kinds import load_model
+from ipi_darkforces.models.registry.zoo import all_models, check_name, install, user_directory
 from ipi_darkforces.whole import whole_file, write_whole
 
 NOT_STATED = "not stated: edit this card"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..analysis.temperatures import ALL
 from ..errors import DarkforcesError, printable
-from ..models.registry.fingerprint import fingerprint
+from ..models.registry.kinds import specified
 from ..models.structure_file import read_atoms
 from ..stats.estimates import Estimate
 from ..whole import write_whole
@@ -68,7 +68,9 @@ def write(
 
 def _introduction(campaign: Campaign, evaluation: Evaluation, ended: Sequence[Ended]) -> Iterator[str]:
     atoms = read_atoms(campaign.structure, "structure")
-    models = ", ".join(f"`{printable(Path(model).name)}` (weights {fingerprint(model)})" for model in campaign.models)
+    models = ", ".join(
+        f"`{printable(Path(model).name)}` (weights {specified(model).fingerprint()})" for model in campaign.models
+    )
     models += f" ({evaluation.in_words})" if evaluation.in_words else ""
     total = sum(each.picoseconds for each in ended)
     yield (

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..models.model import ForceModel
 from ..models.registry.choice import ModelChoice
-from ..models.registry.zoo import load_model
+from ..models.registry.kinds import load_model
 
 # What decides the forces, beside the model; without it, and in older folders, is as with None.
 _DECIDING = ("dtype", "variant")

@@ -23,7 +23,7 @@ from ..digest import digest
 from ..errors import ERROR, DarkforcesError
 from ..lock import locked
 from ..models.registry.choice import ModelChoice
-from ..models.registry.fingerprint import fingerprint
+from ..models.registry.kinds import specified
 from ..simulate.compose import compose, write_start
 from ..simulate.folder import RunFolder
 from ..simulate.start import read_start, say_where_periodic
@@ -134,7 +134,7 @@ class CampaignFolder:
             "structure": digest(campaign.structure)[:12],
             "temperature_K": campaign.temperature,
             "timestep_fs": campaign.timestep,
-            "weights": {model: fingerprint(model) for model in campaign.models},
+            "weights": {model: specified(model).fingerprint() for model in campaign.models},
             **evaluation.deciding,
         }
         if self._campaign.exists():

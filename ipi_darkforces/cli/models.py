@@ -12,9 +12,10 @@ from ase.data import chemical_symbols
 
 from ..errors import DarkforcesError
 from ..models.registry.export import is_checkpoint
+from ..models.registry.kinds import load_model
 from ..models.registry.packages import PACKAGED
 from ..models.registry.upet import UPET, cached_checkpoints
-from ..models.registry.zoo import all_models, card_of, load_model, user_directory
+from ..models.registry.zoo import all_models, card_of, user_directory
 
 # Where the unit begins in the key of an error: energy_mae_meV_per_atom.
 _UNITS = ("meV", "eV", "kcal", "kJ", "K", "A", "GPa", "percent")

@@ -17,7 +17,7 @@ from ..diagnostics.starts import BUILT, SETS, make_starts
 from ..diagnostics.structures import read_structure_files
 from ..errors import DarkforcesError, printable
 from ..models.model import ForceModel, Need
-from ..models.registry.zoo import takes_options
+from ..models.registry.kinds import specified
 from ..models.structure import Structure
 from ..progress_bar import progress_bar
 from ..whole import writing
@@ -160,7 +160,9 @@ def run(args: argparse.Namespace) -> None:
     files = args.structures or [Path("+".join(args.sets or BUILT))]
     picture = picture_path(args, "optimize", files)
     structures = read_structure_files(args.structures)
-    if args.dtype is None and not takes_options(model_of(args)):  # an ase calculator has the precision that it has
+    if (
+        args.dtype is None and not specified(model_of(args)).takes_options
+    ):  # an ase calculator has the precision that it has
         args.dtype = "float64"
     results = args.results or Path(f"{default_name(args, 'optimize', files)}.jsonl")
     records = Records(results, f"{model_of(args)} {args.dtype} {args.variant} {args.backend}")

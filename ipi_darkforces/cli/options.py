@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..errors import DarkforcesError
 from ..models.model import ForceModel
+from ..models.registry.kinds import BACKENDS, load_model
 from ..models.registry.specification import Option, chosen, label_of, with_options
-from ..models.registry.zoo import BACKENDS, load_model
 from ..split.monitor import TOO_FAR
 
 MODEL_HELP = (

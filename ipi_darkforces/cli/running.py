@@ -12,7 +12,7 @@ from ..analysis.overview import draw
 from ..analysis.summarized_run import check_length, model_of_run, run_at
 from ..errors import DarkforcesError
 from ..models.registry.choice import ModelChoice
-from ..models.registry.zoo import check_model
+from ..models.registry.kinds import specified
 from ..simulate.compose import write_input
 from ..simulate.places import Place, places
 from ..split.monitor import checked_limit
@@ -34,7 +34,7 @@ def _run_each(all_places: list[Place], args: argparse.Namespace) -> int:
     several = len(all_places) > 1
     choices = [_choice(place, args) for place in all_places]
     for choice in choices:
-        check_model(choice.model)
+        specified(choice.model).check()
     runs, exploded = [], False
     for place, choice in zip(all_places, choices, strict=True):
         run = run_at(

@@ -9,8 +9,8 @@ from dataclasses import fields
 
 from ..errors import DarkforcesError
 from ..models.model import ForceModel
+from ..models.registry.kinds import load_model, specified
 from ..models.registry.specification import with_options
-from ..models.registry.zoo import load_model, takes_options
 from ..serve.address import DEFAULT_NAME, DEFAULT_PREFIX, Address, InetAddress, UnixAddress, UnixPattern
 from ..serve.driver import Driver
 from ..serve.settings import Settings
@@ -68,7 +68,7 @@ def _check(settings: Settings, forcefields: Sequence[SocketForcefield], virials:
 def _settings_and_model(args: argparse.Namespace) -> tuple[Settings, str]:
     """What was said about clients, and which model; -o has a part of both."""
     model = model_of(args, {})
-    settings, options = Settings.separated(params(args), takes_options(model), "-o")
+    settings, options = Settings.separated(params(args), specified(model).takes_options, "-o")
     long = {f.name: value for f in fields(Settings) if (value := getattr(args, f.name)) is not None}
     return Settings.parsed(long, "the options").completed(settings), with_options(model, options)
 

@@ -14,8 +14,8 @@ from ipi.pes.dummy import Dummy_driver
 from ipi.utils.softexit import softexit
 
 from ipi_darkforces.errors import ERROR, DarkforcesError
+from ipi_darkforces.models.registry.kinds import specified
 from ipi_darkforces.models.registry.specification import chosen, with_options
-from ipi_darkforces.models.registry.zoo import takes_options
 from ipi_darkforces.serve.settings import Settings
 from ipi_darkforces.serve.units import reply_to_ipi, structure_from_ipi
 from ipi_darkforces.split.monitor import TOO_FAR, Watch, checked_limit
@@ -69,7 +69,9 @@ class DarkforcesDriver(Dummy_driver):
         try:
             self._watch = Watch("darkforces", checked_limit(warn_above, "warn_above"))
             said = chosen(model, fast, slow)
-            role, options = Settings.separated(settings, takes_options(said), "the parameters of the forcefield")
+            role, options = Settings.separated(
+                settings, specified(said).takes_options, "the parameters of the forcefield"
+            )
             self._split = shared_split(with_options(said, options), device, dtype, variant, backend)
             for part in self._split.model.parts:
                 part.goes_on = str(goes_on) == str(True)

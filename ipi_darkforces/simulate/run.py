@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import DarkforcesError
 from ..models.registry.choice import ModelChoice
-from ..models.registry.zoo import check_model
+from ..models.registry.kinds import specified
 from ..signals import Interrupts, noted_interrupts
 from ..split.monitor import TOO_FAR, Watch
 from .child import PATIENCE
@@ -92,7 +92,7 @@ def run(
     :raises DarkforcesError: if the folder holds something else, i-PI or the driver fails, or the folder can no longer
         be written; RESTART is written if any step was done and it can be
     """
-    check_model(model.model)
+    specified(model.model).check()
     folder = RunFolder(output)
     with folder.locked() as lock:
         prepared = folder.begin(simulation, model.deciding(), steps, overwrite)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from ..models.registry.zoo import load_model
+from ..models.registry.kinds import load_model
 from .split import Split
 
 

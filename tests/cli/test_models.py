@@ -14,7 +14,7 @@ import torch
 from programs import finish
 
 from ipi_darkforces.cli import main, models
-from ipi_darkforces.models.registry import zoo
+from ipi_darkforces.models.registry import kinds
 from ipi_darkforces.models.registry.card import Card
 from ipi_darkforces.models.registry.packages import PACKAGED
 from ipi_darkforces.models.registry.zoo import ZOO, card_of, install
@@ -34,7 +34,7 @@ def own(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def quick(monkeypatch, pet_file):
     """No checkpoint is exported, which takes seconds; the bundled model takes its place."""
-    monkeypatch.setattr(zoo, "exported", lambda checkpoint: pet_file)
+    monkeypatch.setattr(kinds, "exported", lambda checkpoint: pet_file)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ...errors import DarkforcesError
 from ..model import ForceModel
-from .fingerprint import fingerprint
+from .kinds import specified
 from .specification import absolute
 
 
@@ -46,4 +46,4 @@ class ModelChoice:
     def deciding(self) -> dict[str, str]:
         """The fields that decide the forces; and the fingerprint of the model, which changes with it."""
         said = {key: value for key, value in self.said().items() if key not in ("device", "backend")}
-        return {**said, "fingerprint": fingerprint(self.model)}
+        return {**said, "fingerprint": specified(self.model).fingerprint()}

@@ -1,4 +1,4 @@
-"""Names to models: those that come with the package, the user's own, other packages', and any model by its path.
+"""Names of models: those that come with the package, and the user's own.
 
 A named model of ours or the user's is a metatrain checkpoint and a card next to it: ``NAME.ckpt`` and ``NAME.json``.
 Cards are for people: they are read where they are shown, and a broken one stops no simulation.
@@ -6,7 +6,6 @@ Cards are for people: they are read where they are shown, and a broken one stops
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shutil
@@ -16,19 +15,14 @@ from pathlib import Path
 
 from ...errors import DarkforcesError, one_line
 from ...whole import whole_file
-from ..model import ForceModel, Need
-from ..pair import PairModel
+from ..model import Need
 from .card import Card
-from .export import exported, is_checkpoint
-from .factory import load_by_factory
-from .hints import calculator, meant
+from .export import is_checkpoint
+from .hints import meant
 from .packages import PACKAGED
-from .specification import CALCULATOR, MODEL_FILES, absolute, split_options, split_pair
-from .upet import UPET, upet_checkpoint
+from .specification import MODEL_FILES
 
 _WEIGHTS = Path(str(files(__package__) / "weights"))
-BACKENDS = ("auto", "metatomic")
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,22 +75,6 @@ def card_of(model: str) -> Card | None:
     return Card.read(path) if path is not None and os.path.isfile(path) else None
 
 
-def checkpoint_of(model: str) -> Path:
-    """The metatrain checkpoint of a model, given as to `load_model`.
-
-    :raises DarkforcesError: if there is no such model, or it is none of a checkpoint
-    """
-    check_model(model)
-    entry = all_models().get(model)
-    if entry is not None:
-        return entry.path
-    if model.startswith(UPET):
-        return upet_checkpoint(model)
-    if not _is_given_as_checkpoint(model):
-        raise DarkforcesError(f"model '{model}' is not a metatrain checkpoint (.ckpt), nor the name of one")
-    return Path(model)
-
-
 def check_name(name: str) -> None:
     """Raise a DarkforcesError unless a model of the user's own may be called so."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", name) or name.endswith(MODEL_FILES):
@@ -140,118 +118,6 @@ def install(checkpoint: Path, card: Card, name: str, overwrite: bool = False) ->
     return target
 
 
-def check_model(name: str) -> None:
-    """Raise a DarkforcesError unless there is a model of that name, as far as can be told in no time.
-
-    :param name: see `load_model`
-    :raises DarkforcesError: if there is none, or the package is missing that it needs
-    """
-    pair = split_pair(name)
-    if pair is not None:
-        for each in pair:
-            check_model(each)
-        return
-    bare, options = split_options(name)
-    if options and not takes_options(name):
-        raise DarkforcesError(f"model '{bare}' has no options, but was given '{next(iter(options))}'")
-    if bare in PACKAGED:
-        PACKAGED[bare].package.check(bare)
-    elif not (name.startswith((CALCULATOR, UPET)) or bare in all_models() or os.path.exists(bare)):
-        if (Path(bare).suffix or "/" in bare) and calculator(bare) is None:
-            raise DarkforcesError(f"model file '{bare}' does not exist")
-        raise _no_such_name(bare)
-
-
-def load_model(
-    name: str | os.PathLike[str],
-    device: str = "cpu",
-    dtype: str | None = None,
-    variant: str | None = None,
-    remove_net_force: bool = True,
-    backend: str = "auto",
-) -> ForceModel:
-    """A model by its name, by the path of a metatrain checkpoint or exported metatomic model, or an ase calculator.
-
-    Checkpoints of PET models are evaluated by `PetModel` on CPUs and `PaddedPetModel` on CUDA devices. Others, and
-    those that these do not support, are exported when they are first used, into a cache; see `exported`. A checkpoint
-    may hold any code, as an exported model may: load those that you trust.
-
-    :param name: ``pet-m``, ``path/to/model.ckpt``, ``path/to/model.pt``, ``ase:package.module:factory``, a name in
-        `PACKAGED`, or one of upet's models, ``upet:pet-mad-s``; or two
-        models, ``fast=pet-m slow=my.pt``: see `specification`
-    :param device: ``cpu``, ``cuda`` or ``cuda:1``
-    :param dtype: ``float32`` or ``float64``; default: the precision in which the model was exported. Single precision
-        is faster, double precision is for tests and for checks of energy conservation
-    :param variant: the head to use of a model that has several
-    :param remove_net_force: see `ForceModel`
-    :param backend: ``metatomic`` for the exported model even where there is a faster way, ``auto`` for the fastest
-    :raises DarkforcesError: if there is no such model or it cannot be loaded
-    """
-    model = _load(os.fspath(name), device, dtype, variant, remove_net_force, backend)
-    if remove_net_force:
-        said = {"device": device, "dtype": dtype, "variant": variant, "backend": backend}
-        model.loaded = {"model": absolute(os.fspath(name)), **said}
-    return model
-
-
-def _load(
-    name: str, device: str, dtype: str | None, variant: str | None, remove_net_force: bool, backend: str
-) -> ForceModel:
-    """See `load_model`."""
-    if backend not in BACKENDS:
-        raise DarkforcesError(f"backend '{backend}' is not known: expected {' or '.join(BACKENDS)}")
-    pair = split_pair(name)
-    if pair is not None:
-        fast, slow = (_load(each, device, dtype, variant, remove_net_force, backend) for each in pair)
-        return PairModel(fast, slow, name)
-    if variant is not None and takes_options(name):
-        raise DarkforcesError(f"model '{name}' is an ase calculator, which has no variants: expected no --variant")
-    if name.startswith(CALCULATOR):
-        return load_by_factory(name, device, dtype, remove_net_force)
-    bare, options = split_options(name)
-    check_model(name)
-    if bare in PACKAGED:
-        return PACKAGED[bare].load(bare, options, device, dtype, remove_net_force)
-    entry = ZooEntry(upet_checkpoint(name)) if name.startswith(UPET) else all_models().get(name)
-    if name in ZOO and name in _own_models():
-        log.warning("'%s' is the bundled model; rename your own one in %s to use it", name, user_directory())
-    if entry is None and _is_given_as_checkpoint(name):
-        entry = ZooEntry(Path(name))
-    # Not before it is needed: torch takes seconds to import, and who asks for help or misspells a name need not wait.
-    try:
-        from ..metatomic import MetatomicModel
-    except ModuleNotFoundError as error:  # in the environment of a calculator
-        raise DarkforcesError(
-            f"model '{name}' needs the package '{error.name}', which is not installed here: pip install {error.name}, "
-            "or install this package with its dependencies"
-        ) from error
-
-    if entry is None:
-        return MetatomicModel(name, name, device, dtype, variant, remove_net_force=remove_net_force)
-    unsupported = None
-    if backend == "auto" and (device == "cpu" or device.startswith("cuda")):
-        from ..pet.packed import PetModel, UnsupportedModelError
-        from ..pet.padded import PaddedPetModel
-
-        try:
-            if device != "cpu":
-                return PaddedPetModel(entry.path, name, device, dtype, variant, entry.withhold, remove_net_force)
-            return PetModel(entry.path, name, dtype, variant, entry.withhold, remove_net_force)
-        except UnsupportedModelError as reason:
-            unsupported = reason
-    model = MetatomicModel(exported(entry.path), name, device, dtype, variant, entry.withhold, remove_net_force)
-    if unsupported is not None:
-        log.info("model '%s' is evaluated through metatomic: %s", name, unsupported)
-    return model
-
-
-def takes_options(name: str) -> bool:
-    """Whether a model, given as to `load_model`, has options, or one of its two models has."""
-    return any(
-        each.startswith(CALCULATOR) or split_options(each)[0] in PACKAGED for each in split_pair(name) or (name,)
-    )
-
-
 def _card_path(checkpoint: Path) -> Path:
     return checkpoint.with_suffix(".json")
 
@@ -266,7 +132,13 @@ def _own_models() -> dict[str, ZooEntry]:
     }
 
 
-def _no_such_name(name: str) -> DarkforcesError:
+def is_hidden(name: str) -> bool:
+    """Whether a model of the user's own has a name that another one has already."""
+    return name in ZOO and name in _own_models()
+
+
+def no_such_name(name: str) -> DarkforcesError:
+    """The error for a name of which there is no model, with a hint."""
     checkpoint = user_directory() / f"{name}.ckpt"
     if name and os.path.isfile(checkpoint):
         return DarkforcesError(f"model '{name}' has no card: expected '{_card_path(checkpoint)}'")
@@ -277,8 +149,3 @@ def _no_such_name(name: str) -> DarkforcesError:
         f"model '{name}' is neither a name nor a path{hint} Names: {', '.join(names)}; or the path of a metatrain "
         "checkpoint (.ckpt) or of an exported metatomic model (.pt), or ase:package.module:factory"
     )
-
-
-def _is_given_as_checkpoint(path: str) -> bool:
-    """Whether a path is to be read as a checkpoint: by its ending or, whatever it is called, by its content."""
-    return os.path.isfile(path) and (path.endswith(".ckpt") or is_checkpoint(Path(path)))

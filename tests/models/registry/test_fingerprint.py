@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models.registry.fingerprint import fingerprint
+from ipi_darkforces.models.registry.kinds import specified
 from ipi_darkforces.models.registry.zoo import ZOO
 
 ASE = f"ase {metadata.version('ase')}"
@@ -26,6 +26,10 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 def digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+
+
+def fingerprint(model: str) -> str:
+    return specified(model).fingerprint()
 
 
 def test_of_a_checkpoint() -> None:

@@ -16,6 +16,7 @@ from toy_models import export_toy
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models import Need, Structure, load_model
 from ipi_darkforces.models.registry import export as export_module
+from ipi_darkforces.models.registry import kinds
 from ipi_darkforces.models.registry import zoo as zoo_module
 from ipi_darkforces.models.registry.card import Card
 from ipi_darkforces.models.registry.export import cache_directory, exported, is_checkpoint
@@ -24,7 +25,8 @@ from ipi_darkforces.split.shared import shared_split
 
 LOAD_AND_SAY_FROM_WHERE = """
 from ipi_darkforces.models.registry.export import exported
-from ipi_darkforces.models.registry.zoo import ZOO, load_model
+from ipi_darkforces.models.registry.kinds import load_model
+from ipi_darkforces.models.registry.zoo import ZOO
 
 load_model("pet-m", backend="metatomic")
 print(exported(ZOO["pet-m"].path))
@@ -592,7 +594,7 @@ def exports(monkeypatch: pytest.MonkeyPatch, pet_file: Path) -> list[Path]:
         asked.append(checkpoint)
         return pet_file
 
-    monkeypatch.setattr(zoo_module, "exported", ask)
+    monkeypatch.setattr(kinds, "exported", ask)
     return asked
 
 

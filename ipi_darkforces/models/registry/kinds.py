@@ -1,0 +1,362 @@
+"""Kinds of models: how each is recognised, checked, loaded and fingerprinted.
+
+A model is said in one line (see `specification`); `specified` makes an object of one of these classes of it. A new kind
+is a class here and a line in `KINDS`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+from ...digest import digest
+from ...errors import DarkforcesError
+from ..model import ForceModel
+from ..pair import PairModel
+from .export import exported, is_checkpoint
+from .factory import load_by_factory
+from .hints import calculator
+from .packages import PACKAGED
+from .specification import CALCULATOR, absolute, split_options, split_pair
+from .upet import UPET, upet_checkpoint
+from .zoo import ZooEntry, all_models, is_hidden, no_such_name, user_directory
+
+BACKENDS = ("auto", "metatomic")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """Where a model is evaluated, in which precision, and which part of it; see `load_model`."""
+
+    device: str = "cpu"
+    dtype: str | None = None
+    variant: str | None = None
+    remove_net_force: bool = True
+    backend: str = "auto"
+
+
+@dataclass(frozen=True)
+class ModelKind(ABC):
+    """A model as it was specified.
+
+    :param text: the line that specifies it
+    """
+
+    text: str
+
+    @classmethod
+    @abstractmethod
+    def recognises(cls, text: str) -> bool:
+        """Whether a line specifies a model of this kind."""
+
+    @property
+    def takes_options(self) -> bool:
+        """Whether the model may have options."""
+        return False
+
+    def check(self) -> None:
+        """Raise a DarkforcesError unless there is such a model, as far as can be told in no time."""
+        name, options = split_options(self.text)
+        if options:
+            raise DarkforcesError(f"model '{name}' has no options, but was given '{next(iter(options))}'")
+
+    @abstractmethod
+    def load(self, how: Loading) -> ForceModel:
+        """Load the model, which has been checked.
+
+        :raises DarkforcesError: if it cannot be loaded
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """The beginning of the SHA-256 of what decides the forces.
+
+        :raises DarkforcesError: if there is no such model
+        """
+
+    def checkpoint(self) -> Path:
+        """The metatrain checkpoint.
+
+        :raises DarkforcesError: if it is a model of another kind
+        """
+        raise DarkforcesError(f"model '{self.text}' is not a metatrain checkpoint (.ckpt), nor the name of one")
+
+
+class Pair(ModelKind):
+    """Two models, of fast and of slow forces: ``fast=pet-m slow=my.pt``."""
+
+    @classmethod
+    def recognises(cls, text: str) -> bool:
+        return split_pair(text) is not None
+
+    @property
+    def parts(self) -> tuple[ModelKind, ModelKind]:
+        """Both models."""
+        pair = split_pair(self.text)
+        assert pair is not None
+        return specified(pair[0]), specified(pair[1])
+
+    @property
+    def takes_options(self) -> bool:
+        return any(part.takes_options for part in self.parts)
+
+    def check(self) -> None:
+        for part in self.parts:
+            part.check()
+
+    def load(self, how: Loading) -> ForceModel:
+        fast, slow = (_load(part, how) for part in self.parts)
+        return PairModel(fast, slow, self.text)
+
+    def fingerprint(self) -> str:
+        return " and ".join(part.fingerprint() for part in self.parts)
+
+
+class AseCalculator(ModelKind):
+    """An ase calculator, from what makes it: ``ase:package.module:factory``, or ``ase:path/to/file.py:factory``."""
+
+    @classmethod
+    def recognises(cls, text: str) -> bool:
+        return text.startswith(CALCULATOR)
+
+    @property
+    def takes_options(self) -> bool:
+        return True
+
+    def check(self) -> None:
+        """Nothing can be told without calling it."""
+
+    def load(self, how: Loading) -> ForceModel:
+        return load_by_factory(self.text, how.device, how.dtype, how.remove_net_force)
+
+    def fingerprint(self) -> str:
+        """Its package and version, and the files that are known: of weights nothing is, wherever they are."""
+        name, options = split_options(self.text)
+        place = name.removeprefix(CALCULATOR).rpartition(":")[0]
+        module = name.removeprefix(CALCULATOR).partition(":")[0].partition(".")[0]
+        packages = [
+            f"{package} {metadata.version(package)}"
+            for package in metadata.packages_distributions().get(module, [])[:1]
+        ]
+        files = [Path(each) for each in (place, *map(str, options.values())) if os.path.isfile(each)]
+        if not os.path.isfile(place) and not packages:
+            files = [*_files_of_module(place), *files]
+        return ", ".join([*packages, *map(_digest, files)]) or "unknown"
+
+
+class Packaged(ModelKind):
+    """A model of another package, by its name in `PACKAGED`, perhaps with options."""
+
+    @classmethod
+    def recognises(cls, text: str) -> bool:
+        return split_options(text)[0] in PACKAGED
+
+    @property
+    def takes_options(self) -> bool:
+        return True
+
+    def check(self) -> None:
+        name, _ = split_options(self.text)
+        PACKAGED[name].package.check(name)
+
+    def load(self, how: Loading) -> ForceModel:
+        name, options = split_options(self.text)
+        return PACKAGED[name].load(name, options, how.device, how.dtype, how.remove_net_force)
+
+    def fingerprint(self) -> str:
+        """The package and its version, and the files among the options, or its weights."""
+        name, options = split_options(self.text)
+        package = PACKAGED[name].package
+        packages = [f"{package.name} {metadata.version(package.name)}"] if package.version else []
+        files = [Path(str(each)) for each in options.values() if os.path.isfile(str(each))]
+        cached = PACKAGED[name].weights.cached() if "weights" not in options else None
+        files += [] if cached is None else [cached]
+        return ", ".join([*packages, *map(_digest, files)]) or "unknown"
+
+
+class Checkpoint(ModelKind):
+    """A metatrain checkpoint, by its path."""
+
+    @classmethod
+    def recognises(cls, text: str) -> bool:
+        """By its ending or, whatever it is called, by its content."""
+        return os.path.isfile(text) and (text.endswith(".ckpt") or is_checkpoint(Path(text)))
+
+    def entry(self) -> ZooEntry:
+        """The checkpoint, and what of it is used."""
+        return ZooEntry(Path(self.text))
+
+    def load(self, how: Loading) -> ForceModel:
+        """PET models are evaluated by ourselves; others, and what we do not support, are exported and kept."""
+        entry = self.entry()
+        more = (entry.withhold, how.remove_net_force)
+        metatomic = _metatomic_model(self.text)
+        unsupported = None
+        if how.backend == "auto" and (how.device == "cpu" or how.device.startswith("cuda")):
+            from ..pet.packed import PetModel, UnsupportedModelError
+            from ..pet.padded import PaddedPetModel
+
+            try:
+                if how.device != "cpu":
+                    return PaddedPetModel(entry.path, self.text, how.device, how.dtype, how.variant, *more)
+                return PetModel(entry.path, self.text, how.dtype, how.variant, *more)
+            except UnsupportedModelError as reason:
+                unsupported = reason
+        model: ForceModel = metatomic(exported(entry.path), self.text, how.device, how.dtype, how.variant, *more)
+        if unsupported is not None:
+            log.info("model '%s' is evaluated through metatomic: %s", self.text, unsupported)
+        return model
+
+    def fingerprint(self) -> str:
+        return _digest(self.entry().path)
+
+    def checkpoint(self) -> Path:
+        return self.entry().path
+
+
+class Upet(Checkpoint):
+    """One of upet's models: ``upet:pet-mad-s``."""
+
+    @classmethod
+    def recognises(cls, text: str) -> bool:
+        return text.startswith(UPET)
+
+    def entry(self) -> ZooEntry:
+        return ZooEntry(upet_checkpoint(self.text))
+
+
+class Named(Checkpoint):
+    """A checkpoint with a name: a bundled one, or one of the user's own."""
+
+    @classmethod
+    def recognises(cls, text: str) -> bool:
+        return split_options(text)[0] in all_models()
+
+    def entry(self) -> ZooEntry:
+        return all_models()[split_options(self.text)[0]]
+
+    def load(self, how: Loading) -> ForceModel:
+        if is_hidden(self.text):
+            log.warning("'%s' is the bundled model; rename your own one in %s to use it", self.text, user_directory())
+        return super().load(how)
+
+
+class Exported(ModelKind):
+    """An exported metatomic model, by its path; and whatever is of no other kind."""
+
+    @classmethod
+    def recognises(cls, text: str) -> bool:
+        return True
+
+    def check(self) -> None:
+        super().check()
+        if os.path.exists(self.text):
+            return
+        if (Path(self.text).suffix or "/" in self.text) and calculator(self.text) is None:
+            raise DarkforcesError(f"model file '{self.text}' does not exist")
+        raise no_such_name(self.text)
+
+    def load(self, how: Loading) -> ForceModel:
+        metatomic = _metatomic_model(self.text)
+        model: ForceModel = metatomic(
+            self.text, self.text, how.device, how.dtype, how.variant, remove_net_force=how.remove_net_force
+        )
+        return model
+
+    def fingerprint(self) -> str:
+        if not os.path.isfile(self.text):
+            raise DarkforcesError(f"model '{self.text}' is neither a name from `darkforces models` nor a file")
+        return _digest(Path(self.text))
+
+
+# The first that recognises a line has it.
+KINDS: tuple[type[ModelKind], ...] = (Pair, AseCalculator, Upet, Packaged, Named, Checkpoint, Exported)
+
+
+def specified(text: str) -> ModelKind:
+    """The model that a line specifies, whether or not there is one."""
+    return next(kind for kind in KINDS if kind.recognises(text))(text)
+
+
+def load_model(
+    name: str | os.PathLike[str],
+    device: str = "cpu",
+    dtype: str | None = None,
+    variant: str | None = None,
+    remove_net_force: bool = True,
+    backend: str = "auto",
+) -> ForceModel:
+    """Load a model: a metatrain checkpoint or exported metatomic model by its name or path, or an ase calculator.
+
+    Checkpoints of PET models are evaluated by this package itself, on CPUs and on CUDA devices. Others, and those that
+    it does not support, are exported when they are first used, into a cache. A checkpoint may hold any code, as an
+    exported model may: load those that you trust.
+
+    :param name: ``pet-m``, ``path/to/model.ckpt``, ``path/to/model.pt``, ``ase:package.module:factory``, the name of a
+        model of another package or one of upet's, ``upet:pet-mad-s``; or two models, ``fast=pet-m slow=my.pt``.
+        Options follow as in ``ase:tblite.ase:TBLite?method=GFN1-xTB;verbosity=0``
+    :param device: ``cpu``, ``cuda`` or ``cuda:1``
+    :param dtype: ``float32`` or ``float64``; default: the precision in which the model was exported. Single precision
+        is faster, double precision is for tests and for checks of energy conservation
+    :param variant: the head to use of a model that has several
+    :param remove_net_force: see `ForceModel`
+    :param backend: ``metatomic`` for the exported model even where there is a faster way, ``auto`` for the fastest
+    :raises DarkforcesError: if there is no such model or it cannot be loaded
+
+    >>> import ipi_darkforces as dark
+    >>> print(dark.load_model("pet-m", dtype="float64").provides)
+    energy, conservative forces, direct forces, virial
+    """
+    text = os.fspath(name)
+    if backend not in BACKENDS:
+        raise DarkforcesError(f"backend '{backend}' is not known: expected {' or '.join(BACKENDS)}")
+    how = Loading(device=device, dtype=dtype, variant=variant, remove_net_force=remove_net_force, backend=backend)
+    model = _load(specified(text), how)
+    if remove_net_force:
+        said = {"device": device, "dtype": dtype, "variant": variant, "backend": backend}
+        model.loaded = {"model": absolute(text), **said}
+    return model
+
+
+def _load(model: ModelKind, how: Loading) -> ForceModel:
+    if how.variant is not None and model.takes_options and not isinstance(model, Pair):
+        raise DarkforcesError(
+            f"model '{model.text}' is an ase calculator, which has no variants: expected no --variant"
+        )
+    model.check()
+    return model.load(how)
+
+
+def _metatomic_model(name: str) -> Any:
+    """The class of exported models: torch takes seconds to import, and who misspells a name need not wait."""
+    try:
+        from ..metatomic import MetatomicModel
+    except ModuleNotFoundError as error:  # in the environment of a calculator
+        raise DarkforcesError(
+            f"model '{name}' needs the package '{error.name}', which is not installed here: pip install {error.name}, "
+            "or install this package with its dependencies"
+        ) from error
+    return MetatomicModel
+
+
+def _files_of_module(place: str) -> list[Path]:
+    """The file of a module that belongs to no package, such as one in a folder of the user's; nothing is imported."""
+    first, *others = place.split(".")
+    try:
+        spec = util.find_spec(first) if first else None
+    except (ImportError, ValueError):
+        return []
+    if spec is None or spec.origin is None:
+        return []
+    found = Path(spec.origin) if not others else Path(spec.origin).parent.joinpath(*others).with_suffix(".py")
+    return [found] if found.is_file() else []
+
+
+def _digest(path: Path) -> str:
+    return digest(path)[:12]
