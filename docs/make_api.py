@@ -15,6 +15,7 @@ import ipi_darkforces as dark
 from ipi_darkforces.analysis.analyze import Analyses, Results
 from ipi_darkforces.analysis.summarized_run import SummarizedRun
 from ipi_darkforces.assessment.assessment import Assessment
+from ipi_darkforces.testing import check_model
 
 PAGE = Path(__file__).parent / "api.md"
 # In the order in which one needs them; below each, what it returns. Of classes, the methods that are for users.
@@ -46,6 +47,7 @@ def page() -> str:
         parts.append(f"## {title}\n")
         for entry in entries:
             parts += _entry(f"dark.{entry}", getattr(dark, entry)) if isinstance(entry, str) else _result(entry)
+    parts += ["## Checks\n", *_entry("ipi_darkforces.testing.check_model", check_model)]
     return "\n".join(parts)
 
 
