@@ -11,7 +11,7 @@ import numpy as np
 
 from ..stats.rows import Row
 from . import drift, motion, motion_picture, statements, structure, structure_picture, temperatures
-from .runs import Run
+from .io.runs import Run
 from .selection import Selection
 from .statements import Statement
 

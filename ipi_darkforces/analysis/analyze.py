@@ -16,9 +16,9 @@ from ..errors import DarkforcesError, printable
 from ..progress_bar import FileBar
 from ..stats.rows import Row, aligned, as_columns, html_table
 from .analyses import ANALYSES, Analysis
-from .formats import ASE_VELOCITY
-from .remembered import remembering
-from .runs import Reading, Run
+from .io.cached import with_cached_trajectories
+from .io.formats import ASE_VELOCITY
+from .io.runs import Reading, Run
 from .selection import FARTHEST, Selection
 from .statements import Statement, Verdict
 
@@ -207,7 +207,7 @@ def analyze(
             try:
                 run = Run.read(path, notice, reading)
                 run = replace(run, name=printable(name or run.name))
-                run = run if only else remembering(run)
+                run = run if only else with_cached_trajectories(run)
                 found = [_add(each, run, selection, needed=only is not None) for each in results]
             except DarkforcesError as error:
                 text = printable(error if str(path) in str(error) else f"'{path}': {error}")

@@ -10,7 +10,7 @@ import numpy as np
 from ..split.disagreement import by_quantity
 from ..stats import estimates as statistics
 from ..stats.estimates import Estimate
-from .compressed import open_text
+from .io.compressed import open_text
 
 # A step and its numbers: whole lines, without the piece of one that an i-PI that was killed left before the next.
 _ROW = re.compile(r".*Step:\s+(\d+).*\n([^#\n]*)\n")

@@ -15,7 +15,7 @@ from ..errors import DarkforcesError
 from ..stats.batches import curve_errors, estimate, standard_errors
 from ..stats.estimates import Estimate
 from .frames import CM2_PER_S, MEMORY, check_atoms, relative, species_in, with_errors, with_interval
-from .trajectory import Block
+from .io.trajectory import Block
 
 # A power of t that is off from 1 by more than this is no diffusion; one that is less is no motion at all.
 AS_TIME = 0.25

@@ -19,11 +19,11 @@ import numpy as np
 from ..errors import DarkforcesError
 from ..stats import estimates as statistics
 from ..stats.estimates import Estimate
+from .io.runs import Run
+from .io.units import BOLTZMANN_EV
 from .pictures import new_figure, plain, tidy
-from .runs import Run
 from .selection import Selection
 from .temperatures import ALL, temperature_series
-from .units import BOLTZMANN_EV
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 
 from ..errors import DarkforcesError
-from .trajectory import Block
+from .io.trajectory import Block
 
 CM2_PER_S = 1e-4  # of one Å²/ps
 # Double precision numbers to keep in memory at a time: 128 MiB.

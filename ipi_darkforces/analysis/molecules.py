@@ -16,7 +16,7 @@ from ase.neighborlist import neighbor_list
 
 from ..errors import DarkforcesError
 from ..models.labels import element_of
-from .trajectory import Block
+from .io.trajectory import Block
 
 # Two atoms are bonded that are closer than the sum of their covalent radii times this: 1.2 Å for O-H.
 BONDED = 1.25

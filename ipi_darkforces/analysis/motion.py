@@ -10,10 +10,10 @@ import numpy as np
 from ..errors import DarkforcesError
 from ..stats.estimates import Estimate
 from .displacements import Displacements, displacements
-from .runs import Run
+from .io.runs import Run
+from .io.trajectory import Block
 from .selection import Selection
 from .spectra import Spectra, spectra
-from .trajectory import Block
 
 # ps, of a simulation. Molecules of a liquid leave their cages within picoseconds; what is shorter does not know how far
 # off its diffusion coefficient is, however small its scatter.

@@ -17,9 +17,9 @@ from ..simulate.run import Outcome
 from ..stats import estimates as statistics
 from ..stats.estimates import Estimate
 from ..whole import write_whole
+from .io.setup import FREE, Constraints
+from .io.table import read_table
 from .pictures import new_figure, plain, tidy
-from .setup import FREE, Constraints
-from .table import read_table
 
 logger = logging.getLogger(__name__)
 _POINTS = 20_000  # of a curve in a picture, more than it has pixels

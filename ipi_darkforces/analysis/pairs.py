@@ -9,8 +9,8 @@ import numpy as np
 
 from ..errors import DarkforcesError
 from ..stats.batches import Batches
+from .io.trajectory import Block
 from .molecules import Molecules, find_molecules, orientations
-from .trajectory import Block
 
 BIN = 0.05  # Å
 # A bond longer than the bonding distance times this is broken.

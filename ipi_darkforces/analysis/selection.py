@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import DarkforcesError
-from .trajectory import Block, Notice, Progress, Trajectory
+from .io.trajectory import Block, Notice, Progress, Trajectory
 
 FARTHEST = 12.0  # Å; the number of pairs grows with its third power
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..progress_bar import progress_bar
 from ..simulate.progress import Progress
-from .setup import FREE, Constraints
+from .io.setup import FREE, Constraints
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -37,9 +37,9 @@ from ..stats.batches import Batches, curve_errors, estimate, standard_errors, wi
 from ..stats.estimates import Estimate
 from . import peaks
 from .frames import CM2_PER_S, MEMORY, check_atoms, relative, species_in, with_errors, with_interval
+from .io.trajectory import Block
+from .io.units import BOLTZMANN
 from .temperatures import ALL
-from .trajectory import Block
-from .units import BOLTZMANN
 
 LIGHT = scipy.constants.c * 1e-10  # cm/ps
 

@@ -26,10 +26,10 @@ from ..errors import DarkforcesError
 from ..stats import estimates as statistics
 from ..stats.batches import Batches, curve_errors, standard_errors
 from ..stats.estimates import Estimate
+from .io.runs import Run
+from .io.trajectory import Block
 from .pairs import BIN, PairCounter
-from .runs import Run
 from .selection import FARTHEST, Selection
-from .trajectory import Block
 
 ORIENTATION = "c_uu"
 

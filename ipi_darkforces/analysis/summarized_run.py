@@ -23,8 +23,8 @@ from ..simulate.run import Outcome, last_outcome
 from ..simulate.run import run as run_simulation
 from ..simulate.start import warn_of_periodicity
 from ..split.monitor import TOO_FAR
+from .io.setup import Constraints
 from .overview import Overview, is_summarized, summarize
-from .setup import Constraints
 from .simulation_bar import SimulationBar
 
 logger = logging.getLogger(__name__)

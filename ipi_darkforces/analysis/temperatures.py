@@ -33,12 +33,12 @@ import numpy as np
 from ..errors import DarkforcesError
 from ..stats import estimates as statistics
 from ..stats.estimates import Estimate
+from .io.runs import Run
+from .io.setup import Constraints
+from .io.trajectory import Trajectory
+from .io.units import BOLTZMANN
 from .pictures import new_figure, plain, tidy
-from .runs import Run
 from .selection import Selection
-from .setup import Constraints
-from .trajectory import Trajectory
-from .units import BOLTZMANN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ import ase
 import ase.io
 import numpy as np
 
-from ..analysis.setup import Constraints
+from ..analysis.io.setup import Constraints
 from ..analysis.simulation_bar import SimulationBar
 from ..campaign.evaluation import Evaluation
 from ..campaign.folder import CampaignFolder

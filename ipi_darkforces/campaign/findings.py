@@ -13,10 +13,10 @@ import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 
 from ..analysis import disagreement, drift, motion, structure, temperatures
-from ..analysis.compressed import existing
 from ..analysis.drift import Drift
+from ..analysis.io.compressed import existing
+from ..analysis.io.runs import Run
 from ..analysis.motion import DIFFUSIVE, Motion
-from ..analysis.runs import Run
 from ..analysis.selection import Selection
 from ..analysis.structure import Correlations
 from ..analysis.temperatures import ALL, EXCHANGED, Temperatures

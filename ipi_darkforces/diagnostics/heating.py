@@ -28,7 +28,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from scipy.sparse import csr_array
 
-from ..analysis.units import BOLTZMANN_EV
+from ..analysis.io.units import BOLTZMANN_EV
 from ..stats.estimates import Estimate
 
 # Resolves 170 cm⁻¹, less than the width of most bands of a liquid, and gives a dozen nearly independent pieces in 2 ps.

@@ -12,10 +12,10 @@ from ipi.scripting import read_output
 from ipi_files import simulate, write_table
 
 from ipi_darkforces.analysis.drift import Drift, draw, measure
-from ipi_darkforces.analysis.runs import Run
+from ipi_darkforces.analysis.io.runs import Run
+from ipi_darkforces.analysis.io.setup import Constraints
+from ipi_darkforces.analysis.io.units import BOLTZMANN_EV
 from ipi_darkforces.analysis.selection import Selection
-from ipi_darkforces.analysis.setup import Constraints
-from ipi_darkforces.analysis.units import BOLTZMANN_EV
 from ipi_darkforces.errors import DarkforcesError
 
 MEV_PER_KELVIN = 3000.0 * BOLTZMANN_EV  # for each atom

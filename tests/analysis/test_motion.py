@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ipi_darkforces.analysis.io.runs import Run
+from ipi_darkforces.analysis.io.setup import Constraints
+from ipi_darkforces.analysis.io.trajectory import Frame, Notice, Progress, Quantity, Trajectory
+from ipi_darkforces.analysis.io.units import BOLTZMANN
 from ipi_darkforces.analysis.motion import measure
-from ipi_darkforces.analysis.runs import Run
 from ipi_darkforces.analysis.selection import Selection
-from ipi_darkforces.analysis.setup import Constraints
 from ipi_darkforces.analysis.temperatures import temperature_series
-from ipi_darkforces.analysis.trajectory import Frame, Notice, Progress, Quantity, Trajectory
-from ipi_darkforces.analysis.units import BOLTZMANN
 
 N, INTERVAL = 4000, 0.01  # frames, ps
 SPECIES = np.array(["O"] * 6 + ["H"] * 6)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from ipi_darkforces.analysis.io.setup import Constraints
 from ipi_darkforces.analysis.overview import Overview, draw
-from ipi_darkforces.analysis.setup import Constraints
 
 HEADER = """\
 # column   1     --> step : The current simulation time step.

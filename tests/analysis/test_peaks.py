@@ -5,8 +5,8 @@ import pytest
 import scipy.linalg
 from scipy.signal import lfilter
 
+from ipi_darkforces.analysis.io.trajectory import Block
 from ipi_darkforces.analysis.spectra import LIGHT, spectra
-from ipi_darkforces.analysis.trajectory import Block
 
 INTERVAL, N_ATOMS = 0.002, 8  # ps
 

@@ -6,11 +6,11 @@ import scipy.integrate
 from scipy.signal import lfilter
 
 from ipi_darkforces.analysis.displacements import displacements, unwrapped
+from ipi_darkforces.analysis.io.trajectory import Block
+from ipi_darkforces.analysis.io.units import BOLTZMANN
 from ipi_darkforces.analysis.motion import Motion
 from ipi_darkforces.analysis.motion_picture import draw
 from ipi_darkforces.analysis.spectra import LIGHT, spectra
-from ipi_darkforces.analysis.trajectory import Block
-from ipi_darkforces.analysis.units import BOLTZMANN
 from ipi_darkforces.errors import DarkforcesError
 
 KELVIN = 300.0

@@ -5,11 +5,11 @@ import pytest
 
 from ipi_darkforces.analysis import statements
 from ipi_darkforces.analysis.drift import Drift
-from ipi_darkforces.analysis.remembered import Remembered
+from ipi_darkforces.analysis.io.cached import CachedSource
+from ipi_darkforces.analysis.io.trajectory import Frame
 from ipi_darkforces.analysis.statements import Verdict
 from ipi_darkforces.analysis.structure import Correlations, Function, Peak
 from ipi_darkforces.analysis.temperatures import Temperatures
-from ipi_darkforces.analysis.trajectory import Frame
 from ipi_darkforces.stats.estimates import Estimate
 
 TIME = 0.001 * np.arange(2000)
@@ -103,7 +103,7 @@ class Counted:
 @pytest.mark.parametrize(("largest", "times"), [(480, 1), (479, 3)])
 def test_frames_are_read_once_if_they_fit_into_memory(largest, times):
     source, told = Counted(), []
-    remembered = Remembered(source, largest)
+    remembered = CachedSource(source, largest)
     for _ in range(3):
         assert [frame.time for frame in remembered.frames(None, told.append)] == list(range(10))
     assert source.times == len(told) == times
@@ -111,7 +111,7 @@ def test_frames_are_read_once_if_they_fit_into_memory(largest, times):
 
 def test_what_was_not_read_to_the_end_is_read_again():
     source = Counted()
-    remembered = Remembered(source)
+    remembered = CachedSource(source)
     next(remembered.frames(None, print))
     assert len(list(remembered.frames(None, print))) == 10
     assert source.times == 2

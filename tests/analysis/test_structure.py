@@ -9,11 +9,11 @@ import pytest
 from ase.build import bulk, make_supercell, molecule
 from ase.geometry.rdf import get_rdf
 
+from ipi_darkforces.analysis.io.trajectory import Block
 from ipi_darkforces.analysis.molecules import find_molecules, orientations
 from ipi_darkforces.analysis.pairs import BIN
 from ipi_darkforces.analysis.structure import Correlations, Function, correlations, difference
 from ipi_darkforces.analysis.structure_picture import draw
-from ipi_darkforces.analysis.trajectory import Block
 from ipi_darkforces.errors import DarkforcesError
 
 INPUTS = Path(__file__).parents[2] / "inputs"

@@ -16,11 +16,11 @@ from ipi_files import simulate, with_motion, with_trajectory, without_temperatur
 from ipi_processes import read_run
 
 from ipi_darkforces.analysis import temperatures
-from ipi_darkforces.analysis.runs import AS_WRITTEN, Reading, Run
+from ipi_darkforces.analysis.io.runs import AS_WRITTEN, Reading, Run
+from ipi_darkforces.analysis.io.trajectory import Frame, Trajectory
+from ipi_darkforces.analysis.io.units import factor_from_ipi
 from ipi_darkforces.analysis.selection import Selection
 from ipi_darkforces.analysis.temperatures import Temperatures, draw, from_velocities, measure
-from ipi_darkforces.analysis.trajectory import Frame, Trajectory
-from ipi_darkforces.analysis.units import factor_from_ipi
 from ipi_darkforces.errors import DarkforcesError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ipi_darkforces.analysis.units import BOLTZMANN_EV
+from ipi_darkforces.analysis.io.units import BOLTZMANN_EV
 from ipi_darkforces.assessment import procedure
 from ipi_darkforces.assessment.assessment import Assessment
 from ipi_darkforces.assessment.criteria import Judgement

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from ipi_darkforces.analysis.displacements import displacements
+from ipi_darkforces.analysis.io.trajectory import Block
 from ipi_darkforces.analysis.motion import Motion
 from ipi_darkforces.analysis.spectra import spectra
 from ipi_darkforces.analysis.structure import Correlations, Function
-from ipi_darkforces.analysis.trajectory import Block
 from ipi_darkforces.campaign.seeds import combined, combined_motion, combined_structure
 from ipi_darkforces.stats.estimates import Estimate
 

@@ -18,9 +18,9 @@ from programs import finish
 from scipy.signal import lfilter
 from scipy.signal.windows import hann
 
-from ipi_darkforces.analysis.runs import Run
+from ipi_darkforces.analysis.io.runs import Run
+from ipi_darkforces.analysis.io.trajectory import Block
 from ipi_darkforces.analysis.structure import correlations
-from ipi_darkforces.analysis.trajectory import Block
 from ipi_darkforces.stats.rows import write_curves
 
 

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from toy_models import SpringModel
 
 import ipi_darkforces as dark
-from ipi_darkforces.analysis.units import BOLTZMANN_EV
+from ipi_darkforces.analysis.io.units import BOLTZMANN_EV
 from ipi_darkforces.diagnostics import heating as theory
 from ipi_darkforces.diagnostics.heating import WAVENUMBER, Power, heating
 from ipi_darkforces.diagnostics.stride import with_hydrogen_mass

@@ -13,10 +13,10 @@ from ipi.scripting import read_trajectory
 from ipi.utils.units import Elements
 from ipi_processes import read_run
 
-from ipi_darkforces.analysis import trajectory as module
-from ipi_darkforces.analysis.formats import open_trajectories
-from ipi_darkforces.analysis.trajectory import Block, Timing, Trajectory
-from ipi_darkforces.analysis.units import factor_from_ipi
+from ipi_darkforces.analysis.io import trajectory as module
+from ipi_darkforces.analysis.io.formats import open_trajectories
+from ipi_darkforces.analysis.io.trajectory import Block, Timing, Trajectory
+from ipi_darkforces.analysis.io.units import factor_from_ipi
 from ipi_darkforces.errors import DarkforcesError
 
 ASE_VELOCITY = 1000.0 * ase.units.fs  # Å/ps
@@ -251,7 +251,7 @@ def test_stamps_on_the_seam_of_two_pieces_are_found(frames, tmp_path, monkeypatc
     path = tmp_path / "run.pos_0.xyz"
     path.write_text("".join(frames([0, 1, 2, 3]) + frames([2, 3, 4])))
     for size in (30, 77, 101, 1000):
-        monkeypatch.setattr("ipi_darkforces.analysis.xyz._PIECE", size)
+        monkeypatch.setattr("ipi_darkforces.analysis.io.xyz._PIECE", size)
         assert steps_of(read(path)[0]) == [0, 1, 2, 3, 4]
 
 
@@ -417,7 +417,7 @@ def test_a_run_that_is_still_written(frames, tmp_path, monkeypatch):
 
 
 def test_progress_is_in_bytes(harmonic, monkeypatch):
-    monkeypatch.setattr("ipi_darkforces.analysis.xyz._REPORT", 20_000)
+    monkeypatch.setattr("ipi_darkforces.analysis.io.xyz._REPORT", 20_000)
     (trajectory,) = open_trajectories(harmonic / "run.vel_0.xyz", STEP)
     reports: list[tuple[int, int]] = []
     list(trajectory.blocks(lambda done, total: reports.append((done, total))))

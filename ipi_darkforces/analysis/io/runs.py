@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DarkforcesError
+from ...errors import DarkforcesError
 from .compressed import existing, plain_name
 from .formats import ASE_VELOCITY, open_trajectories
 from .setup import Constraints, Setup

@@ -8,8 +8,8 @@ from io import StringIO
 import numpy as np
 from ipi.utils.units import Constants, Elements, unit_to_internal, unit_to_user
 
-from ..errors import DarkforcesError, one_line
-from ..models.labels import element_of
+from ...errors import DarkforcesError, one_line
+from ...models.labels import element_of
 
 _OURS = {"time": "picosecond", "length": "angstrom", "temperature": "kelvin", "energy": "electronvolt"}
 # K; the constants of i-PI, so that results agree with its own to the last digits. amu Å²/ps² for each kelvin.

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from ..errors import DarkforcesError
+from ...errors import DarkforcesError
 
 logger = logging.getLogger(__name__)
 

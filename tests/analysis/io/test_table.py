@@ -9,7 +9,7 @@ import pytest
 from ipi.scripting import read_output
 from ipi_files import write_table
 
-from ipi_darkforces.analysis.table import Table, read_table
+from ipi_darkforces.analysis.io.table import Table, read_table
 from ipi_darkforces.errors import DarkforcesError
 
 

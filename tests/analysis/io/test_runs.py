@@ -12,8 +12,8 @@ import pytest
 from ipi_files import simulate, with_motion, with_trajectory, without_temperature, write_table
 from ipi_processes import with_beads
 
-from ipi_darkforces.analysis.runs import Reading, Run
-from ipi_darkforces.analysis.setup import Constraints
+from ipi_darkforces.analysis.io.runs import Reading, Run
+from ipi_darkforces.analysis.io.setup import Constraints
 from ipi_darkforces.errors import DarkforcesError
 
 ROWS = np.array([[0, 0.0, 300.0, 0.0], [4, 2.0, 301.0, 0.0], [8, 4.0, 299.0, 0.0]])
@@ -172,7 +172,7 @@ def test_paths_where_there_is_nothing(tmp_path, kind):
     if kind == "empty":
         path.mkdir()
     if kind == "never run":
-        shutil.copy(Path(__file__).parents[2] / "inputs" / "nve-direct.xml", path)
+        shutil.copy(Path(__file__).parents[3] / "inputs" / "nve-direct.xml", path)
     if kind == "other XML":
         path.write_text("<html></html>")
     message = {

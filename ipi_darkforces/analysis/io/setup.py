@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from ipi.engine.outputs import PropertyOutput, TrajectoryOutput
 
-from ..errors import DarkforcesError
-from ..simulate.inputs import SimulationInput
+from ...errors import DarkforcesError
+from ...simulate.inputs import SimulationInput
 from .compressed import SUFFIXES, existing, plain_name
 from .trajectory import Notice, Quantity
 from .units import amu, factor_from_ipi

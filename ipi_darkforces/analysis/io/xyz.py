@@ -21,7 +21,7 @@ from typing import BinaryIO
 import numpy as np
 from ipi.utils.io.backends.io_xyz import read_xyz
 
-from ..errors import printable
+from ...errors import printable
 from .compressed import open_bytes
 from .trajectory import Frame, Notice, Progress
 

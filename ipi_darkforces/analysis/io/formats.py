@@ -22,8 +22,8 @@ from ase.data import atomic_masses, atomic_numbers
 from ase.io.extxyz import key_val_str_to_dict, parse_properties
 from ipi.engine.properties import Trajectories
 
-from ..errors import DarkforcesError, one_line
-from ..models.labels import elements_of, isotope_masses, symbol_or_label
+from ...errors import DarkforcesError, one_line
+from ...models.labels import elements_of, isotope_masses, symbol_or_label
 from .compressed import open_bytes, plain_name
 from .trajectory import UNKNOWN, Frame, Notice, Progress, Quantity, Timing, Trajectory
 from .units import factor_from_ipi, masses_of

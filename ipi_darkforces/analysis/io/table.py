@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 from ipi.scripting import read_output
 
-from ..errors import DarkforcesError
+from ...errors import DarkforcesError
 from .compressed import Stream, open_text, plain_name
 from .trajectory import Notice
 from .units import factor_from_ipi

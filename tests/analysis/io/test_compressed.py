@@ -13,11 +13,11 @@ import pytest
 from ipi_files import write_table
 
 from ipi_darkforces.analysis import drift, temperatures
-from ipi_darkforces.analysis.compressed import existing, open_bytes, plain_name
-from ipi_darkforces.analysis.formats import open_trajectories
-from ipi_darkforces.analysis.runs import Run
+from ipi_darkforces.analysis.io.compressed import existing, open_bytes, plain_name
+from ipi_darkforces.analysis.io.formats import open_trajectories
+from ipi_darkforces.analysis.io.runs import Run
+from ipi_darkforces.analysis.io.table import read_table
 from ipi_darkforces.analysis.selection import Selection
-from ipi_darkforces.analysis.table import read_table
 from ipi_darkforces.errors import DarkforcesError
 
 COMPRESS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}

@@ -12,13 +12,13 @@ from .trajectory import Frame, Notice, Progress, Source
 LARGEST = 2**28
 
 
-def remembering(run: Run) -> Run:
+def with_cached_trajectories(run: Run) -> Run:
     """The same run, whose trajectories are read once."""
-    kept = tuple(replace(each, source=Remembered(each.source)) for each in run.trajectories)
+    kept = tuple(replace(each, source=CachedSource(each.source)) for each in run.trajectories)
     return replace(run, trajectories=kept)
 
 
-class Remembered:
+class CachedSource:
     """The frames of a source. What is wrong with its file is told when it is read, and not again."""
 
     def __init__(self, source: Source, largest: int = LARGEST):
