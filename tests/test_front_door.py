@@ -151,6 +151,12 @@ def test_assessments_of_atoms_in_memory(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_the_version_to_cite_is_this_one(request):
+    citation = (request.config.rootpath / "CITATION.cff").read_text()
+    assert re.search(r"^version: (.*)$", citation, re.M)[1] == dark.__version__
+    assert f"## {dark.__version__}" in (request.config.rootpath / "CHANGELOG.md").read_text()
+
+
 def test_the_page_of_the_interface_is_up_to_date(request, monkeypatch):
     """After a change of docstrings: python docs/make_api.py."""
     monkeypatch.syspath_prepend(request.config.rootpath / "docs")

@@ -129,7 +129,7 @@ class Analyses:
         return iter(self.results)
 
     def __getattr__(self, name: str) -> Results:
-        results = vars(self).get("results", ())
+        results: tuple[Results, ...] = vars(self).get("results", ())
         for each in results:
             if each.analysis.name == name:
                 return each

@@ -121,7 +121,8 @@ class ForceModel(ABC):
         ((3, 3), (3, 3))
         """
         if isinstance(structures, Structure | Atoms):
-            return self.evaluate([structures], need)[0]
+            forces: Forces = self.evaluate([structures], need)[0]
+            return forces
         batch = [Structure.from_ase(each) if isinstance(each, Atoms) else each for each in structures]
         *_, results = self.evaluate_in_turn(batch, self.provides if need is None else need)
         return results

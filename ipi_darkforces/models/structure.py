@@ -52,7 +52,7 @@ class Structure:
     @cached_property
     def periodic(self) -> np.ndarray:
         """Whether the structure repeats along each cell vector, shape (3,)."""
-        return np.any(self.cell != 0.0, axis=1)
+        return np.asarray(np.any(self.cell != 0.0, axis=1))
 
     @property
     def key(self) -> bytes:
@@ -84,7 +84,8 @@ def square_distances(some: np.ndarray, positions: np.ndarray) -> np.ndarray:
     :param positions: Å, shape (n_atoms, 3)
     :return: Å², shape (...)
     """
-    return np.minimum(np.square(some - positions), _MOST_OF_ONE**2).mean(axis=(-2, -1))
+    squares: np.ndarray = np.minimum(np.square(some - positions), _MOST_OF_ONE**2).mean(axis=(-2, -1))
+    return squares
 
 
 @lru_cache(maxsize=64)  # cells seldom change from one step to the next
@@ -145,7 +146,8 @@ def _parsed(formula: str) -> _Tree:
         return [(symbol, int(count or 1)) for symbol, count in _RUN.findall(formula)]
     if len(formula) > _LONGEST_WITH_UNITS:
         raise ValueError("too long")
-    return parse(formula)
+    tree: _Tree = parse(formula)
+    return tree
 
 
 def _count(tree: _Tree) -> int:
