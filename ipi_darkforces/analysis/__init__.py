@@ -1,1 +1,1 @@
-"""What a trajectory says, with error bars that account for time correlation."""
+"""Analyses of trajectories, with error bars that account for time correlation."""

@@ -1,4 +1,4 @@
-"""How far were conservative and direct forces apart, along a simulation with multiple time stepping?"""
+"""Differences of conservative and direct forces along a simulation with multiple time stepping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far atoms move, from positions: mean squared displacements, and diffusion from their slope.
+"""Mean squared displacements from positions, and diffusion from their slope.
 
 ⟨|Δr(t)|²⟩ = 6 D t (D. Frenkel and B. Smit, Understanding Molecular Simulation, eq. 4.4.9), relative to the centre of
 mass of all atoms, or to fixed ones, and not corrected for the size of the cell, as D in `spectra`.

@@ -1,4 +1,4 @@
-"""Which atoms are a molecule like H2O, and where does it point?
+"""Molecules like H2O, by the distances of their atoms, and their directions.
 
 The orientation u of a molecule, one atom with two equal partners, is the unit vector along the sum of both its bonds,
 from the central atom: the bisector, and the direction of the dipole.

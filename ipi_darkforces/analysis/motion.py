@@ -1,4 +1,4 @@
-"""How the atoms of a run move: what its velocities say, and its positions."""
+"""Motion of the atoms of a run, from its velocities and positions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DIFFUSIVE = 10.0
 
 @dataclass(frozen=True)
 class Motion:
-    """How the atoms of a run move.
+    """Motion of the atoms of a run.
 
     :param spectra: from velocities
     :param displacements: None if the run has no positions from which they could be known
@@ -105,7 +105,7 @@ def measure(run: Run, selection: Selection) -> Motion:
 
 
 def _freedom(run: Run, n_atoms: int) -> np.ndarray:
-    """How many coordinates of each atom are not fixed, shape (n_atoms,)."""
+    """The number of coordinates of each atom that are not fixed, shape (n_atoms,)."""
     free = np.ones(3 * n_atoms, int)
     if run.constraints:
         free[list(run.constraints.fixed)] = 0

@@ -69,7 +69,7 @@ class Overview:
 
     @property
     def moves(self) -> bool:
-        """Whether this is a course in time."""
+        """Tell whether this is a course in time."""
         return bool(self.time[-1] > self.time[0]) or len(self.time) == 1
 
     @property
@@ -161,7 +161,7 @@ def summarize(overview: Overview, outcome: Outcome) -> dict[str, object]:
 
 
 def is_summarized(outcome: Outcome) -> bool:
-    """Whether there is a summary of all that was done in a run."""
+    """Tell whether there is a summary of all that was done in a run."""
     try:
         return bool(json.loads(_summary(outcome).read_text())["steps"] == outcome.steps)
     except (OSError, ValueError, KeyError):
@@ -173,7 +173,7 @@ def _summary(outcome: Outcome) -> Path:
 
 
 def _ended(outcome: Outcome) -> str:
-    """How, for machines."""
+    """The way in which a run ended, in a word for machines."""
     if outcome.explosion is not None:
         return "exploded"
     if outcome.interrupted or outcome.told is not None:

@@ -1,4 +1,4 @@
-"""How many pairs of atoms are there at each distance, and how are pairs of molecules turned to each other?"""
+"""Histograms of pairs of atoms over their distance, and of the relative orientation of pairs of molecules."""
 
 from __future__ import annotations
 

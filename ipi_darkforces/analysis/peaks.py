@@ -1,4 +1,4 @@
-"""Where are the bands of a spectrum?
+"""Bands of a spectrum: their positions, with errors.
 
 The position of a band is that of the highest maximum in its range, after smoothing by a Gaussian that is narrow for the
 bands of a liquid but has noise average out. It is interpolated by a parabola through the logarithms, which is exact for
@@ -54,7 +54,7 @@ def bands_of(symbols: Sequence[str] | np.ndarray) -> dict[str, tuple[float, floa
 
 
 def position(spectrum: Sampled, band: tuple[float, float]) -> Estimate | None:
-    """Where the band is, in cm⁻¹; None if it is not seen, or the spectrum does not resolve it.
+    """Position of the band, in cm⁻¹; None if it is not seen, or the spectrum does not resolve it.
 
     :param band: range in cm⁻¹
     """

@@ -1,4 +1,4 @@
-"""What the pictures have in common."""
+"""Helpers that all pictures share."""
 
 from __future__ import annotations
 

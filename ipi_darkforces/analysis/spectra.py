@@ -1,4 +1,4 @@
-"""How atoms move, from velocities: autocorrelation, its spectrum, diffusion.
+"""Velocity autocorrelation, its spectrum, and diffusion.
 
 Conventions. Velocities and positions are relative to the centre of mass of all atoms. The velocity autocorrelation
 function of a species s is weighted by mass and given as a temperature,
@@ -257,7 +257,7 @@ def _degrees(of_row: np.ndarray, masses: np.ndarray, moving: np.ndarray | None) 
 
 
 def _weights(symbols: Sequence[str] | np.ndarray, masses: np.ndarray, moving: np.ndarray | None) -> np.ndarray:
-    """What squared velocities in Å²/ps² are to be multiplied with to give temperatures, shape (n_rows, 3 n_atoms)."""
+    """Factors from squared velocities in Å²/ps² to temperatures, shape (n_rows, 3 n_atoms)."""
     rows = [np.ones(len(masses), dtype=bool), *(np.asarray(symbols) == s for s in species_in(symbols))]
     weights = [np.where(row, masses, 0.0) / (3.0 * BOLTZMANN * _degrees(row, masses, moving)) for row in rows]
     return np.repeat(np.array(weights), 3, axis=1)
@@ -348,7 +348,7 @@ class _Segments:
 
 
 def _folding(interval: float, wavenumbers: np.ndarray, power: np.ndarray, masses: np.ndarray) -> str | None:
-    """What to say if there is motion that is too fast for the interval between frames."""
+    """A remark if there is motion that is too fast for the interval between frames; None otherwise."""
     nyquist = 0.5 / (interval * LIGHT)
     sampled = f"velocities every {1000 * interval:.3g} fs resolve motion up to {nyquist:.0f} cm⁻¹"
     fastest = next((fastest for mass, fastest in FASTEST if masses.min() < mass), 0.0)

@@ -1,4 +1,4 @@
-"""What the answers say, in plain words, and whether it is what one expects.
+"""Results in plain words, each compared with what is expected.
 
 A value agrees with what is expected if that lies in its 95 % interval (Student's t): by chance, one of twenty does not.
 """
@@ -23,7 +23,7 @@ _OFF = 0.1
 
 
 class Verdict(IntEnum):
-    """How an answer compares with what is expected; of several, the highest counts."""
+    """The result of a comparison with what is expected; of several, the highest counts."""
 
     MEASURED = 0  # nothing to compare with
     AGREES = 1
@@ -41,7 +41,7 @@ class Statement:
 
 
 def of_drift(result: Drift) -> list[Statement]:
-    """Whether temperature and conserved quantity stay what they are."""
+    """Tell whether temperature and conserved quantity stay what they are."""
     found = [_of_temperature_slope(result)]
     if result.conserved_slope is not None:
         found.append(_of_conserved_slope(result, result.conserved_slope))
@@ -82,7 +82,7 @@ def _of_conserved_slope(result: Drift, slope: Estimate) -> Statement:
 
 
 def of_temperatures(result: Temperatures) -> list[Statement]:
-    """Whether temperatures are those of the thermostat, and the same for all species."""
+    """Tell whether temperatures are those of the thermostat, and the same for all species."""
     if result.target is None:
         means = ", ".join(f"{_name(species)} = {_text(mean, 'K')}" for species, mean in result.means.items())
         found = [Statement(f"{means}; no thermostat says what it should be.", Verdict.MEASURED)]
@@ -120,7 +120,7 @@ def _equipartition(result: Temperatures) -> Statement:
 
 
 def of_motion(result: Motion) -> list[Statement]:
-    """Whether both routes find the same diffusion, and where the bands are."""
+    """Tell whether both routes find the same diffusion, and where the bands are."""
     moved = {} if result.displacements is None else result.displacements.diffusion
     found = [_of_diffusion(species, one, moved.get(species)) for species, one in result.spectra.diffusion.items()]
     for species, bands in result.spectra.bands.items():
@@ -146,7 +146,7 @@ def _of_diffusion(species: str, spectral: Estimate, moved: Estimate | None) -> S
 
 
 def of_structure(result: Correlations, reference: Correlations | None) -> list[Statement]:
-    """Where the first peaks are, and whether functions are those of the reference.
+    """Positions of the first peaks, and agreement of the functions with those of the reference.
 
     :param reference: None if there is nothing to compare with
     """
@@ -177,12 +177,12 @@ def _against_reference(result: Correlations, reference: Correlations, key: str) 
 
 
 def _is_long(result: Correlations) -> bool:
-    """Whether errors are to be trusted: in curves, the noise of counting hides how slowly a liquid changes."""
+    """Tell whether errors are to be trusted: in curves, the noise of counting hides how slowly a liquid changes."""
     return all(each.peak is None or each.peak.position.error is not None for each in result.functions.values())
 
 
 def _is_zero(estimate: Estimate, expected: float = 0.0) -> bool:
-    """Whether what is expected is in the 95 % interval; never without an error."""
+    """Tell whether what is expected is in the 95 % interval; never without an error."""
     margin = estimate.margin()
     return margin is not None and abs(estimate.value - expected) <= margin
 

@@ -1,4 +1,4 @@
-"""How atoms are arranged: partial radial distributions, and how neighbouring molecules are oriented.
+"""Partial radial distributions, and the orientation of neighbouring molecules.
 
 Conventions. The radial distribution of species a and b is the number of ordered pairs at a distance over that of atoms
 spread evenly,
@@ -186,7 +186,7 @@ def _ratio(batches: Batches) -> Function:
 
 
 def _first_peak(distances: np.ndarray, values: np.ndarray, means: np.ndarray) -> Peak | None:
-    """Where a radial distribution first has a maximum that rises above 1 by more than its error.
+    """The first maximum of a radial distribution that rises above 1 by more than its error.
 
     The error of its position is that of the jackknife over the batches: the position from all batches but one. A single
     number, it knows less of its correlation in time than a whole curve does, so that `statistics` decides whether the

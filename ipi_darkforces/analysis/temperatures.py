@@ -1,4 +1,4 @@
-"""Is energy shared out as it should be? Kinetic temperatures of all atoms and of each species, against a target.
+"""Kinetic temperatures of all atoms and of each species, against a target.
 
 The kinetic energy K_s of the N_s atoms of a species is turned into a temperature as i-PI does it,
 
@@ -98,7 +98,7 @@ class Temperatures:
 
     @cached_property
     def deviations(self) -> dict[str, float | None]:
-        """How many standard errors the means are above the target; None where that is not known."""
+        """Deviations of the means from the target in standard errors; None where not known."""
         if self.target is None:
             return dict.fromkeys(self.means)
         return {species: estimate.errors_from(self.target) for species, estimate in self.means.items()}
@@ -135,7 +135,7 @@ def measure(run: Run, selection: Selection) -> Temperatures:
 
 
 def temperature_series(run: Run, selection: Selection) -> tuple[str, np.ndarray, dict[str, np.ndarray]]:
-    """Where temperatures come from, their times in ps (n,), and those of all atoms and each species in K, (n,) each."""
+    """The source of temperatures, their times in ps (n,), and those of all atoms and each species in K, (n,) each."""
     wanted = [_column(species) for species in _groups(_species(run), run.constraints)]
     has_velocities = any(trajectory.quantity == "velocities" for trajectory in run.trajectories)
     if has_velocities and not any(set(wanted) <= set(table.columns) for table in run.tables):

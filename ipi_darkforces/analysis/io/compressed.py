@@ -34,12 +34,12 @@ class Stream(io.BufferedReader):
 
     @property
     def damage(self) -> str | None:
-        """What is wrong with the compressed file, if that has been met."""
+        """The damage of the compressed file, as far as it has been met; None if there is none."""
         return None if self._plain is None else self._plain.damage
 
     @property
     def done(self) -> int:
-        """How many bytes of the file, as it lies there, have been used."""
+        """The number of bytes of the compressed file that have been used."""
         return self._file.tell()
 
     def close(self) -> None:
@@ -49,7 +49,7 @@ class Stream(io.BufferedReader):
 
 
 class _Plain(io.RawIOBase):
-    """What comes out of a compressed file; damage is its end."""
+    """Decompressed bytes of a file; damage is its end."""
 
     def __init__(self, compressed: Any):
         self._compressed = compressed
@@ -90,7 +90,7 @@ def open_text(path: Path) -> io.TextIOWrapper:
 
 
 def plain_name(path: Path) -> Path:
-    """What a file was called before it was compressed."""
+    """The name of a file before it was compressed."""
     return path.with_suffix("") if path.suffix in SUFFIXES else path
 
 

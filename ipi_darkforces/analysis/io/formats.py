@@ -75,7 +75,7 @@ class _Quantity:
 
 @dataclass(frozen=True)
 class _Head:
-    """What the first frame of a file says."""
+    """The first frame of a file."""
 
     labels: np.ndarray
     masses: np.ndarray
@@ -223,7 +223,7 @@ def _three(start: int) -> tuple[int, int, int]:
 def _clock(
     head: _Head, timing: Timing, first: bytes, second: bytes
 ) -> tuple[re.Pattern[bytes] | None, float, float | None]:
-    """What gives the time of frames, ps for each unit of it, and ps between the first two (None if unknown)."""
+    """The time of frames: ps for each unit of it, and ps between the first two (None if unknown)."""
     stamps = [float(match[1]) for match in map(head.stamp.search, (first, second)) if match] if head.stamp else []
     if len(stamps) == 2 and stamps[1] != stamps[0]:
         apart = abs(stamps[1] - stamps[0])

@@ -1,4 +1,4 @@
-"""What a simulation left behind: properties against time, positions, velocities, and what its input says.
+"""Files of a simulation: properties against time, positions, velocities, and what its input says.
 
 A run is named by a path, of whatever kind the user has: a folder made by ``darkforces run``, any folder with the
 outputs of i-PI, an i-PI input (or RESTART) beside its outputs, or one file: properties, a trajectory of i-PI, an
@@ -30,7 +30,7 @@ _TEMPERATURE = re.compile(r"temperature(?:\((?!\d+\))([^;=]+)\))?")  # of all at
 
 @dataclass(frozen=True)
 class Reading:
-    """What the user says about files that do not say it themselves.
+    """Properties of files that they do not state themselves.
 
     :param interval: ps between the frames of a trajectory
     :param velocity_unit: Å/ps, of columns with velocities in extended XYZ files
@@ -136,7 +136,7 @@ def _called_trajectory(file: Path) -> bool:
 
 
 def _is_output(file: Path) -> bool:
-    """Whether a file holds frames, and not just a structure that a simulation may have started from."""
+    """Tell whether a file holds frames, and not just a structure that a simulation may have started from."""
     try:
         return any(trajectory.interval is not None for trajectory in open_trajectories(file, Timing(1.0, 1.0)))
     except DarkforcesError:
@@ -144,7 +144,7 @@ def _is_output(file: Path) -> bool:
 
 
 def _setup_in(folder: Path, notice: Notice) -> Setup | None:
-    """What the input in a folder says; None if there is no input with outputs.
+    """The setup in the input of a folder; None if there is no input with outputs.
 
     :raises DarkforcesError: if there are several
     """

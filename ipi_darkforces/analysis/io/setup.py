@@ -1,4 +1,4 @@
-"""What an i-PI input says about a simulation: where its outputs are, how long a step is, how hot it is to be."""
+"""The setup in an i-PI input: names of outputs, time step, temperature of the thermostat."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _GLOBAL = ("", "svr", "pile_g", "nm_gle_g")
 
 @dataclass(frozen=True)
 class Constraints:
-    """What i-PI takes into account when it makes a temperature of a kinetic energy.
+    """Constraints that i-PI takes into account when it makes a temperature of a kinetic energy.
 
     :param temperature: of the ensemble, K; None if the input has none (then i-PI takes nothing into account)
     :param fixcom: whether the centre of mass is kept at rest
@@ -60,7 +60,7 @@ class Constraints:
         return next((cls.of(value) for kind, value in _parsed(simulation).extra if kind == "system"), FREE)
 
     def count_fixed(self, atoms: np.ndarray) -> int:
-        """How many coordinates of these atoms do not move."""
+        """Count the coordinates of these atoms that do not move."""
         return int(np.isin(self.fixed, (3 * atoms[:, None] + np.arange(3)).ravel()).sum())
 
     def of_moving(self, temperature: Any, atoms: np.ndarray) -> Any:
@@ -82,7 +82,7 @@ FREE = Constraints()
 
 @dataclass(frozen=True)
 class Setup:
-    """What an input says.
+    """The setup of a simulation, as its input says.
 
     :param path: the input
     :param tables: files of properties that exist
@@ -150,7 +150,7 @@ def _existing(files: list[Path]) -> tuple[Path, ...]:
 
 
 def _files(base: Path, output: TrajectoryOutput, notice: Notice) -> list[Path]:
-    """Where a trajectory is, as far as it can be used: of several beads, the first."""
+    """Files of a trajectory that can be used: of several beads, the first."""
     what = output.what.partition("{")[0].partition("(")[0].strip()
     if what not in _READABLE:
         return []

@@ -66,7 +66,7 @@ class Table:
 
 
 def looks_like_table(path: Path) -> bool:
-    """Whether a file begins as i-PI's properties do."""
+    """Tell whether a file begins as i-PI's properties do."""
     try:
         with open_text(path) as stream:
             return any(_COLUMN.match(line) for line in stream.readlines(4096))
@@ -110,7 +110,7 @@ def _converted(column: np.ndarray, name: str, unit: str | None, path: Path) -> n
 
 
 def _whole_rows(path: Path, notice: Notice) -> tuple[dict[str, np.ndarray], dict[str, tuple[str | None, str]]]:
-    """What i-PI's reader finds, after rows that it cannot read have been taken out."""
+    """Read a table with i-PI's reader, without the rows that it cannot read."""
     try:
         with open_text(path) as stream:
             lines = stream.read().splitlines(keepends=True)

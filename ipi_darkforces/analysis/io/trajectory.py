@@ -64,7 +64,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Timing:
-    """What is known about the time of frames besides what their file says.
+    """Knowledge of the time of frames besides what their file says.
 
     :param timestep: ps between the steps that i-PI counts
     :param interval: ps between frames; counts for files that say nothing about steps, and more than a time they name

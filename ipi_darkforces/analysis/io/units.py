@@ -25,7 +25,7 @@ BOLTZMANN_EV = float(
 
 
 def factor_from_ipi(dimension: str, unit: str | None) -> float:
-    """What one of i-PI's units is in ours.
+    """The value of one of i-PI's units in ours.
 
     :param dimension: ``time``, ``length``, ``velocity``, ``temperature`` or ``energy``
     :param unit: by i-PI's name; None for atomic units

@@ -33,7 +33,7 @@ _REPORT = 2**22  # bytes read between two reports of progress
 
 @dataclass(frozen=True)
 class Layout:
-    """What all frames of a file have in common.
+    """The layout that all frames of a file have in common.
 
     :param labels: chemical symbols, shape (n_atoms,)
     :param label_column: where they are
@@ -59,7 +59,7 @@ class Layout:
     cell_unit: float = 1.0
 
     def known(self, comment: bytes) -> str | None:
-        """What must be the same in all comments."""
+        """The part of comments that must be the same in all frames."""
         match = self.constant.search(comment)
         return match[0].decode(errors="replace") if match else None
 
@@ -102,7 +102,7 @@ class XyzSource:
 
 @dataclass(frozen=True)
 class _Latest:
-    """Which frames are not done again later in the file.
+    """Frames that are not repeated later in the file.
 
     :param offsets: bytes, where the stamps are, shape (n,)
     :param next_smallest: the smallest stamp after each of them, shape (n,)
@@ -128,7 +128,7 @@ class _Latest:
         return cls(np.array(offsets), following)
 
     def keeps(self, offset: int, stamp: float) -> bool:
-        """Whether the frame with this comment counts; one that was written after the file was searched does."""
+        """Tell whether the frame with this comment counts; one that was written after the file was searched does."""
         i = int(np.searchsorted(self.offsets, offset))
         return i >= len(self.offsets) or bool(stamp < self.next_smallest[i])
 
@@ -234,7 +234,7 @@ class _Reader:
                 raise _DamageError(1, f"'{shown(comment)}' where the comment of a frame was expected")
 
     def _is_glued(self, count: bytes) -> bool:
-        """Whether a number of atoms follows a piece of itself, left by an i-PI that was killed: 19192."""
+        """Tell whether a number of atoms follows a piece of itself, left by an i-PI that was killed: 19192."""
         expected = b"%d" % (self._size - 2)
         return count.endswith(expected) and expected.startswith(count.removesuffix(expected))
 
