@@ -1,4 +1,4 @@
-"""When is a way to use a model's forces safe? The criteria, with their reasons; there are no others.
+"""Criteria for safe forces, with their reasons; there are no others.
 
 All are judged by 95 % intervals: what the interval does not decide is not known. λ and the work along a closed path are
 measured and reported, but decide nothing: by how much they make a simulation wrong depends on the system.
@@ -42,7 +42,7 @@ REASONS = {
 
 
 class Judgement(Enum):
-    """Whether it is safe."""
+    """The judgement on a way to use the forces."""
 
     SAFE = "safe"
     UNSAFE = "not safe"
@@ -51,7 +51,7 @@ class Judgement(Enum):
 
 @dataclass(frozen=True)
 class Reason:
-    """What a criterion says; None where it does not decide."""
+    """The outcome of one criterion; None where it does not decide."""
 
     text: str
     judgement: Judgement | None
@@ -83,7 +83,7 @@ class Judged:
 
 
 def judged(choice: Choice, species: Sequence[str], temperature: float) -> Judged:
-    """What the criteria say of a choice.
+    """Judge a choice by all criteria.
 
     :param species: the heaviest and the lightest one; the same if there is only one
     :param temperature: K, of the simulations

@@ -1,4 +1,4 @@
-"""What the simulations say of each way to use a model's forces, in numbers."""
+"""Measured properties of each way to use a model's forces."""
 
 from __future__ import annotations
 

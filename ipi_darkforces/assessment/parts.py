@@ -1,4 +1,4 @@
-"""What an assessment asks of the model alone; each answer is kept in a file, for when it is asked again."""
+"""Asymmetry and work of a model's forces, measured once and kept in files."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def work(
 
 
 def _kept(file: Path, asked: Mapping[str, float], measure: Callable[[], dict[str, object]]) -> dict[str, object]:
-    """What is in a file, if that was found with the same settings; else what is found now."""
+    """Read a result that was found with the same settings from its file; else measure it, and write the file."""
     if file.exists():
         held = json.loads(file.read_text())
         if held["asked"] == asked:

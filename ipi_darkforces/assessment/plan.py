@@ -1,4 +1,4 @@
-"""Which simulations an assessment is made of: a small campaign, which grows with what the first of them say."""
+"""Simulations of an assessment: a small campaign, which grows with what the first of them say."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SEED = 1
 
 @dataclass(frozen=True)
 class Plan:
-    """What is assessed, and for how long.
+    """The system that is assessed, and the length of its simulations.
 
     :param model: name, or path that does not depend on the current folder
     :param provides: what the model can be asked for; direct forces at least

@@ -17,7 +17,7 @@ from .verdict import largest_safe_stride
 
 @dataclass(frozen=True)
 class Result:
-    """What the simulations say.
+    """The results of all simulations.
 
     :param findings: of all of them
     :param judged: each way to use the forces
@@ -32,7 +32,7 @@ class Result:
 def simulate(
     plan: Plan, folder: CampaignFolder, evaluation: Evaluation, run: Callable[[Simulation], bool]
 ) -> Result | None:
-    """Do the simulations that have not ended; None if the user interrupted one.
+    """Run the simulations that have not ended; None if the user interrupted one.
 
     First NVE with all forces, then SVR with direct forces and, to confirm it, with the largest stride that is safe so
     far: if that fails there, the next one down.
@@ -67,7 +67,7 @@ def _done(
 def _result(
     plan: Plan, simulations: Sequence[Simulation], folder: CampaignFolder, measured: dict[str, Measured]
 ) -> Result:
-    """What is known by now.
+    """The results so far.
 
     :param measured: those that were looked at before, by their names; others are added
     """

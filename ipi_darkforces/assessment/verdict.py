@@ -1,4 +1,4 @@
-"""What somebody who chooses a model is told: in plain words, and as an exit code for scripts."""
+"""The verdict on a model: in plain words, and as an exit code for scripts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .evidence import Choice
 
 
 class Advice(IntEnum):
-    """How to run a model; the numbers are exit codes. 1 is an error, as for all commands, and 2 a wrong option."""
+    """Advice on how to run a model; the numbers are exit codes. 1 is an error and 2 a wrong option, as everywhere."""
 
     DIRECT = 0
     MTS = 10
@@ -21,7 +21,7 @@ class Advice(IntEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is advised.
+    """The advice, with its reasons.
 
     :param advice: in one word
     :param choice: what to use; None if nothing is shown to be safe
@@ -102,7 +102,7 @@ def decide(model: str, judged: Sequence[Judged]) -> Verdict:
 
 
 def _said(judged: Judged) -> str:
-    """Whether it is safe, and why."""
+    """Tell whether it is safe, and why."""
     name = f"M = {judged.choice.stride}" if judged.choice.stride else judged.choice.name
     are = "is" if judged.choice.stride else "are"
     said = {
@@ -130,7 +130,7 @@ def _why_not_even_conservative(conservative: Judged) -> Iterator[str]:
 
 
 def _strides(judged: Sequence[Judged], safe: Judged | None) -> Iterator[str]:
-    """Why this stride, and not the next."""
+    """Reasons for this stride, and against the next."""
     if safe is not None:
         yield _said(safe)
     largest = safe.choice.stride if safe else None
@@ -145,7 +145,7 @@ def _strides(judged: Sequence[Judged], safe: Judged | None) -> Iterator[str]:
 
 
 def _savings(choice: Choice, conservative: Choice | None) -> Iterator[str]:
-    """What a choice saves, if it is known and not the conservative forces themselves."""
+    """The time that a choice saves, if it is known and not the conservative forces themselves."""
     if conservative is None or choice is conservative or not choice.milliseconds or not conservative.milliseconds:
         return
     part = choice.milliseconds / conservative.milliseconds
