@@ -1,4 +1,4 @@
-"""Where the models of a campaign are evaluated, in which precision, and which part of them."""
+"""Settings of the evaluation of models: device, precision, variant."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DECIDING = ("dtype", "variant")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What all models of a campaign are loaded with; see `load_model`."""
+    """Settings with which all models of a campaign are loaded; see `load_model`."""
 
     device: str = "cpu"
     dtype: str | None = None
@@ -25,12 +25,12 @@ class Evaluation:
 
     @property
     def deciding(self) -> dict[str, str | None]:
-        """What decides the forces: simulations of a campaign have it in common."""
+        """Settings that decide the forces: simulations of a campaign have them in common."""
         return {key: getattr(self, key) for key in _DECIDING}
 
     @property
     def said(self) -> dict[str, str]:
-        """What is not as it is by default, by name."""
+        """Settings that are not as by default, by name."""
         return {key: value for key, value in asdict(self).items() if value != getattr(Evaluation, key)}
 
     @property
@@ -56,5 +56,5 @@ class Evaluation:
 
     @classmethod
     def of(cls, held: Mapping[str, Any]) -> Evaluation:
-        """What `as_json` gave, or an older version, which had the device alone."""
+        """Read settings from `as_json`, or from an older version, which had the device alone."""
         return cls(**{key: value for key, value in held.items() if key in cls.__dataclass_fields__})

@@ -1,4 +1,4 @@
-"""What the simulations of a campaign say, one by one and seeds taken together."""
+"""Results of the simulations of a campaign, one by one and seeds taken together."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _OF_EACH_ATOM = ("langevin", "gle")
 
 @dataclass(frozen=True)
 class Measured:
-    """What one simulation says; None for what it is too short for.
+    """The results of one simulation; None for what it is too short for.
 
     :param course: temperature and conserved quantity from its beginning on; all else is without the first part
     :param rms_difference: of the components of conservative less direct forces, meV/Å, where both are known
@@ -122,7 +122,7 @@ def with_known_errors(found: Motion | None, picoseconds: float) -> Motion | None
 
 @dataclass(frozen=True)
 class Finding:
-    """What the seeds of a condition say together; None for what is not known of all of them.
+    """The results of all seeds of a condition; None for what is not known of all of them.
 
     :param measured: one for each seed
     :param target: K
@@ -275,7 +275,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a campaign says about one model.
+    """The results of a campaign for one model.
 
     :param model: its label
     """

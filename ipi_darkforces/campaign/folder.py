@@ -36,7 +36,7 @@ _START = "start.chk"
 
 @dataclass(frozen=True)
 class Ended:
-    """How a simulation ended.
+    """The end of a simulation.
 
     :param picoseconds: simulated
     :param unstable: why it could not go on; None if it got to its end
@@ -57,7 +57,7 @@ class Ended:
 
     @classmethod
     def read(cls, path: Path) -> Ended:
-        """What `write` wrote.
+        """Read what `write` wrote.
 
         :raises DarkforcesError: if it was something else
         """
@@ -101,7 +101,7 @@ class CampaignFolder:
         return self.path / "runs" / name
 
     def log(self, name: str) -> Path:
-        """What the job of a simulation said."""
+        """The log of the job of a simulation."""
         return self.path / "logs" / f"{name}.log"
 
     @contextmanager
@@ -187,7 +187,7 @@ class CampaignFolder:
         return self.run(name) / "ended.json"
 
     def ended(self, name: str) -> Ended | None:
-        """How a simulation ended; None if it has not."""
+        """The end of a simulation; None if it has not ended."""
         path = self._ended(name)
         return Ended.read(path) if path.exists() else None
 
@@ -196,7 +196,7 @@ class CampaignFolder:
         ended.write(self._ended(name))
 
     def picoseconds(self, simulation: Simulation) -> float:
-        """How far a simulation is, for those who watch; one that exploded has nothing left to do."""
+        """The simulated time, for a progress bar; one that exploded has nothing left to do."""
         if self._ended(simulation.name).exists():
             return simulation.time
         progress = RunFolder(self.run(simulation.name)).progress(simulation.name)
@@ -208,7 +208,7 @@ class CampaignFolder:
             return 0.0
 
     def complaint(self, name: str) -> str:
-        """Why a simulation has not ended, as far as its job said."""
+        """The reason why a simulation has not ended, as far as its job said."""
         try:
             lines = self.log(name).read_text(errors="replace").splitlines()
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Which simulations a campaign is made of: reading and checking its YAML file.
+"""Simulations of a campaign: reading and checking its YAML file.
 
 structure: ../water.xyz             # beside the file; a file of i-PI, or anything that ase reads
 models: [pet-m]                     # names from `darkforces models`, or paths
@@ -42,7 +42,7 @@ _OF_BLOCKS = ("thermostats", "forces", "models", "time", "seeds")
 
 @dataclass(frozen=True)
 class Condition:
-    """What simulations have in common that differ by their seeds alone.
+    """Conditions of simulations that differ by their seeds alone.
 
     :param model: name or path
     :param label: of the model, fit for file names
@@ -71,7 +71,7 @@ class Condition:
 
     @property
     def needs(self) -> tuple[Component, ...]:
-        """What the model must be able to serve."""
+        """Results that the model must be able to give."""
         return (self.component,) if self.stride is None else (Component.SLOW, Component.FAST)
 
 
@@ -125,7 +125,7 @@ class Campaign:
         return tuple(dict.fromkeys(condition.model for condition in self.conditions))
 
     def recipe(self, simulation: Simulation, start: Start, file: str) -> Recipe:
-        """What i-PI shall do.
+        """The recipe for the i-PI input of a simulation.
 
         :param start: the structure
         :param file: name of the i-PI checkpoint with it
@@ -164,7 +164,7 @@ class Campaign:
 
 
 def _parsed(path: Path) -> dict[str, Any]:
-    """What is in the file, with keys that are known."""
+    """Read the file, whose keys must be known."""
     import yaml  # help needs none of it
 
     try:
@@ -211,7 +211,7 @@ def _check_keys(given: dict[Any, Any], known: Sequence[str], where: str) -> None
 
 
 def _shown(given: Any) -> str:
-    """What somebody wrote, in brief: it may be endless."""
+    """A value of the file in a message, shortened: it may be endless."""
     try:
         return reprlib.repr(given)
     except ValueError:  # a number with thousands of digits

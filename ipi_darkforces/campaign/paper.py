@@ -1,4 +1,4 @@
-"""What the paper found for liquid water at 300 K with its own models (Bigi, Langer, Ceriotti, ICML 2025)."""
+"""Results of the paper for liquid water at 300 K with its own models (Bigi, Langer, Ceriotti, ICML 2025)."""
 
 from __future__ import annotations
 

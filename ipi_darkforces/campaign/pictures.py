@@ -36,7 +36,7 @@ def draw(findings: Findings, folder: Path) -> dict[str, str]:
 
 
 def _pictures(findings: Findings) -> Iterator[tuple[str, Callable[[Path], None]]]:
-    """What can be drawn, and how."""
+    """Pictures for which there is data, and what draws each."""
     courses = [course_of(finding) for finding in findings.with_ensemble("nve")]
     shown = [course for course in courses if course is not None]
     if shown:
@@ -75,7 +75,7 @@ def course_of(finding: Finding) -> Drift | None:
 
 
 def _with_reference(findings: Findings, chosen: Sequence[Finding], made: Callable[[Finding, str], T | None]) -> list[T]:
-    """What is made of some findings; that of the reference first, if there is one."""
+    """Results for some findings; that of the reference first, if there is one."""
     reference = findings.reference
     ordered = [*([reference] if reference else []), *(finding for finding in chosen if finding is not reference)]
     return [each for each in (made(finding, _name(finding)) for finding in ordered) if each is not None]

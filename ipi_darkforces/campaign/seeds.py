@@ -1,4 +1,4 @@
-"""What simulations that differ by their seeds say together: averages, with errors from within and from between them."""
+"""Averages over simulations that differ by their seeds, with errors from within and from between them."""
 
 from __future__ import annotations
 

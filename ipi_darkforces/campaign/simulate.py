@@ -75,7 +75,7 @@ def simulate(
 
 
 def _machine(device: str) -> dict[str, str]:
-    """Where we are."""
+    """The machine that this runs on."""
     machine = {"cpu": processor(), "torch": _version("torch"), "threads": os.environ.get("OMP_NUM_THREADS", "all")}
     if device.startswith("cuda"):
         import torch  # takes seconds

@@ -1,4 +1,4 @@
-"""What the paper states, put to our simulations: each statement is computed, with its error, and judged.
+"""Statements of the paper about our simulations: each is computed, with its error, and judged.
 
 A difference is there if zero is outside of the 95 % interval. That there is none is only said if the interval excludes
 one of the size that matters; else the simulations are too short to tell.
@@ -61,7 +61,7 @@ def statements(findings: Findings) -> list[Statement]:
 
 
 def as_json(findings: Findings) -> dict[str, object]:
-    """What was found for a model, and what holds, for machines."""
+    """The findings for a model, and the statements that hold, for machines."""
     return {
         "model": findings.model,
         "statements": [asdict(statement) for statement in statements(findings)],
@@ -70,7 +70,7 @@ def as_json(findings: Findings) -> dict[str, object]:
 
 
 def judge(difference: Estimate | None, matters: float, tolerance: float = 0.0) -> Judgement | None:
-    """Whether a difference from zero is there; None if that cannot be told.
+    """Tell whether a difference from zero is there; None if that cannot be told.
 
     :param difference: None if it is not known at all
     :param matters: the smallest size that matters, by absolute value
@@ -115,7 +115,7 @@ def in_paper(estimate: Estimate | None) -> str:
 
 
 def explosion(finding: Finding) -> str:
-    """When the simulations of a finding exploded, if any did."""
+    """The explosion of the simulations of a finding, if any did."""
     times = sorted(finding.exploded)
     if not times:
         return ""
@@ -189,7 +189,7 @@ def _langevin_temperatures(findings: Findings) -> Iterator[Statement]:
 
 
 def _langevin_diffusion(findings: Findings) -> Iterator[Statement]:
-    """What that costs."""
+    """The cost of that in diffusion."""
     reference = findings.reference
     for finding in findings.with_ensemble("langevin"):
         theirs = paper.SLOWED.get(finding.condition.thermostat)

@@ -1,4 +1,4 @@
-"""How drift depends on the stride, and on how far both kinds of forces of a model are apart; for several models.
+"""Drift against stride, and against the difference of both kinds of forces, for several models.
 
 Between two kicks of the slow forces f_C - f_NC (paper, appendix H) a simulation follows the direct ones alone. How much
 energy that leaves behind depends on how long they are alone, and on how large the kicks are.

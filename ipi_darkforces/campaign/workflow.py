@@ -65,7 +65,7 @@ def run(folder: CampaignFolder, jobs: int, options: str, watch: Callable[[], Non
 
 
 def cores() -> int:
-    """That we may use."""
+    """The number of cores that we may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
