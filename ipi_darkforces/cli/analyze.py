@@ -76,7 +76,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Which runs, and which part of them."""
+    """Add the runs, and the part of them that counts."""
     parser.add_argument("run", metavar="RUN", nargs="+", type=Path, help="folder, i-PI input, or file")
     parser.add_argument("--discard", type=float, default=0.0, metavar="PS", help="equilibration to leave out, in ps")
 
@@ -99,7 +99,7 @@ def _add_own_options(parser: argparse.ArgumentParser, analyses: Sequence[Analysi
 
 
 def _add_reading_options(parser: argparse.ArgumentParser) -> None:
-    """What files may not say."""
+    """Add options for what files may not say."""
     group = parser.add_argument_group("for files that do not say it")
     group.add_argument("--interval", type=float, metavar="FS", help="time between frames of a trajectory, in fs")
     group.add_argument(

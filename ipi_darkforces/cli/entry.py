@@ -1,4 +1,4 @@
-"""How every command ends: exit codes, and errors as one line."""
+"""The end of every command: exit codes, and errors as one line."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _served(structures: list[Structure]) -> str:
-    """What was done to direct forces."""
+    """The treatment of direct forces, in words."""
     isolated = [structure for structure in structures if not structure.periodic.any()]
     torque = "" if not isolated else " and torque" if len(isolated) == len(structures) else " and, of molecules, torque"
     return f", as they are served, without their mean{torque}"

@@ -78,7 +78,7 @@ def _path_for_help() -> str:
 
 
 def _row(name: str, variant: str | None) -> dict[str, Any]:
-    """What there is to say about a model, which is loaded. A broken card is said and does not hide the rest."""
+    """A row of the list for a model, which is loaded. A broken card is reported and does not hide the rest."""
     row = _row_by_card(name)
     model = load_model(name, variant=variant)
     row["provides"] = str(model.provides).split(", ")
@@ -111,7 +111,7 @@ def _row_by_card(name: str) -> dict[str, Any]:
 
 
 def _packaged_row(name: str) -> dict[str, Any]:
-    """What there is to say about a model of another package, without loading it."""
+    """A row of the list for a model of another package, without loading it."""
     model = PACKAGED[name]
     weights = model.weights.cached()
     return {
@@ -142,7 +142,7 @@ def _package_card(row: dict[str, Any]) -> str:
 
 
 def _upet() -> str:
-    """How to name upet's models, which need no package beyond ours."""
+    """Lines on the names of upet's models, which need no package beyond ours."""
     here = ", ".join(sorted(path.rpartition("/")[2] for path in cached_checkpoints())) or "none"
     return "\n".join(
         [

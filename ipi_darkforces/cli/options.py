@@ -24,7 +24,7 @@ PARAM_HELP = (
 
 
 def add_model_options(parser: argparse.ArgumentParser, param_help: str = PARAM_HELP) -> None:
-    """Which model or models, where, and in which precision."""
+    """Add options for the model or models, the device and the precision."""
     group = parser.add_argument_group("model")
     group.add_argument("-m", "--model", metavar="MODEL", help=MODEL_HELP)
     group.add_argument(
@@ -43,13 +43,13 @@ def add_model_options(parser: argparse.ArgumentParser, param_help: str = PARAM_H
 
 
 def add_evaluation_options(group: argparse._ActionsContainer, param_help: str = PARAM_HELP) -> None:
-    """Where the model is evaluated, in which precision, which part of it, and with which options."""
+    """Add options for device, precision, variant, and the model's own options."""
     add_place_options(group)
     add_param_option(group, param_help)
 
 
 def add_place_options(group: argparse._ActionsContainer) -> None:
-    """Where models are evaluated, in which precision, and which part of them."""
+    """Add options for device, precision and variant."""
     group.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (default: %(default)s)")
     group.add_argument(
         "--dtype",
@@ -73,7 +73,7 @@ def add_param_option(parser: argparse._ActionsContainer, param_help: str = PARAM
 
 
 def params(args: argparse.Namespace) -> dict[str, Option]:
-    """What was said with -o, in the style of i-PI's own driver.
+    """Options of a model given with -o, in the style of i-PI's own driver.
 
     :raises DarkforcesError: if a value has no name
     """
@@ -86,7 +86,7 @@ def params(args: argparse.Namespace) -> dict[str, Option]:
 
 
 def model_of(args: argparse.Namespace, options: Mapping[str, Option] | None = None) -> str:
-    """Which model was said, in one line: see `specification`.
+    """The model that was given, in one line: see `specification`.
 
     :param options: of the model; None for all that was said with -o
     :raises DarkforcesError: if none was said, or more than can be
@@ -101,7 +101,7 @@ def load(args: argparse.Namespace) -> ForceModel:
 
 
 def add_structures_argument(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
-    """Which structures, in any number of files.
+    """Add an argument for structures, in any number of files.
 
     :param nargs: ``*`` if none are needed
     """
@@ -116,7 +116,7 @@ def add_structures_argument(parser: argparse.ArgumentParser, nargs: str = "+") -
 
 
 def add_watch_option(parser: argparse.ArgumentParser) -> None:
-    """When multiple time stepping is worth a warning."""
+    """Add the option for the difference of forces that is worth a warning."""
     parser.add_argument(
         "--warn-above",
         type=float,
@@ -128,7 +128,7 @@ def add_watch_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_picture_options(parser: argparse.ArgumentParser, default: str) -> None:
-    """Whether there shall be a picture, and where.
+    """Tell whether there shall be a picture, and where.
 
     :param default: what it is called if nobody says, for the help
     """
@@ -149,7 +149,7 @@ def default_name(args: argparse.Namespace, what: str, files: Sequence[Path]) -> 
 
 
 def picture_path(args: argparse.Namespace, what: str, files: Sequence[Path]) -> Path | None:
-    """Where the picture goes, named for what it shows of which model and files; None if none is wanted.
+    """The path of the picture, named for what it shows of which model and files; None if none is wanted.
 
     :raises DarkforcesError: for whatever stands in its way, before anything is computed
     """

@@ -35,7 +35,7 @@ def add_parser(questions: argparse._SubParsersAction) -> argparse.ArgumentParser
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Where the folder is."""
+    """Add options for the folder and what is printed."""
     output = parser.add_argument_group("output")
     output.add_argument(
         "--output",

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def serve(args: argparse.Namespace) -> int:
-    """Do what the command line says; return the exit code."""
+    """Serve as the command line says; return the exit code."""
     settings, model_name = _settings_and_model(args)
     too_far = checked_limit(args.warn_above, "--warn-above")
     simulation = SimulationInput.read(args.input) if args.input else None
@@ -55,7 +55,7 @@ def serve(args: argparse.Namespace) -> int:
 
 
 def _check(settings: Settings, forcefields: Sequence[SocketForcefield], virials: Virials, model: ForceModel) -> None:
-    """What cannot work shall fail now, and not when i-PI comes."""
+    """Raise errors now for what cannot work, and not when i-PI comes."""
     if settings.component is not None:
         Component.named(settings.component).check(model)
     species = settings.elements()
@@ -66,7 +66,7 @@ def _check(settings: Settings, forcefields: Sequence[SocketForcefield], virials:
 
 
 def _settings_and_model(args: argparse.Namespace) -> tuple[Settings, str]:
-    """What was said about clients, and which model; -o has a part of both."""
+    """Settings of clients, and the model; -o has a part of both."""
     model = model_of(args, {})
     settings, options = Settings.separated(params(args), specified(model).takes_options, "-o")
     long = {f.name: value for f in fields(Settings) if (value := getattr(args, f.name)) is not None}
