@@ -1,1 +1,1 @@
-"""What is wrong with a model, before it runs: how far its forces are from the reference, and from each other."""
+"""Diagnostics of models: errors against reference data, Jacobian, work, strides, optimisations."""

@@ -1,4 +1,4 @@
-"""How far a model is from reference data, how far its direct forces are from its conservative ones, and its speed.
+"""Errors of a model against reference data, differences of its direct and conservative forces, and its speed.
 
 The last two decide together what multiple time stepping gains: a direct evaluation is cheap, and the less the direct
 forces differ from the conservative ones, the larger the stride that stays stable.
@@ -79,7 +79,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What a model predicts for reference data, and what is right.
+    """Predictions of a model for reference data, and the reference.
 
     :param model: its name
     :param counts: atoms of each structure, shape (n_structures,)
@@ -104,12 +104,12 @@ class Accuracy:
 
     @property
     def n_structures(self) -> int:
-        """How many structures."""
+        """The number of structures."""
         return len(self.counts)
 
     @property
     def n_atoms(self) -> int:
-        """How many atoms in all structures together."""
+        """The number of atoms in all structures together."""
         return len(self.species)
 
     @cached_property
@@ -286,7 +286,7 @@ def _within_compositions(accuracy: Accuracy) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _slip(kind: str, reference: np.ndarray, predicted: np.ndarray, factors: dict[str, float], unit: str) -> str | None:
-    """What is wrong with reference values (n,) that are proportional to predicted ones (n,), in words."""
+    """The likely mistake behind reference values (n,) that are proportional to predicted ones (n,), in words."""
     if len(reference) < 3 or not predicted.any() or not reference.any():
         return None
     slope = float(reference @ predicted / (predicted @ predicted))

@@ -137,7 +137,7 @@ def _of_stride(M: int, fractions: np.ndarray, spectra: np.ndarray, of_all: np.nd
 
 
 def _agrees(of_neighbours: Heating) -> bool:
-    """Whether the sum over all pairs leaves room for that over neighbours."""
+    """Tell whether the sum over all pairs leaves room for that over neighbours."""
     margin = of_neighbours.of_all_pairs.margin(_CONTRADICTED)
     return margin is None or abs(of_neighbours.total.value - of_neighbours.of_all_pairs.value) <= margin
 

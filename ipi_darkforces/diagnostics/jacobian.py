@@ -1,4 +1,4 @@
-"""How non-conservative are a model's forces at a structure? The asymmetry of their Jacobian, exactly.
+"""Asymmetry of the Jacobian of a model's forces at a structure, exactly.
 
 Forces that are the gradient of an energy have a symmetric Jacobian J = ∂f/∂r, which is minus the Hessian. What is left
 of the difference to its transpose measures how far forces are from that (paper, equation 7)::
@@ -99,7 +99,7 @@ class Asymmetry:
 
     @property
     def is_rounding(self) -> bool:
-        """Whether λ is no larger than what rounding makes of forces that are conservative."""
+        """Tell whether λ is no larger than what rounding makes of forces that are conservative."""
         return self.value < ROUNDING * self.precision
 
     @cached_property
@@ -214,7 +214,7 @@ def check_finite(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def vanishing(name: str, kind: Need) -> DarkforcesError:
-    """What is said if there is nothing to be divided by."""
+    """The message for a Jacobian that vanishes."""
     return DarkforcesError(f"{name}: the {kind} do not depend on the positions, so that there is no λ")
 
 

@@ -1,4 +1,4 @@
-"""Which atoms are a molecule, whatever it is made of, and where is it when it lies across the boundary?"""
+"""Molecules of any kind, made whole where they lie across the boundary."""
 
 from __future__ import annotations
 

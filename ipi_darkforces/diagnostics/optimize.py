@@ -1,4 +1,4 @@
-"""Do geometry optimisations arrive? With conservative forces, and with direct ones (paper, section 3.3, appendix E).
+"""Geometry optimisations with conservative and with direct forces (paper, section 3.3, appendix E).
 
 The algorithms are FIRE and L-BFGS of ase, with its default settings: both follow forces and do not ask for energies, so
 that they can follow forces which have none. An optimisation has arrived when no force is larger than a threshold,
@@ -94,7 +94,7 @@ def optimize(
 
 
 def _advance(model: ForceModel, going: Sequence[_OngoingOptimization], records: Records | None) -> None:
-    """Do one step of each, those with the same kind of forces in batches."""
+    """Advance each optimisation by one step, those with the same kind of forces in batches."""
     for kind, need in KINDS.items():
         own = [each for each in going if each.kind == kind]
         results = evaluate_each(model, [each.structure() for each in own], need | Need.ENERGY)

@@ -53,7 +53,7 @@ def draw_parity(accuracies: Accuracy | Sequence[Accuracy], path: Path) -> None:
 
 
 def _panels(accuracy: Accuracy) -> list[_Panel]:
-    """What there is to show about forces."""
+    """The panels for which there are forces."""
     reference, conservative, direct = accuracy.reference_forces, accuracy.conservative, accuracy.direct
     panels = []
     for title, predicted, errors in (

@@ -1,4 +1,4 @@
-"""How non-conservative are a model's forces at a large structure? An estimate whose cost does not grow with its size.
+"""Asymmetry of the Jacobian by random probes: an estimate whose cost does not grow with the structure.
 
 With random vectors v of independent elements ±1 (M. F. Hutchinson, Commun. Stat. Simul. Comput. 19, 433 (1990)), the
 means of what J makes of them are squared norms, of all of J or of the rows that belong to some of the atoms::
@@ -32,7 +32,7 @@ _FEWEST_PROBES = 16
 
 @dataclass(frozen=True)
 class EstimatedAsymmetry:
-    """What random probes say of a structure.
+    """The asymmetry at a structure, estimated from random probes.
 
     :param name: of the structure
     :param species: atomic numbers, shape (n_atoms,)
@@ -50,7 +50,7 @@ class EstimatedAsymmetry:
 
     @property
     def probes(self) -> int:
-        """How many."""
+        """The number of probes."""
         return len(self.total)
 
     @property
@@ -60,7 +60,7 @@ class EstimatedAsymmetry:
 
     @property
     def is_rounding(self) -> bool:
-        """Whether λ is no larger than what rounding makes of forces that are conservative."""
+        """Tell whether λ is no larger than what rounding makes of forces that are conservative."""
         return self.value.value < ROUNDING * self.precision
 
     @property

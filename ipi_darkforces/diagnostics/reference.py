@@ -167,7 +167,7 @@ def _there_are(keys: list[str], option: str) -> str:
 
 
 def suspicious(references: Sequence[Reference], force_unit: str = "eV/Angstrom") -> str | None:
-    """What looks like a slip of units, in one line; None if nothing does.
+    """A likely slip of units, in one line; None if there is none.
 
     For those who have no model to compare with; with one, `accuracy.check_units` knows better.
 

@@ -1,4 +1,4 @@
-"""How much work do forces do along a closed path? None, if they are conservative (paper, equation 5 and appendix D).
+"""Work of forces along a closed path: zero if they are conservative (paper, equation 5 and appendix D).
 
 W = ∮ f · dr = ∫ f · (dr/ds) ds, over the parameter s from 0 to 1. The power f · dr/ds is periodic, and its mean over
 evenly spaced points, the trapezoidal rule, converges faster than any power of their number where it is smooth
@@ -26,7 +26,7 @@ KINDS = {"conservative": Need.CONSERVATIVE, "direct": Need.DIRECT}
 
 @dataclass(frozen=True)
 class Work:
-    """What one kind of forces does along a path.
+    """The work of one kind of forces along a path.
 
     :param cumulative: eV, from the beginning to each point and, last, to the end, shape (n_points + 1,)
     :param error: eV, by how much it changed, at most, when the points were doubled the last time
@@ -62,12 +62,12 @@ class Loop:
 
     @property
     def points(self) -> int:
-        """How many evaluations there were."""
+        """The number of evaluations."""
         return len(self.parameters) - 1
 
     @property
     def converged(self) -> bool:
-        """Whether all errors are within the tolerance."""
+        """Tell whether all errors are within the tolerance."""
         return all(work.error <= self.tolerance for work in self.works.values())
 
     @property
