@@ -73,7 +73,7 @@ class CalculatorModel(ForceModel):
 
     @property
     def provides_direct_virial(self) -> bool:
-        """Whether the calculator has a stress, where its forces are direct."""
+        """Tell whether the calculator has a stress, where its forces are direct."""
         return self._kind is Need.DIRECT and Need.VIRIAL in self.provides
 
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
@@ -87,7 +87,7 @@ class CalculatorModel(ForceModel):
         return results
 
     def _check_kind(self, structure: Structure) -> None:
-        """Whether forces are what they are said to be, around the geometry for which the first ones were asked."""
+        """Tell whether forces are what they are said to be, around the geometry for which the first ones were asked."""
 
         def evaluate(geometries: Sequence[np.ndarray]) -> list[tuple[float, np.ndarray]]:
             results = [self._evaluate_one(replace(structure, positions=p), self._kind) for p in geometries]
@@ -102,7 +102,7 @@ class CalculatorModel(ForceModel):
             log.warning("%s; the simulation goes on, as it was begun with them", error)
 
     def _check_virial(self, structure: Structure) -> None:
-        """Whether a conservative virial belongs to the energy, likewise."""
+        """Tell whether a conservative virial belongs to the energy, likewise."""
 
         def evaluate(strain: np.ndarray) -> tuple[float, np.ndarray]:
             strained = replace(structure, positions=structure.positions @ strain, cell=structure.cell @ strain)
@@ -172,7 +172,7 @@ class CalculatorModel(ForceModel):
 
 
 def _in_single_precision(forces: np.ndarray) -> bool:
-    """Whether these are numbers in single precision, whatever they are stored as."""
+    """Tell whether these are numbers in single precision, whatever they are stored as."""
     return bool(forces.any()) and np.array_equal(forces, forces.astype(np.float32))
 
 
@@ -187,6 +187,6 @@ def _properties(calculator: Any, name: str) -> Sequence[str]:
 
 
 def shortened(error: Exception) -> str:
-    """What a calculator's package has to say, which may be long."""
+    """The message of an error in a calculator's package, shortened."""
     text = f"{type(error).__name__}: {one_line(error)}"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -57,7 +57,7 @@ class AutogradJacobian(DerivedJacobian):
 
 
 def without_net_force(forces: torch.Tensor, positions: torch.Tensor, periodic: bool) -> torch.Tensor:
-    """What `ForceModel.evaluate` does to direct forces, differentiable.
+    """Direct forces as `ForceModel.evaluate` returns them, without net force, differentiable.
 
     :param forces: eV/Å, shape (n_atoms, 3)
     :param positions: Å, shape (n_atoms, 3)

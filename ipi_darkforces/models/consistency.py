@@ -1,4 +1,4 @@
-"""Do a model's energy and forces belong together, and as what: a gradient, or something that only resembles one?
+"""Consistency of a model's energy and forces, tested along a small circle and with strained cells.
 
 The positions go once around a small circle, r(θ) = r + R (u cos θ + v sin θ), with random directions u and v, in a few
 evaluations, next to where they are. Of conservative forces, the power P = f · dr/dθ is what the energy says, -dE/dθ,
@@ -49,7 +49,7 @@ Evaluate = Callable[[Sequence[np.ndarray]], Sequence[tuple[float, np.ndarray]]]
 
 @dataclass(frozen=True)
 class Consistency:
-    """What a small circle says.
+    """Energy and forces along a small circle, compared.
 
     :param change: eV, amplitude of what the energy does along it
     :param slope: how many times the gradient the forces are, as far as they are proportional to it; one if all is well
@@ -70,22 +70,22 @@ class Consistency:
 
     @property
     def conservative(self) -> bool:
-        """Whether the forces are the gradient of the energy, as far as can be seen."""
+        """Tell whether the forces are the gradient of the energy, as far as can be seen."""
         return self.difference <= self.tolerance and abs(self.work) <= self.least_work
 
     @property
     def nearly_conservative(self) -> bool:
-        """Whether forces follow the energy and do but little work, as where electrons are not converged."""
+        """Tell whether forces follow the energy and do but little work, as where electrons are not converged."""
         return self.difference <= self.tolerance and abs(self.work) <= _LITTLE_WORK * self.least_work
 
     @property
     def noisy(self) -> bool:
-        """Whether there is too much noise to say anything, except perhaps that they are not."""
+        """Tell whether there is too much noise to say anything, except perhaps that they are not."""
         return self.tolerance > _TOO_NOISY
 
     @property
     def misfit(self) -> bool:
-        """Whether the forces follow the energy with another factor than bad predictions would explain."""
+        """Tell whether the forces follow the energy with another factor than bad predictions would explain."""
         lowest, highest = _SLOPES
         return abs(self.correlation) > _PROPORTIONAL and not lowest < self.slope < highest
 
@@ -138,7 +138,7 @@ def _norm(terms: np.ndarray) -> float:
 
 
 def _rounding(energies: np.ndarray) -> float:
-    """How far numbers in single precision are apart, if that is what the energies are; they may all be the same one."""
+    """The spacing of numbers in single precision, if that is what the energies are; they may all be the same one."""
     single = energies.astype(np.float32)
     return float(np.spacing(np.abs(single).max())) if np.array_equal(single, energies) else 0.0
 
@@ -154,7 +154,7 @@ def _directions(n_atoms: int) -> np.ndarray:
 
 
 def slope_of_virial(evaluate: Callable[[np.ndarray], tuple[float, np.ndarray]]) -> float | None:
-    """How many times minus the derivative of the energy by a strain the virial is: one if all is well.
+    """The ratio of the virial to minus the derivative of the energy by a strain: one if all is well.
 
     :param evaluate: energy in eV and virial in eV, shape (3, 3), of a structure of which positions and cell have been
         multiplied from the right with this matrix, shape (3, 3)
@@ -230,12 +230,12 @@ def check(found: Consistency | None, name: str, kind: Need) -> None:
 
 
 def _remedy(name: str, say: str) -> str:
-    """What to do about it: only of a calculator of their own can users say what its forces are."""
+    """Advice for forces of the wrong kind: only of a calculator of their own can users say what its forces are."""
     return say if name.startswith(CALCULATOR) else f"are its weights and options those of '{name}'?"
 
 
 def _misfit(slope: float) -> str:
-    """What is wrong with forces that are so many times the gradient, in words."""
+    """The mistake behind forces that are so many times the gradient, in words."""
     given = f"its forces are {slope:.4g} times minus the gradient of its energy"
     wrong = ["the sign of one of them is wrong"] if slope < 0.0 else []
     fitting = [

@@ -1,4 +1,4 @@
-"""How forces change with positions: the Jacobian J = ∂f/∂r, by its products with vectors.
+"""The Jacobian of forces, J = ∂f/∂r, by its products with vectors.
 
 J has (3n)² elements and is rarely wanted as a whole. Automatic differentiation gives v J for the price of a backward
 pass; models that cannot be differentiated have at least J v, from finite differences.

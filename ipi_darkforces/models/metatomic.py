@@ -91,7 +91,7 @@ class MetatomicModel(ForceModel):
 
     @property
     def provides_direct_virial(self) -> bool:
-        """Whether the model predicts a stress."""
+        """Tell whether the model predicts a stress."""
         return self._outputs.stress is not None
 
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
@@ -118,7 +118,7 @@ class MetatomicModel(ForceModel):
         return torch.finfo(self._dtype).eps
 
     def jacobian(self, structure: Structure, kind: Need) -> Jacobian:
-        """How forces change with the positions, by automatic differentiation where the model allows it."""
+        """The Jacobian of the forces, by automatic differentiation where the model allows it."""
         self.check_request([structure], kind)
         system, (positions, _) = self._system(structure, differentiable=True)
         outputs = self._predict([system], kind)
@@ -215,7 +215,7 @@ def _read(path: str | Path) -> mta.AtomisticModel:
 
 
 def pick_outputs(name: str, available: dict[str, mta.ModelOutput], variant: str | None) -> Outputs:
-    """Which of a model's outputs to use.
+    """Pick the outputs of a model that are used.
 
     :param name: of the model, for messages
     :param available: all of them

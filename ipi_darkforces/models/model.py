@@ -20,7 +20,7 @@ from .structure import Structure, name_atoms
 
 
 class Need(Flag):
-    """What an evaluation is asked for; also what a model can do."""
+    """Results that can be asked of a model."""
 
     ENERGY = auto()
     CONSERVATIVE = auto()
@@ -41,7 +41,7 @@ _NAMES = {
 
 @dataclass
 class Passes:
-    """How often the network ran, counted in structures: a batch of four is four passes."""
+    """The number of passes through the network, counted in structures: a batch of four is four passes."""
 
     forward: int = 0
     backward: int = 0
@@ -84,7 +84,7 @@ class ForceModel(ABC):
 
     @property
     def provides_direct_virial(self) -> bool:
-        """Whether direct forces come with a virial of their own, from a stress that is predicted as such."""
+        """Tell whether direct forces come with a virial of their own, from a stress that is predicted as such."""
         return False
 
     @abstractmethod
@@ -128,7 +128,7 @@ class ForceModel(ABC):
         return results
 
     def evaluate_in_turn(self, structures: Sequence[Structure], need: Need) -> Iterator[list[Forces]]:
-        """What `evaluate` returns, perhaps preceded by what of it is known earlier.
+        """Evaluate as `evaluate` does, but yield what is known earlier first.
 
         Direct forces are known before the backward pass; asked for both kinds, some models give them first, without the
         conservative ones. The backward pass begins when the next results are asked for.
@@ -149,7 +149,7 @@ class ForceModel(ABC):
             yield results
 
     def jacobian(self, structure: Structure, kind: Need) -> Jacobian:
-        """How forces change with the positions, of the forces as they are served: without net force if it is removed.
+        """The Jacobian of the forces as they are served: without net force if it is removed.
 
         From finite differences; models that know their derivatives do better.
 

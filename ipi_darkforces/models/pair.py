@@ -48,13 +48,13 @@ class PairModel(ForceModel):
 
     @property
     def provides_direct_virial(self) -> bool:
-        """Whether the fast model has a virial for the forces that it serves."""
+        """Tell whether the fast model has a virial for the forces that it serves."""
         if self._fast_kind is Need.DIRECT:
             return self._fast.provides_direct_virial
         return Need.VIRIAL in self._fast.provides
 
     def jacobian(self, structure: Structure, kind: Need) -> Jacobian:
-        """That of the model whose forces these are."""
+        """The Jacobian of the model whose forces these are."""
         if kind is Need.DIRECT:
             return self._fast.jacobian(structure, self._fast_kind)
         return self._slow.jacobian(structure, kind)

@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Forces:
-    """What was computed for one structure; what was not asked for is None. All in double precision.
+    """Results for one structure; None for what was not asked for. All in double precision.
 
     :param energy: eV
     :param conservative: eV/Å, minus the gradient of the energy, shape (n_atoms, 3)

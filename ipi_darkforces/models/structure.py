@@ -1,4 +1,4 @@
-"""What goes into a model: which elements, where, in which cell. Units: Å."""
+"""Structures, as models take them: elements, positions, cell. Units: Å."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class Structure:
 
     @cached_property
     def periodic(self) -> np.ndarray:
-        """Whether the structure repeats along each cell vector, shape (3,)."""
+        """Tell whether the structure repeats along each cell vector, shape (3,)."""
         return np.asarray(np.any(self.cell != 0.0, axis=1))
 
     @property
     def key(self) -> bytes:
-        """What two structures share exactly if they are the same to the last bit; made anew each time."""
+        """Bytes that two structures share exactly if they are the same to the last bit; made anew each time."""
         return self.positions.tobytes() + self.cell.tobytes() + self.species.tobytes()
 
     @cached_property
@@ -76,7 +76,7 @@ class Structure:
 
 
 def square_distances(some: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """How far geometries are from another one: mean squares of the differences of coordinates.
+    """Square distances of geometries: mean squares of the differences of coordinates.
 
     No coordinate counts for more than 1 Å: i-PI may move atoms to the other side of the cell.
 

@@ -22,7 +22,7 @@ from ...whole import write_whole
 
 @dataclass(frozen=True)
 class Card:
-    """What people should know of a model before they use it.
+    """The card of a model: what people should know before they use it.
 
     :param description: one line
     :param architecture: the kind of network and its size
@@ -151,7 +151,7 @@ def _check_errors(value: Any) -> None:
 
 
 def _kind(value: Any) -> str:
-    """What a value is called in JSON."""
+    """The kind of a value, as JSON calls it."""
     if value is None:
         return "null"
     kinds = {bool: "true or false", str: "text", list: "a list", dict: "an object"}

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def cache_directory() -> Path:
-    """Where exported models are kept: ``$XDG_CACHE_HOME/ipi-darkforces``, by default in ``~/.cache``."""
+    """The folder of exported models: ``$XDG_CACHE_HOME/ipi-darkforces``, by default in ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ipi-darkforces"
 
 
@@ -79,7 +79,7 @@ def _check_owned(target: Path) -> None:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a file is a whole metatrain checkpoint, from the names in it: a checkpoint can hold code, none is run."""
+    """Tell whether a file is a whole metatrain checkpoint, from the names in it. Code that it may hold is not run."""
     try:
         with zipfile.ZipFile(path) as archive:
             pickles = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]

@@ -1,4 +1,4 @@
-"""What makes an ase calculator: found by its name, called with options, and whatever goes wrong there in one line."""
+"""Factories of ase calculators: found by their names, called with options, with errors in one line."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def load_by_factory(
 
 
 def find_factory(name: str) -> Callable[..., Any]:
-    """What ``ase:package.module:factory`` stands for.
+    """Find the factory in ``ase:package.module:factory``.
 
     :raises DarkforcesError: see `load_by_factory`
     """

@@ -1,4 +1,4 @@
-"""What somebody may have meant by a name that is not one of a model."""
+"""Suggestions for names that are not those of a model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def meant(name: str, names: Sequence[str]) -> str | None:
 
 
 def calculator(name: str) -> str | None:
-    """How an ase calculator is given that was called by its class, its module, or its package; None if there is none.
+    """The specification of an ase calculator that was named by its class, module or package; None if there is none.
 
     ``EMT``, ``emt``, ``ase.calculators.emt`` and ``ase:emt`` are all ``ase:ase.calculators.emt:EMT``.
     """

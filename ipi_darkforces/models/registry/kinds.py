@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Loading:
-    """Where a model is evaluated, in which precision, and which part of it; see `load_model`."""
+    """Options of loading a model; see `load_model`."""
 
     device: str = "cpu"
     dtype: str | None = None
@@ -53,11 +53,11 @@ class ModelKind(ABC):
     @classmethod
     @abstractmethod
     def recognises(cls, text: str) -> bool:
-        """Whether a line specifies a model of this kind."""
+        """Tell whether a line specifies a model of this kind."""
 
     @property
     def takes_options(self) -> bool:
-        """Whether the model may have options."""
+        """Tell whether the model may have options."""
         return False
 
     def check(self) -> None:

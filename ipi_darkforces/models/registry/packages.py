@@ -28,7 +28,7 @@ from .specification import Option
 
 @dataclass(frozen=True)
 class Package:
-    """What a model needs.
+    """A package that a model needs.
 
     :param name: what pip calls it
     :param paper: the version that the paper used
@@ -49,7 +49,7 @@ class Package:
 
     @property
     def command(self) -> str:
-        """What makes an environment with it, said in the repository."""
+        """The command that makes an environment with it, in the repository."""
         return f"bash environments/make.sh {self.environment}"
 
     def check(self, model: str) -> None:
@@ -77,7 +77,7 @@ class Weights:
     download: Callable[[], str]
 
     def path(self, model: str, given: Option) -> Path:
-        """Where they are, downloaded if need be.
+        """The path of the weights, downloaded if need be.
 
         :param model: for messages
         :param given: by the user; None if they are to be found

@@ -1,4 +1,4 @@
-"""How a model is said in one line, so that whatever carries a model carries all of it.
+"""Specifications of models: one line each, so that whatever carries a model carries all of it.
 
 ::
 
@@ -30,7 +30,7 @@ _WORDS: dict[str, Option] = {"true": True, "false": False, "none": None}
 
 
 def split_options(model: str) -> tuple[str, dict[str, Option]]:
-    """What a single model is called, and its options: numbers, truth values and None are told from text."""
+    """Split a specification into name and options: numbers, truth values and None are told from text."""
     if os.path.exists(model):  # a file may be called what it likes
         return model, {}
     name, _, query = model.partition("?")
@@ -72,7 +72,7 @@ def join_pair(fast: str, slow: str) -> str:
 
 
 def chosen(model: str | None, fast: str | None, slow: str | None) -> str:
-    """What the user wants: one model, or one for fast and one for slow forces.
+    """The specification of one model, or of one for fast and one for slow forces.
 
     :raises DarkforcesError: if it is neither the one nor the other
     """

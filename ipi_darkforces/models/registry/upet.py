@@ -18,7 +18,7 @@ _FILE = re.compile(r"(?P<model>pet-\w+-(?:xs|s|m|l|xl))-v?(?P<version>\d+\.\d+\.
 
 
 def upet_checkpoint(name: str) -> Path:
-    """Where the checkpoint of one of upet's models is, downloaded if need be.
+    """The checkpoint of one of upet's models, downloaded if need be.
 
     :param name: ``upet:pet-mad-s``, the newest version on this machine, or else of all; ``upet:pet-mad-s-v1.5.0``
     :raises DarkforcesError: if it is not to be had

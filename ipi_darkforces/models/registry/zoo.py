@@ -54,7 +54,7 @@ ZOO = {
 
 
 def user_directory() -> Path:
-    """Where users' models are: ``$XDG_DATA_HOME/ipi-darkforces/models``, by default in ``~/.local/share``."""
+    """The folder of users' models: ``$XDG_DATA_HOME/ipi-darkforces/models``, by default in ``~/.local/share``."""
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "ipi-darkforces" / "models"
 
 
@@ -123,7 +123,7 @@ def _card_path(checkpoint: Path) -> Path:
 
 
 def _own_models() -> dict[str, ZooEntry]:
-    """What is whole in the user's folder, bundled names included; read anew, as the folder may change."""
+    """Complete models in the user's folder, bundled names included; read anew, as the folder may change."""
     return {
         path.stem: ZooEntry(path, own=True)
         for path in sorted(user_directory().glob("*.ckpt"))
@@ -133,7 +133,7 @@ def _own_models() -> dict[str, ZooEntry]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a model of the user's own has a name that another one has already."""
+    """Tell whether a model of the user's own has a name that another one has already."""
     return name in ZOO and name in _own_models()
 
 
