@@ -1,4 +1,4 @@
-"""Where i-PI listens, and how to get through to it."""
+"""Addresses where i-PI listens, and connecting to them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class UnixAddress:
         return connection
 
     def identity(self) -> Hashable:
-        """What the socket's file shares with no other one that has this path later; None if there is none now."""
+        """The identity of the socket's file, which no later file at this path shares; None if there is none now."""
         try:
             found = os.stat(self.path)
         except OSError:

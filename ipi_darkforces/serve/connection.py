@@ -88,7 +88,7 @@ class Connection:
 
     @property
     def interest(self) -> int:
-        """What to wait for before `proceed`, as the `selectors` have it."""
+        """Events to wait for before `proceed`, as the `selectors` have them."""
         return selectors.EVENT_WRITE if self._unsent else selectors.EVENT_READ
 
     @property
@@ -103,7 +103,7 @@ class Connection:
 
     @property
     def waited_for(self) -> bool:
-        """Whether i-PI does not go on before it has heard from us.
+        """Tell whether i-PI does not go on before it has heard from us.
 
         Not before it has fetched the forces, and asked for our status, which it does before it looks at them. Both
         come at once; who does not ask does not wait.

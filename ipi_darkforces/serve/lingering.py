@@ -35,7 +35,7 @@ class LingeringSocket:
 
     @property
     def overdue(self) -> bool:
-        """Whether to close it, though the other side has not."""
+        """Tell whether to close it, though the other side has not."""
         return time.monotonic() > self._deadline or self._drained > _ENOUGH
 
     def drain(self) -> bool:

@@ -48,7 +48,7 @@ _Parser = Generator[Any, bytes, Any]
 
 
 class ProtocolError(DarkforcesError):
-    """What arrived is not what i-PI sends."""
+    """Something arrived that i-PI does not send."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ Message = Status | Init | Positions | SharedPositions | GetForce | Exit
 
 @dataclass(frozen=True)
 class Reply:
-    """What i-PI wants to know about one structure, in atomic units: energy, forces (n_atoms, 3), virial (3, 3)."""
+    """The reply for one structure, in atomic units: energy, forces (n_atoms, 3), virial (3, 3)."""
 
     energy: float
     forces: np.ndarray

@@ -90,7 +90,7 @@ class Search:
 
     @property
     def undecided(self) -> bool:
-        """Whether it may turn out at any moment that somebody is there."""
+        """Tell whether it may turn out at any moment that somebody is there."""
         return bool(self._attempts) and self.seconds < _SOON
 
     def begin(self) -> None:
@@ -144,7 +144,7 @@ class Search:
         return attempt.socket
 
     def leave_alone(self, address: Address, said: str, simulation: Hashable, identity: Hashable) -> None:
-        """Do not connect to an address for a while; see `Failure`."""
+        """Leave an address alone for a while; see `Failure`."""
         before = self._failures.pop(address, None)
         pause = min(2.0 * before.pause, _LONGEST) if before is not None and before.said == said else AGAIN
         self._failures[address] = Failure(said, simulation, identity, pause, time.monotonic() + pause)
@@ -156,7 +156,7 @@ class Search:
         self._failures.pop(address, None)
 
     def failure(self, address: Address) -> Failure | None:
-        """What was wrong last with the socket that is at an address now."""
+        """The last failure of the socket that is at an address now."""
         failure = self._failures.get(address)
         if failure is not None and failure.identity != address.identity():
             self.forgive(address)
@@ -164,7 +164,7 @@ class Search:
         return failure
 
     def has_failed(self, simulation: Hashable) -> bool:
-        """Whether something was wrong with a socket of this simulation."""
+        """Tell whether something was wrong with a socket of this simulation."""
         known = [address for address, failure in self._failures.items() if failure.simulation == simulation]
         return any(self.failure(address) is not None for address in known)
 

@@ -1,4 +1,4 @@
-"""What a client of i-PI must know besides positions: which atoms these are, and which component of the forces to send.
+"""Settings of a client of i-PI: its atoms, and the component of the forces that it gets.
 
 The same keys can stand on the command line (``-o component=fast,species=(OH2)64``) and in the `<parameters>` of an i-PI
 input, where i-PI hands them on to its drivers. The command line comes first, then the input, then the defaults.
@@ -27,7 +27,7 @@ _OF_IPI = {"verbosity"}
 
 @dataclass(frozen=True)
 class Settings:
-    """What was said about a client; None where nothing was.
+    """The settings given for a client; None where nothing was.
 
     :param component: ``conservative``, ``direct``, ``fast`` or ``slow``
     :param species: the elements in the order of the atoms, as a formula: ``O64H128``, ``(OH2)64``
@@ -75,7 +75,7 @@ class Settings:
         return cls.parsed(ours, where), {key: value for key, value in given.items() if key not in ours}
 
     def completed(self, fallback: Settings) -> Settings:
-        """What is said here, completed by what is only said in `fallback`."""
+        """These settings, completed by those in `fallback`."""
         said = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
         if "template" in said or "species" in said:  # they say the same thing: the first to say it is heard
             fallback = replace(fallback, species=None, template=None)
@@ -94,7 +94,7 @@ class Settings:
         return None if self.species is None else species_from_formula(self.species)
 
     def resolved(self, model: ForceModel) -> Role:
-        """What the client is to do, checked against the model.
+        """The role of the client, checked against the model.
 
         :raises DarkforcesError: if the elements are not known to us or to the model, or the model cannot serve the
             component
@@ -120,7 +120,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Role:
-    """What a client does.
+    """The role of a client: its atoms, and its component of the forces.
 
     :param component: which one it serves
     :param species: atomic numbers, shape (n_atoms,)

@@ -52,7 +52,7 @@ def _cell_from_ipi(data: bytes, periodic: bytes | None) -> np.ndarray:
 
 
 def _is_simulated(cell: np.ndarray) -> bool:
-    """Whether a left-handed cell can be that of a simulation, and not a reflection that `<ffrotations>` undoes.
+    """Tell whether a left-handed cell can be that of a simulation, and not a reflection that `<ffrotations>` undoes.
 
     i-PI keeps the first vector of its cells along x and the second in the xy plane. What a random rotation has
     reflected is turned as well, and what is only inverted has all vectors reversed.
@@ -63,7 +63,7 @@ def _is_simulated(cell: np.ndarray) -> bool:
 
 
 def reply_to_ipi(answer: Answer) -> Reply:
-    """What i-PI gets to know about a structure."""
+    """Convert the results for a structure to i-PI's units."""
     return Reply(
         answer.energy * ELECTRONVOLT,
         answer.forces * EV_PER_ANGSTROM,
