@@ -23,7 +23,7 @@ _LONGEST = 60  # characters of a value in a message
 
 @dataclass(frozen=True)
 class Begun:
-    """What a run was begun with.
+    """The input, files and model with which a run was begun.
 
     :param input: the text of its input
     :param step: of i-PI, at which it began
@@ -58,7 +58,7 @@ class Begun:
 
 
 def difference(begun: str, now: str) -> str | None:
-    """Where two inputs say different things of a simulation, in words; None if they are the same, but for its length.
+    """The first difference of two inputs, in words; None if they are the same, but for the length of the simulation.
 
     :param begun: the text of one
     :param now: the text of the other

@@ -59,29 +59,29 @@ def put_copies(
 
 
 def _is_there(path: Path, source: Path, text: str) -> bool:
-    """Whether a text that comes from a file is in that file, and so in its place."""
+    """Tell whether a text that comes from a file is in that file, and so in its place."""
     return same(path, source) and is_text(path, text)
 
 
 def same(path: Path, other: Path) -> bool:
-    """Whether two paths are those of one file."""
+    """Tell whether two paths are those of one file."""
     return path.exists() and other.exists() and os.path.samefile(path, other)
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether files were written there by somebody who was killed before he had put them in place."""
+    """Tell whether files were written there by somebody who was killed before he had put them in place."""
     return path.name.startswith(UNFINISHED) and path.is_dir() and not path.is_symlink()
 
 
 def consists_of(path: Path, files: Collection[Path]) -> bool:
-    """Whether a path is one of some files, or a folder in which there is nothing but some of them."""
+    """Tell whether a path is one of some files, or a folder in which there is nothing but some of them."""
     if not path.is_dir():
         return path in files
     return all(inside in files for inside in path.rglob("*") if not inside.is_dir())
 
 
 def is_text(path: Path, text: str) -> bool:
-    """Whether a file holds a text, and nothing else."""
+    """Tell whether a file holds a text, and nothing else."""
     try:
         return path.read_text() == text
     except (OSError, UnicodeDecodeError):
@@ -89,7 +89,7 @@ def is_text(path: Path, text: str) -> bool:
 
 
 def has(path: Path, known: str | None) -> bool:
-    """Whether a file has the content of that digest."""
+    """Tell whether a file has the content of that digest."""
     return known is not None and path.is_file() and digest(path) == known
 
 

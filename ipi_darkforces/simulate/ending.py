@@ -1,4 +1,4 @@
-"""Why a program has ended, from what it said: i-PI leaves with exit code 0 whatever has happened."""
+"""The reason why a program has ended, from what it said: i-PI leaves with exit code 0 whatever has happened."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BESIDE = ("Exception in thread", "Exception ignored")
 
 @dataclass(frozen=True)
 class SoftExit:
-    """How i-PI ended a simulation.
+    """The end of a simulation, as i-PI said it.
 
     :param message: its reason
     :param success: whether there is nothing left to do: an optimisation has converged, phonons are finished
@@ -67,7 +67,7 @@ def soft_exit(said: Sequence[str]) -> SoftExit | None:
 
 
 def complaint(said: Sequence[str]) -> str | None:
-    """What a program complained of last in words meant for the user: ours begin all alike."""
+    """The last complaint of a program in words meant for the user: ours begin all alike."""
     return next((line.removeprefix(ERROR) for line in reversed(said) if line.startswith(ERROR)), None)
 
 
@@ -86,7 +86,7 @@ def _exception(lines: Sequence[str]) -> str | None:
 
 
 def trouble_with(folder: Path, inode: int) -> str | None:
-    """Why nothing more can be written to a folder; None if it can.
+    """The reason why nothing more can be written to a folder; None if it can.
 
     :param inode: of the folder when it was chosen
     """

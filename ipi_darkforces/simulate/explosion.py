@@ -98,16 +98,16 @@ class ExplosionWatch:
 
     @property
     def seen(self) -> bool:
-        """Whether there was any report."""
+        """Tell whether there was any report."""
         return self._latest is not None
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the latest report may be one of the first of an explosion."""
+        """Tell whether the latest report may be one of the first of an explosion."""
         return self._latest is not self._calm
 
     def see(self, progress: Progress) -> bool:
-        """Whether this is an explosion."""
+        """Tell whether this is an explosion."""
         self._latest = progress
         if not (math.isfinite(progress.temperature) and math.isfinite(progress.drift)):
             return True
@@ -124,7 +124,7 @@ class ExplosionWatch:
 
     @property
     def _expected(self) -> float:
-        """What the temperature should be, or was at the beginning."""
+        """The expected temperature: that of the ensemble, or at the beginning."""
         return max(self._target, 0.0 if self._first is None else self._first.temperature)
 
     def _too_hot(self, progress: Progress) -> bool:
@@ -135,7 +135,7 @@ class ExplosionWatch:
         return abs(progress.drift) > kinetic or progress.temperature > _ABSURD * reference
 
     def explosion(self, atoms: str | None, good: int, complaint: str | None) -> Explosion:
-        """What has happened, as of the latest report; see `Explosion`."""
+        """The explosion, as of the latest report; see `Explosion`."""
         assert self._latest is not None  # or else nothing would have exploded
         return Explosion(self._latest, self._expected, self._calm, atoms, good, complaint)
 

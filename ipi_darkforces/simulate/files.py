@@ -67,7 +67,7 @@ class InputFile:
             shutil.copyfile(self.source, path)
 
     def digest(self) -> str:
-        """What tells the copy from others."""
+        """The digest of the copy, which tells it from others."""
         return hashlib.sha256(self._text().encode()).hexdigest() if self.renamed else digest(self.source)
 
     def _text(self) -> str:
@@ -166,12 +166,12 @@ def _in_parameters(root: xml_node, folder: Path) -> Iterator[Reference]:
 
 
 def _is_file(folder: Path, name: str) -> bool:
-    """Whether it is a file that is meant: a word stays a word, even if there is a file of that name."""
+    """Tell whether it is a file that is meant: a word stays a word, even if there is a file of that name."""
     return ("/" in name or bool(Path(name).suffix)) and (folder / name).is_file()
 
 
 class Placing:
-    """Where the files of an input go.
+    """Places for copies of the files of an input.
 
     :param source: the input, for messages
     :param folder: from which i-PI would look for them
@@ -236,7 +236,7 @@ class Placing:
         self.renamed[reference.name] = target
 
     def _relative(self, path: Path) -> str | None:
-        """Where a file lies seen from the folder of the input, if it lies in there and may be called so in a run's."""
+        """The place of a file in the folder of the input, if it lies in there and may be called so in a run's."""
         if self._folder not in path.parents:
             return None
         name = path.relative_to(self._folder).as_posix()
@@ -246,7 +246,7 @@ class Placing:
         return path is not None and self._relative(path) is not None
 
     def _add(self, path: Path, written: bool) -> str:
-        """Where the copy of a file goes; of one that is named twice, to one place."""
+        """Choose a place for the copy of a file; of one that is named twice, one."""
         if path not in self._targets:
             target = self._relative(path) or self._free(re.sub(r"[^\w.+-]", "_", path.name))
             self._targets[path] = target
@@ -274,7 +274,7 @@ class Placing:
 
 
 def _named_by_plumed(line: str) -> Iterator[str]:
-    """What may be names of files in a line of PLUMED's input: the values of its keys."""
+    """Values of the keys in a line of PLUMED's input, which may be names of files."""
     for word in line.partition("#")[0].split():
         _, equals, value = word.partition("=")
         if equals:

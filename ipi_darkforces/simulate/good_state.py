@@ -18,7 +18,7 @@ _HEAD = 2**20  # bytes of a state in which that stands
 
 
 class GoodState:
-    """What is kept of i-PI's checkpoints while a run goes on.
+    """Checkpoints of i-PI that are kept while a run goes on.
 
     They are looked at as they are written. One is kept as soon as what followed shows that all was well.
 
@@ -64,7 +64,7 @@ class GoodState:
             self._seen, self._candidate_step, self._calm_reports = newest, step, 0
 
     def _newest(self) -> tuple[int, Path] | None:
-        """When the newest checkpoint was written, and which one it is."""
+        """The newest checkpoint, and the time at which it was written."""
         return max(((changed, file) for file in self._checkpoints() if (changed := _changed(file))), default=None)
 
     def _checkpoints(self) -> list[Path]:

@@ -59,7 +59,7 @@ class SocketForcefield:
     wrapped: bool = False
 
     def place(self, prefix: str) -> Address:
-        """Where i-PI will listen; `prefix` is that of unix sockets."""
+        """The address where i-PI will listen; `prefix` is that of unix sockets."""
         if self.mode == "inet":
             return InetAddress(self.address, self.port)
         if self.wrapped:  # i-PI 3.3.1 does not hand a prefix on to these
@@ -144,7 +144,7 @@ class SimulationInput:
 
     @property
     def outputs(self) -> Outputs:
-        """What i-PI will write."""
+        """The outputs that i-PI will write."""
         return Outputs(self.root, self.parsed)
 
     @property
@@ -159,12 +159,12 @@ class SimulationInput:
 
     @property
     def prefix(self) -> str:
-        """What the names of the outputs begin with."""
+        """The beginning of the names of the outputs."""
         return self.outputs.prefix
 
     @property
     def system_prefixes(self) -> list[str]:
-        """What the names of the outputs of each system begin with; several have names of their own."""
+        """The beginnings of the names of the outputs of each system; several have names of their own."""
         return self.outputs.system_prefixes
 
     @property
@@ -203,7 +203,7 @@ class SimulationInput:
         return found
 
     def _parents_of_sockets(self) -> list[xml_node]:
-        """Where an `<ffsocket>` can stand."""
+        """Nodes in which an `<ffsocket>` can stand."""
         return [self.root, *(node for kind, node in self.root.fields if kind in _WRAPPERS)]
 
     def _socket_forcefield(self, node: xml_node, wrapped: bool) -> SocketForcefield:
@@ -264,7 +264,7 @@ class SimulationInput:
 
     @property
     def virials(self) -> Virials:
-        """What the pressure is made of, if it is to be constant."""
+        """The virials that the pressure is made of, if it is to be constant."""
         components = {
             node.attribs.get("name", ""): None if said is None else Component.named(said)
             for node, said in ((node, forcefield.settings.component) for node, forcefield in self._served())
@@ -317,11 +317,11 @@ class SimulationInput:
 
     @property
     def added(self) -> AddedOutputs:
-        """What these are called."""
+        """The names of our own outputs."""
         return AddedOutputs(self.root)
 
     def _slow_component(self) -> int | None:
-        """Which of the first system's forces is slow, counted from zero."""
+        """The index of the slow force of the first system, counted from zero."""
         slow = {f.name for f in self.socket_forcefields() if f.settings.component == Component.SLOW.value}
         system = next((node for name, node in self.root.fields if name == "system"), None)
         forces = [] if system is None else [force.attribs.get("forcefield") for force in _forces(system, "forces")]
@@ -341,7 +341,7 @@ class SimulationInput:
         self.parsed = self._check()
 
     def _plugin(self, node: xml_node, plugin: str, choice: str) -> xml_node:
-        """What serves inside i-PI what this `<ffsocket>` has asked for."""
+        """The `<ffdirect>` that serves inside i-PI what this `<ffsocket>` has asked for."""
         forcefield = self._socket_forcefield(node, wrapped=False)
         said = {key: value for key, value in vars(forcefield.settings).items() if value is not None}
         return parse(

@@ -107,7 +107,7 @@ class Outputs:
                 yield next((text_of(named) for named in descendants(node, tag)), default)
 
     def match(self, name: str) -> bool:
-        """Whether i-PI may write a file of that name, relative to its folder; or has put one aside."""
+        """Tell whether i-PI may write a file of that name, relative to its folder; or has put one aside."""
         return self._pattern().fullmatch(name) is not None
 
     def _pattern(self) -> re.Pattern[str]:
@@ -155,14 +155,14 @@ class Outputs:
 
 
 def free_name(name: str, taken: Collection[str | None]) -> str:
-    """That name for an output, or one like it that nothing else has."""
+    """Choose a name for an output that nothing else has."""
     while name in taken:
         name = f"darkforces-{name}"
     return name
 
 
 def _ours(name: str) -> tuple[str, str]:
-    """What one of our outputs is called, also where the user has one of that name."""
+    """The name of one of our outputs, also where the user has one of that name."""
     return name, free_name(name, [name])
 
 

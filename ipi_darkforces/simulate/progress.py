@@ -24,7 +24,7 @@ _STEP = re.compile(r"# Step: +(\d+)")
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a simulation is.
+    """The progress of a simulation.
 
     :param step: i-PI steps
     :param time: fs
@@ -53,7 +53,7 @@ class Tail:
         self._disagreements.skip()
 
     def read(self) -> Iterator[Progress]:
-        """What has been added since the last time."""
+        """Read what has been added since the last time."""
         lines = list(self._progress.read())
         known = dict(self._read_disagreements())  # what i-PI writes after the others
         for line in lines:
@@ -147,7 +147,7 @@ def _worst(line: str) -> Disagreement | None:
 
 
 class Pace:
-    """How long a step takes, from when steps were heard of; in bounded memory, however long the run."""
+    """The time that a step takes, from when steps were heard of; in bounded memory, however long the run."""
 
     _MOST = 128
 

@@ -1,4 +1,4 @@
-"""What a simulation of the user's own structure shall be."""
+"""Recipes for simulations of the user's own structure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ENSEMBLES = ("nve", "langevin", "svr", "gle")
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a simulation shall be.
+    """The recipe for a simulation.
 
     :param name: prefix of its outputs
     :param ensemble: ``nve``, ``langevin``, ``svr`` or ``gle``

@@ -41,7 +41,7 @@ _LOST = "positions are NaN or infinite"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
+    """The end of a run.
 
     :param folder: where everything is
     :param prefix: what the names of i-PI's outputs begin with, of the first system if there are several
@@ -153,7 +153,7 @@ def _check_unfinished(folder: RunFolder, prepared: SimulationInput) -> None:
 
 
 def _finished(folder: RunFolder) -> str | None:
-    """What i-PI said when nothing was left to do."""
+    """The message of i-PI when nothing was left to do; None if there is none."""
     try:
         with folder.ipi_log.open("rb") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - _TAIL))
@@ -164,7 +164,7 @@ def _finished(folder: RunFolder) -> str | None:
 
 
 def last_outcome(output: Path) -> Outcome:
-    """How the run in a folder ended, when it ended."""
+    """The end of the run in a folder, when it ended."""
     folder = RunFolder(output)
     state = folder.last_state()
     assert state is not None  # or else it would not have been finished
@@ -173,7 +173,7 @@ def last_outcome(output: Path) -> Outcome:
 
 
 class _Run:
-    """What goes on while i-PI runs.
+    """A run of i-PI, watched until it ends.
 
     :param species: atomic numbers, shape (n_atoms,), as far as the input says
     :param driver: None if the model is inside i-PI
@@ -262,7 +262,7 @@ class _Run:
             self._driver.end()
 
     def _outcome(self, exploded: bool) -> Outcome:
-        """How it ended.
+        """The outcome of the run.
 
         :raises DarkforcesError: if it should not have
         """
@@ -301,7 +301,7 @@ class _Run:
         return next((said for each in (self._driver, self._ipi) if each and (said := complaint(each.said()))), None)
 
     def _lost(self) -> bool:
-        """Whether the driver could not go on because of an explosion that we have not seen, or only its beginning."""
+        """Tell whether the driver has ended because of an explosion that we have not seen, or only its beginning."""
         said = self._complaint()
         return said is not None and self._explosions.seen and (_LOST in said or self._explosions.in_doubt)
 

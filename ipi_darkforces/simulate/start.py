@@ -152,7 +152,7 @@ def _complete_cell(atoms: ase.Atoms) -> np.ndarray:
 
 
 def _fixed(atoms: ase.Atoms, rotation: np.ndarray) -> np.ndarray:
-    """Which coordinates do not move after the structure was turned, shape (n_atoms, 3)."""
+    """Coordinates that do not move after the structure was turned, shape (n_atoms, 3)."""
     fixed = np.zeros((len(atoms), 3), bool)
     for constraint in atoms.constraints:
         directions = _directions(constraint, atoms) @ rotation.T

@@ -31,7 +31,7 @@ def _escaped(node: xml_node) -> xml_node:
 
 
 def children(node: xml_node) -> list[tuple[str, xml_node]]:
-    """What is in a node, by its names, without its text."""
+    """The children of a node, by their names, without its text."""
     return [(kind, held) for kind, held in node.fields if kind != "_text"]
 
 

@@ -21,7 +21,7 @@ _NOTHING = 1e-6
 
 @dataclass(frozen=True)
 class Virials:
-    """What the pressure is made of.
+    """The virials that the pressure is made of.
 
     :param needed: whether the pressure is kept constant
     :param direct: whether direct forces have a part in that pressure. They have none in conservative forces, nor in
@@ -62,7 +62,7 @@ class Virials:
 
 
 def _share(system: xml_node, shares: Mapping[str, float]) -> float:
-    """How much of direct forces is in the sum of all forces of a system."""
+    """The share of direct forces in the sum of all forces of a system."""
     forces = [force for group in descendants(system, "forces") for force in descendants(group, "force")]
     return sum(_weight(force) * shares.get(force.attribs.get("forcefield", ""), 0.0) for force in forces)
 
