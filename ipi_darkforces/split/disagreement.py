@@ -1,4 +1,4 @@
-"""How far direct forces are from the conservative ones where a simulation is, and what work they do beyond them.
+"""Difference of direct and conservative forces along a simulation, and the work it does.
 
 Both are known at every outer step of multiple time stepping. With d = f_NC - f_C there, direct forces do more work than
 conservative ones, from one outer step to the next, by ½ (d + d') · (r' - r), the trapezoidal rule. Divided by the time,
@@ -46,7 +46,7 @@ _JSON = "{{" + ", ".join(f'"{name}": {{!r}}' for name in EXTRAS) + "}}"  # of fi
 
 
 def by_quantity(numbers: np.ndarray) -> np.ndarray:
-    """What i-PI wrote of `EXTRAS`, shape (..., n), by quantity and replica, (..., len(EXTRAS), n_replicas).
+    """Split what i-PI wrote of `EXTRAS`, shape (..., n), by quantity and replica, (..., len(EXTRAS), n_replicas).
 
     It writes a line for each step, in which the replicas' values of each quantity stand next to each other.
     """
@@ -61,7 +61,7 @@ def disagreement(slow: np.ndarray, work: float = 0.0) -> Disagreement:
 
 
 class History:
-    """Where both kinds of forces were last known: for each replica of a simulation, its last outer step."""
+    """The last outer step of each replica of a simulation, at which both kinds of forces were known."""
 
     def __init__(self) -> None:
         self._seen: OrderedDict[int, tuple[Structure, np.ndarray, float]] = OrderedDict()

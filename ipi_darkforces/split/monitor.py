@@ -71,7 +71,7 @@ def in_words(seen: Disagreement, species: np.ndarray) -> str:
 
 
 def too_far_apart(seen: Disagreement, species: np.ndarray, limit: float) -> str:
-    """That it is too much, in one line."""
+    """The warning for forces that are too far apart, in one line."""
     worst = name_atoms(np.array([seen.worst]), species)
     return (
         f"conservative and direct forces differ by {seen.largest:.3g} eV/Å on {worst}, more than {limit:.3g} eV/Å: the "

@@ -1,4 +1,4 @@
-"""Which forces a component gets, at the cost of one evaluation per geometry however many components ask.
+"""Forces of each component, at the cost of one evaluation per geometry however many components ask.
 
 Multiple time stepping integrates fast forces at every step and slow ones at every M-th (paper, appendix H)::
 
@@ -36,7 +36,7 @@ _ALWAYS = Need.ENERGY | Need.VIRIAL  # what is asked for whatever else is
 
 
 class Component(Enum):
-    """What one force component of an i-PI simulation stands for."""
+    """A force component of an i-PI simulation."""
 
     CONSERVATIVE = "conservative"
     DIRECT = "direct"
@@ -45,7 +45,7 @@ class Component(Enum):
 
     @property
     def need(self) -> Need:
-        """What has to be known of a geometry to answer for this component, besides energy and virial."""
+        """Results that are needed of a geometry for this component, besides energy and virial."""
         return _NEEDS[self]
 
     @classmethod
@@ -62,7 +62,7 @@ class Component(Enum):
 
     @classmethod
     def default_for(cls, model: ForceModel) -> Component:
-        """What a model is asked for if nobody says: its conservative forces if it has them."""
+        """The component that a model serves if nobody says: its conservative forces if it has them."""
         return cls.CONSERVATIVE if Need.CONSERVATIVE in model.provides else cls.DIRECT
 
     def check(self, model: ForceModel) -> None:
@@ -83,7 +83,7 @@ _NEEDS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What i-PI gets to know about one geometry.
+    """The results for one geometry that i-PI gets to know.
 
     :param energy: eV
     :param forces: eV/Å, shape (n_atoms, 3)
@@ -120,7 +120,7 @@ def answer(forces: Forces, component: Component) -> Answer:
 
 @dataclass
 class _Geometry:
-    """What is known about one geometry."""
+    """The known results of one geometry."""
 
     mark: Mark = field(default_factory=Mark)
     known: Need = Need(0)
@@ -134,7 +134,7 @@ class _Geometry:
 
 @dataclass
 class _Wanted:
-    """What has to be known of one geometry for the answers, and what will be asked for later, by all experience."""
+    """Results that are needed of one geometry now, and those predicted for the next request."""
 
     structure: Structure
     geometry: _Geometry
@@ -274,7 +274,7 @@ class Split:
             )
 
     def _may_be_corrected(self, stream: Stream) -> bool:
-        """Whether there is, or may be, a client of the same simulation that gets the whole virial."""
+        """Tell whether there is, or may be, a client of the same simulation that gets the whole virial."""
         return any(
             asked is None or Need.CONSERVATIVE in asked.need
             for other, asked in self._asked.items()
@@ -282,7 +282,7 @@ class Split:
         )
 
     def _foreseen(self, request: Request, geometry: _Geometry) -> Need:
-        """What else will be asked for at this geometry, by all experience; and keep the books."""
+        """Predict the outputs of the next request at this geometry, and record the prediction."""
         foreseen = self._is_beginning(request)
         self._asked[request.stream] = request.component
         if Need.CONSERVATIVE in request.component.need:
@@ -297,7 +297,7 @@ class Split:
         return Need(0)
 
     def _is_beginning(self, request: Request) -> bool:
-        """Whether a simulation seems to begin here: its first geometries are asked for everything by all components."""
+        """Tell whether a simulation seems to begin here: all components ask everything of its first geometries."""
         stream = request.stream
         fresh = self._asked[stream] is None
         others_to_come = any(asked is None for other, asked in self._asked.items() if other is not stream)
@@ -330,7 +330,7 @@ class Split:
         return replace(found, disagreement=geometry.mark.disagreement(request.structure, found.forces))
 
     def _remembered(self, key: bytes) -> _Geometry:
-        """What is known of a geometry, be it nothing; it is the last now that will be let go."""
+        """The known results of a geometry, perhaps none; it becomes the last that will be dropped."""
         if key not in self._geometries:
             self._geometries[key] = _Geometry()
             self._held += _size(key)

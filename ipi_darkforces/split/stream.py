@@ -34,7 +34,7 @@ class Stream:
 
     @property
     def corrected(self) -> bool:
-        """Whether any geometry was asked for its conservative forces too."""
+        """Tell whether any geometry was asked for its conservative forces too."""
         return any(trajectory.corrected for trajectory in self._trajectories)
 
     def follow(self, structure: Structure) -> Trajectory:

@@ -1,4 +1,4 @@
-"""Which geometries of a trajectory will be asked for their slow forces too? Learned from what was asked before."""
+"""Prediction of the geometries of a trajectory whose slow forces are requested too, learned from earlier ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .disagreement import Disagreement, History, disagreement
 
 
 class Mark:
-    """Whether the conservative forces of one geometry were ever asked for, and where on which trajectory it is.
+    """The place of a geometry on its trajectory, and whether its conservative forces were ever asked for.
 
     Apart from the results, which are let go of much earlier than the marks.
     """
@@ -31,7 +31,7 @@ class Mark:
             self._unclaimed = None
 
     def is_on(self, trajectory: Trajectory) -> bool:
-        """Whether it is a geometry of that trajectory."""
+        """Tell whether it is a geometry of that trajectory."""
         return any(visited is trajectory for visited, _ in self._visits)
 
     def correct(self) -> None:
@@ -80,16 +80,16 @@ class Trajectory:
 
     @property
     def corrected(self) -> bool:
-        """Whether any geometry was asked for its conservative forces too."""
+        """Tell whether any geometry was asked for its conservative forces too."""
         return self._run_start is not None
 
     @property
     def began_corrected(self) -> bool:
-        """Whether the first geometry was."""
+        """Tell whether the first geometry was."""
         return self._first is not None and self._first.corrected
 
     def expects_correction(self) -> bool:
-        """Whether the next geometry is likely to be asked for its conservative forces too."""
+        """Tell whether the next geometry is likely to be asked for its conservative forces too."""
         if self._first is None:
             return self._begins_corrected
         if self._period is not None and self._period <= len(self._recent):
@@ -108,7 +108,7 @@ class Trajectory:
         mark.visited(self, index)
 
     def cell_changes(self, cell: np.ndarray) -> bool:
-        """Whether this cell, Å, shape (3, 3), is another one than that of the first geometry."""
+        """Tell whether this cell, Å, shape (3, 3), is another one than that of the first geometry."""
         return not np.array_equal(self._cell, cell)
 
     def note_late_correction(self, index: int) -> None:
