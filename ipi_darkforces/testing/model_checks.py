@@ -42,7 +42,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the deviation is allowed; NaN is not."""
+        """Tell whether the deviation is allowed; NaN is not."""
         return self.deviation <= self.tolerance
 
     def __str__(self) -> str:
