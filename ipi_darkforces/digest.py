@@ -1,4 +1,4 @@
-"""What tells a file from others: the SHA-256 of what is in it."""
+"""The SHA-256 of a file."""
 
 from __future__ import annotations
 

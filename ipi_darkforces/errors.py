@@ -13,7 +13,7 @@ class DarkforcesError(Exception):
 
 
 def one_line(error: Exception) -> str:
-    """What another library has to say, fit for a `DarkforcesError`."""
+    """The message of an error of another library, fit for a `DarkforcesError`."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -32,7 +32,7 @@ def _escaped(letter: str) -> str:
 
 
 def of_system(error: OSError) -> str:
-    """What the system has to say about a file, or about all of them, in a line."""
+    """The message of an error of the system, about a file or about all of them, in a line."""
     reason = error.strerror or one_line(error)
     if error.filename is not None:
         name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else str(error.filename)

@@ -32,12 +32,12 @@ class Interrupts:
 
     @property
     def came(self) -> bool:
-        """Whether there was one."""
+        """Tell whether there was one."""
         return self._first is not None
 
     @property
     def insistent(self) -> bool:
-        """Whether another one came when there had been time to stop."""
+        """Tell whether another one came when there had been time to stop."""
         return self._first is not None and self._last - self._first > INSISTING
 
 

@@ -48,7 +48,7 @@ def _html_cells(line: Iterable[str]) -> str:
 
 
 def lacks_errors(rows: Sequence[Row]) -> bool:
-    """Whether there are values without error bars."""
+    """Tell whether there are values without error bars."""
     return any(isinstance(value, Estimate) and value.error is None for row in rows for value in row.values())
 
 
