@@ -83,6 +83,7 @@ def _row(name: str, variant: str | None) -> dict[str, Any]:
     model = load_model(name, variant=variant)
     row["provides"] = str(model.provides).split(", ")
     row["elements"] = None if model.species is None else [chemical_symbols[z] for z in sorted(model.species)]
+    row["remarks"] = [remark for part in model.parts for remark in part.remarks]
     return row
 
 
@@ -176,6 +177,7 @@ def _card(row: dict[str, Any]) -> str:
     card = row["card"] or {}
     title = row["name"] + (f": {row['description']}" if row["description"] else "")
     lines = [title, "", _labelled("provides", ", ".join(row["provides"])), _labelled("knows", _elements(row))]
+    lines += [_labelled("remark", remark) for remark in row["remarks"]]
     lines += [_labelled(label, card[field]) for field, label in _TEXTS.items() if card]
     lines += _error_lines(row)
     lines.append(f"  {'file':{_LABELS}}{row['file']}")

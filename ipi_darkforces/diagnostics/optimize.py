@@ -139,7 +139,7 @@ class _OngoingOptimization:
 
     def structure(self) -> Structure:
         """The atoms where they are now."""
-        return Structure(self._end.species, self.atoms.positions.copy(), self._end.cell)
+        return replace(self._end, positions=self.atoms.positions.copy())
 
     def advance(self, result: Forces | DarkforcesError, records: Records | None = None) -> None:
         """Take a step with the forces that the model has for `structure`.

@@ -18,7 +18,7 @@ from pathlib import Path
 import metatomic.torch as mta
 import numpy as np
 import torch
-from metatensor.torch import TensorMap
+from metatensor.torch import Labels, TensorBlock, TensorMap
 
 from ..errors import DarkforcesError, one_line
 from .autograd import AutogradJacobian, without_net_force
@@ -31,6 +31,7 @@ from .structure import Structure
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _FORCE_OUTPUTS = ("non_conservative_force", "non_conservative_forces")
 _STRESS_OUTPUT = "non_conservative_stress"
+_INPUTS = ("charge", "spin_multiplicity")  # that some models ask for; metatomic's names, and a structure's
 log = logging.getLogger(__name__)
 # One array for each structure; None where it was not asked for.
 _Arrays = Sequence[np.ndarray | None]
@@ -82,6 +83,7 @@ class MetatomicModel(ForceModel):
             model = _in_precision(model, dtype)
         self._model = model.to(self._device)
         self._neighbor_lists = [NeighborList(o, self._device) for o in self._model.requested_neighbor_lists()]
+        self._inputs = [each for each in _INPUTS if each in self._model.requested_inputs(use_new_names=True)]
 
         provides = Need.ENERGY | Need.CONSERVATIVE | Need.VIRIAL
         if self._outputs.direct is not None:
@@ -200,7 +202,19 @@ class MetatomicModel(ForceModel):
         system = mta.System(types, positions, cell, periodic)
         for neighbor_list in self._neighbor_lists:
             neighbor_list.attach(system, exact, exact_cell)
+        for name in self._inputs:
+            value = torch.tensor([[getattr(structure, name)]], dtype=self._dtype, device=self._device)
+            system.add_data(name, _of_system(name, value))
         return system, (leaf, strain)
+
+
+def _of_system(name: str, value: torch.Tensor) -> TensorMap:
+    """A number that belongs to all of a system, shape (1, 1), as metatomic has it."""
+
+    def one(label: str) -> Labels:
+        return Labels([label], torch.zeros((1, 1), dtype=torch.int32, device=value.device))
+
+    return TensorMap(one("_"), [TensorBlock(value, one("system"), [], one(name))])
 
 
 def _read(path: str | Path) -> mta.AtomisticModel:

@@ -47,6 +47,9 @@ class Passes:
     backward: int = 0
 
 
+REMARK = "remark on model"  # by which a remark is found in what a program has said
+
+
 class ForceModel(ABC):
     """A model that turns structures into energies and forces.
 
@@ -62,6 +65,7 @@ class ForceModel(ABC):
     # Arguments of `load_model` that load it again, in another process and from any folder; None if there are none.
     loaded: dict[str, Any] | None = None
     goes_on = False  # whether it serves a simulation that was let start before: checks then only warn
+    remarks: tuple[str, ...] = ()  # what users should know of how it is evaluated, one line each
     evaluates_together = True  # whether both kinds of forces cost less together than one after the other
 
     def __init__(self, name: str, provides: Need, species: frozenset[int] | None, remove_net_force: bool = True):

@@ -37,17 +37,28 @@ class Structure:
     :param positions: Å, double precision, need not be wrapped into the cell, shape (n_atoms, 3)
     :param cell: Å, one cell vector per row, shape (3, 3). A vector of zeros means that the structure is not periodic
         along it (the convention of i-PI's own metatomic driver).
+    :param charge: of all atoms together, e; for models that ask for it
+    :param spin_multiplicity: 2 S + 1, likewise
     """
 
     species: np.ndarray
     positions: np.ndarray
     cell: np.ndarray
+    charge: float = 0.0
+    spin_multiplicity: float = 1.0
 
     @classmethod
     def from_ase(cls, atoms: ase.Atoms) -> Structure:
-        """The same atoms, as ase has them: periodic along the cell vectors for which `pbc` says so."""
+        """The same atoms, as ase has them: periodic along the cell vectors for which `pbc` says so.
+
+        Charge and spin multiplicity are what `atoms.info` has as ``charge`` and as ``spin_multiplicity`` or ``spin``,
+        as for metatomic's calculator.
+
+        :raises DarkforcesError: if they are no numbers
+        """
         cell = np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)
-        return cls(atoms.numbers.astype(np.int32), np.array(atoms.positions, dtype=float), cell)
+        charge, multiplicity = _number(atoms, 0.0, "charge"), _number(atoms, 1.0, "spin_multiplicity", "spin")
+        return cls(atoms.numbers.astype(np.int32), np.array(atoms.positions, dtype=float), cell, charge, multiplicity)
 
     @cached_property
     def periodic(self) -> np.ndarray:
@@ -57,7 +68,9 @@ class Structure:
     @property
     def key(self) -> bytes:
         """Bytes that two structures share exactly if they are the same to the last bit; made anew each time."""
-        return self.positions.tobytes() + self.cell.tobytes() + self.species.tobytes()
+        state = (self.charge, self.spin_multiplicity)
+        added = b"" if state == (0, 1) else repr(state).encode()
+        return self.positions.tobytes() + self.cell.tobytes() + self.species.tobytes() + added
 
     @cached_property
     def volume(self) -> float:
@@ -73,6 +86,15 @@ class Structure:
             bad = np.flatnonzero(~np.isfinite(self.positions).all(axis=1))
             raise DarkforcesError(f"positions are NaN or infinite for {name_atoms(bad, self.species)}")
         _check_cell(self.cell.tobytes())
+
+
+def _number(atoms: ase.Atoms, default: float, *names: str) -> float:
+    """The first of these that `atoms.info` has."""
+    given = next((atoms.info[name] for name in names if name in atoms.info), default)
+    try:
+        return float(given)
+    except (TypeError, ValueError) as error:
+        raise DarkforcesError(f"the structure's {names[0]} is {str(given)[:40]!r}: expected a number") from error
 
 
 def square_distances(some: np.ndarray, positions: np.ndarray) -> np.ndarray:

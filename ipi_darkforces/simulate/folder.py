@@ -94,6 +94,11 @@ class RunFolder:
         return self.path / "i-pi.xml"
 
     @property
+    def driver_log(self) -> Path:
+        """What our driver has said."""
+        return self.path / "driver.log"
+
+    @property
     def ipi_log(self) -> Path:
         """What i-PI has said."""
         return self.path / "i-pi.log"

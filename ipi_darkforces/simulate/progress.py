@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..models.model import REMARK
 from ..split.disagreement import EXTRAS, Disagreement, by_quantity
 from .folder import RunFolder
 
@@ -49,8 +50,9 @@ class Tail:
         self._origin = next((row[-1] for row in map(_progress_row, self._progress.read()) if row), None)
         self._commented: int | None = None  # step of the comment that was read last
         self._disagreement: Disagreement | None = None
-        self._progress.skip()
-        self._disagreements.skip()
+        self._logs = [_NewLines(path) for path in (folder.driver_log, folder.ipi_log)]
+        for lines in (self._progress, self._disagreements, *self._logs):
+            lines.skip()
 
     def read(self) -> Iterator[Progress]:
         """Read what has been added since the last time."""
@@ -65,6 +67,11 @@ class Tail:
                 self._origin = conserved
             self._disagreement = known.get(int(step), self._disagreement)
             yield Progress(int(step), now, temperature, conserved - self._origin, self._disagreement)
+
+    def remarks(self) -> Iterator[str]:
+        """What has been said of the model since the last time, one line each."""
+        for line in (line for log in self._logs for line in log.read() if REMARK in line):
+            yield line[line.index(REMARK) :]
 
     def _read_disagreements(self) -> Iterator[tuple[int, Disagreement]]:
         """From i-PI's extras: a comment with the step, and a line of numbers."""

@@ -6,6 +6,7 @@ output that i-PI writes for us, and stop i-PI with the signal on which it writes
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -30,6 +31,7 @@ from .inputs import SimulationInput
 from .processes import Process, ipi_script, scratch_folder
 from .progress import Pace, Progress, Tail
 
+log = logging.getLogger(__name__)
 POLL = 0.1  # seconds between looks at what i-PI has written
 PROGRESS_EVERY = 2.0  # fs
 _GRACE = 5.0  # seconds in which the driver notices that i-PI has left
@@ -119,8 +121,7 @@ def run(
                 options += [f"--warn-above={warn_above}", f"--input={folder.launched.name}"]
                 options += [f"--sockets_prefix={scratch.prefix}"]
                 command = ["-m", "ipi_darkforces.cli.driver", *options]
-                log = folder.path / "driver.log"
-                driver = Process("the driver", command, folder.path, log, kept, _GRACE, scratch.folder)
+                driver = Process("the driver", command, folder.path, folder.driver_log, kept, _GRACE, scratch.folder)
                 stack.enter_context(driver)
             running = _Run(folder, prepared, species, ipi, driver, interrupts, tail)
             try:
@@ -232,6 +233,8 @@ class _Run:
 
     def _look(self, report: Callable[[Progress, int], None]) -> bool:
         """Look at what i-PI has written; whether it has exploded."""
+        for remark in self._tail.remarks():
+            log.warning("%s", remark)
         for progress in self._tail.read():
             exploded = self._explosions.see(progress)
             report(progress, self._prepared.total_steps)

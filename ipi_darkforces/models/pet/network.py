@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from torch.nn.functional import embedding
 
+from ...errors import DarkforcesError
+from .cutoffs import adaptive_cutoffs, bump, cosine
 from .layers import Linear, Packing, RMSNorm, SwiGLU, attention
 
 # As metatrain has them.
 _SMALLEST_FACTOR = 1e-15
-_BUMP_MARGIN = 1e-6
 _DISTANCE_MARGIN = 1e-15
 
 _Layer = Callable[[torch.Tensor], torch.Tensor]
@@ -34,27 +35,37 @@ class Graph:
     :param first: of each pair, shape (n_pairs,); every pair is there once
     :param second: of each pair, shape (n_pairs,)
     :param packing: of the tokens: atoms, then neighbours `second` of `first`, then neighbours `first` of `second`
+    :param conditions: see `Conditioning`, shape (n_atoms, n_features); None for networks without
     """
 
     elements: torch.Tensor
     first: torch.Tensor
     second: torch.Tensor
     packing: Packing
+    conditions: torch.Tensor | None = None
 
 
 class PetNetwork:
     """The network of a PET model.
 
-    :param backend: metatrain's `PETBackend`, without adaptive cutoffs or charges, in the precision in which it is to be
-        evaluated
+    :param backend: metatrain's `PETBackend`, in the precision in which it is to be evaluated
     :param outputs: names of the outputs that may be asked for
+    :param adaptive_width: of the shell in which neighbours fade when they are counted for adaptive cutoffs, Å
     """
 
-    def __init__(self, backend: Any, outputs: Sequence[str]):
+    def __init__(self, backend: Any, outputs: Sequence[str], adaptive_width: float):
         self.cutoff = backend.cutoff
+        self.adaptive = (
+            adaptive_cutoffs(
+                backend.adaptive_cutoff_method, backend.num_neighbors_adaptive, backend.cutoff, adaptive_width
+            )
+            if backend.num_neighbors_adaptive is not None
+            else None
+        )
+        self.conditioning = Conditioning(backend.system_conditioning) if backend.system_conditioning else None
         self.heads = backend.num_heads
         self._width = backend.cutoff_width
-        self._switch = {"bump": _bump, "cosine": _cosine}[backend.cutoff_function.lower()]
+        self._switch = {"bump": bump, "cosine": cosine}[backend.cutoff_function.lower()]
         self._residual = backend.featurizer_type == "residual"
         self._atoms = [embedder.weight.detach() for embedder in backend.node_embedders]
         self._messages = backend.edge_embedder.weight.detach()
@@ -67,7 +78,12 @@ class PetNetwork:
         self.sizes = {name: heads.size for name, heads in self._heads.items()}
 
     def __call__(
-        self, graph: Graph, vectors: torch.Tensor, outputs: Sequence[str], beyond: torch.Tensor | None = None
+        self,
+        graph: Graph,
+        vectors: torch.Tensor,
+        outputs: Sequence[str],
+        beyond: torch.Tensor | None = None,
+        cutoffs: torch.Tensor | None = None,
     ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """What is asked for, in the units of the network.
 
@@ -75,11 +91,12 @@ class PetNetwork:
         :param vectors: Å, from first to second, shape (n_pairs, 3)
         :param outputs: names of outputs
         :param beyond: which pairs are in the graph but no neighbours, shape (n_pairs,); none if None
+        :param cutoffs: of pairs, Å, shape (n_pairs,), where they are adaptive
         :return: for each of them the contributions of the atoms, shape (n_atoms, n_values), and of the neighbours, in
             both directions of all pairs and weighted by their distance, shape (2 × n_pairs, n_values)
         """
         lengths = torch.linalg.vector_norm(vectors, dim=1)
-        factors = self._switch(lengths + _DISTANCE_MARGIN, self.cutoff, self._width)
+        factors = self._switch(lengths + _DISTANCE_MARGIN, self.cutoff if cutoffs is None else cutoffs, self._width)
         distances = torch.sqrt(vectors.square().sum(1, keepdim=True) + _DISTANCE_MARGIN)
         geometry = torch.cat([torch.cat([vectors, distances], 1), torch.cat([-vectors, distances], 1)])
         weights = torch.log(factors.clamp_min(_SMALLEST_FACTOR))
@@ -107,12 +124,48 @@ class PetNetwork:
             if self._residual:
                 atoms = embedding(graph.elements, self._atoms[i])
             atoms, pairs = layer(graph, neighbours, geometry, bias, atoms, messages)
+            if graph.conditions is not None:
+                atoms = atoms + graph.conditions
             if self._residual:
                 features.append((atoms, pairs))
                 messages = 0.5 * (messages + _reversed(pairs))
             else:
                 messages = self._combinations[i](messages, pairs)
         return features if self._residual else [(atoms, messages)]
+
+
+class Conditioning:
+    """Dependence on the total charge and the spin multiplicity: what is added to the features of all atoms.
+
+    :param module: metatrain's `SystemConditioningEmbedding`
+    """
+
+    def __init__(self, module: Any):
+        self._charges = module.charge_embedding.weight.detach()
+        self._multiplicities = module.spin_multiplicity_embedding.weight.detach()
+        self._project = module.project
+        self._largest_charge = module.max_charge
+
+    @torch.no_grad()
+    def __call__(self, charge: float, multiplicity: float) -> torch.Tensor:
+        """For one structure, shape (n_features,).
+
+        :param charge: of the structure, e
+        :param multiplicity: 2 S + 1
+        :raises DarkforcesError: if the model has not been made for them
+        """
+        for what, given, least, most in (
+            ("charge", charge, -self._largest_charge, self._largest_charge),
+            ("spin multiplicity", multiplicity, 1, len(self._multiplicities)),
+        ):
+            if given not in range(least, most + 1):
+                raise DarkforcesError(
+                    f"the {what} of the structure is {given:g}: expected an integer from {least} to {most}, for which "
+                    "the model has been made"
+                )
+        rows = self._charges[int(charge) + self._largest_charge], self._multiplicities[int(multiplicity) - 1]
+        features: torch.Tensor = self._project(torch.cat(rows))
+        return features
 
 
 class _MessagePassing:
@@ -264,13 +317,3 @@ def _norm(module: Any) -> _Layer:
 def _reversed(pairs: torch.Tensor) -> torch.Tensor:
     """What belongs to the opposite direction of each pair."""
     return pairs.roll(len(pairs) // 2, 0)
-
-
-def _bump(distances: torch.Tensor, cutoff: float, width: float) -> torch.Tensor:
-    scaled = ((distances - (cutoff - width)) / width).clamp(_BUMP_MARGIN, 1.0 - _BUMP_MARGIN)
-    return 0.5 * (1 + torch.tanh(1 / torch.tan(torch.pi * scaled)))
-
-
-def _cosine(distances: torch.Tensor, cutoff: float, width: float) -> torch.Tensor:
-    scaled = ((distances - (cutoff - width)) / width).clamp(0.0, 1.0)
-    return 0.5 * (1 + torch.cos(torch.pi * scaled))

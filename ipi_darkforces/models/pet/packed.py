@@ -3,7 +3,8 @@
 It takes the weights from a checkpoint and computes the same function as the exported model; see `network`.
 Differences of positions are taken in double precision, the network has the precision that is asked for, and what atoms
 and pairs contribute is summed in double precision. Conservative forces and the virial come from the derivative of the
-energy with respect to the vectors between neighbours.
+energy with respect to the vectors between neighbours. With adaptive cutoffs, these are vectors to all that might be
+neighbours, of which sequences hold only those that are.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ..result import Forces
 from ..structure import Structure
 from .layers import NOWHERE, Packing
 from .network import Graph, PetNetwork
+from .repulsion import Repulsion
 
 # What each kind of output is measured in here, and for what it is predicted, with which shape.
 _UNITS = {
@@ -37,6 +39,10 @@ _UNITS = {
     "non_conservative_stress": "eV/Angstrom^3",
 }
 _KINDS = [("system", [[1]]), ("atom", [[3, 1]]), ("system", [[3, 3, 1]])]
+STATES = (
+    "it depends on the total charge and the spin multiplicity, which are 0 and 1 for i-PI, and in Python those of "
+    "atoms.info['charge'] and atoms.info['spin_multiplicity']"
+)
 _MULTIPLE = 4  # of which the width of sequences is one: matrices of such sizes are multiplied faster
 
 
@@ -80,13 +86,17 @@ class PetModel(ForceModel):
         self._constants = {output: _constants(model, output) for output in used}
         self._dtype = next(model.backend.gnn_layers.parameters()).dtype if dtype is None else DTYPES[dtype]
         self._elements = model.backend.species_to_species_index.numpy()
-        self._network = PetNetwork(model.backend.to(device, self._dtype), used)
-        self._lists = VerletLists(self._network.cutoff, device)
+        self._network = PetNetwork(model.backend.to(device, self._dtype), used, model.cutoff_width_adaptive)
+        self._repulsion = _repulsion(model, outputs.energy, device)
+        reach = 0.0 if self._repulsion is None else self._repulsion.cutoff
+        self._lists = VerletLists(max(self._network.cutoff, reach), device)
 
         provides = Need.ENERGY | Need.CONSERVATIVE | Need.VIRIAL
         if outputs.direct is not None:
             provides |= Need.DIRECT
         super().__init__(name, provides & ~withhold, frozenset(model.atomic_types), remove_net_force)
+        if self._network.conditioning is not None:
+            self.remarks = (STATES,)
 
     @property
     def epsilon(self) -> float:
@@ -103,24 +113,53 @@ class PetModel(ForceModel):
         return results
 
     def _evaluate_in_turn(self, structures: Sequence[Structure], need: Need) -> Iterator[list[Forces]]:
-        batch = _Batch(
-            structures, [self._lists.pairs(structure) for structure in structures], self._elements, self._network
-        )
-        vectors = torch.from_numpy(batch.vectors).to(self._dtype)
-        if Need.CONSERVATIVE in need:
-            outputs = self._network(batch.graph, vectors.requires_grad_(), self._asked(need))
-        else:
-            with torch.inference_mode():
-                outputs = self._network(batch.graph, vectors, self._asked(need))
-        values = self._physical({name: batch.by_atom(*parts) for name, parts in outputs.items()}, batch.elements)
+        batch = _Batch(structures, [self._lists.pairs(structure) for structure in structures], self._elements)
+        vectors = torch.from_numpy(batch.vectors).requires_grad_(Need.CONSERVATIVE in need)
+        with torch.inference_mode(Need.CONSERVATIVE not in need):
+            graph, inputs, cutoffs = self._neighbours(batch, vectors)
+            outputs = self._network(graph, inputs, self._asked(need), cutoffs=cutoffs)
+            repulsion = self._repel(batch, vectors)
+        values = self._physical({name: by_atom(graph, *parts) for name, parts in outputs.items()}, batch.elements)
+        if repulsion is not None:
+            values[self._outputs.energy] += batch.by_first(repulsion)
         if Need.CONSERVATIVE not in need or Need.DIRECT in need:
             yield [self._forces(structure, own, None, None) for structure, _, own, _ in batch.split(values)]
         if Need.CONSERVATIVE in need:
-            gradients = self._gradients(outputs[self._outputs.energy], vectors)
+            gradients = self._gradients(outputs[self._outputs.energy], repulsion, vectors)
             yield [
                 self._forces(structure, own, *_derivatives(structure, pairs, gradients[place]))
                 for structure, pairs, own, place in batch.split(values)
             ]
+
+    def _neighbours(self, batch: _Batch, vectors: torch.Tensor) -> tuple[Graph, torch.Tensor, torch.Tensor | None]:
+        """Pairs that the network sees: the graph, and as it takes them, their vectors and adaptive cutoffs, if any.
+
+        There are some pairs more than there are neighbours, beyond the cutoff: what is done for the first time with so
+        many rows takes longer, and with these the number is one of few.
+        """
+        network, first, second, cutoffs = self._network, batch.first, batch.second, None
+        if network.adaptive is not None or self._repulsion is not None:
+            distances = torch.linalg.vector_norm(vectors, dim=1)
+            within = torch.full_like(distances, network.cutoff)
+            if network.adaptive is not None:
+                atoms = network.adaptive(distances, first, second, len(batch.elements))
+                within = 0.5 * (atoms.index_select(0, first) + atoms.index_select(0, second))
+            chosen = torch.nonzero(distances <= within).squeeze(1)
+            first, second, vectors = (each.index_select(0, chosen) for each in (first, second, vectors))
+            cutoffs = within.index_select(0, chosen)
+        spare = _spare(len(vectors))
+        beyond = vectors.new_full((spare, 3), network.cutoff)
+        if cutoffs is not None:
+            cutoffs = torch.cat([cutoffs, beyond[:, 0]]).to(self._dtype)
+        graph = batch.graph(first.numpy(), second.numpy(), spare, network)
+        return graph, torch.cat([vectors, beyond]).to(self._dtype), cutoffs
+
+    def _repel(self, batch: _Batch, vectors: torch.Tensor) -> torch.Tensor | None:
+        """Energies by which pairs repel each other at short distances, eV, shape (n_pairs,); None without."""
+        if self._repulsion is None:
+            return None
+        distances, elements = torch.linalg.vector_norm(vectors, dim=1), torch.from_numpy(batch.elements)
+        return self._repulsion(distances, elements[batch.first], elements[batch.second])
 
     def _asked(self, need: Need) -> list[str]:
         names: list[str | None] = [self._outputs.energy]
@@ -136,13 +175,18 @@ class PetModel(ForceModel):
             for name, value in values.items()
         }
 
-    def _gradients(self, energies: tuple[torch.Tensor, torch.Tensor], vectors: torch.Tensor) -> np.ndarray:
+    def _gradients(
+        self, energies: tuple[torch.Tensor, torch.Tensor], repulsion: torch.Tensor | None, vectors: torch.Tensor
+    ) -> np.ndarray:
         """Derivatives of all energies with respect to the vectors of pairs, eV/Å, shape (n_pairs, 3)."""
         if not len(vectors):
             return np.zeros((0, 3))
         atoms, pairs = energies
-        (gradients,) = torch.autograd.grad(atoms.sum() + pairs.sum(), vectors)
-        return gradients.double().numpy() * self._constants[self._outputs.energy].scales[0]
+        total = (atoms.sum() + pairs.sum()).double() * float(self._constants[self._outputs.energy].scales[0, 0])
+        if repulsion is not None:
+            total = total + repulsion.sum()
+        (gradients,) = torch.autograd.grad(total, vectors)
+        return gradients.numpy()
 
     def _forces(
         self,
@@ -156,46 +200,45 @@ class PetModel(ForceModel):
         if self._outputs.direct in values:
             direct = values[self._outputs.direct]
         if self._outputs.stress in values:
-            # What the network predicts for it is volume times stress.
+            # What the network predicts for it is volume times stress; but for variants, metatrain has the stress.
             total = values[self._outputs.stress].sum(axis=0).reshape(3, 3)
-            direct_virial = -symmetric(total) if structure.volume else np.zeros((3, 3))
+            factor = structure.volume if "/" in str(self._outputs.stress) else 1.0
+            direct_virial = -factor * symmetric(total) if structure.volume else np.zeros((3, 3))
         return Forces(float(values[self._outputs.energy].sum()), conservative, direct, virial, direct_virial)
 
 
 class _Batch:
-    """Several structures as one graph.
-
-    There are some pairs more than there are neighbours, beyond the cutoff: what is done for the first time with so many
-    rows takes longer, and with these the number is one of few.
+    """Several structures as one.
 
     :param structures: the structures
     :param pairs: of each of them
     :param elements: the network's number of each atomic number
-    :param network: what the graph is for
     """
 
-    def __init__(
-        self, structures: Sequence[Structure], pairs: Sequence[Pairs], elements: np.ndarray, network: PetNetwork
-    ):
+    def __init__(self, structures: Sequence[Structure], pairs: Sequence[Pairs], elements: np.ndarray):
         self._structures = structures
         self._pairs = pairs
         self._atom_ends = np.cumsum([len(s.positions) for s in structures])
         self._pair_ends = np.cumsum([len(p.vectors) for p in pairs])
         starts = [0, *self._atom_ends[:-1]]
-        spare = _spare(int(self._pair_ends[-1]))
-        none = np.zeros(spare, np.int64)
-        first = np.concatenate([*(p.first + start for p, start in zip(pairs, starts, strict=True)), none])
-        second = np.concatenate([*(p.second + start for p, start in zip(pairs, starts, strict=True)), none])
-        self.vectors = np.concatenate([*(p.vectors for p in pairs), np.full((spare, 3), network.cutoff)])
+        self.first, self.second = (
+            torch.from_numpy(np.concatenate([getattr(p, end) + start for p, start in zip(pairs, starts, strict=True)]))
+            for end in ("first", "second")
+        )
+        self.vectors = np.concatenate([p.vectors for p in pairs])
         self.elements = elements[np.concatenate([s.species for s in structures])]
-        self._centres = np.concatenate([first, second])
-        packing = _pack(first, second, spare, len(self.elements), network.heads)
-        self.graph = Graph(torch.from_numpy(self.elements), torch.from_numpy(first), torch.from_numpy(second), packing)
 
-    def by_atom(self, atoms: torch.Tensor, pairs: torch.Tensor) -> np.ndarray:
-        """What atoms and their neighbours contribute, together, shape (n_atoms, n_values)."""
-        centres = torch.from_numpy(self._centres)
-        return atoms.detach().double().index_add(0, centres, pairs.detach().double()).numpy()
+    def graph(self, first: np.ndarray, second: np.ndarray, spare: int, network: PetNetwork) -> Graph:
+        """These pairs, and so many more."""
+        none = np.zeros(spare, np.int64)
+        packing = _pack(first, second, spare, len(self.elements), network.heads)
+        one, other = (torch.from_numpy(np.concatenate([atoms, none])) for atoms in (first, second))
+        return Graph(torch.from_numpy(self.elements), one, other, packing, conditions(network, self._structures))
+
+    def by_first(self, values: torch.Tensor) -> np.ndarray:
+        """Sums of what pairs contribute to their first atoms, shape (n_atoms, 1)."""
+        sums = np.bincount(self.first.numpy(), values.detach().numpy(), len(self.elements))
+        return sums[:, None]
 
     def split(self, values: dict[str, np.ndarray]) -> Iterator[tuple[Structure, Pairs, dict[str, np.ndarray], slice]]:
         """Each structure with what belongs to it: its pairs, its values, and which of all pairs are its own."""
@@ -208,6 +251,20 @@ class _Batch:
             first_atom, first_pair = atom_end, pair_end
 
 
+def by_atom(graph: Graph, atoms: torch.Tensor, pairs: torch.Tensor) -> np.ndarray:
+    """What atoms and their neighbours contribute, together, shape (n_atoms, n_values)."""
+    centres = torch.cat([graph.first, graph.second])
+    return atoms.detach().double().index_add(0, centres, pairs.detach().double()).numpy()
+
+
+def conditions(network: PetNetwork, structures: Sequence[Structure]) -> torch.Tensor | None:
+    """What charges and spin multiplicities add to features, of each atom; None for a network without."""
+    if network.conditioning is None:
+        return None
+    of_structures = [network.conditioning(s.charge, s.spin_multiplicity) for s in structures]
+    return torch.cat([row.expand(len(s.species), -1) for row, s in zip(of_structures, structures, strict=True)])
+
+
 def _spare(n_pairs: int) -> int:
     """How many pairs to add to those that there are: at most 3 %."""
     return -n_pairs % (1 << max(0, (n_pairs // 32).bit_length() - 1))
@@ -215,8 +272,8 @@ def _spare(n_pairs: int) -> int:
 
 def _pack(first: np.ndarray, second: np.ndarray, spare: int, n_atoms: int, heads: int) -> Packing:
     """Where the tokens of atoms and of their neighbours go: each atom is the first of its own sequence."""
-    n = len(first) - spare
-    centres = np.concatenate([first[:n], second[:n]])
+    n = len(first)
+    centres = np.concatenate([first, second])
     rank = number_within(centres, n_atoms)
     width = int(rank.max(initial=-1)) + 2
     width += -width % _MULTIPLE
@@ -260,6 +317,8 @@ def _read(path: Path) -> Any:
             from metatrain.utils.io import model_from_checkpoint
 
             checkpoint = torch.load(path, weights_only=False, map_location="cpu")
+            if checkpoint["architecture_name"] == "llpr":  # which adds uncertainties to a model as it is
+                checkpoint = checkpoint["wrapped_model_checkpoint"]
             if checkpoint["architecture_name"] != "pet":
                 raise UnsupportedModelError(f"its architecture is {checkpoint['architecture_name']}")
             model = model_from_checkpoint(checkpoint, context="export").eval()
@@ -267,17 +326,17 @@ def _read(path: Path) -> Any:
         raise
     except Exception as error:  # metatrain and torch raise many kinds, with many lines
         raise UnsupportedModelError(one_line(error)) from error
-    if model.num_neighbors_adaptive is not None:
-        raise UnsupportedModelError("it has adaptive cutoffs")
-    if model.system_conditioning is not None:
-        raise UnsupportedModelError("it asks for charges and spins")
     if model.long_range:
         raise UnsupportedModelError("it has long-range features")
-    if len(model.additive_models) > 1:
-        raise UnsupportedModelError("it has a ZBL repulsion")
     if mta.unit_conversion_factor(model.dataset_info.length_unit, "angstrom") != 1.0:
         raise UnsupportedModelError(f"its unit of length is {model.dataset_info.length_unit}")
     return model
+
+
+def _repulsion(model: Any, energy: str, device: torch.device) -> Repulsion | None:
+    """That of a model which adds one to this output."""
+    repulsions = [Repulsion(module, device) for module in model.additive_models[1:]]
+    return next((each for each in repulsions if energy in each.outputs), None)
 
 
 def _check_outputs(model: Any, used: Sequence[str]) -> None:
@@ -286,8 +345,6 @@ def _check_outputs(model: Any, used: Sequence[str]) -> None:
         target, shapes = model.dataset_info.targets[name], list(model.output_shapes[name].values())
         if (target.sample_kind, shapes) not in _KINDS:
             raise UnsupportedModelError(f"its output '{name}' is of a kind of its own")
-    if any(name.startswith("non_conservative_stress/") for name in used):
-        raise UnsupportedModelError("its direct stress is that of a variant")
 
 
 def _derivatives(structure: Structure, pairs: Pairs, gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

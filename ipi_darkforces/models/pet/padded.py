@@ -25,7 +25,7 @@ from ..result import Forces
 from ..structure import Structure
 from .cuda_graph import CudaGraphs, wait_for
 from .network import PetNetwork
-from .packed import PetModel, symmetric
+from .packed import PetModel, UnsupportedModelError, conditions, symmetric
 from .padded_neighbors import PaddedGraph, Room
 
 # How many sets of structures, such as one or several simulations at once, are remembered with what was recorded.
@@ -62,8 +62,10 @@ class PaddedPetModel(PetModel):
     ):
         self._device = pick_device(name or str(path), device, ("cpu", "cuda"))
         super().__init__(path, name, dtype, variant, withhold, remove_net_force, self._device)
+        if self._network.adaptive is not None or self._repulsion is not None:
+            raise UnsupportedModelError("it has adaptive cutoffs or a ZBL repulsion, which are for CPUs only")
         self._graphs = CudaGraphs(self._device) if record and self._device.type == "cuda" else None
-        self._sets: dict[tuple[bytes, ...], _Set] = {}  # by atomic numbers; the one that was used last comes last
+        self._sets: dict[tuple[bytes, ...], _Set] = {}  # by what they are; the one that was used last comes last
         self._begun = 0  # evaluations
 
     def _evaluate_in_turn(self, structures: Sequence[Structure], need: Need) -> Iterator[list[Forces]]:
@@ -100,15 +102,20 @@ class PaddedPetModel(PetModel):
         return current.evaluations[kind], current.graph.atoms
 
     def _set(self, structures: Sequence[Structure], lists: Sequence[VerletList]) -> _Set:
-        """What is remembered of structures of these elements, with room for these lists."""
-        key = tuple(structure.species.tobytes() for structure in structures)
+        """What is remembered of structures of these elements and charges, with room for these lists."""
+        key = tuple(
+            structure.species.tobytes() + np.array([structure.charge, structure.spin_multiplicity]).tobytes()
+            for structure in structures
+        )
         known = self._sets.pop(key, None)
         if known is None or not known.graph.room.holds(lists):
             room = Room.for_(lists, key)
             if known is not None:
                 room = room.or_more(known.graph.room)
             elements = [self._elements[structure.species] for structure in structures]
-            known = _Set(PaddedGraph(elements, room, self._network.cutoff, self._network.heads, self._device))
+            added = conditions(self._network, structures)
+            network = self._network
+            known = _Set(PaddedGraph(elements, key, room, network.cutoff, network.heads, self._device, added))
         self._sets[key] = known
         if len(self._sets) > MOST_SETS:
             del self._sets[next(iter(self._sets))]

@@ -58,18 +58,29 @@ class PaddedGraph:
     """Structures of given elements, and their pairs.
 
     :param elements: of the atoms of each structure, numbers that the network knows
+    :param kinds: of structures; only those of one kind may change places
     :param room: for how many pairs
     :param cutoff: Å
     :param heads: of the network
     :param device: where everything is
+    :param conditions: see `Graph`
     """
 
-    def __init__(self, elements: Sequence[np.ndarray], room: Room, cutoff: float, heads: int, device: torch.device):
+    def __init__(
+        self,
+        elements: Sequence[np.ndarray],
+        kinds: Sequence[bytes],
+        room: Room,
+        cutoff: float,
+        heads: int,
+        device: torch.device,
+        conditions: torch.Tensor | None = None,
+    ):
         self.room = room
         self.elements = np.concatenate(elements)
         ends = np.cumsum([0, *map(len, elements)]).tolist()
         self._atoms = [slice(*both) for both in zip(ends[:-1], ends[1:], strict=True)]
-        self._kinds = [each.tobytes() for each in elements]
+        self._kinds = kinds
         self._blocks = list(range(len(elements)))  # in which each structure is
         self._cutoff = cutoff
         self._pair_ends = np.cumsum(room.pairs)
@@ -85,7 +96,8 @@ class PaddedGraph:
         self._atom_places = torch.arange(n, device=device) * room.width
         self._heads = heads
         first, second = self._pairs[:2]
-        self.graph = Graph(torch.from_numpy(self.elements).to(device), first, second, self._packing())
+        numbers = torch.from_numpy(self.elements).to(device)
+        self.graph = Graph(numbers, first, second, self._packing(), conditions)
 
     def fill(self, lists: Sequence[VerletList]) -> None:
         """Take the pairs from these lists, one for each structure; those that are there already stay where they are."""
@@ -127,8 +139,12 @@ class PaddedGraph:
         return spread.view(packing.sequences, packing.width, -1).sum(1)
 
     def _places_for(self, lists: Sequence[VerletList]) -> list[int]:
-        """Blocks, of the right elements: simulations that come together do so in any order, and need not be sorted."""
-        passes: list[tuple[Sequence[object], Sequence[object]]] = [(self._lists, lists), (self._kinds, self._kinds)]
+        """Blocks, of the right kind: simulations that come together do so in any order, and need not be sorted."""
+        kinds = self._kinds
+        passes: list[tuple[Sequence[object], Sequence[object]]] = [
+            (list(zip(self._lists, kinds, strict=True)), list(zip(lists, kinds, strict=True))),
+            (kinds, kinds),
+        ]
         free, blocks = list(range(len(lists))), dict[int, int]()
         for there, wanted in passes:
             for number, each in enumerate(wanted):

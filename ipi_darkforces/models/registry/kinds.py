@@ -16,7 +16,7 @@ from typing import Any
 
 from ...digest import digest
 from ...errors import DarkforcesError
-from ..model import ForceModel
+from ..model import REMARK, ForceModel
 from ..pair import PairModel
 from .export import exported, is_checkpoint
 from .factory import load_by_factory
@@ -27,6 +27,7 @@ from .upet import UPET, upet_checkpoint
 from .zoo import ZooEntry, all_models, is_hidden, no_such_name, user_directory
 
 BACKENDS = ("auto", "metatomic")
+_COST = "two to three times as long on a CPU, and is without CUDA graphs"
 log = logging.getLogger(__name__)
 
 
@@ -210,7 +211,7 @@ class Checkpoint(ModelKind):
                 unsupported = reason
         model: ForceModel = metatomic(exported(entry.path), self.text, how.device, how.dtype, how.variant, *more)
         if unsupported is not None:
-            log.info("model '%s' is evaluated through metatomic: %s", self.text, unsupported)
+            model.remarks = (f"it is evaluated through metatomic, which takes {_COST}: {unsupported}",)
         return model
 
     def fingerprint(self) -> str:
@@ -330,7 +331,11 @@ def _load(model: ModelKind, how: Loading) -> ForceModel:
             f"model '{model.text}' is an ase calculator, which has no variants: expected no --variant"
         )
     model.check()
-    return model.load(how)
+    loaded = model.load(how)
+    if loaded.parts == (loaded,):  # those of a pair have said theirs
+        for remark in loaded.remarks:
+            log.warning("%s '%s': %s", REMARK, loaded.name, remark)
+    return loaded
 
 
 def _metatomic_model(name: str) -> Any:

@@ -12,10 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from metatrain.pet import PET
-from metatrain.utils.architectures import get_default_hypers
-from metatrain.utils.data import DatasetInfo
-from metatrain.utils.data.target_info import get_energy_target_info, get_generic_target_info
+from random_pet import random_pet
 from waters import TRICLINIC, VACUUM, few_waters, strained, water_like
 
 from ipi_darkforces.errors import DarkforcesError
@@ -255,25 +252,6 @@ def test_what_a_model_has_seen_before_makes_no_difference(way: str) -> None:
         assert_same(seasoned.evaluate([structure], BOTH)[0], fresh.evaluate([structure], BOTH)[0], 1e-12, 1e-10, 1e-9)
 
 
-def random_pet(folder: Path, **hypers: Any) -> tuple[Path, PET]:
-    """A small PET with random weights, an energy, direct forces and a direct stress; as a checkpoint too."""
-    torch.manual_seed(3)
-    sizes = {"cutoff": 3.0, "d_pet": 16, "d_node": 24, "d_head": 8, "d_feedforward": 16, "num_heads": 2}
-    cartesian = {"quantity": "", "sample_kind": "atom", "num_subtargets": 1, "description": ""}
-    force = cartesian | {"unit": "eV/Angstrom", "type": {"cartesian": {"rank": 1}}}
-    stress = cartesian | {"unit": "eV/Angstrom^3", "type": {"cartesian": {"rank": 2}}, "sample_kind": "system"}
-    targets = {
-        "energy": get_energy_target_info("energy", {"quantity": "energy", "unit": "eV"}),
-        "non_conservative_force": get_generic_target_info("non_conservative_force", force),
-        "non_conservative_stress": get_generic_target_info("non_conservative_stress", stress),
-    }
-    info = DatasetInfo(length_unit="angstrom", atomic_types=[1, 8], targets=targets)
-    model = PET(get_default_hypers("pet")["model"] | sizes | hypers, info)
-    path = folder / "random.ckpt"
-    torch.save(model.get_checkpoint() | {"epoch": 1, "best_epoch": 1}, path)
-    return path, model
-
-
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "default": {},
     "as the first PET models": {
@@ -303,20 +281,6 @@ def test_every_architecture(case: str, way: str, tmp_path: Path, monkeypatch: py
         assert_same(ours.evaluate([structure], BOTH)[0], expected, 1e-10, 1e-9, 1e-8)
 
 
-@pytest.mark.parametrize(
-    ("hypers", "reason"),
-    [
-        ({"num_neighbors_adaptive": 8}, "adaptive cutoffs"),
-        ({"system_conditioning": True}, "charges"),
-        ({"zbl": True}, "ZBL"),
-    ],
-)
-def test_parts_that_are_not_known(hypers: dict[str, Any], reason: str, tmp_path: Path) -> None:
-    path, _ = random_pet(tmp_path, **hypers)
-    with pytest.raises(UnsupportedModelError, match=reason):
-        PetModel(path)
-
-
 class TestLoading:
     def test_checkpoints_of_pet_take_the_fast_way(self) -> None:
         assert isinstance(load_model("pet-m"), PetModel)
@@ -329,14 +293,18 @@ class TestLoading:
         assert isinstance(load_model(str(pet_file)), MetatomicModel)
 
     def test_others_go_through_metatomic_and_it_is_said(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+        self, pet_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        path, _ = random_pet(tmp_path, num_neighbors_adaptive=8)
-        with caplog.at_level("INFO"):
-            model = load_model(str(path))
+        def refuse(path: Path) -> None:
+            raise UnsupportedModelError("it has long-range features")
+
+        monkeypatch.setattr(pet_module, "_read", refuse)
+        model = load_model("pet-m")
         assert isinstance(model, MetatomicModel)
-        assert f"model '{path}' is evaluated through metatomic: it has adaptive cutoffs" in caplog.text
+        (remark,) = model.remarks
+        assert remark.startswith("it is evaluated through metatomic, which takes two to three times as long")
+        assert remark.endswith("CUDA graphs: it has long-range features")
+        assert f"remark on model 'pet-m': {remark}" in caplog.text
 
     def test_unknown_backend(self) -> None:
         with pytest.raises(DarkforcesError, match="backend 'gpu' is not known: expected auto or metatomic"):
