@@ -1,6 +1,6 @@
 """PET models of the sizes that upet publishes, with random weights: our way beside i-PI's own, times and numbers.
 
-    python benchmarks/upet.py                           # XS and S, 192 atoms of water, 256 of copper: a quarter of an hour
+    python benchmarks/upet.py                           # XS and S, 192 atoms of water, 256 of copper: 10 minutes
     python benchmarks/upet.py --check --sizes xs s m    # the same energies, forces and virials?
 
 The time that a model takes does not depend on its weights, so random ones will do. Hyperparameters are those of upet's

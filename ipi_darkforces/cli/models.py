@@ -147,7 +147,7 @@ def _upet() -> str:
     here = ", ".join(sorted(path.rpartition("/")[2] for path in cached_checkpoints())) or "none"
     return "\n".join(
         [
-            f"{UPET}pet-mad-s and all others of upet: PET models for materials and molecules, with direct forces too",
+            f"{UPET}pet-mad-s and all others of upet: PET models for materials and molecules, most with direct forces",
             _labelled("weights", f"from the repository lab-cosmo/upet of Hugging Face; on this machine: {here}"),
         ]
     )

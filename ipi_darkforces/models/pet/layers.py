@@ -44,7 +44,7 @@ class Linear:
         """With something added."""
         if _has_gradient(x, residual):
             return _LinearPlus.apply(x, residual, self)
-        return self.weight.times(x, self.bias).add_(residual)
+        return self.weight.times_and(x, self.bias, "add", residual)
 
     def silu(self, x: torch.Tensor) -> torch.Tensor:
         """With y / (1 + exp(-y)) for y."""
@@ -70,7 +70,7 @@ class SwiGLU:
     def parts(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The result, and its second factor."""
         gate = self.gate.weight.times(x, self.gate.bias, then="sigmoid")
-        return self.value.weight.times(x, self.value.bias).mul_(gate), gate
+        return self.value.weight.times_and(x, self.value.bias, "mul", gate), gate
 
 
 class RMSNorm:
@@ -190,6 +190,13 @@ class _Matrix:
             return x.new_empty((0, self._matrix.shape[0]))
         return _FUNCTIONS[then](torch.nn.functional.linear(x, self._matrix, bias))
 
+    def times_and(self, x: torch.Tensor, bias: torch.Tensor | None, how: str, other: torch.Tensor) -> torch.Tensor:
+        """The product x Mᵀ + bias, to which another matrix is added (``add``) or which it multiplies (``mul``)."""
+        if self._by_onednn and len(x):
+            return torch.ops.mkldnn._linear_pointwise.binary(x, other, self._matrix, bias, how)
+        product = self.times(x, bias)
+        return product.add_(other) if how == "add" else product.mul_(other)
+
 
 def _has_gradient(*tensors: torch.Tensor) -> bool:
     """Whether derivatives with respect to one of them may be asked for: without, autograd need not know of it."""
@@ -211,7 +218,7 @@ class _LinearPlus(Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, residual: torch.Tensor, layer: Linear) -> torch.Tensor:
         ctx.layer = layer
-        return layer.weight.times(x, layer.bias).add_(residual)
+        return layer.weight.times_and(x, layer.bias, "add", residual)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -247,7 +254,7 @@ class _SwiGLU(Function):
         by_value = ctx.layer.value.transposed.times(grads[0] * gate)
         by_gate = grads[0] * y
         by_gate.addcmul_(by_gate, gate, value=-1.0)  # σ' = σ (1 - σ)
-        return by_value.add_(ctx.layer.gate.transposed.times(by_gate)), None
+        return ctx.layer.gate.transposed.times_and(by_gate, None, "add", by_value), None
 
 
 class _RMSNorm(Function):
@@ -304,6 +311,7 @@ def _has_onednn() -> bool:
     try:
         x = torch.ones((2, 2))
         prepared = torch.ops.mkldnn._reorder_linear_weight(x, _TYPICAL_ROWS)
-        return torch.ops.mkldnn._linear_pointwise(x, prepared, x[0], "none", [], "").tolist() == [[3.0, 3.0]] * 2
+        both = torch.ops.mkldnn._linear_pointwise(x, prepared, x[0], "none", [], "")
+        return torch.ops.mkldnn._linear_pointwise.binary(x, both, prepared, None, "mul").tolist() == [[6.0, 6.0]] * 2
     except (AttributeError, RuntimeError):
         return False

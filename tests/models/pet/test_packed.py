@@ -183,7 +183,7 @@ class TestOneEvaluation:
         monkeypatch.setattr(torch.autograd, "grad", lambda *a, **k: (backward.append(None), gradient(*a, **k))[1])
         forward: list[None] = []
         call = PetNetwork.__call__
-        monkeypatch.setattr(PetNetwork, "__call__", lambda *a: (forward.append(None), call(*a))[1])
+        monkeypatch.setattr(PetNetwork, "__call__", lambda *a, **k: (forward.append(None), call(*a, **k))[1])
         for need, passes in ((DIRECT, (1, 0)), (CONSERVATIVE, (1, 1)), (BOTH, (1, 1))):
             forward.clear()
             backward.clear()
