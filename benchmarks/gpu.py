@@ -40,6 +40,7 @@ import torch
 from beside_ipi import KINDS, ROOT, Comparison, compare, spread
 from tqdm import tqdm
 
+from ipi_darkforces.atomic import atomic_file
 from ipi_darkforces.campaign.simulate import processor
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models import ForceModel, Forces, Need, Structure, load_model
@@ -48,7 +49,6 @@ from ipi_darkforces.models.neighbors.search import CPU, search, search_on
 from ipi_darkforces.models.pet.padded import PaddedPetModel
 from ipi_darkforces.models.registry.kinds import specified
 from ipi_darkforces.models.registry.specification import absolute
-from ipi_darkforces.whole import whole_file
 
 ATOMS = 192
 BOTH = Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT | Need.VIRIAL
@@ -113,7 +113,7 @@ class Report:
     def write(self, path: Path) -> None:
         """For machines."""
         known = asdict(self) | {"torch": torch.__version__, "date": str(date.today())}
-        with whole_file(path) as fresh:
+        with atomic_file(path) as fresh:
             fresh.write_text(json.dumps(known, indent=2, default=lambda array: np.asarray(array).tolist()))
 
 

@@ -13,9 +13,9 @@ import ase.io
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from ipi_darkforces.atomic import atomic_file, write_atomically
 from ipi_darkforces.diagnostics.reference import Reference, read_reference, suspicious
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.whole import whole_file, write_whole
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def prepare(source: Source, folder: Path) -> None:
         train, validation = _split(train, source.fraction, source.seed)
     for name, references in (("train", train), ("validation", validation)):
         write_frames(folder / f"{name}.xyz", [as_atoms(reference) for reference in references])
-    write_whole(record, identity)  # last: it says that the others are whole
+    write_atomically(record, identity)  # last: it says that the others are whole
 
 
 def _read(path: Path, source: Source) -> list[Reference]:
@@ -103,7 +103,7 @@ def as_atoms(reference: Reference) -> ase.Atoms:
 
 def write_frames(path: Path, frames: Sequence[ase.Atoms]) -> None:
     """Structures with their labels as extended XYZ: a whole file or none."""
-    with whole_file(path) as fresh:
+    with atomic_file(path) as fresh:
         ase.io.write(fresh, frames, format="extxyz")
 
 

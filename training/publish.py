@@ -15,6 +15,7 @@ from metatrain.utils.io import load_model as load_checkpoint
 from omegaconf import OmegaConf
 from stage import Stage
 
+from ipi_darkforces.atomic import atomic_file, write_atomically
 from ipi_darkforces.diagnostics.accuracy import Accuracy, check_units, measure
 from ipi_darkforces.diagnostics.parity import draw_parity
 from ipi_darkforces.diagnostics.reference import read_reference
@@ -23,7 +24,6 @@ from ipi_darkforces.models.model import ForceModel
 from ipi_darkforces.models.registry.card import Card
 from ipi_darkforces.models.registry.kinds import load_model
 from ipi_darkforces.models.registry.zoo import all_models, check_name, install, user_directory
-from ipi_darkforces.whole import whole_file, write_whole
 
 NOT_STATED = "not stated: edit this card"
 LARGEST = 10.0  # MB
@@ -49,7 +49,7 @@ def publish(stages: Sequence[Stage], folder: Path, name: str) -> None:
     model = load_model(str(checkpoint))
     accuracy = measure(model, read_reference(folder / "validation.xyz"))
     check_units(accuracy)
-    write_whole(folder / f"{name}-errors.json", json.dumps(accuracy.as_json(), indent=2) + "\n")
+    write_atomically(folder / f"{name}-errors.json", json.dumps(accuracy.as_json(), indent=2) + "\n")
     draw_parity(accuracy, folder / f"{name}-parity.png")
     if not card_path.exists():  # or it has been edited
         describe(stages, model, accuracy).write(card_path)
@@ -67,7 +67,7 @@ def slim(source: Path, target: Path) -> None:
     for state in ("optimizer_state_dict", "best_optimizer_state_dict", "scheduler_state_dict"):
         checkpoint[state] = None
     checkpoint["model_state_dict"] = checkpoint["best_model_state_dict"]  # the same tensors are written once
-    with whole_file(target) as fresh:
+    with atomic_file(target) as fresh:
         torch.save(checkpoint, fresh)
         megabytes = fresh.stat().st_size / 1e6
         if megabytes > LARGEST:

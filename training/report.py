@@ -18,9 +18,9 @@ import curves
 from stage import Stage
 from train import RECIPES
 
+from ipi_darkforces.atomic import write_atomically
 from ipi_darkforces.cli import entry
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.whole import write_whole
 
 # Tables 1 and 5 of the paper: MAE of the energy (meV/atom), of conservative and of direct forces (meV/Å), on its own
 # data; models trained on energies and forces.
@@ -91,7 +91,7 @@ def report(folder: Path, page: Path, machine: str) -> None:
         folder=folder,
         page=page,
     )
-    write_whole(page, text)
+    write_atomically(page, text)
 
 
 def _errors_of(folder: Path, recipe: str) -> Path | None:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ipi_darkforces.atomic import write_atomically
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.lock import locked
-from ipi_darkforces.whole import write_whole
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -126,7 +126,7 @@ class Stage:
                 f"stage {self.name} was begun with other options (see {path}); "
                 "give the same ones to go on, or another --output to begin anew"
             )
-        write_whole(path, text)
+        write_atomically(path, text)
         return int(options.architecture.training.num_epochs)
 
     def history(self) -> list[Epoch]:

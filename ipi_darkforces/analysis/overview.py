@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ..atomic import write_atomically
 from ..errors import DarkforcesError
 from ..simulate.folder import RunFolder
 from ..simulate.inputs import SimulationInput
 from ..simulate.run import Outcome
 from ..stats import estimates as statistics
 from ..stats.estimates import Estimate
-from ..whole import write_whole
 from .io.setup import FREE, Constraints
 from .io.table import read_table
 from .pictures import new_figure, plain, tidy
@@ -156,7 +156,7 @@ def summarize(overview: Overview, outcome: Outcome) -> dict[str, object]:
         "picture": str(picture),
     }
     draw([overview], picture)
-    write_whole(_summary(outcome), json.dumps(summary, indent=2) + "\n")  # last: where it is, all is there
+    write_atomically(_summary(outcome), json.dumps(summary, indent=2) + "\n")  # last: where it is, all is there
     return summary
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from ..atomic import atomic_file
 from ..errors import printable
-from ..whole import whole_file
 
 # Matplotlib takes half a second to import, and most of what starts draws nothing, or only when it ends.
 if TYPE_CHECKING:
@@ -74,5 +74,5 @@ def save_both(draw: Callable[[Path], None], stem: Path) -> None:
     :param stem: the file without its suffix
     """
     for suffix in ("pdf", "png"):
-        with whole_file(stem.with_name(f"{stem.name}.{suffix}")) as file:
+        with atomic_file(stem.with_name(f"{stem.name}.{suffix}")) as file:
             draw(file)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..analysis.io.setup import Constraints
 from ..analysis.simulation_bar import SimulationBar
+from ..atomic import writing
 from ..campaign.evaluation import Evaluation
 from ..campaign.folder import CampaignFolder
 from ..campaign.matrix import Simulation
@@ -25,8 +26,7 @@ from ..models.structure_file import read_atoms
 from ..progress_bar import progress_bar
 from ..simulate.inputs import SimulationInput
 from ..simulate.start import Start, read_start
-from ..whole import writing
-from . import parts, procedure
+from . import model_diagnostics, procedure
 from .assessment import Assessment
 from .plan import STRIDES, Plan
 from .verdict import Advice, Verdict, decide
@@ -151,7 +151,7 @@ def _asymmetry(
         def differentiable() -> ForceModel:
             return evaluation.load(plan.model, backend="metatomic")
 
-        return parts.asymmetry(folder, differentiable, structure, plan.structure.name, error, show)
+        return model_diagnostics.asymmetry(folder, differentiable, structure, plan.structure.name, error, show)
 
 
 def _work(plan: Plan, model: ForceModel, structure: Structure, folder: Path) -> dict[str, object]:
@@ -160,7 +160,7 @@ def _work(plan: Plan, model: ForceModel, structure: Structure, folder: Path) -> 
         def show(done: int) -> None:
             bar.update(done - bar.n)
 
-        return parts.work(folder, model, structure, plan.structure.name, show)
+        return model_diagnostics.work(folder, model, structure, plan.structure.name, show)
 
 
 def _simulate(folder: CampaignFolder, simulation: Simulation, start: Start) -> bool:

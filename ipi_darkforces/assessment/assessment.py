@@ -61,7 +61,7 @@ class Assessment:
             return None
         forces = f"--mts {choice.stride}" if choice.stride else f"--forces {choice.forces}"
         plan = self.plan
-        how = "".join(f" --{key} {quote(value)}" for key, value in self.evaluation.said.items())
+        how = "".join(f" --{key} {quote(value)}" for key, value in self.evaluation.changed.items())
         return (
             f"darkforces run --structure {quote(str(plan.structure))} --model {quote(plan.model)}{how} {forces} "
             f"--timestep {plan.timestep:g} --temperature {plan.temperature:g}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ..campaign.statements import judge, shown
-from .evidence import Choice
+from .choices import Choice
 
 # Of the temperature, in a ps: how much an NVE simulation may heat or cool.
 HEATING = 0.01

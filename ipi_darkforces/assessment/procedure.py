@@ -9,8 +9,8 @@ from ..campaign.evaluation import Evaluation
 from ..campaign.findings import Findings, Measured, by_model, measure
 from ..campaign.folder import CampaignFolder
 from ..campaign.matrix import Simulation
+from .choices import choices
 from .criteria import Judged, judged
-from .evidence import choices
 from .plan import Plan
 from .verdict import largest_safe_stride
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from .choices import Choice
 from .criteria import Judged, Judgement
-from .evidence import Choice
 
 
 class Advice(IntEnum):

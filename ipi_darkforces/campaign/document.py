@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..analysis.temperatures import ALL
+from ..atomic import write_atomically
 from ..errors import DarkforcesError, printable
 from ..models.registry.kinds import specified
 from ..models.structure_file import read_atoms
 from ..stats.estimates import Estimate
-from ..whole import write_whole
 from . import paper, pictures, strides
 from .evaluation import Evaluation
 from .findings import Finding, Findings, Measured
@@ -63,7 +63,7 @@ def write(
             "## What must be known",
             "\n".join(f"- {printable(text)} ({_listed(names)})" for text, names in notes.items()),
         ]
-    write_whole(path, "\n\n".join(parts) + "\n")
+    write_atomically(path, "\n\n".join(parts) + "\n")
 
 
 def _introduction(campaign: Campaign, evaluation: Evaluation, ended: Sequence[Ended]) -> Iterator[str]:

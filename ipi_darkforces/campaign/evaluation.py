@@ -11,7 +11,7 @@ from ..models.registry.choice import ModelChoice
 from ..models.registry.kinds import load_model
 
 # What decides the forces, beside the model; without it, and in older folders, is as with None.
-_DECIDING = ("dtype", "variant")
+_IDENTITY = ("dtype", "variant")
 
 
 @dataclass(frozen=True)
@@ -24,19 +24,19 @@ class Evaluation:
     backend: str = "auto"
 
     @property
-    def deciding(self) -> dict[str, str | None]:
+    def identity(self) -> dict[str, str | None]:
         """Settings that decide the forces: simulations of a campaign have them in common."""
-        return {key: getattr(self, key) for key in _DECIDING}
+        return {key: getattr(self, key) for key in _IDENTITY}
 
     @property
-    def said(self) -> dict[str, str]:
+    def changed(self) -> dict[str, str]:
         """Settings that are not as by default, by name."""
         return {key: value for key, value in asdict(self).items() if value != getattr(Evaluation, key)}
 
     @property
     def in_words(self) -> str:
         """The same, for people; empty if there is nothing to say."""
-        return ", ".join(f"{key} {value}" for key, value in self.said.items() if key != "device")
+        return ", ".join(f"{key} {value}" for key, value in self.changed.items() if key != "device")
 
     def choice(self, model: str) -> ModelChoice:
         """A model, for a simulation."""

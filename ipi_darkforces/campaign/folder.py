@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..atomic import write_atomically
 from ..digest import digest
 from ..errors import ERROR, DarkforcesError
 from ..lock import locked
@@ -27,7 +28,6 @@ from ..models.registry.kinds import specified
 from ..simulate.compose import compose, write_start
 from ..simulate.folder import RunFolder
 from ..simulate.start import read_start, say_where_periodic
-from ..whole import write_whole
 from .evaluation import Evaluation
 from .matrix import Campaign, Simulation
 
@@ -53,7 +53,7 @@ class Ended:
 
     def write(self, path: Path) -> None:
         """All of it or nothing."""
-        write_whole(path, json.dumps(asdict(self), indent=2) + "\n")
+        write_atomically(path, json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Ended:
@@ -135,7 +135,7 @@ class CampaignFolder:
             "temperature_K": campaign.temperature,
             "timestep_fs": campaign.timestep,
             "weights": {model: specified(model).fingerprint() for model in campaign.models},
-            **evaluation.deciding,
+            **evaluation.identity,
         }
         if self._campaign.exists():
             self._check_same(belongs)
@@ -150,7 +150,7 @@ class CampaignFolder:
                 self._ended(simulation.name).unlink()
         simulations = {simulation.name: simulation.condition.model for simulation in campaign.simulations}
         content = {"belongs": belongs, **evaluation.as_json(), "simulations": simulations}
-        write_whole(self._campaign, json.dumps(content, indent=2) + "\n")
+        write_atomically(self._campaign, json.dumps(content, indent=2) + "\n")
 
     def _check_same(self, belongs: Mapping[str, Any]) -> None:
         held = self._read()["belongs"]

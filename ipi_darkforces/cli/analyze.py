@@ -12,9 +12,9 @@ from typing import Any
 from ..analysis.analyses import ANALYSES, Analysis
 from ..analysis.analyze import VELOCITY_UNITS, Analyses, Results, analyze, check_settings
 from ..analysis.selection import FARTHEST
+from ..atomic import writing
 from ..errors import ERROR, DarkforcesError, printable
 from ..stats.rows import aligned, write_csv, write_curves
-from ..whole import writing
 from . import report
 
 DESCRIPTION = """\

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ..atomic import writing
 from ..errors import printable
-from ..whole import writing
 
 
 def show(text: str, picture: Path | None, draw: Callable[[Path], None], for_machines: bool) -> None:

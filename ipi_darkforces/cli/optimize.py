@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from ..atomic import writing
 from ..diagnostics.known_range import within_range
 from ..diagnostics.optimize import MOST_STEPS, optimize
 from ..diagnostics.optimize_picture import draw_optimizations
@@ -20,7 +21,6 @@ from ..models.model import ForceModel, Need
 from ..models.registry.kinds import specified
 from ..models.structure import Structure
 from ..progress_bar import progress_bar
-from ..whole import writing
 from .optimize_table import table
 from .options import (
     MODEL_HELP,

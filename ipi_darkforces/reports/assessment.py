@@ -10,13 +10,13 @@ from pathlib import Path
 from .. import __version__
 from ..assessment.assessment import Assessment
 from ..assessment.criteria import REASONS, Judgement
-from ..assessment.parts import WORK_PICTURE
+from ..assessment.model_diagnostics import WORK_PICTURE
 from ..assessment.procedure import Result
 from ..assessment.verdict import Advice, Verdict
+from ..atomic import writing
 from ..errors import printable
 from ..stats.estimates import Estimate
 from ..stats.rows import Row
-from ..whole import writing
 from .html import document, figure, links, mark, table
 
 PAGE, SUMMARY = "report.html", "assessment.json"

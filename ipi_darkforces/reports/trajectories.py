@@ -12,10 +12,10 @@ from .. import __version__
 from ..analysis.analyses import Analysis
 from ..analysis.analyze import Analyses, Results
 from ..analysis.statements import Verdict
+from ..atomic import writing
 from ..errors import DarkforcesError, of_system
 from ..progress_bar import progress_bar
 from ..stats.rows import write_csv, write_curves
-from ..whole import writing
 from .html import document, figure, links, mark, table
 
 _PAGE = "report.html"

@@ -241,7 +241,7 @@ class Driver:
         said = simulation_error(connection, error)
         self._all_well = False
         before = self._search.failure(connection.address)
-        if before is None or before.said != said:
+        if before is None or before.reason != said:
             self._say(said)
         if not isinstance(error, DarkforcesError):
             log.error("this was not expected:", exc_info=error)

@@ -47,14 +47,14 @@ class Attempt:
 class Failure:
     """Something was wrong at an address, which is left alone for a while, or until there is another socket.
 
-    :param said: what
+    :param reason: why it was left alone
     :param simulation: see `Connection`; None if it did not come to that
     :param identity: of the socket; None if that cannot be told
     :param pause: seconds to leave it alone
     :param until: when to try again
     """
 
-    said: str
+    reason: str
     simulation: Hashable
     identity: Hashable
     pause: float
@@ -146,7 +146,7 @@ class Search:
     def leave_alone(self, address: Address, said: str, simulation: Hashable, identity: Hashable) -> None:
         """Leave an address alone for a while; see `Failure`."""
         before = self._failures.pop(address, None)
-        pause = min(2.0 * before.pause, _LONGEST) if before is not None and before.said == said else AGAIN
+        pause = min(2.0 * before.pause, _LONGEST) if before is not None and before.reason == said else AGAIN
         self._failures[address] = Failure(said, simulation, identity, pause, time.monotonic() + pause)
         if len(self._failures) > _MOST_FAILURES:
             del self._failures[next(iter(self._failures))]
@@ -227,6 +227,6 @@ class Search:
         if not self._met_anybody:
             raise error
         before = self.failure(address)
-        if before is None or before.said != str(error):
+        if before is None or before.reason != str(error):
             log.warning("%s", error)
         self.leave_alone(address, str(error), None, address.identity())

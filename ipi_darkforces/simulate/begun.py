@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ipi.utils.io.inputs.io_xml import xml_node
 
+from ..atomic import write_atomically
 from ..errors import DarkforcesError
-from ..whole import write_whole
 from .tree import children, parse, text_of
 
 # What may change while a simulation stays the same: its length, how much i-PI says, and how it is served.
@@ -54,7 +54,7 @@ class Begun:
 
     def write(self, path: Path) -> None:
         """All of it or nothing."""
-        write_whole(path, json.dumps(asdict(self), indent=1) + "\n")
+        write_atomically(path, json.dumps(asdict(self), indent=1) + "\n")
 
 
 def difference(begun: str, now: str) -> str | None:

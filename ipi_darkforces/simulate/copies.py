@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from ..atomic import UNFINISHED
 from ..digest import digest
-from ..whole import UNFINISHED
 from .files import InputFile
 
 log = logging.getLogger(__name__)

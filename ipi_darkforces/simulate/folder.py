@@ -26,10 +26,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from ..atomic import write_atomically
 from ..errors import DarkforcesError
 from ..lock import locked
 from ..models.registry.specification import without_folders
-from ..whole import write_whole
 from .begun import Begun, difference
 from .copies import aside, consists_of, has, is_text, is_unfinished, put_copies, same
 from .files import InputFile
@@ -286,7 +286,7 @@ class RunFolder:
                 (self.path / target).unlink()
         watched = {file.target: digests[file.target] for file in files if not file.written}
         Begun(text, fresh.step, watched, put).write(self._begun)
-        write_whole(self._model, json.dumps(model, indent=2) + "\n")
+        write_atomically(self._model, json.dumps(model, indent=2) + "\n")
         fresh.settle(self.input)
 
     def _continued(self, state: SimulationInput, simulation: SimulationInput) -> SimulationInput:
@@ -341,7 +341,7 @@ class RunFolder:
         :param model: keyword arguments of `DarkforcesDriver` that say which model: ``model``, ``device``, ...
         """
         shutil.copyfile(_PLUGIN, self.plugin)
-        write_whole(self.choice, json.dumps({**model, "virials": asdict(simulation.virials)}, indent=2) + "\n")
+        write_atomically(self.choice, json.dumps({**model, "virials": asdict(simulation.virials)}, indent=2) + "\n")
         simulation.serve_in_process(self.plugin.name, self.choice.name)
 
     def launch(self, simulation: SimulationInput) -> None:
@@ -357,7 +357,7 @@ class RunFolder:
             if first and simulation.step > 0:  # i-PI writes these with step 0 only
                 for name, header in simulation.outputs.headers().items():
                     (self.path / name).write_text(header)
-            write_whole(self.launched, simulation.text())
+            write_atomically(self.launched, simulation.text())
             for file in simulation.outputs.checkpoints(self.path):
                 # i-PI puts aside what it would overwrite, and fails to where the prefix has a folder.
                 if file.parent != self.path and not _is_state(file, simulation):
@@ -432,7 +432,7 @@ class RunFolder:
                 if file != self.launched:  # which says that we asked for them
                     changed = state.sub("", changed)
                 if changed != text:
-                    write_whole(file, changed)
+                    write_atomically(file, changed)
 
     def _clear(self, simulations: Sequence[SimulationInput], keep: Set[str]) -> None:
         """Remove what is left of runs, but not what they are made from."""

@@ -160,7 +160,7 @@ class Process:
         """None while it is running."""
         return self._process.poll()
 
-    def said(self) -> list[str]:
+    def log_lines(self) -> list[str]:
         """The lines that it has written; none if its log is gone."""
         try:
             with self.log.open("rb") as stream:

@@ -97,13 +97,13 @@ def run(
     specified(model.model).check()
     folder = RunFolder(output)
     with folder.locked() as lock:
-        prepared = folder.begin(simulation, model.deciding(), steps, overwrite)
+        prepared = folder.begin(simulation, model.identity(), steps, overwrite)
         _check_unfinished(folder, prepared)
         species = prepared.species
         stride = max(1, round(PROGRESS_EVERY / (prepared.timestep or PROGRESS_EVERY)))
         prepared.add_outputs(stride, folder.next_state(prepared))
         if in_process:
-            choice = {**model.said(), "warn_above": str(warn_above), "goes_on": str(prepared.step > 0)}
+            choice = {**model.options(), "warn_above": str(warn_above), "goes_on": str(prepared.step > 0)}
             folder.serve_in_process(prepared, choice)
         else:
             _check_ports(prepared)
@@ -117,7 +117,7 @@ def run(
             ipi = stack.enter_context(Process("i-PI", command, folder.path, folder.ipi_log, kept))
             driver = None
             if not in_process and prepared.socket_forcefields():
-                options = [f"--{key}={value}" for key, value in model.said().items()]
+                options = [f"--{key}={value}" for key, value in model.options().items()]
                 options += [f"--warn-above={warn_above}", f"--input={folder.launched.name}"]
                 options += [f"--sockets_prefix={scratch.prefix}"]
                 command = ["-m", "ipi_darkforces.cli.driver", *options]
@@ -277,7 +277,7 @@ class _Run:
         if exploded or self._lost():
             return self._exploded()
         self._good.forget()
-        end = soft_exit(self._ipi.said()) or SoftExit("")
+        end = soft_exit(self._ipi.log_lines()) or SoftExit("")
         if self._trouble is not None:
             raise DarkforcesError(f"{self._trouble}, and the run was stopped")
         if self._interrupts.came or steps >= self._prepared.total_steps:
@@ -301,7 +301,9 @@ class _Run:
         return Outcome(self._folder.path, prefix, steps, total, pace, interrupted, finished, told, explosion)
 
     def _complaint(self) -> str | None:
-        return next((said for each in (self._driver, self._ipi) if each and (said := complaint(each.said()))), None)
+        return next(
+            (said for each in (self._driver, self._ipi) if each and (said := complaint(each.log_lines()))), None
+        )
 
     def _lost(self) -> bool:
         """Tell whether the driver has ended because of an explosion that we have not seen, or only its beginning."""
@@ -322,7 +324,7 @@ class _Run:
         said = None if self._how else self._complaint()
         if said is not None:
             return said + saved
-        words = self._at_fault.said()
+        words = self._at_fault.log_lines()
         reason = self._how or (end.message if end.problem else "") or cause(words) or (words or ["it said nothing"])[-1]
         return f"{self._at_fault.name} stopped at step {steps}: {reason.strip()} (see {self._at_fault.log}){saved}"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ipi_darkforces.assessment.choices import Choice
 from ipi_darkforces.assessment.criteria import Judged, Judgement, judged
-from ipi_darkforces.assessment.evidence import Choice
 from ipi_darkforces.assessment.verdict import Advice, Verdict, decide
 from ipi_darkforces.stats.estimates import Estimate
 

@@ -16,9 +16,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ipi_files import write_table
 from programs import PATIENCE, finish
 
+from ipi_darkforces.atomic import atomic_file, write_atomically
 from ipi_darkforces.cli import entry
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.whole import whole_file, write_whole
 
 MODEL = "ase:ase.calculators.emt:EMT"
 COMMAND = [sys.executable, "-m", "ipi_darkforces.cli.main"]
@@ -182,20 +182,20 @@ class TestEntry:
 class TestWholeFile:
     def test_folder_that_is_gone(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError) as caught:
-            write_whole(tmp_path / "gone" / "a.txt", "text")
+            write_atomically(tmp_path / "gone" / "a.txt", "text")
         assert caught.value.filename == str(tmp_path / "gone" / "a.txt")
 
     def test_error_without_a_name_gets_that_of_the_file(self, tmp_path: Path) -> None:
-        with pytest.raises(OSError, match="No space") as caught, whole_file(tmp_path / "a.txt"):
+        with pytest.raises(OSError, match="No space") as caught, atomic_file(tmp_path / "a.txt"):
             raise OSError(28, "No space left on device")
         assert caught.value.filename == str(tmp_path / "a.txt")
         assert list(tmp_path.iterdir()) == []
 
     def test_error_of_another_file_keeps_its_name(self, tmp_path: Path) -> None:
-        with pytest.raises(FileNotFoundError) as caught, whole_file(tmp_path / "a.txt"):
+        with pytest.raises(FileNotFoundError) as caught, atomic_file(tmp_path / "a.txt"):
             (tmp_path / "other").read_text()
         assert caught.value.filename == str(tmp_path / "other")
 
     def test_other_errors_stay_what_they_are(self, tmp_path: Path) -> None:
-        with pytest.raises(DarkforcesError), whole_file(tmp_path / "a.txt"):
+        with pytest.raises(DarkforcesError), atomic_file(tmp_path / "a.txt"):
             raise DarkforcesError("no")

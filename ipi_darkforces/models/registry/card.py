@@ -16,8 +16,8 @@ from typing import Any
 
 from ase.data import atomic_numbers
 
+from ...atomic import write_atomically
 from ...errors import DarkforcesError, one_line
-from ...whole import write_whole
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Card:
         :raises DarkforcesError: if the file cannot be written
         """
         try:
-            write_whole(path, json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n")
+            write_atomically(path, json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n")
         except OSError as error:
             raise DarkforcesError(f"model card '{path}' cannot be written: {error.strerror}") from error
 

@@ -39,11 +39,11 @@ class ModelChoice:
             )
         return replace(cls(**model.loaded), **given)
 
-    def said(self) -> dict[str, str]:
+    def options(self) -> dict[str, str]:
         """The fields that are known, by name."""
         return {key: value for key, value in vars(self).items() if value is not None}
 
-    def deciding(self) -> dict[str, str]:
+    def identity(self) -> dict[str, str]:
         """The fields that decide the forces; and the fingerprint of the model, which changes with it."""
-        said = {key: value for key, value in self.said().items() if key not in ("device", "backend")}
-        return {**said, "fingerprint": specified(self.model).fingerprint()}
+        kept = {key: value for key, value in self.options().items() if key not in ("device", "backend")}
+        return {**kept, "fingerprint": specified(self.model).fingerprint()}

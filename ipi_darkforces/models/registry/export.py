@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+from ...atomic import atomic_file
 from ...errors import DarkforcesError, one_line
 from ...owned import check_file, check_folder, make_private
-from ...whole import whole_file
 
 _EXPORTERS = ("metatrain", "metatomic-torch", "metatensor-torch", "torch")
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def exported(checkpoint: Path) -> Path:
     try:
         make_private(target.parent)
         _check_owned(target)
-        with whole_file(target) as fresh:
+        with atomic_file(target) as fresh:
             # By its whole path: metatrain takes 'a:b.ckpt' for an address on the web.
             _export(checkpoint.absolute(), fresh)
             if _key(checkpoint) != key:  # or the cache would have other weights under this name, for good

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from ...atomic import atomic_file
 from ...errors import DarkforcesError, one_line
-from ...whole import whole_file
 from ..model import Need
 from .card import Card
 from .export import is_checkpoint
@@ -105,7 +105,7 @@ def install(checkpoint: Path, card: Card, name: str, overwrite: bool = False) ->
         raise DarkforcesError(f"model '{name}' is there already: '{target}'; choose another name, or overwrite it")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(target) as fresh:
+        with atomic_file(target) as fresh:
             shutil.copyfile(checkpoint, fresh)
             if not is_checkpoint(fresh):  # the copy, as a training may be writing the original
                 raise DarkforcesError(f"'{checkpoint}' is not a metatrain checkpoint (.ckpt)")

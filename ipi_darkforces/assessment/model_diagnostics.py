@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..analysis.pictures import save_both
+from ..atomic import write_atomically
 from ..diagnostics import jacobian, probes
 from ..diagnostics.closed_path import turning_molecule
 from ..diagnostics.jacobian import Asymmetry
@@ -17,7 +18,6 @@ from ..models.jacobian import DerivedJacobian
 from ..models.model import ForceModel, Need
 from ..models.structure import Structure
 from ..stats.estimates import Estimate
-from ..whole import write_whole
 
 WORK_PICTURE = "work"
 _TOLERANCE = 1e-4  # eV, of the work
@@ -85,5 +85,5 @@ def _kept(file: Path, asked: Mapping[str, float], measure: Callable[[], dict[str
         if held["asked"] == asked:
             return dict(held["found"])
     found = measure()
-    write_whole(file, json.dumps({"asked": asked, "found": found}, indent=2) + "\n")
+    write_atomically(file, json.dumps({"asked": asked, "found": found}, indent=2) + "\n")
     return found

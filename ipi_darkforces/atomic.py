@@ -1,4 +1,4 @@
-"""Files that are there as a whole, or not at all."""
+"""Atomic file writes: whoever reads a file finds all of the old or of the new one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNFINISHED = ".unfinished-"
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Put a file in place in one step: whoever reads it, at any time, finds a whole one, the old or the new.
 
     Yields where to write it: a file of the same name in a folder beside it, which is gone afterwards whatever happens.
@@ -45,21 +45,21 @@ def _about(path: Path, error: OSError) -> OSError:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Put a file that a user asked for in place in one step, as `whole_file` does.
+    """Put a file that a user asked for in place in one step, as `atomic_file` does.
 
     :raises DarkforcesError: if it cannot be written
     """
     try:
-        with whole_file(path) as fresh:
+        with atomic_file(path) as fresh:
             yield fresh
     except OSError as error:
         raise DarkforcesError(f"'{path}' cannot be written: {error.strerror or one_line(error)}") from error
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Put a text file (UTF-8) in place in one step, as `whole_file` does.
+def write_atomically(path: Path, text: str) -> None:
+    """Put a text file (UTF-8) in place in one step, as `atomic_file` does.
 
     :raises OSError: if its folder cannot be written
     """
-    with whole_file(path) as fresh:
+    with atomic_file(path) as fresh:
         fresh.write_text(text, encoding="utf-8")
