@@ -1,4 +1,4 @@
-"""The one kind of error that a user is meant to read.
+"""The error class for mistakes that a user can correct.
 
 Whatever is wrong with what a user gave (a name, a file, an option, a structure) is raised as a
 `DarkforcesError` where it is noticed, with a message that says what was given and what was expected, in one line.

@@ -1,4 +1,4 @@
-"""One at a time: a lock on a file."""
+"""A lock on a file, so that one process works at a time."""
 
 from __future__ import annotations
 

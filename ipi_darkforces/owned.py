@@ -1,4 +1,4 @@
-"""Folders and files that nobody else can have written: those whose contents are run as code."""
+"""Ownership checks of files and folders whose contents are run as code."""
 
 from __future__ import annotations
 

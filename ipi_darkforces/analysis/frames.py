@@ -1,4 +1,4 @@
-"""Frames as spectra and displacements want them: at even intervals, relative to the centre of mass."""
+"""Frames at even intervals, relative to the centre of mass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of how the atoms of runs move: spectra, autocorrelation, displacements, diffusion."""
+"""The picture of the motion of atoms: spectra, autocorrelation, displacements, diffusion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first look at a run: does the temperature, does the conserved quantity drift?"""
+"""Summary of a run: temperature, conserved quantity and their drifts, in a file and a picture."""
 
 from __future__ import annotations
 

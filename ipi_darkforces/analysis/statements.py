@@ -34,7 +34,7 @@ class Verdict(IntEnum):
 
 @dataclass(frozen=True)
 class Statement:
-    """A sentence, and what it amounts to."""
+    """A sentence about a result, and its verdict."""
 
     text: str
     verdict: Verdict

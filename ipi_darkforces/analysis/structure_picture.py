@@ -1,4 +1,4 @@
-"""The picture of the structure of runs: their functions of distance, and how these differ."""
+"""The picture of the structure of runs: functions of distance, and their differences."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One model for one system: is it safe to run with its direct forces, and if not, how then?"""
+"""Assessment of one model for one system: the forces with which it is safe to run."""

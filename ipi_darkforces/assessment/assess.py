@@ -1,4 +1,4 @@
-"""Assessments: all that is asked of a model and of simulations with it, in order."""
+"""Assessment of a model: diagnostics, simulations, verdict, in order."""
 
 from __future__ import annotations
 

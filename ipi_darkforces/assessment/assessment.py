@@ -22,7 +22,7 @@ from .verdict import Verdict
 
 @dataclass(frozen=True)
 class Assessment:
-    """The verdict on a model for a system, and all that it rests on.
+    """The verdict on a model for a system, and the results behind it.
 
     :param plan: the simulations
     :param evaluation: how the model was evaluated

@@ -59,7 +59,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Judged:
-    """A choice, and what the criteria say of it.
+    """A choice, judged by each criterion.
 
     :param reasons: one for each criterion that was looked at
     """

@@ -1,4 +1,4 @@
-"""The simulations of an assessment, in order: what the first ones say decides which ones follow."""
+"""The simulations of an assessment, in order: the results of the first ones decide which ones follow."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Many simulations as one piece of work: which ones, running them, and what they say together."""
+"""Campaigns of many simulations: their matrix, running them, and their results."""

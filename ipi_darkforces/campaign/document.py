@@ -1,4 +1,4 @@
-"""Writing down what a campaign says: a Markdown document, with tables and pictures."""
+"""The document of a campaign: Markdown, with tables and pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of a campaign: what is in it, what is done, and what it may be used for.
+"""The folder of a campaign: its files, and the simulations that have ended.
 
 A folder belongs to one campaign, which may grow: longer simulations, more seeds, more blocks.
 
@@ -69,7 +69,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Job:
-    """With what a simulation is run.
+    """The model and temperature of a simulation.
 
     :param model: name or path, and how it is evaluated
     :param temperature: K, what it should be

@@ -77,7 +77,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Simulation:
-    """One cell of the matrix.
+    """One simulation of a campaign.
 
     :param condition: all but the seed
     :param seed: of the first velocities and of the thermostat
@@ -97,7 +97,7 @@ class Simulation:
 
 @dataclass(frozen=True)
 class Campaign:
-    """All of them.
+    """The simulations of a campaign, and what they have in common.
 
     :param name: of the file
     :param structure: file with the structure that all start from

@@ -33,7 +33,7 @@ _CHANGED = 0.1
 
 @dataclass(frozen=True)
 class Statement:
-    """Something that the paper found, and what we did.
+    """A statement of the paper, and the same of our simulations.
 
     :param claim: what the paper says
     :param ours: in numbers

@@ -1,4 +1,4 @@
-"""``i-pi-darkdriver``: what it serves to whom."""
+"""``i-pi-darkdriver``: loading the model and finding the sockets."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Errors:
 
 @dataclass(frozen=True)
 class EnergyErrors:
-    """In meV/atom.
+    """Errors of energies, in meV/atom.
 
     :param total: predicted minus reference as they are
     :param mean: of predicted minus reference: data sets differ by a constant
@@ -58,7 +58,7 @@ class EnergyErrors:
 
 @dataclass(frozen=True)
 class ForceErrors:
-    """Per Cartesian component, in meV/Å.
+    """Errors of forces per Cartesian component, in meV/Å.
 
     :param total: of all atoms
     :param elements: of the atoms of each element

@@ -1,4 +1,4 @@
-"""The reasons, in words, why geometry optimisations do not arrive, or not where they should."""
+"""Reasons, in words, for geometry optimisations that do not converge, or not to the right minimum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file of optimisations that are done: what was interrupted goes on from there, with whatever is missing.
+"""The file of finished optimisations, from which an interrupted command resumes.
 
 A line for each. An optimisation is known again by its start, to the last bit, its algorithm, kind of forces and
 limits, and by what the model says of the start: one whose weights have changed says something else. Those in which the
@@ -23,7 +23,7 @@ _SAME = 1e-4  # eV, eV/Å: rounding errors in single precision are smaller, diff
 
 
 class Records:
-    """Those in a file, which grows with each that is added.
+    """Finished optimisations in a file, which grows with each that is added.
 
     :param path: of the file, which need not exist
     :param model: which model in which precision, in a line

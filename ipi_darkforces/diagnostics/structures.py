@@ -1,4 +1,4 @@
-"""Files of structures, read so that whatever is wrong with one of them is said of that one."""
+"""Reading files of structures, with errors that name the structure."""
 
 from __future__ import annotations
 

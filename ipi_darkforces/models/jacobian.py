@@ -41,7 +41,7 @@ class Jacobian(ABC):
 
 
 class DerivedJacobian(Jacobian):
-    """One whose products are known from both sides, and exactly but for rounding."""
+    """A Jacobian with exact products from both sides."""
 
     @abstractmethod
     def transposed_times(self, vectors: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Memory that one evaluation frees is kept for the next one.
+"""Reuse of memory from one evaluation to the next.
 
 The C library gives large pieces back to the system as soon as they are free, and gets them again, filled with zeros
 page by page, at the next step: with thousands of atoms, more than half of the time of an evaluation.

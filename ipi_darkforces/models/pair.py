@@ -1,4 +1,4 @@
-"""Two models as one split: fast forces from one, slow ones from what the other says beyond it.
+"""Two models as one: fast forces of one, slow forces as the difference to the other.
 
 With forces f and energy V of the fast model, F and U of the slow one, multiple time stepping integrates f at every step
 and F - f at every M-th: a trajectory of the slow model, mostly for the price of the fast one (paper, appendix H, with

@@ -1,4 +1,4 @@
-"""The value that travels: what a model says about one structure."""
+"""Results of a model for one structure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One client of i-PI: a socket, what was said on it, and what is still to be answered."""
+"""One client of i-PI: its socket, its requests, and the replies that it waits for."""
 
 from __future__ import annotations
 

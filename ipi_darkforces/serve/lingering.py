@@ -1,4 +1,4 @@
-"""Ending a connection so that i-PI notices and goes on.
+"""Closing a connection so that i-PI notices and goes on.
 
 i-PI 3.3.1 takes the end of what it reads for a driver that has left: it sends EXIT, closes, and gives the request to
 the next driver. A reset instead, which the system sends if a socket is closed with something unread in it, kills the

@@ -1,4 +1,4 @@
-"""i-PI's wire format alone: bytes in, messages out, and back. No socket, no clock.
+"""i-PI's wire format: bytes to messages and back, without sockets.
 
 Everything starts with a header of twelve characters; numbers are native-endian int32 and float64, in atomic units::
 

@@ -1,4 +1,4 @@
-"""Looking for i-PI: who has begun to listen, and who is left alone for a while because something was wrong there.
+"""Search for sockets of i-PI, with a pause for those that have failed.
 
 Nothing here waits: connections to TCP ports are begun, and concluded when the selector says how they went.
 """

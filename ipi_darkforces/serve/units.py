@@ -1,4 +1,4 @@
-"""The edge between i-PI's atomic units and our eV and Å, with i-PI's own constants.
+"""Conversion between i-PI's atomic units and our eV and Å, with i-PI's own constants.
 
 The same conversions, in the same order, as in i-PI's own drivers, so that results agree to the last digits.
 """

@@ -1,4 +1,4 @@
-"""Explosions: a simulation that is far too hot has lost its way, and what it would write from then on is worth nothing.
+"""Detection of explosions: simulations far too hot, with a conserved quantity far off.
 
 A system that starts cold, strained or far from equilibrium may become hot too, but the energy for that was there: its
 conserved quantity stays what it was. Direct forces and thermostats may move the conserved quantity for ever, but the

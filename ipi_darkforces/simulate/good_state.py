@@ -1,4 +1,4 @@
-"""A state of i-PI from before an explosion: what a run can go on from when its RESTART is of one that has exploded."""
+"""A state of i-PI from before an explosion, from which the run can be resumed."""
 
 from __future__ import annotations
 

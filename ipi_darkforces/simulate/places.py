@@ -1,4 +1,4 @@
-"""Folders of simulations: where each of them goes."""
+"""The folder of each simulation."""
 
 from __future__ import annotations
 

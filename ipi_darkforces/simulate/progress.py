@@ -105,7 +105,7 @@ def whole_row(line: str, columns: int) -> list[float] | None:
 
 
 class _NewLines:
-    """Whole lines that are added to a file."""
+    """Complete lines that are added to a file."""
 
     def __init__(self, path: Path):
         self._path = path

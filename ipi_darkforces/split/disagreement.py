@@ -22,7 +22,7 @@ from ..models.structure import Structure, square_distances
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Between both kinds of forces, at one geometry.
+    """The difference between both kinds of forces at one geometry.
 
     :param rms: eV/Å, root mean square of all components of their difference
     :param worst: the atom on which they differ most, counted from zero

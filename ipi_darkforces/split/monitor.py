@@ -1,4 +1,4 @@
-"""Saying what becomes of a simulation in split mode: how far both kinds of forces are apart, and when it is too far."""
+"""Monitor of the difference between conservative and direct forces in multiple time stepping."""
 
 from __future__ import annotations
 

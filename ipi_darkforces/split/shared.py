@@ -1,4 +1,4 @@
-"""One split for each model of a process: all who name the same model share its evaluations."""
+"""One split for each model of a process, shared by all force components that name it."""
 
 from __future__ import annotations
 

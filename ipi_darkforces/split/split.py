@@ -144,7 +144,7 @@ class _Wanted:
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """An evaluation of several geometries that may not have come to its end yet.
+    """An evaluation of several geometries, which may still be going on.
 
     :param need: what it was asked for
     :param turns: what it finds, bit by bit

@@ -1,4 +1,4 @@
-"""Whose geometry is it that one client asks about? A client of i-PI serves all systems of a simulation.
+"""Assignment of requested geometries to systems: one client of i-PI serves all systems of a simulation.
 
 Nothing says which system a request is for, and systems that i-PI advances in threads of their own come in changing
 order and out of step. But a system is not far from where it was one time step before, and far from all others. Beads of

@@ -1,1 +1,1 @@
-"""Readers: what simulations left behind, in ps, Å, eV and K, whoever wrote the files."""
+"""Readers of the files of simulations, of i-PI and other programs, in ps, Å, eV and K."""

@@ -1,4 +1,4 @@
-"""Reading a trajectory once for several questions, as long as its frames fit into memory."""
+"""Cache of the frames of a trajectory that several analyses read, if they fit into memory."""
 
 from __future__ import annotations
 

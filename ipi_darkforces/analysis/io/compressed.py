@@ -1,4 +1,4 @@
-"""Files that may be compressed, as people do with outputs of long runs: by gzip, bzip2 or xz.
+"""Reading files that may be compressed, by gzip, bzip2 or xz.
 
 What a file is, its first bytes say; what it is called decides where it is looked for.
 """

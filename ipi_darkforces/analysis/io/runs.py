@@ -45,7 +45,7 @@ AS_WRITTEN = Reading()
 
 @dataclass(frozen=True)
 class Run:
-    """A simulation, or what is left of it.
+    """The files of a simulation, opened.
 
     :param name: for tables and pictures
     :param path: by which it was given

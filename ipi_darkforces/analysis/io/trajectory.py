@@ -1,4 +1,4 @@
-"""Trajectories as analysis sees them: blocks of frames, in ps and Å, whoever wrote the file and however large it is."""
+"""Trajectories as blocks of frames, in ps and Å, in bounded memory."""
 
 from __future__ import annotations
 

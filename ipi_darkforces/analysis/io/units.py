@@ -1,4 +1,4 @@
-"""The edge between i-PI's units and ours for analysis: ps, Å, Å/ps, K, eV, amu."""
+"""Conversion of i-PI's units to those of the analysis: ps, Å, Å/ps, K, eV, amu."""
 
 from __future__ import annotations
 

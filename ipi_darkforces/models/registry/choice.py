@@ -1,4 +1,4 @@
-"""A model by what was said of it: its name or path, and how it is evaluated."""
+"""A model by its name or path, and the settings of its evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From checkpoints to models that run, on the user's machine and once.
+"""Export of checkpoints on the user's machine, once for each.
 
 An exported model carries the source code and the paths of the packages that exported it, so the package ships metatrain
 checkpoints, which are weights alone, and exports them on first use into a cache, as it does with the user's own. The
