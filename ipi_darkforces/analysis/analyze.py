@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ class Results:
 
     def _repr_html_(self) -> str:
         lines = [html_table(self.rows())] if self.found else []
-        return "\n".join([*lines, *(f"<p>{name}: {reason}</p>" for name, reason in self.missing.items())])
+        return "\n".join([*lines, *(f"<p>{escape(name)}: {escape(why)}</p>" for name, why in self.missing.items())])
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from ..models.model import ForceModel, Need
 from ..models.registry.kinds import specified
 from ..models.structure import Structure
 from ..progress_bar import progress_bar
-from .optimize_table import table
+from ..reports.optimizations import table
 from .options import (
     MODEL_HELP,
     add_evaluation_options,
