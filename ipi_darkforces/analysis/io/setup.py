@@ -57,7 +57,7 @@ class Constraints:
     @classmethod
     def in_input(cls, simulation: SimulationInput) -> Constraints:
         """Of the first system."""
-        return next((cls.of(value) for kind, value in _parsed(simulation).extra if kind == "system"), FREE)
+        return next((cls.of(value) for kind, value in simulation.parsed.extra if kind == "system"), FREE)
 
     def count_fixed(self, atoms: np.ndarray) -> int:
         """Count the coordinates of these atoms that do not move."""
@@ -111,7 +111,7 @@ class Setup:
         :raises DarkforcesError: if it is not an input that i-PI accepts, or has several systems
         """
         simulation = SimulationInput.read(path)
-        parsed = _parsed(simulation)
+        parsed = simulation.parsed
         systems = [value for kind, value in parsed.extra if kind.startswith("system")]
         if len(systems) != 1 or parsed.extra and any(kind == "system_template" for kind, _ in parsed.extra):
             raise DarkforcesError(f"'{path}' has several systems; give the files of one of them instead")
@@ -134,10 +134,6 @@ class Setup:
             masses,
             labels,
         )
-
-
-def _parsed(simulation: SimulationInput) -> Any:
-    return simulation.parsed
 
 
 def _outputs(parsed: Any) -> list[Any]:
@@ -175,7 +171,7 @@ def _atoms(path: Path, prefix: str) -> tuple[np.ndarray | None, np.ndarray | Non
     for checkpoint in (path, path.parent / "RESTART", path.parent / f"{prefix}.chk", *_starts(path)):
         if checkpoint.is_file():
             try:
-                parsed = _parsed(SimulationInput.read(checkpoint))
+                parsed = SimulationInput.read(checkpoint).parsed
             except DarkforcesError:  # being written, or of a kind that is no checkpoint
                 continue
             beads = next(value for kind, value in parsed.extra if kind == "system").beads
@@ -186,6 +182,6 @@ def _atoms(path: Path, prefix: str) -> tuple[np.ndarray | None, np.ndarray | Non
 
 
 def _starts(path: Path) -> list[Path]:
-    initialize = next(v for k, v in _parsed(SimulationInput.read(path)).extra if k == "system").initialize
+    initialize = next(v for k, v in SimulationInput.read(path).parsed.extra if k == "system").initialize
     names = [str(value.fetch().value).strip() for kind, value in initialize.extra if kind == "file"]
     return [path.parent / name for name in names]
