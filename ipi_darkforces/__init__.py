@@ -8,9 +8,12 @@ What a notebook needs is here::
     forces = model.evaluate(atoms)                          # .energy .conservative .direct .virial
     atoms.calc = dark.Calculator(model, forces="direct")
     dynamics = dark.MultipleTimeStepping(atoms, 2 * units.fs, stride=4, fast=model)
+    run = dark.run("inputs/nve-mts4.xml", model, time=0.2)  # i-PI, as `darkforces run` does it
+    dark.analyze(run).drift                                 # a table, sentences, pictures, columns
     dark.stride(model, atoms).longest("nve", allowed=1.0)   # the longest stride that heats by less than 1 K/ps
+    dark.assess(model, atoms)                               # a verdict on direct forces
 
-What is behind it, and where, stands in ``docs/architecture.md``.
+``docs/api.md`` has all names, ``docs/architecture.md`` says where things are.
 """
 
 import os
