@@ -35,7 +35,10 @@ _MODULES = (
     "matplotlib.backends.backend_agg",
     "matplotlib.figure",
     "metatomic.torch",
+    "metatrain.pet",
+    "metatrain.utils.io",
     "scipy.signal",
+    "scipy.stats",
     "vesin",
 )
 # A program with another value of one of these would import other things, or import them otherwise.

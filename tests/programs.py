@@ -19,7 +19,7 @@ _MARK = "DARKFORCES_TESTS"
 
 
 def finish(command: Sequence[object], encoding: str = "utf-8", **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end; `options` are those of `subprocess.Popen`."""
+    """Run a program to its end; `options` are those of `subprocess.Popen` but for pipes."""
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         process = popen(command, **{"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": stderr} | options)
         try:
