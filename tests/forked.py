@@ -268,6 +268,7 @@ def _open(files: Sequence[int], numbers: Sequence[int]) -> None:
     as_text: dict[str, Any] = {"encoding": encoding or None, "closefd": False}
     sys.stdin = os.fdopen(0, **as_text)
     sys.stdout = os.fdopen(1, "w", errors=errors or None, **as_text)
+    sys.stdout.reconfigure(line_buffering=bool(os.environ.get("PYTHONUNBUFFERED")))
     sys.stderr = os.fdopen(2, "w", errors="backslashreplace", buffering=1, **as_text)
 
 
