@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from ipi_darkforces.models import ForceModel, Need, Structure, load_model
 from ipi_darkforces.models.neighbors.verlet import VerletList
-from ipi_darkforces.stats.estimates import slope
+from ipi_darkforces.stats.slopes import slope
 
 TIME_STEP = 0.5 * fs
 TEMPERATURE = 300.0

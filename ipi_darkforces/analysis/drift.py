@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import DarkforcesError
-from ..stats import estimates as statistics
 from ..stats.estimates import Estimate
+from ..stats.slopes import slope
 from .io.runs import Run
 from .io.units import BOLTZMANN_EV
 from .pictures import new_figure, plain, tidy
@@ -58,49 +58,39 @@ class Drift:
     @cached_property
     def temperature_slope(self) -> Estimate:
         """K/ps."""
-        return statistics.slope(self.time, self.temperature)
+        return slope(self.time, self.temperature)
 
     @cached_property
     def conserved_slope(self) -> Estimate | None:
-        """meV/atom/ps; None without a conserved quantity."""
+        """meV/atom/ps; None without a conserved quantity.
+
+        What heats at random with the mean power P per atom lets the energy of N atoms walk by √(2 k_B T P t/N) in a
+        time t (fluctuation and dissipation): no error is smaller than that over t, however straight the line.
+        """
         if self.conserved is None or self.conserved_time is None:
             return None
-        return statistics.slope(self.conserved_time, self.conserved)
-
-    @cached_property
-    def conserved_slope_by_parts(self) -> Estimate | None:
-        """The same or, where its error is not known, that of the parts of the run; meV/atom/ps.
-
-        Of a run that heats faster and faster the error is wide: for judgements that take that as nothing being known.
-        """
-        slope = self.conserved_slope
-        if slope is None or slope.error is not None or self.conserved is None or self.conserved_time is None:
-            return slope
-        return statistics.slope_of_parts(self.conserved_time, self.conserved) or slope
+        found = slope(self.conserved_time, self.conserved)
+        if not self.n_atoms or not np.isfinite(found.value):
+            return found
+        power = abs(found.value) / float(np.ptp(self.conserved_time))
+        return found.at_least(float(np.sqrt(2000.0 * BOLTZMANN_EV * self.temperature.mean() * power / self.n_atoms)))
 
     @property
     def heating(self) -> Estimate | None:
-        """`conserved_slope_by_parts` as a drift of the temperature, K/ps, by the heat capacity of classical vibrations.
+        """`conserved_slope` as a drift of the temperature, K/ps, by the heat capacity of classical vibrations.
 
         That is 3 k_B for each atom that moves. The conserved quantity fluctuates much less than the temperature, so
         that this is known much earlier than the slope of the latter. None without a conserved quantity or a number of
         atoms.
         """
-        slope = self.conserved_slope_by_parts
-        return slope.times(1e-3 / (3.0 * BOLTZMANN_EV * self.moving)) if slope and self.n_atoms else None
-
-    @cached_property
-    def relative_slope(self) -> Estimate | None:
-        """Of the conserved quantity, over the standard deviation of the kinetic energy, 1/ps."""
-        return self._relative(self.conserved_slope)
+        found = self.conserved_slope
+        return found.times(1e-3 / (3.0 * BOLTZMANN_EV * self.moving)) if found and self.n_atoms else None
 
     @property
-    def relative_slope_by_parts(self) -> Estimate | None:
-        """The same, of `conserved_slope_by_parts`, 1/ps."""
-        return self._relative(self.conserved_slope_by_parts)
-
-    def _relative(self, slope: Estimate | None) -> Estimate | None:
-        return slope.times(1.0 / self.kinetic_deviation) if slope and self.kinetic_deviation else None
+    def relative_slope(self) -> Estimate | None:
+        """Of the conserved quantity, over the standard deviation of the kinetic energy, 1/ps."""
+        found = self.conserved_slope
+        return found.times(1.0 / self.kinetic_deviation) if found and self.kinetic_deviation else None
 
     @property
     def energy_unit(self) -> str:
@@ -197,7 +187,7 @@ def draw(results: Sequence[Drift], path: Path) -> None:
     figure.savefig(path, dpi=200)
 
 
-def _draw_line(axis: Axes, time: np.ndarray, values: np.ndarray, slope: Estimate, color: str) -> None:
-    if slope.error is not None:
-        line = values.mean() + slope.value * (time - time.mean())
+def _draw_line(axis: Axes, time: np.ndarray, values: np.ndarray, found: Estimate, color: str) -> None:
+    if found.error is not None:
+        line = values.mean() + found.value * (time - time.mean())
         axis.plot(time, line, color=color, linewidth=1.8)

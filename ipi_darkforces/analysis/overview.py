@@ -17,6 +17,7 @@ from ..simulate.inputs import SimulationInput
 from ..simulate.run import Outcome
 from ..stats import estimates as statistics
 from ..stats.estimates import Estimate
+from ..stats.slopes import slope
 from .io.setup import FREE, Constraints
 from .io.table import read_table
 from .pictures import new_figure, plain, tidy
@@ -85,12 +86,12 @@ class Overview:
     @property
     def temperature_drift(self) -> Estimate:
         """Slope of the temperature in K/ps."""
-        return statistics.slope(self.time, self.temperature)
+        return slope(self.time, self.temperature)
 
     @property
     def energy_drift(self) -> Estimate:
         """Slope of the conserved quantity in meV/atom/ps (meV/ps if the number of atoms is not known)."""
-        return statistics.slope(self.time, 1000.0 * self.conserved / (self.n_atoms or 1))
+        return slope(self.time, 1000.0 * self.conserved / (self.n_atoms or 1))
 
     @property
     def energy_unit(self) -> str:

@@ -50,6 +50,8 @@ def of_drift(result: Drift) -> list[Statement]:
 
 def _of_temperature_slope(result: Drift) -> Statement:
     slope = result.temperature_slope
+    if not np.isfinite(slope.value):
+        return Statement("The run is too short to know the slope of the temperature.", Verdict.UNKNOWN)
     line = slope.value * (result.time - result.time.mean())
     scatter = float((result.temperature - result.temperature.mean() - line).std())
     rises = f"The temperature {'rises' if slope.value > 0 else 'falls'} by {_size(slope, 'K/ps')}"
@@ -67,6 +69,8 @@ def _of_temperature_slope(result: Drift) -> Statement:
 
 def _of_conserved_slope(result: Drift, slope: Estimate) -> Statement:
     unit = f"{result.energy_unit}/ps"
+    if not np.isfinite(slope.value):
+        return Statement("The run is too short to know the drift of the conserved quantity.", Verdict.UNKNOWN)
     if _is_zero(slope):
         return Statement(f"No drift of the conserved quantity is seen: {_text(slope, unit)}.", Verdict.AGREES)
     drifts = f"The conserved quantity {'rises' if slope.value > 0 else 'falls'} by {_size(slope, unit)}"

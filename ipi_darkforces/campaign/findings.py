@@ -153,7 +153,7 @@ class Finding:
     @cached_property
     def conserved_slope(self) -> Estimate | None:
         """meV/atom/ps."""
-        return self._over_seeds(lambda each: each.drift.conserved_slope_by_parts if each.drift else None)
+        return self._over_seeds(lambda each: each.drift.conserved_slope if each.drift else None)
 
     @cached_property
     def heating(self) -> Estimate | None:
@@ -163,7 +163,7 @@ class Finding:
     @cached_property
     def relative_slope(self) -> Estimate | None:
         """Of the conserved quantity over the standard deviation of the kinetic energy, 1/ps."""
-        return self._over_seeds(lambda each: each.drift.relative_slope_by_parts if each.drift else None)
+        return self._over_seeds(lambda each: each.drift.relative_slope if each.drift else None)
 
     @cached_property
     def rms_difference(self) -> Estimate | None:

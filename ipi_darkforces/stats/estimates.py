@@ -1,19 +1,19 @@
-"""Averages and slopes of correlated series, with error bars.
+"""Averages of correlated series, with error bars; of slopes, see `slopes`.
 
-Successive values of a simulation are correlated, and the naive standard error is too small. A mean or a slope is a
-weighted sum Σ w_i x_i of the series, with the variance Σ_t γ(t) A(t): γ is the autocovariance of the series and A that
-of the weights. γ is estimated from what is left after subtracting the mean or the line and cut off by a lag window
-before noise takes over (M. B. Priestley, Spectral Analysis and Time Series, Academic Press (1981), chapter 6; for means
-of simulations A. D. Sokal, in Functional Integration, Springer (1997), section 3). Three things make the error bars of
-short series right:
+Successive values of a simulation are correlated, and the naive standard error is too small. The variance of the mean of
+n values is Σ_t γ(t) (n - |t|)/n², γ being the autocovariance of the series, which is estimated from what is left after
+subtracting the mean and cut off by a lag window before noise takes over (M. B. Priestley, Spectral Analysis and Time
+Series, Academic Press (1981), chapter 6; for means of simulations A. D. Sokal, in Functional Integration, Springer
+(1997), section 3). Three things make the error bars of short
+series right:
 
 - The window. It is flat, then falls linearly to zero (D. N. Politis and J. P. Romano, J. Time Ser. Anal. 16, 67
   (1995)): no bias from its flat part, and oscillations beyond it cancel instead of being cut anywhere. It is as long
   as both the integrated autocorrelation time (a small slow part under a large fast one) and the time for which the
   series correlates at all (oscillations, for which the former is small) ask for.
-- Subtracting a fit with p parameters takes p S/n of the variance away, S being the sum over the window; it is put
-  back (U. Wolff, Comput. Phys. Commun. 156, 143 (2004), section 3.3).
-- The error is itself an estimate, with n / Σ window² - p degrees of freedom (Priestley, section 6.2.4): an interval
+- Subtracting the mean takes S/n of the variance away, S being the sum over the window; it is put back (U. Wolff,
+  Comput. Phys. Commun. 156, 143 (2004), section 3.3).
+- The error is itself an estimate, with n / Σ window² - 1 degrees of freedom (Priestley, section 6.2.4): an interval
   that covers the truth 95 % of the time takes Student's t for so many of them, and not 1.96.
 
 So it does for series of at least 2 `ENOUGH` independent values. Of those with just `ENOUGH`, half seem to have fewer
@@ -44,9 +44,6 @@ _FLAT = 0.5
 # Two estimates of the same variance that are as different as this happen once in a thousand times.
 _DISAGREEMENT = 0.001
 _FEWEST_BLOCKS = 8
-# Into how many parts a series is cut whose slope has no error as a whole.
-_PARTS = 4
-_FEWEST_IN_PART = 3
 
 
 @dataclass(frozen=True)
@@ -78,6 +75,12 @@ class Estimate:
     def errors_from(self, expected: float) -> float | None:
         """How many standard errors the value is above what was expected; None if that cannot be known."""
         return (self.value - expected) / self.error if self.error else None
+
+    def at_least(self, error: float) -> Estimate:
+        """The same with this standard error, which is certain, if that makes the interval longer."""
+        known = Estimate(self.value, error)
+        margin, other = self.margin(), known.margin()
+        return self if margin is None or other is None or margin >= other else known
 
     def times(self, factor: float) -> Estimate:
         """The same in another unit."""
@@ -126,7 +129,7 @@ def autocorrelation_time(series: np.ndarray) -> float:
         return 0.5
     memory = _memory(fluctuation)
     total = 2.0 * memory.covariance.sum() - memory.covariance[0]
-    return float(_restored(total, memory, len(series), 1) / (2.0 * memory.covariance[0]))
+    return float(_restored(total, memory, len(series)) / (2.0 * memory.covariance[0]))
 
 
 def blocking(series: np.ndarray) -> Blocking:
@@ -148,54 +151,18 @@ def mean(series: np.ndarray) -> Estimate:
     """Mean of a series (n,)."""
     n = len(series)
     value = float(np.mean(series))
-    return _estimate(value, np.full(n, 1.0 / n), series - value, 1)
-
-
-def slope(times: np.ndarray, series: np.ndarray) -> Estimate:
-    """Slope of the straight line through a series (n,) at `times` (n,), evenly spaced, in units of both.
-
-    Where time stands still, as in an optimisation, there is none.
-    """
-    if len(series) < 2 or times[-1] == times[0]:
-        return Estimate(float("nan"), None)
-    from_middle = times - times.mean()
-    weights = from_middle / (from_middle**2).sum()
-    value = float(weights @ (series - series.mean()))
-    return _estimate(value, weights, series - series.mean() - value * from_middle, 2)
-
-
-def slope_of_parts(times: np.ndarray, series: np.ndarray) -> Estimate | None:
-    """Mean of the slopes of four parts of a series (n,) at `times` (n,), in units of both.
-
-    The error is that of their scatter: they are independent both for noise around a line and for a random walk, whose
-    residuals remember everything, so that `slope` knows no error. None if there are too few values.
-    """
-    if len(times) < _FEWEST_IN_PART * _PARTS:
-        return None
-    parts = zip(np.array_split(times, _PARTS), np.array_split(series, _PARTS), strict=True)
-    slopes = np.array([np.polyfit(*part, 1)[0] for part in parts])
-    return Estimate(float(slopes.mean()), float(slopes.std(ddof=1) / np.sqrt(_PARTS)), _PARTS - 1.0)
-
-
-def _estimate(value: float, weights: np.ndarray, residuals: np.ndarray, parameters: int) -> Estimate:
-    """The weighted sum of a series, with its error.
-
-    :param weights: w, shape (n,)
-    :param residuals: the series less what was fitted to it, shape (n,)
-    :param parameters: how many were fitted
-    """
-    n = len(residuals)
+    residuals = series - value
     if not np.isfinite(residuals).all():
         return Estimate(value, None)
     if not residuals.any():  # a constant
         return Estimate(value, 0.0 if n >= ENOUGH else None)
     memory = _memory(residuals)
-    freedom = n / memory.window_square_sum - parameters
+    freedom = n / memory.window_square_sum - 1.0
     if freedom < _FEWEST_DEGREES:
         return Estimate(value, None)
-    products = memory.covariance * _autocovariance_sums(weights)[: len(memory.covariance)]
-    variance = _restored(2.0 * products.sum() - products[0], memory, n, parameters)
-    if variance <= 0.0 or n * products[0] / variance < ENOUGH or not _blocks_agree(residuals, memory, parameters):
+    products = memory.covariance * np.arange(n, n - len(memory.covariance), -1) / n**2
+    variance = _restored(2.0 * products.sum() - products[0], memory, n)
+    if variance <= 0.0 or n * products[0] / variance < ENOUGH or not _blocks_agree(residuals, memory):
         return Estimate(value, None)
     return Estimate(value, float(np.sqrt(variance)), freedom)
 
@@ -221,12 +188,12 @@ def _autocovariance_sums(series: np.ndarray) -> np.ndarray:
     return np.fft.irfft(np.abs(np.fft.rfft(series, padded)) ** 2, padded)[:n]
 
 
-def _restored(variance: float, memory: _Memory, n: int, parameters: int) -> float:
-    """With what the fit took away."""
-    return variance / max(1.0 - parameters * memory.window_sum / n, 0.05)
+def _restored(variance: float, memory: _Memory, n: int) -> float:
+    """With what subtracting the mean took away."""
+    return variance / max(1.0 - memory.window_sum / n, 0.05)
 
 
-def _blocks_agree(residuals: np.ndarray, memory: _Memory, parameters: int) -> bool:
+def _blocks_agree(residuals: np.ndarray, memory: _Memory) -> bool:
     """Whether averages over blocks longer than the window scatter as the window says they should.
 
     Blocks as long as possible show what is slower than the window. With fewer than `_FEWEST_BLOCKS` of them nothing can
@@ -239,10 +206,10 @@ def _blocks_agree(residuals: np.ndarray, memory: _Memory, parameters: int) -> bo
         return True
     level = int(np.flatnonzero(candidates)[-1])
     total = 2.0 * memory.covariance.sum() - memory.covariance[0]
-    expected = _restored(total, memory, n, parameters) / n
+    expected = _restored(total, memory, n) / n
     if expected <= 0.0:
         return False
-    blocks = n // levels.lengths[level] - parameters
-    found = levels.errors[level] ** 2 * (blocks + parameters - 1) / blocks
-    chance = special.fdtrc(blocks, n / memory.window_square_sum - parameters, found / expected)
+    blocks = n // levels.lengths[level] - 1
+    found = levels.errors[level] ** 2
+    chance = special.fdtrc(blocks, n / memory.window_square_sum - 1.0, found / expected)
     return bool(_DISAGREEMENT < chance < 1.0 - _DISAGREEMENT)

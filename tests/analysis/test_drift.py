@@ -42,11 +42,20 @@ def test_slopes_are_in_the_units_they_say(heating):
     drift = measure(heating, Selection())
     assert drift.temperature_slope.value == pytest.approx(2000.0, rel=0.01)  # K/ps
     assert drift.conserved_slope.value == pytest.approx(100_000.0, rel=1e-5)  # meV/atom/ps
-    assert abs(drift.temperature_slope.value - 2000.0) < 4.0 * drift.temperature_slope.error < 20.0
-    assert abs(drift.conserved_slope.value - 1e5) < 4.0 * drift.conserved_slope.error < 1.0
+    assert abs(drift.temperature_slope.value - 2000.0) < 4.0 * drift.temperature_slope.error < 40.0
+    assert abs(drift.conserved_slope.value - 1e5) < 4.0 * drift.conserved_slope.error
+    assert drift.relative_slope.value == pytest.approx(drift.conserved_slope.value / drift.kinetic_deviation)
     text = drift.as_json()
     assert text["conserved_drift_meV_per_atom_per_ps"]["value"] == drift.conserved_slope.value
     assert text["temperature_drift_K_per_ps"]["margin95"] > 1.9 * drift.temperature_slope.error
+
+
+def test_errors_of_energies_are_no_smaller_than_heat_allows(heating):
+    """√(2 k_B T P/(N t)), of 799 K on average, 1e5 meV/atom/ps, 3 atoms and 0.499 ps."""
+    drift = measure(heating, Selection())
+    known = np.sqrt(2000.0 * BOLTZMANN_EV * 799.0 * 1e5 / (3 * 0.499))
+    assert drift.conserved_slope.error == pytest.approx(known, rel=1e-3)
+    assert measure(replace(heating, n_atoms=None), Selection()).conserved_slope.error < 1.0
 
 
 def test_without_a_number_of_atoms_energies_are_for_all_of_them(heating):
@@ -71,8 +80,6 @@ def test_the_deviation_of_the_kinetic_energy(harmonic):
     values, _ = read_output(str(harmonic / "run.out"))
     drift = measure(run, Selection())
     assert drift.kinetic_deviation == pytest.approx(1000.0 * values["kinetic_md"].std() / 192, rel=1e-6)
-    ratio = drift.conserved_slope.value / drift.kinetic_deviation
-    assert drift.relative_slope.value == pytest.approx(ratio)
     of_all = measure(replace(run, n_atoms=None), Selection())
     assert of_all.kinetic_deviation == pytest.approx(1000.0 * values["kinetic_md"].std(), rel=1e-12)
 
@@ -133,12 +140,12 @@ def test_a_drift_as_a_temperature() -> None:
     found = made_up(series).heating
     assert found is not None
     assert found.error is not None
-    assert found.error < 0.1
+    assert found.error < 1.5
     assert found.value == pytest.approx(7.0, abs=3.5 * found.error)
 
 
 def test_the_interval_of_a_random_walk_covers_its_drift() -> None:
-    """The slope of a whole random walk knows no error: parts do."""
+    """Of 0.4 ps of 192 atoms."""
     random = np.random.default_rng(1)
     covered = []
     for _ in range(200):
@@ -151,11 +158,10 @@ def test_the_interval_of_a_random_walk_covers_its_drift() -> None:
     assert 0.90 <= np.mean(covered) <= 1.0
 
 
-def test_what_is_too_short_has_no_error() -> None:
+def test_what_is_too_short_has_no_slope() -> None:
     found = made_up(np.arange(10.0)).heating
     assert found is not None
-    assert found.error is None
-    assert found.value == pytest.approx(1.0 / (0.004 * MEV_PER_KELVIN))
+    assert (np.isnan(found.value), found.error) == (True, None)
 
 
 def test_without_a_conserved_quantity_nothing_is_known() -> None:

@@ -17,14 +17,14 @@ TIME = 0.001 * np.arange(2000)
 
 def drift(kelvin, conserved):
     """A run whose kinetic energy fluctuates by 1 meV/atom."""
-    return Drift("run", 64, TIME, kelvin, TIME, conserved, 1.0)
+    return Drift("run", 64_000, TIME, kelvin, TIME, conserved, 1.0)
 
 
 @pytest.mark.parametrize(
     ("kelvin", "conserved", "verdicts", "words"),
     [
         (0.0, 0.0, [Verdict.AGREES, Verdict.AGREES], "No drift of the conserved quantity is seen"),
-        (0.0, -0.1, [Verdict.AGREES, Verdict.SLIGHT], "The conserved quantity falls by 0.0994"),
+        (0.0, -0.1, [Verdict.AGREES, Verdict.SLIGHT], "The conserved quantity falls by 0.0996"),
         (100.0, 50.0, [Verdict.DIFFERS, Verdict.DIFFERS], "that is 100 times the standard deviation of the kinetic"),
     ],
 )
@@ -39,13 +39,15 @@ def test_heating_that_is_no_straight_line_is_heating():
     noise = np.random.default_rng(1).normal(size=(2, 2000))
     found = statements.of_drift(drift(300 + 100 * TIME**3 + noise[0], 40 * TIME**3 + 0.01 * noise[1]))
     assert [each.verdict for each in found] == [Verdict.DIFFERS, Verdict.DIFFERS]
-    assert "± ?" in found[0].text
+    assert "rises" in found[0].text
 
 
 def test_short_runs_are_not_judged():
-    once_up_and_down = 300 + 10 * np.cos(2 * np.pi * (TIME - 0.3) / TIME[-1])
-    result = drift(once_up_and_down + np.random.default_rng(2).normal(size=2000), np.zeros(2000))
-    assert statements.of_drift(result)[0].verdict is Verdict.UNKNOWN
+    time = TIME[:19]
+    result = Drift("run", 64, time, 300 + time, time, time, 1.0)
+    found = statements.of_drift(result)
+    assert [each.verdict for each in found] == [Verdict.UNKNOWN, Verdict.UNKNOWN]
+    assert found[0].text == "The run is too short to know the slope of the temperature."
 
 
 def test_temperatures_in_words():

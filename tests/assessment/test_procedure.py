@@ -83,7 +83,7 @@ def simulate(tmp_path: Path) -> Callable[..., tuple[Result | None, list[str]]]:
 
 
 NVE = ["nve conservative", "nve direct", "nve mts2", "nve mts4", "nve mts8", "nve mts16"]
-DIRECT = {"direct": 7.0, "mts8": 4.0, "mts16": 70.0}
+DIRECT = {"direct": 7.0, "mts8": 5.0, "mts16": 70.0}
 
 
 def test_the_largest_stride_that_seems_safe_is_confirmed(simulate) -> None:

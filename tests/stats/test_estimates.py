@@ -88,27 +88,6 @@ def test_the_interval_of_the_mean_covers_the_truth(process, n):
     assert 0.93 < coverage([statistics.mean(s) for s in series], 7.0) < 0.97
 
 
-@pytest.mark.parametrize(("process", "n"), LONG_ENOUGH)
-def test_the_interval_of_the_slope_covers_the_truth(process, n):
-    times = 5.0 + np.linspace(0.0, 10.0, n)
-    series = process(RUNS, n, np.random.default_rng(3)) + 0.3 * times
-    # Detrending leaves fewer degrees of freedom: intervals of short series may be a little too wide.
-    assert 0.93 < coverage([statistics.slope(times, s) for s in series], 0.3) < 0.98
-
-
-@pytest.mark.parametrize("noise", [0.0, 1.0])
-def test_the_interval_of_the_slope_of_a_random_walk_covers_the_truth(noise):
-    rng = np.random.default_rng(3)
-    times = 0.1 * np.arange(1000)
-    walks = np.cumsum(0.03 + rng.normal(size=(RUNS, 1000)), axis=1) + noise * rng.normal(size=(RUNS, 1000))
-    assert 0.93 < coverage([statistics.slope_of_parts(times, walk) for walk in walks], 0.3) < 0.97
-    assert np.mean([statistics.slope(times, walk).error is None for walk in walks[:100]]) > 0.9
-
-
-def test_a_short_series_has_no_parts():
-    assert statistics.slope_of_parts(np.arange(11.0), np.arange(11.0)) is None
-
-
 def test_the_naive_error_would_not_cover_the_truth():
     series = forgetting(10.0)(400, 4000, np.random.default_rng(2))
     assert np.mean([abs(s.mean()) < 1.96 * s.std() / np.sqrt(len(s)) for s in series]) < 0.5
@@ -169,26 +148,15 @@ def test_a_jump_that_the_window_is_too_short_for_is_noticed():
 @pytest.mark.parametrize("n", [1, 2, 10, 30])
 def test_a_series_that_is_too_short_has_no_error(n):
     series = forgetting(20.0)(1, n, np.random.default_rng(4))[0]
-    for estimate in (statistics.mean(series), statistics.slope(np.arange(float(n)), series)):
-        assert (estimate.error, estimate.margin(), estimate.errors_from(0.0)) == (None, None, None)
-        assert "too short" in estimate.text("K")
-        assert "nan" not in estimate.text("K")
-
-
-def test_the_slope_of_two_points():
-    assert statistics.slope(np.array([1.0, 3.0]), np.array([5.0, 6.0])).value == pytest.approx(0.5)
-    assert np.isnan(statistics.slope(np.array([1.0]), np.array([5.0])).value)
-
-
-@pytest.mark.filterwarnings("error")
-def test_where_time_stands_still_there_is_no_slope():
-    assert np.isnan(statistics.slope(np.zeros(3), np.array([5.0, 4.0, 3.0])).value)
+    estimate = statistics.mean(series)
+    assert (estimate.error, estimate.margin(), estimate.errors_from(0.0)) == (None, None, None)
+    assert "too short" in estimate.text("K")
+    assert "nan" not in estimate.text("K")
 
 
 def test_a_constant_has_no_spread():
     estimate = statistics.mean(np.full(100, 2.5))
     assert (estimate.value, estimate.error) == (2.5, 0.0)
-    assert statistics.slope(np.arange(100.0), np.full(100, 2.5)).value == pytest.approx(0.0)
     assert statistics.autocorrelation_time(np.full(100, 2.5)) == 0.5
 
 
@@ -206,6 +174,10 @@ def test_the_interval_is_students():
 
 def test_how_far_a_value_is_from_what_was_expected():
     assert Estimate(310.0, 4.0).errors_from(300.0) == 2.5
+    assert Estimate(1.0, 4.0, 9.0).at_least(5.0) == Estimate(1.0, 5.0)
+    assert Estimate(1.0, 4.0, 2.0).at_least(5.0) == Estimate(1.0, 4.0, 2.0)
+    assert Estimate(1.0, None).at_least(5.0) == Estimate(1.0, None)
+    assert Estimate(1.0, 4.0).at_least(3.0) == Estimate(1.0, 4.0)
     assert Estimate(310.0, 4.0, 9.0).times(-0.5) == Estimate(-155.0, 2.0, 9.0)
 
 
