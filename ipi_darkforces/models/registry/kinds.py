@@ -27,7 +27,7 @@ from .upet import UPET, upet_checkpoint
 from .zoo import ZooEntry, all_models, is_hidden, no_such_name, user_directory
 
 BACKENDS = ("auto", "metatomic")
-_COST = "two to three times as long on a CPU, and is without CUDA graphs"
+_COST = "1.5 to 3 times as long on a CPU, and is without CUDA graphs"
 log = logging.getLogger(__name__)
 
 

@@ -302,7 +302,7 @@ class TestLoading:
         model = load_model("pet-m")
         assert isinstance(model, MetatomicModel)
         (remark,) = model.remarks
-        assert remark.startswith("it is evaluated through metatomic, which takes two to three times as long")
+        assert remark.startswith("it is evaluated through metatomic, which takes 1.5 to 3 times as long")
         assert remark.endswith("CUDA graphs: it has long-range features")
         assert f"remark on model 'pet-m': {remark}" in caplog.text
 
