@@ -1,10 +1,12 @@
-"""Heating of multiple time stepping, measured: NVE runs of several strides from several equilibrated starts.
+"""Heating of multiple time stepping, predicted and measured by NVE runs of several strides from several starts.
 
     python benchmarks/stride.py measure FOLDER --model pet-m --structure inputs/water.xyz --strides 8 10 12 --time 5
+    python benchmarks/stride.py picture FOLDER --output docs/stride.png
 
 Every run is one file in FOLDER, written when it is complete; a call that was interrupted goes on where it was. A start
 is a Langevin run of 1 ps under conservative forces, each with other random numbers. For each start there is one
-conservative run with both kinds of forces at every step, for the prediction, and one run of each stride.
+conservative run with both kinds of forces at every step, for the prediction, and one run of each stride. The picture
+shows what is in FOLDER beside the drifts in training/README.md, of runs of the bundled model through i-PI.
 """
 
 from __future__ import annotations
@@ -18,18 +20,38 @@ import numpy as np
 from ase import Atoms, units
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+from matplotlib.figure import Figure
 
 import ipi_darkforces as dark
+from ipi_darkforces.analysis.pictures import tidy
+from ipi_darkforces.diagnostics.heating import Heating, Power, heating
+from ipi_darkforces.diagnostics.stride import neighbours
 from ipi_darkforces.models.pair import PairModel
+from ipi_darkforces.models.structure import Structure
+from ipi_darkforces.stats.estimates import Estimate
+from ipi_darkforces.stats.slopes import slope
 
 TIMESTEP = 0.5  # fs
 EQUILIBRATION = 1.0  # ps
 FRICTION_TIME = 100.0  # fs
+MEASURED = {  # meV/atom/ps and standard errors, of the bundled model with i-PI: training/README.md
+    4: (0.00, 0.05),
+    6: (0.17, 0.13),
+    7: (0.07, 0.18),
+    8: (0.48, 0.05),
+    9: (1.3, 0.4),
+    10: (1.3, 0.3),
+    11: (1.1, 0.6),
+    12: (1.3, 0.5),
+    13: (2.9, 0.5),
+    14: (2.5, 0.5),
+    16: (8.7, 1.3),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["measure"])
+    parser.add_argument("task", choices=["measure", "picture"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="pet-m", help="of the fast forces, and of the slow ones unless --slow")
     parser.add_argument("--slow", help="model of the conservative forces")
@@ -39,7 +61,11 @@ def main() -> None:
     parser.add_argument("--strides", type=int, nargs="+", default=[8, 10, 12])
     parser.add_argument("--time", type=float, default=5.0, help="ps of each run of a stride")
     parser.add_argument("--both-time", type=float, default=2.0, help="ps of the run with both kinds of forces")
+    parser.add_argument("--output", type=Path, default=Path("stride.png"), help="the picture")
     arguments = parser.parse_args()
+    if arguments.task == "picture":
+        draw(arguments.folder, arguments.output)
+        return
     arguments.folder.mkdir(parents=True, exist_ok=True)
     fast = dark.load_model(arguments.model)
     model = fast if arguments.slow is None else PairModel(fast, dark.load_model(arguments.slow), "pair")
@@ -85,11 +111,11 @@ def equilibrated(atoms: Atoms, model: dark.ForceModel, temperature: float, seed:
 
 
 def nve(atoms: Atoms, model: dark.ForceModel, stride: int, time: float) -> dict[str, np.ndarray]:
-    """Potential and kinetic energy at every outer step; with a stride of 1 also velocities and both kinds of forces."""
+    """Energies, eV, at every outer step; with a stride of 1 also the power of the slow forces, eV/ps."""
     dynamics = dark.MultipleTimeStepping(atoms, stride * TIMESTEP * units.fs, stride=stride, fast=model)
     masses = atoms.get_masses()
     potential, kinetic, of_species = [], [], []
-    positions, velocities, conservative, direct = [], [], [], []
+    positions, power = [], []
     for _ in range(round(1000.0 * time / TIMESTEP / stride)):
         dynamics.run(1)
         velocity = atoms.get_velocities()
@@ -98,16 +124,67 @@ def nve(atoms: Atoms, model: dark.ForceModel, stride: int, time: float) -> dict[
         kinetic.append(of_atoms.sum())
         of_species.append([of_atoms[atoms.numbers == number].sum() for number in np.unique(atoms.numbers)])
         if stride == 1:
-            state, slow = dynamics._last
-            positions.append(atoms.positions.astype(np.float32))
-            velocities.append(velocity.astype(np.float32))
-            conservative.append((state.forces + slow).astype(np.float32))
-            direct.append(state.forces.astype(np.float32))
+            _, slow = dynamics._last
+            positions.append(atoms.positions.copy())
+            power.append((slow * velocity).sum(axis=1) * 1000.0 * units.fs)
     found = {"potential": potential, "kinetic": kinetic, "of_species": of_species, "stride": stride}
     if stride == 1:
-        found |= {"positions": positions, "velocities": velocities, "conservative": conservative, "direct": direct}
-        found |= {"numbers": atoms.numbers, "masses": masses, "cell": atoms.cell.array}
+        found |= {"positions": positions[len(positions) // 2], "power": power}
+        found |= {"numbers": atoms.numbers, "cell": atoms.cell.array}
     return {name: np.asarray(values) for name, values in found.items()}
+
+
+def predicted(folder: Path) -> list[list[Heating]]:
+    """Of strides from 2 to 16, for each start."""
+    found = []
+    for place in sorted(folder.glob("start*-stride1.npz")):
+        run = np.load(place)
+        temperature = 2.0 * run["kinetic"].mean() / (3.0 * (len(run["numbers"]) - 1.0) * units.kB)
+        structure = Structure(run["numbers"].astype(np.int32), run["positions"], run["cell"])
+        power = Power(run["power"], TIMESTEP / 1000.0, temperature, run["numbers"], neighbours(structure))
+        found.append(heating(power, range(2, 17)))
+    return found
+
+
+def drifts(folder: Path) -> dict[int, list[Estimate]]:
+    """Of the energy, meV/atom/ps, by stride, for each start."""
+    found: dict[int, list[Estimate]] = {}
+    for place in sorted(folder.glob("start*-stride*.npz")):
+        run = np.load(place)
+        stride, energy = int(run["stride"]), run["potential"] + run["kinetic"]
+        if stride > 1:
+            times = TIMESTEP / 1000.0 * stride * np.arange(len(energy))
+            atoms = len(np.load(place.with_name(f"{place.stem.partition('-')[0]}.npz"))["positions"])
+            found.setdefault(stride, []).append(slope(times, 1000.0 * energy / atoms))
+    return found
+
+
+def draw(folder: Path, path: Path) -> None:
+    """Predicted against measured."""
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axis = figure.subplots()
+    starts = predicted(folder)
+    values = np.array([[each.total.value for each in start] for start in starts])
+    errors = np.array([[each.total.error for each in start] for start in starts])
+    mean, error = values.mean(axis=0), np.sqrt((errors**2).sum(axis=0)) / len(starts)
+    strides = np.array([each.stride for each in starts[0]])
+    axis.fill_between(strides, mean - 2.0 * error, mean + 2.0 * error, color="#2166ac", alpha=0.25, linewidth=0)
+    axis.plot(strides, mean, color="#2166ac", label=f"predicted from {len(starts)} conservative run of 2 ps")
+    before = np.array([(stride, *drift) for stride, drift in MEASURED.items()])
+    axis.errorbar(
+        before[:, 0], before[:, 1], 2.0 * before[:, 2], fmt="o", color="0.2", capsize=2, label="runs with i-PI"
+    )
+    for stride, found in drifts(folder).items():
+        for each in found:
+            axis.errorbar(stride + 0.2, each.value, each.margin(), fmt="s", color="#c4342d", markersize=4)
+    axis.set_yscale("symlog", linthresh=0.1, linscale=0.6)
+    axis.set_ylim(-0.4, 20.0)
+    axis.set_xlabel("stride M of 0.5 fs")
+    axis.set_ylabel("heating without thermostat / (meV/atom/ps)")
+    axis.legend(frameon=False)
+    tidy(axis)
+    figure.savefig(path, dpi=200)
+    print(*(f"{s} {m:.3f} ± {e:.3f}" for s, m, e in zip(strides, mean, error, strict=True)), sep="\n")
 
 
 def save(place: Path, **arrays: np.ndarray) -> None:

@@ -137,9 +137,15 @@ def _of_stride(M: int, fractions: np.ndarray, spectra: np.ndarray, of_all: np.nd
 
 
 def _agrees(of_neighbours: Heating) -> bool:
-    """Tell whether the sum over all pairs leaves room for that over neighbours."""
-    margin = of_neighbours.of_all_pairs.margin(_CONTRADICTED)
-    return margin is None or abs(of_neighbours.total.value - of_neighbours.of_all_pairs.value) <= margin
+    """Whether the sum over all pairs leaves room for that over neighbours.
+
+    Errors of a power spectrum are in proportion to it: one that is too small by chance has too small an error.
+    """
+    near, all_pairs = of_neighbours.total, of_neighbours.of_all_pairs
+    if not all_pairs.error:
+        return True
+    margin = all_pairs.times(max(1.0, near.value / all_pairs.value)).margin(_CONTRADICTED)
+    return margin is None or abs(near.value - all_pairs.value) <= margin
 
 
 def spectrum(power: Power, most: float) -> tuple[np.ndarray, np.ndarray]:
