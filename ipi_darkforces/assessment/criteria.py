@@ -28,8 +28,8 @@ REASONS = {
     f"NVE heats or cools by less than {HEATING:.0%} of the temperature in a ps.": (
         "Measured by the conserved quantity, as if all of it went into classical vibrations (3 k_B for each atom). A "
         "thermostat with time constant τ holds forces that heat by r at r τ (Langevin) or 2 r τ (SVR) above its "
-        "target: 1 % too hot at this limit for τ = 1 or 0.5 ps. The paper's direct forces heat by 7 K/ps at 300 K, more "
-        "than twice this limit, and were 12.8 K too hot with τ = 1 ps and 1.4 K with τ = 0.1 ps (table 2)."
+        "target: 1 % too hot at this limit for τ = 1 or 0.5 ps. The paper's direct forces heat by 7 K/ps at 300 K, "
+        "more than twice this limit, and were 12.8 K too hot with τ = 1 ps and 1.4 K with τ = 0.1 ps (table 2)."
     ),
     f"With SVR, τ = 10 fs, temperatures of the heaviest and the lightest species differ by less than {EQUAL:.0%}.": (
         "Equipartition. A global thermostat hides heating, but not that it is unevenly shared: 14 K, or 5 %, between "
