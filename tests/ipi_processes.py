@@ -35,8 +35,8 @@ INPUTS = ROOT / "inputs"
 SPECIES = "O64H128"  # of the structure that all of inputs/ start from
 N_ATOMS = 192
 PROGRAMS = Path(sys.executable).parent
-# One thread each: several of these processes run at once, and threads that wait for each other's core are slow. And what
-# they say is waited for.
+# One thread each: several of these processes run at once, and threads that wait for each other's core are slow. No
+# buffers: tests wait for what they say.
 _ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 Edit = Callable[[ET.Element], None]
