@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from math import gcd
+
 from ipi.utils.io.inputs.io_xml import read_list, xml_node
 
 from ..split.disagreement import EXTRAS
 from .outputs import DISAGREEMENT, PROGRESS, STATE, free_name
 from .tree import child, children, parse, text_of
 
-STATE_EVERY = 100  # steps
+# Steps between our checkpoints: at most, and what is often enough even where the user wants more.
+_SELDOM, _OFTEN = 100, 20
 _PROGRESS_PROPERTIES = ["step", "time{femtosecond}", "temperature{kelvin}", "conserved{electronvolt}"]
 _DISAGREEMENT = "extras_component_raw"
+
+
+def state_stride(others: Collection[int]) -> int:
+    """Steps between our checkpoints, beside others.
+
+    i-PI overwrites the user's checkpoint where it is, so that a kill at that time leaves none: then a run goes on from
+    ours, and no more shall be lost than with a kill at another time. So ours come as often, but without a common factor
+    in the strides, so that both are hardly ever written at the same step.
+
+    :param others: strides of the checkpoints that the user asked for
+    """
+    longest = min([_SELDOM, *(max(_OFTEN, stride) for stride in others)])
+    coprime = (n for n in range(longest, longest // 2, -1) if all(gcd(n, stride) == 1 for stride in others))
+    return next(coprime, longest)
 
 
 class AddedOutputs:
@@ -46,8 +64,23 @@ class AddedOutputs:
     @property
     def state(self) -> str:
         """What the checkpoints are called, or would be."""
-        there = next((node for node in self._nodes() if _is_state(node)), None)
+        there = self._state_node
         return self._free_name(STATE) if there is None else there.attribs["filename"]
+
+    @property
+    def _state_node(self) -> xml_node | None:
+        """The output of our checkpoints; None if it has not been added."""
+        return next((node for node in self._checkpoints() if self._is_ours(node)), None)
+
+    def _is_ours(self, node: xml_node) -> bool:
+        kept = node.attribs.get("filename", "").endswith(STATE) and node.attribs.get("overwrite") == "False"
+        return kept and _stride(node) == self._state_stride(node)
+
+    def _state_stride(self, ours: xml_node | None = None) -> int:
+        return state_stride([_stride(node) for node in self._checkpoints() if node is not ours])
+
+    def _checkpoints(self) -> list[xml_node]:
+        return [node for node in self._nodes() if node.name == "checkpoint"]
 
     def _free_name(self, name: str) -> str:
         return free_name(name, [node.attribs.get("filename") for node in self._nodes()])
@@ -67,7 +100,7 @@ class AddedOutputs:
         if slow is not None and self.disagreement is None:
             said = f"filename='{self._free_name(DISAGREEMENT)}' stride='{stride}' extra_type='{', '.join(EXTRAS)}'"
             self._add(f"<trajectory {said}> {_DISAGREEMENT}({slow}) </trajectory>")
-        said = f"filename='{self.state}' stride='{STATE_EVERY}' overwrite='False'"
+        said = f"filename='{self.state}' stride='{self._state_stride()}' overwrite='False'"
         self._add(f"<checkpoint {said}> {states} </checkpoint>")
 
     def _add(self, text: str) -> None:
@@ -78,14 +111,10 @@ class AddedOutputs:
 
     def remove_state(self) -> None:
         """Take the checkpoints out, which are numbered anew."""
-        output = child(self._root, "output")
+        output, state = child(self._root, "output"), self._state_node
         if output is not None:
-            output.fields = [(kind, node) for kind, node in output.fields if kind == "_text" or not _is_state(node)]
+            output.fields = [(kind, node) for kind, node in output.fields if node is not state]
 
 
-def _is_state(node: xml_node) -> bool:
-    """Whether this is the output of checkpoints that has been added."""
-    said = {"stride": str(STATE_EVERY), "overwrite": "False"}
-    return (
-        node.name == "checkpoint" and node.attribs["filename"].endswith(STATE) and said.items() <= node.attribs.items()
-    )
+def _stride(node: xml_node) -> int:
+    return int(node.attribs.get("stride", "1"))

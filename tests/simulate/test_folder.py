@@ -1,6 +1,7 @@
 """The folder of a run: what it goes on with, what it refuses, and that nothing of anybody's is lost."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import ase
 import pytest
+from ipi.engine.outputs import CheckpointOutput
 
 from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.simulate.added_outputs import state_stride
 from ipi_darkforces.simulate.compose import compose, write_start
 from ipi_darkforces.simulate.folder import FinishedError, RunFolder
 from ipi_darkforces.simulate.inputs import SimulationInput
@@ -100,6 +103,30 @@ def test_only_the_last_two_of_our_states_are_kept(source, output):
     RunFolder(output).drop_states(simulation)
     assert sorted(file.name for file in output.glob("*.resume_*")) == ["argon.resume_10", "argon.resume_11"]
     assert RunFolder(output).next_state(simulation) == 12
+
+
+@pytest.mark.parametrize(
+    "others", [[], [1], [2], [20], [25], [62], [99], [100], [125], [1000], [1001], [210, 500], [30, 30]]
+)
+def test_our_states_come_as_often_as_others_and_seldom_at_the_same_step(others):
+    ours = state_stride(others)
+    # i-PI opens the user's anew at each multiple of the stride: then ours is the newest that is whole.
+    assert 0.8 * min([100, *others]) <= ours <= min([100, *(max(stride, 20) for stride in others)])
+    for stride in others:
+        assert math.lcm(ours, stride) == ours * stride
+
+
+@pytest.mark.parametrize("stride", ["24", "100"])
+def test_a_checkpoint_of_the_user_s_is_not_taken_for_ours(source, output, stride):
+    text = source.read_text().replace(
+        "</output>", f"<checkpoint filename='resume' overwrite='False' stride='{stride}'/></output>"
+    )
+    source.write_text(text)
+    simulation = begin(source, output)
+    assert simulation.added.state == "darkforces-resume"
+    again = SimulationInput.read(output / "i-pi.xml")
+    again.adopt(SimulationInput.read(output / "input.xml"))
+    assert [o.filename for o in again.parsed.output.fetch() if isinstance(o, CheckpointOutput)] == ["chk", "resume"]
 
 
 def test_a_start_that_is_called_as_i_pi_s_state_is_not_taken_for_it(source, output):

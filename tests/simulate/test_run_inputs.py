@@ -221,7 +221,7 @@ def test_a_run_that_is_killed_loses_at_most_a_hundred_steps(tmp_path, aluminium)
                     continue
 
     text = long(input_of(SYSTEM))
-    with pytest.raises(DarkforcesError, match=r"state after step \d+00 is in .*al.resume_"):
+    with pytest.raises(DarkforcesError, match=r"state after step \d+ is in .*al.resume_"):
         start(tmp_path / "al.xml", text, watch=kill)
     assert not (tmp_path / "run" / "RESTART").exists()
     state = RunFolder(tmp_path / "run").last_state()
