@@ -14,7 +14,7 @@ from ..diagnostics.known_range import within_range
 from ..diagnostics.optimize import MOST_STEPS, optimize
 from ..diagnostics.optimize_picture import draw_optimizations
 from ..diagnostics.optimize_records import Records
-from ..diagnostics.starts import BUILT, SETS, make_starts
+from ..diagnostics.starts import BUILT, DISPLACEMENT, SETS, make_starts
 from ..diagnostics.structures import read_structure_files
 from ..errors import DarkforcesError, printable
 from ..models.model import ForceModel, Need
@@ -52,12 +52,13 @@ examples
       as many single molecules as in the paper, others than with another seed
 
 sets
-  molecules     single ones in vacuum, cut out of a STRUCTURE, displaced by 0.5 Å (each coordinate, standard deviation)
-  clusters      of four molecules, likewise, by 0.1 Å
+  molecules     single ones in vacuum, cut out of a STRUCTURE, displaced by 0.1 Å (each coordinate, standard deviation)
+  clusters      of four molecules, likewise
   structures    each STRUCTURE as it is; if more --starts are asked for, copies displaced by 0.1 Å
-  g2            molecules of H, C, N, O, F of the g2 set, for the paper's QM9; displaced by 0.5 Å
+  g2            molecules of H, C, N, O, F of the g2 set, for the paper's QM9; displaced by 0.1 Å
   crystals      of elements and of compounds, 8 to 12 atoms in a cell, for the paper's MPtrj; strained by 2 %, which
                 stays, and displaced by 0.1 Å
+  The paper displaces molecules by 0.5 Å (--displace 0.5), which breaks the bonds of most.
 
 within what the model knows
   A start is displaced as far only if the model knows what it is then: on the way there, in 11 steps from 1/32 of it to
@@ -148,8 +149,8 @@ def _add_start_options(parser: argparse.ArgumentParser) -> None:
         "--displace",
         type=float,
         metavar="Å",
-        help="standard deviation of each coordinate (default: 0.5 for molecules, as in the paper, and 0.1 otherwise, "
-        "or less: as far as the model's range goes)",
+        help=f"standard deviation of each coordinate (default: {DISPLACEMENT:g}, or less: as far as the model's range "
+        "goes)",
     )
     group.add_argument("--seed", type=int, default=0, help="of the random numbers (default: %(default)s)")
 
@@ -168,7 +169,8 @@ def run(args: argparse.Namespace) -> None:
     records = Records(results, f"{model_of(args)} {args.dtype} {args.variant} {args.backend}")
     model = load(args)
     check = partial(_check_known, model)
-    starts = make_starts(structures, args.sets, args.starts, args.displace, args.seed, check)
+    wanted = DISPLACEMENT if args.displace is None else args.displace
+    starts = make_starts(structures, args.sets, args.starts, wanted, args.seed, check)
     if args.displace is None:
         with _bar(f"{Path(args.model).name}: starts", "start") as show:
             starts = within_range(model, starts, show)

@@ -15,12 +15,10 @@ from .molecules import bonded_atoms, bonds, nearest_images
 
 _SIZES = {"molecules": 1, "clusters": 4}  # molecules in each
 BUILT = {"g2": ase_structures.molecules, "crystals": ase_structures.crystals}
-# Å, standard deviation of each coordinate: the paper's for molecules. Clusters, liquids and crystals that were
-# displaced as far would be broken ones.
-DISPLACEMENTS = {"molecules": 0.5, "clusters": 0.1, "structures": 0.1, "g2": 0.5, "crystals": 0.1}
+DISPLACEMENT = 0.1  # Å, standard deviation of each coordinate: with 0.5 Å, as in the paper, most molecules are broken
 DEFAULT_NUMBER = {"molecules": 10, "clusters": 10, "g2": 20, "crystals": 20}
 _STRAIN = 0.02  # standard deviation of each component of the strain of crystals
-SETS = tuple(DISPLACEMENTS)
+SETS = ("molecules", "clusters", "structures", "g2", "crystals")
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def make_starts(
     structures: Mapping[str, Structure],
     groups: Sequence[str] | None = None,
     number: int | None = None,
-    displacement: float | None = None,
+    displacement: float = DISPLACEMENT,
     seed: int = 0,
     check: Callable[[Structure], object] = lambda structure: None,
 ) -> list[Start]:
@@ -70,7 +68,7 @@ def make_starts(
     :param structures: by their names; none are needed for ``g2`` and ``crystals``
     :param groups: some of `SETS`; None: all that can be made of the structures, or ``g2`` and ``crystals`` without any
     :param number: starts in each set; None: see `DEFAULT_NUMBER`, and the structures as they are
-    :param displacement: Å, standard deviation of each coordinate; None: see `DISPLACEMENTS`
+    :param displacement: Å, standard deviation of each coordinate
     :param seed: of the random numbers
     :param check: raises a DarkforcesError for what the model does not know, which ``g2`` and ``crystals`` leave out
     :raises DarkforcesError: if a set that was asked for cannot be made, or a structure has only one atom
@@ -100,10 +98,9 @@ def make_starts(
             chosen = _repeated(structures, wanted)
         else:
             chosen = _cut_out(structures, found, group, wanted, random)
-        width = DISPLACEMENTS[group] if displacement is None else displacement
         for name, structure, as_it_is in chosen:
-            moved = structure if as_it_is else _displaced(structure, width, random)
-            starts.append(Start(group, name, moved, structure, 0.0 if as_it_is else width))
+            moved = structure if as_it_is else _displaced(structure, displacement, random)
+            starts.append(Start(group, name, moved, structure, 0.0 if as_it_is else displacement))
     if refusals and (asked or not starts):
         raise DarkforcesError(refusals[0])
     return starts

@@ -137,7 +137,7 @@ def test_displaced_as_far_as_is_asked_for(say: Say) -> None:
     (near, *_), (far, *_) = (
         json.loads(say(*arguments, *more)[0])["optimizations"] for more in ((), ("--displace", "0.4"))
     )
-    assert near["displaced_angstrom"] <= 0.5
+    assert near["displaced_angstrom"] <= 0.1
     assert (far["displaced_angstrom"], far["displacement_limited_by"]) == (0.4, None)
 
 

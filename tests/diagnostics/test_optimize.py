@@ -432,8 +432,8 @@ class TestStarts:
         displacements = np.concatenate(
             [b.structure.positions - a.structure.positions for a, b in zip(still, moved, strict=True)]
         )
-        assert displacements.std() == pytest.approx(0.5, rel=0.1)
-        assert {each.width for each in moved} == {0.5}
+        assert displacements.std() == pytest.approx(0.1, rel=0.1)
+        assert {each.width for each in moved} == {0.1}
         assert [each.bonds.tolist() for each in moved] == [[[0, 1], [0, 2]]] * 64
 
     def test_clusters_are_next_to_each_other(self, water: Structure) -> None:
