@@ -207,13 +207,21 @@ def test_a_bad_client_ends_only_itself(case: str, place: str, capsys: pytest.Cap
     assert said.isprintable()
 
 
-@pytest.mark.parametrize("n_sent", [5, 40, 200, len(posdata()) - 1])
-def test_the_end_in_the_middle_of_a_message(place: str, n_sent: int, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("n_atoms", "n_sent"),
+    [
+        *((2, n_sent) for n_sent in (5, 40, 200, len(posdata()) - 1)),
+        (MANY, 12 * MANY),  # half of more than fits into a buffer
+    ],
+)
+def test_the_end_in_the_middle_of_a_message(
+    place: str, n_atoms: int, n_sent: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     served = Served(place)
     good = served.good()
     good.ask()
     with served.connect("i-pi-bad") as bad:
-        bad.sendall(init() + posdata()[:n_sent])
+        bad.sendall(init(f"species : Ar{n_atoms} ,") + posdata(np.ones((n_atoms, 3)))[:n_sent])
     wait_until(lambda: "in the middle of a message" in capsys.readouterr().err)
     good.ask()
     good.leave()
