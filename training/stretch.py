@@ -162,6 +162,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="training/stretch.py"
     )
     parser.add_argument("structures", type=Path, help="of liquid water, with energies and forces that ase reads")
+    parser.add_argument("--energy-key", metavar="KEY", help="default: found, if there is only one that can be it")
+    parser.add_argument("--forces-key", metavar="KEY", help="likewise")
     parser.add_argument("--output", type=Path, required=True, metavar="XYZ", help="where the structures go")
     parser.add_argument(
         "--bonds", type=int, default=40, help=f"number of bonds, {STRETCHES} structures each (default: 40)"
@@ -176,7 +178,7 @@ def _stretch_to_file(args: argparse.Namespace) -> None:
         raise DarkforcesError(f"'{args.output}' exists; give another --output")
     if args.bonds < 1:
         raise DarkforcesError(f"--bonds {args.bonds}: expected at least one")
-    references = read_reference(args.structures, require_cell=True)
+    references = read_reference(args.structures, args.energy_key, args.forces_key, require_cell=True)
     for reference in references:
         if not {1, 8} <= set(reference.structure.species) or np.sum(reference.structure.species == 8) < MOLECULES:
             raise DarkforcesError(f"{reference.name} is not water: expected at least {MOLECULES} molecules of it")
