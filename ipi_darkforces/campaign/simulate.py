@@ -13,7 +13,7 @@ from pathlib import Path
 from ..analysis.overview import Overview, summarize
 from ..errors import ERROR, DarkforcesError, printable
 from ..signals import raise_interrupts
-from ..simulate.folder import FinishedError
+from ..simulate.folder import FinishedError, OtherRunError
 from ..simulate.inputs import SimulationInput
 from ..simulate.run import Outcome, Progress, last_outcome, run
 from .folder import CampaignFolder, Ended
@@ -55,6 +55,8 @@ def simulate(
         outcome = run(simulation, job.model, folder.run(name), watch=watch)
     except FinishedError:  # killed before it could say so
         outcome = last_outcome(folder.run(name))
+    except OtherRunError as error:
+        raise DarkforcesError(f"{error}; remove that folder to have it simulated anew") from error
     except DarkforcesError as error:
         if not isinstance(error, ExplodedError) and not (_NOT_FINITE in str(error) and step > 0):
             raise

@@ -72,6 +72,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--wait", type=float, metavar="SECONDS", help="give up if i-PI does not listen after so long (default: never)"
     )
+    parser.add_argument(
+        "--goes-on",
+        action="store_true",
+        help="the simulation was begun before: warn of what is wrong with a calculator's forces, and serve them",
+    )
+    parser.add_argument(
+        "--ready",
+        type=int,
+        metavar="FD",
+        help="write a line to this file descriptor when the model is loaded and can do what --input asks for",
+    )
     add_watch_option(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="log every message")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")

@@ -14,6 +14,7 @@ from ..errors import DarkforcesError
 from ..models.registry.choice import ModelChoice
 from ..models.registry.kinds import specified
 from ..simulate.compose import write_input
+from ..simulate.folder import OtherRunError
 from ..simulate.places import Place, places
 from ..split.monitor import checked_limit
 from ..split.split import Component
@@ -24,10 +25,13 @@ from .options import model_of
 def run_all(args: argparse.Namespace) -> int:
     """Run what the command line asks for."""
     _check(args)
-    if args.structure is None:
-        return _run_each(places(args.input, args.output), args)
-    with tempfile.TemporaryDirectory() as scratch:  # the run's folder gets its own copy
-        return _run_each(places([_write_input(args, Path(scratch))], args.output), args)
+    try:
+        if args.structure is None:
+            return _run_each(places(args.input, args.output), args)
+        with tempfile.TemporaryDirectory() as scratch:  # the run's folder gets its own copy
+            return _run_each(places([_write_input(args, Path(scratch))], args.output), args)
+    except OtherRunError as error:
+        raise DarkforcesError(f"{error}; choose another --output, or --overwrite it") from error
 
 
 def _run_each(all_places: list[Place], args: argparse.Namespace) -> int:

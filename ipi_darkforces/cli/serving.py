@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from ..errors import DarkforcesError
 from ..models.model import ForceModel
@@ -15,7 +16,6 @@ from ..serve.address import DEFAULT_NAME, DEFAULT_PREFIX, Address, InetAddress, 
 from ..serve.driver import Driver
 from ..serve.settings import Settings
 from ..simulate.inputs import SimulationInput, SocketForcefield
-from ..simulate.virials import Virials
 from ..split.monitor import checked_limit
 from ..split.split import Component, Split
 from .options import model_of, params
@@ -37,8 +37,10 @@ def serve(args: argparse.Namespace) -> int:
     places = _places(args, prefix, forcefields)
     model = load_model(model_name, args.device, args.dtype, args.variant, not args.keep_net_force, args.backend)
     for part in model.parts:
-        part.goes_on = simulation is not None and simulation.step > 0
-    _check(settings, forcefields, Virials() if simulation is None else simulation.virials, model)
+        part.goes_on = args.goes_on or (simulation is not None and simulation.step > 0)
+    _check(settings, simulation, model)
+    if args.ready is not None:
+        _announce(args.ready)
     split = Split(model)
     try:
         driver = Driver(split, places, settings, args.stay, args.wait, too_far, one_simulation=simulation is not None)
@@ -54,15 +56,29 @@ def serve(args: argparse.Namespace) -> int:
             )
 
 
-def _check(settings: Settings, forcefields: Sequence[SocketForcefield], virials: Virials, model: ForceModel) -> None:
+def _check(settings: Settings, simulation: SimulationInput | None, model: ForceModel) -> None:
     """Raise errors now for what cannot work, and not when i-PI comes."""
     if settings.component is not None:
         Component.named(settings.component).check(model)
     species = settings.elements()
     if species is not None:
         model.check_species(species)
-    for forcefield in forcefields:
-        virials.check(model, settings.completed(forcefield.settings).resolved(model).component)
+    if simulation is None:
+        return
+    for forcefield in simulation.socket_forcefields():
+        said = forcefield.settings
+        template = simulation.folder / (said.template or "")
+        if template.is_file():  # beside the input: it may not be where we are, until i-PI is
+            said = replace(said, template=str(template))
+        simulation.virials.check(model, settings.completed(said).resolved(model).component)
+
+
+def _announce(descriptor: int) -> None:
+    try:
+        os.write(descriptor, b"ready\n")
+        os.close(descriptor)
+    except OSError as error:
+        raise DarkforcesError(f"--ready {descriptor} cannot be written to: {error.strerror}") from error
 
 
 def _settings_and_model(args: argparse.Namespace) -> tuple[Settings, str]:

@@ -1,9 +1,12 @@
 """A Python program that does not outlive who started it.
 
-Started as ``python -m ipi_darkforces.simulate.child PIPE GRACE SCRATCH PROGRAM ...``, where PIPE is the read end of a
-pipe whose other end is held by who started us, and by nobody else. When he has gone, however he ended, the pipe ends;
-then the program gets SIGINT, on which i-PI writes its RESTART and the driver says goodbye. This needs nothing of the
-system that macOS does not have.
+Started as ``python -m ipi_darkforces.simulate.child PIPE GRACE SCRATCH AHEAD LOG PROGRAM ...``, where PIPE is the read
+end of a pipe whose other end is held by who started us, and by nobody else. When he has gone, however he ended, the
+pipe ends; then the program gets SIGINT, on which i-PI writes its RESTART and the driver says goodbye. This needs
+nothing of the system that macOS does not have.
+
+With the name of a module for AHEAD, that is imported at once, but the program begins, and its log with it, not before
+there is a byte in the pipe.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import signal
 import sys
 import threading
 import time
+from importlib import import_module
 
 # Seconds: i-PI looks for signals once a second, and finishes the step it is in.
 PATIENCE = 120.0
@@ -45,7 +49,9 @@ class _Watcher(threading.Thread):
 
 def main() -> None:
     """Run the program, a file or ``-m MODULE``, as Python itself would."""
-    pipe, grace, scratch, *program = sys.argv[1:]
+    pipe, grace, scratch, ahead, log, *program = sys.argv[1:]
+    if ahead and not _begun(int(pipe), ahead, log):
+        return
     watcher = _Watcher(int(pipe), float(grace))
     watcher.start()
     try:
@@ -59,6 +65,17 @@ def main() -> None:
     finally:
         if watcher.orphaned and scratch:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _begun(pipe: int, ahead: str, log: str) -> bool:
+    """Import what takes long, and wait until we are told to begin; whether we were."""
+    import_module(ahead)
+    if not os.read(pipe, 1):
+        return False
+    stream = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    for output in (1, 2):
+        os.dup2(stream, output)
+    return True
 
 
 if __name__ == "__main__":

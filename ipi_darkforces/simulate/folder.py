@@ -21,7 +21,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -38,7 +38,7 @@ from .outputs import DISAGREEMENT, PROGRESS, numbered
 
 # States that are kept while a run goes on, should it explode; and the one in which it was stopped when it did.
 GOOD, CANDIDATE, EXPLODED = "RESTART.good", "RESTART.candidate", "RESTART.exploded"
-_INPUT = "input.xml"
+_INPUT, _DRIVER_LOG = "input.xml", "driver.log"
 _OURS = (
     _INPUT,
     "model.json",
@@ -51,19 +51,22 @@ _OURS = (
     CANDIDATE,
     EXPLODED,
     "i-pi.log",
-    "driver.log",
+    _DRIVER_LOG,
     "summary.png",
     "summary.json",
     "EXIT",
 )
 _PLUGIN = Path(__file__).with_name("in_process.py")
 _FINGERPRINT = "fingerprint"
-_OTHERWISE = "choose another --output, or --overwrite it"
 _KEPT = 2  # states: the newest, which may not be whole, and the one before
 
 
 class FinishedError(DarkforcesError):
     """There is nothing left to do in this folder."""
+
+
+class OtherRunError(DarkforcesError):
+    """What the folder holds does not go on as was asked for."""
 
 
 class RunFolder:
@@ -94,14 +97,14 @@ class RunFolder:
         return self.path / "i-pi.xml"
 
     @property
-    def driver_log(self) -> Path:
-        """What our driver has said."""
-        return self.path / "driver.log"
-
-    @property
     def ipi_log(self) -> Path:
         """What i-PI has said."""
         return self.path / "i-pi.log"
+
+    @property
+    def driver_log(self) -> Path:
+        """What the driver has said, which is only added to."""
+        return self.path / _DRIVER_LOG
 
     @property
     def restart(self) -> Path:
@@ -149,15 +152,13 @@ class RunFolder:
     def begun_with(self) -> dict[str, str]:
         """The model that the run was begun with, and how it was to be evaluated, by name.
 
-        :raises DarkforcesError: if that is not known
+        :raises OtherRunError: if that is not known
         """
         try:
             said = json.loads(self._model.read_text())
             return {str(key): str(value) for key, value in said.items()}
         except (OSError, ValueError, AttributeError) as error:
-            raise DarkforcesError(
-                f"'{self.path}' does not say which model its run was begun with; {_OTHERWISE}"
-            ) from error
+            raise OtherRunError(f"'{self.path}' does not say which model its run was begun with") from error
 
     @contextmanager
     def locked(self) -> Iterator[int]:
@@ -185,7 +186,7 @@ class RunFolder:
         try:
             with locked(self.path / ".lock", f"another simulation is running in '{self.path}'") as lock:
                 yield lock
-        except DarkforcesError as error:
+        except (DarkforcesError, KeyboardInterrupt) as error:
             if made and f"{self.path}{os.sep}" not in str(error) and self.last_state() is None:
                 self._remove(made)
             raise
@@ -206,7 +207,12 @@ class RunFolder:
                 outer.rmdir()
 
     def begin(
-        self, simulation: SimulationInput, model: dict[str, str], steps: int | None, overwrite: bool
+        self,
+        simulation: SimulationInput,
+        model: dict[str, str],
+        steps: int | None,
+        overwrite: bool,
+        check: Callable[[SimulationInput], None] = lambda prepared: None,
     ) -> SimulationInput:
         """Prepare the folder, for a new simulation or for going on with one that was stopped.
 
@@ -214,9 +220,11 @@ class RunFolder:
         :param model: what decides the forces, by name; a run goes on with what it was begun with
         :param steps: when it shall be finished; None for what the input says
         :param overwrite: start anew even if the folder holds a run
+        :param check: called with what is returned, when nothing else is in its way and nothing has been changed yet
         :return: what to give to i-PI: the simulation, or a state of it
         :raises FinishedError: if the run is finished
-        :raises DarkforcesError: if the folder holds something else
+        :raises OtherRunError: if it is another one
+        :raises DarkforcesError: if the folder holds something else, or the simulation cannot be
         """
         simulation.check()
         fresh, files = simulation.copied(lambda name: name in _OURS or simulation.outputs.match(name))
@@ -233,9 +241,12 @@ class RunFolder:
             states, broken = self._read_states()
             if states:
                 self._check_same(fresh, files, model)
-                return self._continued(max(states, key=lambda state: state.step), fresh)
+                state = self._continued(max(states, key=lambda state: state.step), fresh)
+                check(state)
+                return state
             if broken is not None:
-                raise DarkforcesError(f"'{self.path}' holds a run of which no state is whole: {broken}; {_OTHERWISE}")
+                raise OtherRunError(f"'{self.path}' holds a run of which no state is whole: {broken}")
+        check(fresh)
         try:
             self._start(fresh, files, model)
         except OSError as error:
@@ -253,7 +264,7 @@ class RunFolder:
         there = sorted(
             path.name
             for path in self.path.iterdir()
-            if path.name != ".lock" and not is_unfinished(path) and not consists_of(path, copies)
+            if path.name not in (".lock", _DRIVER_LOG) and not is_unfinished(path) and not consists_of(path, copies)
         )
         if not there:
             return
@@ -306,15 +317,12 @@ class RunFolder:
         held = SimulationInput.read(self.input).text() if begun is None else begun.input
         other = difference(held, fresh.text())
         if other is not None:
-            raise DarkforcesError(
-                f"'{self.path}' holds a run of another input than '{fresh.source}' ({other}); {_OTHERWISE}"
-            )
+            raise OtherRunError(f"'{self.path}' holds a run of another input than '{fresh.source}' ({other})")
         for file in files:
             known = None if begun is None else begun.files.get(file.target)
             if known is not None and file.digest() != known:
-                raise DarkforcesError(
-                    f"'{self.path}' holds a run that was begun with another '{file.source}', which has changed; "
-                    f"{_OTHERWISE}"
+                raise OtherRunError(
+                    f"'{self.path}' holds a run that was begun with another '{file.source}', which has changed"
                 )
         self._check_model(model)
 
@@ -324,13 +332,11 @@ class RunFolder:
         known = before is not None and after is not None
         alike = {**begun, "model": without_folders(begun["model"])} == {**now, "model": without_folders(now["model"])}
         if begun != now and not (known and alike and before == after):  # the same file in another place is the same
-            raise DarkforcesError(
-                f"'{self.path}' holds a run begun with {_listed(begun)}, not {_listed(now)}; {_OTHERWISE}"
-            )
+            raise OtherRunError(f"'{self.path}' holds a run begun with {_listed(begun)}, not {_listed(now)}")
         if known and before != after:
-            raise DarkforcesError(
+            raise OtherRunError(
                 f"'{self.path}' holds a run begun with {_listed(begun)}, which has changed since (from {before} to "
-                f"{after}); {_OTHERWISE}"
+                f"{after})"
             )
 
     def serve_in_process(self, simulation: SimulationInput, model: dict[str, str]) -> None:
@@ -437,7 +443,7 @@ class RunFolder:
     def _clear(self, simulations: Sequence[SimulationInput], keep: Set[str]) -> None:
         """Remove what is left of runs, but not what they are made from."""
         for name in _OURS:
-            if name != _INPUT:
+            if name not in (_INPUT, _DRIVER_LOG):  # the driver is at work already
                 (self.path / name).unlink(missing_ok=True)
         for simulation in simulations:
             for file in simulation.outputs.existing(self.path):

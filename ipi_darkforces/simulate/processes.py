@@ -17,6 +17,7 @@ from ..errors import DarkforcesError
 from ..lock import locked
 
 _PREFIX = "darkforces-"
+_INTERRUPTED = 130  # exit code of our commands
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Process:
     :param kept: file descriptors that it inherits
     :param grace: seconds in which it may leave by itself when we are gone, before it is interrupted
     :param scratch: folder that it removes when it leaves after us
+    :param ahead: a module that takes long to import: the program imports it, and then waits for `begin`
     """
 
     def __init__(
@@ -84,14 +86,16 @@ class Process:
         kept: Sequence[int] = (),
         grace: float = 0.0,
         scratch: Path | None = None,
+        ahead: str = "",
     ):
         self.name = name
         self.log = log
         reader, self._writer = os.pipe()
-        child = [sys.executable, "-m", "ipi_darkforces.simulate.child", str(reader), str(grace), str(scratch or "")]
+        told = [str(reader), str(grace), str(scratch or ""), ahead, str(log.absolute())]
+        child = [sys.executable, "-m", "ipi_darkforces.simulate.child", *told]
         try:
-            with log.open("ab") as stream:
-                self._start = stream.tell()  # what an earlier run said is kept, but is not news
+            with open(os.devnull if ahead else log, "ab") as stream:
+                self.log_start = stream.tell()  # what an earlier run said is kept, but is not news
                 self._process = Popen(
                     [*child, *command],
                     cwd=folder,
@@ -112,6 +116,12 @@ class Process:
 
     def __exit__(self, *exception: object) -> None:
         self.end()
+
+    def begin(self) -> None:
+        """Let it begin, if it was started ahead."""
+        self.log_start = self.log.stat().st_size if self.log.exists() else 0
+        with suppress(BrokenPipeError):  # it has ended already, which is seen
+            os.write(self._writer, b"\n")
 
     @property
     def running(self) -> bool:
@@ -150,21 +160,25 @@ class Process:
             self._writer = -1
 
     @property
-    def killed_by(self) -> str | None:
-        """The name of the signal that ended it, if one did."""
+    def how_it_ended(self) -> str:
+        """Which signal ended it; nothing if none did."""
         code = self._process.poll()
-        return None if code is None or code >= 0 else signal.Signals(-code).name
+        if code is not None and code < 0:
+            return f"ended by {signal.Signals(-code).name}"
+        return "it was interrupted" if code == _INTERRUPTED else ""
 
-    @property
-    def exit_code(self) -> int | None:
-        """None while it is running."""
-        return self._process.poll()
+    def take_back(self) -> None:
+        """Remove from its log what it has said."""
+        with suppress(OSError):
+            os.truncate(self.log, self.log_start)
+            if self.log_start == 0:
+                self.log.unlink()
 
     def log_lines(self) -> list[str]:
         """The lines that it has written; none if its log is gone."""
         try:
             with self.log.open("rb") as stream:
-                stream.seek(self._start)
+                stream.seek(self.log_start)
                 return stream.read().decode(errors="replace").splitlines()
         except OSError:
             return []

@@ -42,9 +42,14 @@ class Progress:
 
 
 class Tail:
-    """Reads what i-PI adds to the outputs that we watch; of a run that is continued, only what is added."""
+    """Reads what i-PI adds to the outputs that we watch; of a run that is continued, only what is added.
 
-    def __init__(self, folder: RunFolder, prefix: str):
+    :param folder: of the run
+    :param prefix: of the outputs
+    :param earlier: bytes of the driver's log that are of earlier runs; None if all that is there is
+    """
+
+    def __init__(self, folder: RunFolder, prefix: str, earlier: int | None = None):
         self._progress = _NewLines(folder.progress(prefix))
         self._disagreements = _NewLines(folder.disagreement(prefix))
         self._origin = next((row[-1] for row in map(_progress_row, self._progress.read()) if row), None)
@@ -53,6 +58,8 @@ class Tail:
         self._logs = [_NewLines(path) for path in (folder.driver_log, folder.ipi_log)]
         for lines in (self._progress, self._disagreements, *self._logs):
             lines.skip()
+        if earlier is not None:
+            self._logs[0].begin_at(earlier)
 
     def read(self) -> Iterator[Progress]:
         """Read what has been added since the last time."""
@@ -126,6 +133,10 @@ class _NewLines:
                     return
                 self._position += len(whole)
                 yield from whole.decode(errors="replace").split("\n")[:-1]
+
+    def begin_at(self, position: int) -> None:
+        """Leave out the first so many bytes."""
+        self._position = position
 
     def skip(self) -> None:
         """Leave out what is there already."""

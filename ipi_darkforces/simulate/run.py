@@ -28,15 +28,14 @@ from .explosion import Explosion, ExplosionWatch, fastest_atoms
 from .folder import FinishedError, RunFolder
 from .good_state import GoodState
 from .inputs import SimulationInput
-from .processes import Process, ipi_script, scratch_folder
+from .processes import Process, scratch_folder
+from .programs import GRACE, Programs
 from .progress import Pace, Progress, Tail
 
 log = logging.getLogger(__name__)
 POLL = 0.1  # seconds between looks at what i-PI has written
 PROGRESS_EVERY = 2.0  # fs
-_GRACE = 5.0  # seconds in which the driver notices that i-PI has left
 _TAIL = 2**20  # bytes of i-PI's log in which its last words are
-_INTERRUPTED = 130  # exit code of the driver
 # What the driver says of an explosion that happened between two looks at the temperature.
 _LOST = "positions are NaN or infinite"
 
@@ -96,39 +95,47 @@ def run(
     """
     specified(model.model).check()
     folder = RunFolder(output)
-    with folder.locked() as lock:
-        prepared = folder.begin(simulation, model.identity(), steps, overwrite)
-        _check_unfinished(folder, prepared)
+    with (
+        folder.locked() as lock,
+        noted_interrupts() as interrupts,
+        scratch_folder() as scratch,
+        ExitStack() as stack,
+    ):
+        programs = Programs(folder, scratch, [lock, scratch.lock], stack)
+
+        def start(prepared: SimulationInput) -> None:
+            """Start what takes seconds, and change nothing before the driver says that it can serve."""
+            _check_unfinished(folder, prepared)
+            if not in_process:
+                _check_ports(prepared)
+            programs.start_ipi(quiet=prepared.root.attribs.get("verbosity", "").strip() == "quiet")
+            # A model inside of i-PI is loaded once more only if there is something to be lost.
+            if prepared.socket_forcefields() and (not in_process or (overwrite and folder.is_run)):
+                options = [f"--{key}={value}" for key, value in model.options().items()]
+                options += [f"--warn-above={warn_above}", *["--goes-on"] * (prepared.step > 0)]
+                programs.start_driver(simulation, options)
+                programs.wait_for_driver(interrupts)
+            if in_process:
+                programs.dismiss_driver()
+
+        prepared = folder.begin(simulation, model.identity(), steps, overwrite, start)
         species = prepared.species
         stride = max(1, round(PROGRESS_EVERY / (prepared.timestep or PROGRESS_EVERY)))
         prepared.add_outputs(stride, folder.next_state(prepared))
         if in_process:
             choice = {**model.options(), "warn_above": str(warn_above), "goes_on": str(prepared.step > 0)}
             folder.serve_in_process(prepared, choice)
-        else:
-            _check_ports(prepared)
         folder.launch(prepared)
         (folder.path / "EXIT").unlink(missing_ok=True)  # on which it was stopped the last time
-        with noted_interrupts() as interrupts, scratch_folder() as scratch, ExitStack() as stack:
-            tail = Tail(folder, prepared.system_prefixes[0])  # before i-PI adds to it
-            arguments = ["-V", "low"] if prepared.root.attribs.get("verbosity", "").strip() == "quiet" else []
-            command = [ipi_script(), "-S", scratch.prefix, *arguments, folder.launched.name]
-            kept = [lock, scratch.lock]
-            ipi = stack.enter_context(Process("i-PI", command, folder.path, folder.ipi_log, kept))
-            driver = None
-            if not in_process and prepared.socket_forcefields():
-                options = [f"--{key}={value}" for key, value in model.options().items()]
-                options += [f"--warn-above={warn_above}", f"--input={folder.launched.name}"]
-                options += [f"--sockets_prefix={scratch.prefix}"]
-                command = ["-m", "ipi_darkforces.cli.driver", *options]
-                driver = Process("the driver", command, folder.path, folder.driver_log, kept, _GRACE, scratch.folder)
-                stack.enter_context(driver)
-            running = _Run(folder, prepared, species, ipi, driver, interrupts, tail)
-            try:
-                return running.watch(_alarmed(watch, Watch(prepared.prefix, warn_above), species))
-            finally:
-                with suppress(OSError, ValueError):  # of a full disk, say, which has been said
-                    folder.forget_sockets(scratch.prefix, prepared)
+        earlier = None if programs.driver is None else programs.driver.log_start
+        tail = Tail(folder, prepared.system_prefixes[0], earlier)  # before i-PI adds to it
+        programs.ipi.begin()
+        running = _Run(folder, prepared, species, programs.ipi, programs.driver, interrupts, tail)
+        try:
+            return running.watch(_alarmed(watch, Watch(prepared.prefix, warn_above), species))
+        finally:
+            with suppress(OSError, ValueError):  # of a full disk, say, which has been said
+                folder.forget_sockets(scratch.prefix, prepared)
 
 
 def _alarmed(
@@ -248,10 +255,7 @@ class _Run:
         """Note who has failed, if somebody has, before we end them."""
         if self._driver is not None and self._driver.failed:
             self._at_fault = self._driver
-        if self._at_fault.killed_by:
-            self._how = f"ended by {self._at_fault.killed_by}"
-        elif self._at_fault is self._driver and self._driver.exit_code == _INTERRUPTED:
-            self._how = "it was interrupted"
+        self._how = self._at_fault.how_it_ended
 
     def _stop(self) -> None:
         """Let i-PI write its RESTART and leave; the driver follows."""
@@ -261,7 +265,7 @@ class _Run:
             pass
         self._ipi.end()
         if self._driver is not None:
-            self._driver.wait(_GRACE)
+            self._driver.wait(GRACE)
             self._driver.end()
 
     def _outcome(self, exploded: bool) -> Outcome:

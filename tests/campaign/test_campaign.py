@@ -14,9 +14,12 @@ import pytest
 from forked import popen
 from programs import PATIENCE, wait_until
 
+from ipi_darkforces.campaign.folder import CampaignFolder
+from ipi_darkforces.campaign.simulate import simulate
 from ipi_darkforces.cli import campaign as cli
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models.registry.zoo import all_models
+from ipi_darkforces.simulate.folder import OtherRunError
 from ipi_darkforces.simulate.inputs import SimulationInput
 
 pytest.importorskip("snakemake")
@@ -77,6 +80,17 @@ def test_a_stopped_campaign_goes_on_and_skips_what_is_done(stopped_and_finished)
     assert [each["picoseconds"] for each in ended] == pytest.approx([0.03, 0.03])
     assert [each["unstable"] for each in ended] == [None, None]
     assert all(each["machine"]["torch"] and each["machine"]["cpu"] for each in ended)
+
+
+def test_a_folder_with_another_run_is_named_and_what_can_be_done(stopped_and_finished, monkeypatch):
+    def run(simulation, model, output, watch):
+        raise OtherRunError(f"'{output}' holds a run of another input")
+
+    monkeypatch.setattr("ipi_darkforces.campaign.simulate.run", run)
+    folder = CampaignFolder(stopped_and_finished / "tiny")
+    name = next(folder.path.glob("runs/*")).name
+    with pytest.raises(DarkforcesError, match=f"{name}' holds a run of another input; remove that folder"):
+        simulate(folder, name)
 
 
 def test_seeds_start_with_other_velocities(stopped_and_finished):

@@ -13,6 +13,7 @@ from aluminium import command, write_input
 from forked import popen
 from programs import finish, wait_until
 
+from ipi_darkforces.simulate.folder import RunFolder
 from ipi_darkforces.simulate.inputs import SimulationInput
 
 
@@ -51,12 +52,11 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(tmp_path
     assert full.returncode == 1
     assert_one_line(full.stderr)
     (small_disk / "ballast").unlink()
-    last = int(
-        float(progress.read_text().splitlines()[-2].split()[0])
-    )  # the disk may have cut the very last, and al.chk
-    done = finish(command(path, folder, "--steps", str(last + 100)))
+    state = RunFolder(folder).last_state()
+    assert state is not None
+    done = finish(command(path, folder, "--steps", str(state.step + 100)))
     assert done.returncode == 0, done.stderr
-    assert f"{last + 100} of {last + 100} steps" in done.stdout
+    assert f"{state.step + 100} of {state.step + 100} steps" in done.stdout
 
 
 @pytest.mark.parametrize("moved", [False, True])

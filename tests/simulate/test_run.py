@@ -126,7 +126,7 @@ def test_another_input_does_not_get_into_a_folder(finished):
 
 
 def test_another_model_does_not_go_on_with_a_run(finished):
-    with pytest.raises(DarkforcesError, match="begun with model pet-m, dtype float64, not model pet-m;"):
+    with pytest.raises(DarkforcesError, match="begun with model pet-m, dtype float64, not model pet-m$"):
         start("nve-mts2", finished.folder, ModelChoice("pet-m"), steps=100)
 
 

@@ -272,6 +272,8 @@ def test_a_folder_goes_on_with_what_it_was_begun_with(tmp_path, aluminium, monke
     capsys.readouterr()
     assert darkforces("run", "mine", "--json") == 1
     assert "finished run of 7 steps" in capsys.readouterr().err
+    assert darkforces("run", "al.xml", "--model", "pet-m", "--output", "mine") == 1
+    assert "choose another --output, or --overwrite it" in capsys.readouterr().err
     assert darkforces("run", "data", "--model", MODEL.model) == 1
     assert "'data' is a folder without a run" in capsys.readouterr().err
     (tmp_path / "al").write_text("a file")
@@ -279,10 +281,20 @@ def test_a_folder_goes_on_with_what_it_was_begun_with(tmp_path, aluminium, monke
     assert "'al' is a file" in capsys.readouterr().err
 
 
-def test_a_wrong_model_leaves_nothing_behind(tmp_path, aluminium):
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_model_that_cannot_serve_changes_nothing(tmp_path, aluminium):
+    """It is found before the folder is prepared, in which there may be a run that was to be overwritten."""
     path = tmp_path / "al.xml"
-    path.write_text(input_of(SYSTEM))
-    with pytest.raises(DarkforcesError, match="does not know Al"):
-        run(SimulationInput.read(path), ModelChoice("pet-m"), tmp_path / "run")
+    path.write_text(input_of(SYSTEM, parameters="{ template: data/al.xyz, component: direct }"))
+    with pytest.raises(DarkforcesError, match="does not provide direct forces"):
+        run(SimulationInput.read(path), MODEL, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+    path.write_text(input_of(SYSTEM))
     assert run(SimulationInput.read(path), MODEL, tmp_path / "run", steps=1).steps == 1
+    before = contents(tmp_path / "run")
+    with pytest.raises(DarkforcesError, match="does not know Al"):
+        run(SimulationInput.read(path), ModelChoice("pet-m"), tmp_path / "run", overwrite=True)
+    assert contents(tmp_path / "run") == before
