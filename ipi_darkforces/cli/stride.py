@@ -146,7 +146,7 @@ def _table(prediction: Prediction) -> str:
     ]
     for each in prediction.strides:
         excess = [prediction.excess(each, name).value for name in ("langevin", "svr", "gle")]
-        parts = [part.value / each.total.value if each.total.value else 0.0 for part in each.species.values()]
+        parts = [each.species[s].value / each.total.value if each.total.value else 0.0 for s in symbols]
         through = "" if each.dominant is None else f"{prediction.band(each.dominant)}, {each.dominant:.0f} cm⁻¹"
         lines.append(
             f"{each.stride:>3} {each.stride * prediction.timestep:>10g} "

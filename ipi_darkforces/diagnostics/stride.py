@@ -206,7 +206,8 @@ def stride(
     power, velocities, interval = run.follow(steps, lambda done: report(before + done, before + steps))
     matrix = high_pass_friction(tau / 1000.0, MEMORY / 1000.0)
     friction = mean_friction(matrix, velocities, run.masses_of_moving, interval)
-    symbols = {chemical_symbols[z]: float(run.masses[structure.species == z].mean()) for z in set(structure.species)}
+    numbers = np.unique(structure.species)
+    symbols = {chemical_symbols[z]: float(run.masses[structure.species == z].mean()) for z in numbers}
     fastest = _fastest(velocities, run.masses_of_moving, interval)
     return Prediction(
         model.name,

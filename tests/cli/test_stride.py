@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,22 @@ def test_a_table_a_picture_and_advice(say: Say, tmp_path: Path) -> None:
     assert [line.split(",")[0] for line in lines[9:13]] == ["NVE", "Langevin", "SVR", "GLE"]
     assert lines[-1] == "picture: mine.png"
     assert (tmp_path / "mine.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_each_species_has_its_own_share(say: Say, tmp_path: Path) -> None:
+    alloy = bulk("Cu", cubic=True) * (2, 1, 1)
+    alloy.symbols[0] = "Al"
+    ase.io.write(tmp_path / "alloy.xyz", alloy)
+    out, _, _ = say(PAIR, "alloy.xyz", *SHORT, "--no-plot")
+    told = json.loads(say(PAIR, "alloy.xyz", *SHORT, "--no-plot", "--json")[0])["strides"][3]
+    header, last = out.splitlines()[3], out.splitlines()[7]
+    shown = dict(zip(re.findall(r"to (\w+)", header), re.findall(r"(-?\d+)%", last), strict=True))
+    total = told["heating_meV_per_atom_per_ps"]["value"]
+    shares = {
+        name: 100.0 * each["value"] / total for name, each in told["heating_of_species_meV_per_atom_per_ps"].items()
+    }
+    assert {name: int(share) for name, share in shown.items()} == {name: round(share) for name, share in shares.items()}
+    assert abs(shares["Al"] - shares["Cu"]) > 2.0
 
 
 def test_for_machines(say: Say) -> None:
