@@ -12,6 +12,7 @@ from .heating import WAVENUMBER
 from .stride import Prediction
 
 _COLOR = "#2166ac"
+_ROOM_OF_LABEL = 0.03  # of the axis of wavenumbers
 _DECADES = 1e-4  # of the largest value, what is shown of the spectrum
 
 
@@ -43,11 +44,14 @@ def draw_strides(prediction: Prediction, path: Path) -> None:
     right.set_ylim(_DECADES * spectrum.max(), 3.0 * spectrum.max())
     right.set_xlabel("wavenumber / cm⁻¹")
     right.set_ylabel(r"$\beta S(\omega)/N$ / (meV/atom/ps)")
+    labelled = np.inf
     for stride in strides:
         impulses = WAVENUMBER * 1000.0 / (stride * prediction.timestep)
         if impulses < wavenumbers[-1]:
             right.axvline(impulses, color="0.6", linewidth=0.7, linestyle=":")
-            right.annotate(f"{stride}", (impulses, 2.0 * spectrum.max()), fontsize=7, ha="center", color="0.3")
+            if labelled - impulses > _ROOM_OF_LABEL * wavenumbers[-1]:
+                right.annotate(f"{stride}", (impulses, 2.0 * spectrum.max()), fontsize=7, ha="center", color="0.3")
+                labelled = impulses
     right.set_title("frequency of the impulses of each M: dotted", loc="right", fontsize=9)
     for axis in (left, right):
         tidy(axis)
