@@ -6,7 +6,9 @@ This file is also the program of the process that they are forked from.
 
 from __future__ import annotations
 
+import atexit
 import fcntl
+import gc
 import importlib
 import json
 import os
@@ -17,7 +19,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -122,9 +126,9 @@ def command_of(pid: int) -> str:
     """The words with which a program was started, each with a zero byte behind it; nothing if it has ended."""
     with suppress(OSError, KeyError):
         if (written := Path(os.environ[_PLACE]) / f"{pid}.command").exists():
-            return written.read_text()
+            return os.fsdecode(written.read_bytes())
     with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_text()
+        return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes())
     return ""
 
 
@@ -183,6 +187,7 @@ def _request(request: dict[str, Any], files: Sequence[int]) -> Forked:
         socket.send_fds(server, [len(text).to_bytes(8, "big")], list(files))
         server.sendall(text)
         pid = int.from_bytes(server.recv(8), "big")
+    assert pid > 0, f"the process to fork from did not start {request['words']}"
     return Forked(pid, place / str(pid))
 
 
@@ -191,6 +196,7 @@ def main() -> None:
     place, ready, alive = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     for name in _MODULES:
         importlib.import_module(name)
+    gc.freeze()  # collecting garbage would copy all of this into each program
     signal.signal(signal.SIGCHLD, lambda *_: _write_ends(place))
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(place / "socket"))
@@ -215,7 +221,7 @@ def _fork(connection: socket.socket, place: Path) -> Callable[[], None] | None:
     pid = os.fork()
     if pid == 0:
         return lambda: _become(request, files)
-    (place / f"{pid}.command").write_text("".join(f"{word}\0" for word in request["words"]))
+    (place / f"{pid}.command").write_bytes(b"".join(os.fsencode(word) + b"\0" for word in request["words"]))
     connection.sendall(pid.to_bytes(8, "big"))
     connection.close()
     for number in files:
@@ -246,10 +252,34 @@ def _become(request: dict[str, Any], files: Sequence[int]) -> None:
     os.environ.update(request["environment"])
     _open(files, request["numbers"])
     _patch()
-    words = request["words"]
+    os._exit(_run(request["words"], request["folder"]))
+
+
+def _run(words: Sequence[str], folder: str) -> int:
+    """Run a program as the interpreter does; its exit code.
+
+    What is left out is the end of the interpreter, which takes all modules apart, and more than a second.
+    """
+    code = 0
+    try:
+        _run_as_main(words, folder)
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        if code and not isinstance(leaving.code, int):
+            print(leaving.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    for finish in (threading._shutdown, atexit._run_exitfuncs, sys.stdout.flush, sys.stderr.flush):
+        with suppress(OSError):
+            finish()
+    return code
+
+
+def _run_as_main(words: Sequence[str], folder: str) -> None:
     sys.argv = words[1:] if words[0] == "-m" else words
     if words[0] == "-m":
-        sys.path[0] = request["folder"]
+        sys.path[0] = folder
         sys.modules.pop(words[1], None)  # or it would be imported a second time, with a warning
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
     else:
