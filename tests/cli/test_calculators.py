@@ -14,7 +14,7 @@ from ase.calculators.emt import EMT
 from calculators import FILE, as_structure, copper, turn
 from toy_models import SpringModel
 
-from ipi_darkforces.assessment import parts
+from ipi_darkforces.assessment import model_diagnostics
 from ipi_darkforces.cli import driver, main
 from ipi_darkforces.models import Need
 from ipi_darkforces.models.ase_calculator import CalculatorModel
@@ -82,7 +82,9 @@ def test_jacobian(run: Command) -> None:
 
 
 def test_assessment_of_models_without_derivatives(tmp_path: Path) -> None:
-    found = parts.asymmetry(tmp_path, SpringModel, as_structure(copper()), "copper", 0.05, lambda done, reached: None)
+    found = model_diagnostics.asymmetry(
+        tmp_path, SpringModel, as_structure(copper()), "copper", 0.05, lambda done, reached: None
+    )
     # J = -1 + P/10 with the cyclic permutation P, of which the antisymmetric part has the norm of sqrt(3/2).
     assert found["lambda"]["value"] == pytest.approx(0.1 * np.sqrt(1.5) / np.sqrt(3.0 + 0.03), rel=1e-4)
 

@@ -421,7 +421,7 @@ class TestRecords:
 
 class TestStarts:
     def test_molecules_are_whole_and_displaced(self, water: Structure) -> None:
-        still, moved = (make_starts({"water": water}, ["molecules"], 64, width) for width in (1e-9, None))
+        still, moved = (make_starts({"water": water}, ["molecules"], 64, width) for width in (1e-9, 0.1))
         assert len({each.name for each in still}) == 64  # each of them once
         for each in still:
             assert each.structure.species.tolist() == [8, 1, 1]
