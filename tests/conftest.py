@@ -29,9 +29,11 @@ ROOT = Path(__file__).parents[1]
 # The structures are small, and threads that wait for each other are slow where several programs share the cores.
 torch.set_num_threads(1)
 
-# A shell starts what it is told to run in the background with interrupts ignored, and so would be all that we start.
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell that starts something in the background has it ignore interrupts, and nohup has it ignore SIGHUP; so would all
+# that we start.
+for signum, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(signum) == signal.SIG_IGN:
+        signal.signal(signum, handler)
 
 # How long an example takes says more about the machine than about what is tested.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -88,11 +88,8 @@ class Estimate:
 
     def as_json(self) -> dict[str, float | None]:
         """Value, standard error and half of the 95 % interval; None for what is not known."""
-        return {
-            "value": self.value if np.isfinite(self.value) else None,
-            "error": self.error,
-            "margin95": self.margin(),
-        }
+        found = {"value": self.value, "error": self.error, "margin95": self.margin()}
+        return {name: each if each is not None and np.isfinite(each) else None for name, each in found.items()}
 
 
 @dataclass(frozen=True)

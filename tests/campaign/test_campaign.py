@@ -119,7 +119,7 @@ def test_the_same_command_again_runs_nothing_and_tells_machines(stopped_and_fini
     [model] = told["models"]
     [finding] = model["findings"]
     assert (finding["thermostat"], finding["forces"], finding["seeds"]) == ("nve", "direct", 2)
-    assert finding["temperature_drift_K_per_ps"]["error"] > 0
+    assert finding["temperature_drift_K_per_ps"]["error"] is None  # eight values are too few
     assert [statement["claim"] for statement in model["statements"]] == ["NVE, direct forces: heats"]
 
 

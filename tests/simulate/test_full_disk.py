@@ -24,7 +24,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk.mkdir()
     made = None
     if os.name == "posix" and os.getuid() == 0 and shutil.which("mount"):
-        made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True)
+        made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True)
     if made is None or made.returncode != 0:
         pytest.skip("takes the right to mount a file system")
     try:
