@@ -169,14 +169,16 @@ def draw(folder: Path, path: Path) -> None:
     mean, error = values.mean(axis=0), np.sqrt((errors**2).sum(axis=0)) / len(starts)
     strides = np.array([each.stride for each in starts[0]])
     axis.fill_between(strides, mean - 2.0 * error, mean + 2.0 * error, color="#2166ac", alpha=0.25, linewidth=0)
-    axis.plot(strides, mean, color="#2166ac", label=f"predicted from {len(starts)} conservative run of 2 ps")
+    axis.plot(strides, mean, color="#2166ac", label=f"predicted from conservative runs of 2 ps, starts: {len(starts)}")
     before = np.array([(stride, *drift) for stride, drift in MEASURED.items()])
     axis.errorbar(
         before[:, 0], before[:, 1], 2.0 * before[:, 2], fmt="o", color="0.2", capsize=2, label="runs with i-PI"
     )
+    label: str | None = "5 ps from the same starts"
     for stride, found in drifts(folder).items():
         for each in found:
-            axis.errorbar(stride + 0.2, each.value, each.margin(), fmt="s", color="#c4342d", markersize=4)
+            axis.errorbar(stride + 0.2, each.value, each.margin(), fmt="s", color="#c4342d", markersize=4, label=label)
+            label = None
     axis.set_yscale("symlog", linthresh=0.1, linscale=0.6)
     axis.set_ylim(-0.4, 20.0)
     axis.set_xlabel("stride M of 0.5 fs")
