@@ -47,7 +47,7 @@ class Displacements:
     remarks: tuple[str, ...]
 
     def as_json(self) -> dict[str, object]:
-        """For machines: values and standard errors, units in the names; the curves are in `columns`."""
+        """JSON values with standard errors, units in the names; the curves are in `columns`."""
         return {
             "name": self.name,
             "picoseconds": self.duration,
@@ -58,7 +58,7 @@ class Displacements:
         }
 
     def columns(self) -> dict[str, np.ndarray]:
-        """For CSV: arrays of one length by their names, with units."""
+        """Columns for CSV: arrays of one length by their names, with units."""
         return {"moved_for_ps": self.lags, **with_errors(self.rows, self.squares, self.errors, "A2")}
 
 
@@ -184,7 +184,7 @@ def _batched(series: np.ndarray) -> np.ndarray:
 
 
 def _diffusion(slopes: np.ndarray, power: float) -> Estimate:
-    """In Å²/ps, from the slopes of all time origins (n,).
+    """Estimate the diffusion coefficient in Å²/ps, from the slopes of all time origins (n,).
 
     Without an error where atoms move, but not as t: then the slope is no diffusion coefficient, however well known.
     """

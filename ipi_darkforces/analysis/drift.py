@@ -88,17 +88,17 @@ class Drift:
 
     @property
     def relative_slope(self) -> Estimate | None:
-        """Of the conserved quantity, over the standard deviation of the kinetic energy, 1/ps."""
+        """Drift of the conserved quantity over the standard deviation of the kinetic energy, 1/ps."""
         found = self.conserved_slope
         return found.times(1.0 / self.kinetic_deviation) if found and self.kinetic_deviation else None
 
     @property
     def energy_unit(self) -> str:
-        """Of energies here."""
+        """Unit of energies here."""
         return "meV/atom" if self.n_atoms else "meV"
 
     def as_json(self) -> dict[str, object]:
-        """For machines: units in the names."""
+        """JSON values, units in the names."""
         unit = self.energy_unit.replace("/", "_per_")
         conserved, relative = self.conserved_slope, self.relative_slope
         return {
@@ -146,7 +146,7 @@ def _conserved(run: Run, selection: Selection) -> tuple[np.ndarray, np.ndarray] 
 
 
 def _kinetic_deviation(run: Run, selection: Selection, temperature: np.ndarray, moving: float) -> float | None:
-    """In meV/atom, from the temperature or, which differs by a factor and a constant, from the kinetic energy.
+    """Standard deviation of the kinetic energy in meV/atom, from itself or from the temperature.
 
     Of several beads the former is an average, as the conserved quantity is, but the latter the sum over all of them.
     """

@@ -33,11 +33,11 @@ class Motion:
 
     @property
     def name(self) -> str:
-        """Of the run."""
+        """Name of the run."""
         return self.spectra.name
 
     def as_json(self) -> dict[str, object]:
-        """For machines: values and standard errors, units in the names; the curves are in `columns`."""
+        """JSON values with standard errors, units in the names; the curves are in `columns`."""
         moved = self.displacements
         return {**self.spectra.as_json(), "displacements": None if moved is None else moved.as_json()}
 
@@ -47,7 +47,7 @@ class Motion:
         return {**self.spectra.columns(), **self.spectra.correlation_columns(), **moved}
 
     def without_caged(self) -> Motion:
-        """Without errors of diffusion coefficients of species whose displacements do not grow as t yet.
+        """Drop errors of diffusion coefficients of species whose displacements do not grow as t yet.
 
         Few molecules have left their cages then, and the spectrum at ω → 0 knows no better how many will: from 1.5 ps
         of liquid water, it finds five times as many.
@@ -56,7 +56,7 @@ class Motion:
         return self.without_errors({species for species, each in moved.items() if each.error is None})
 
     def without_errors(self, species: Set[str]) -> Motion:
-        """Without errors of the diffusion coefficients of these species."""
+        """Drop errors of the diffusion coefficients of these species."""
         moved = self.displacements
         return Motion(
             replace(self.spectra, diffusion=_without_errors(self.spectra.diffusion, species)),

@@ -47,7 +47,7 @@ class Overview:
 
     @classmethod
     def read(cls, path: Path, name: str, n_atoms: int | None, constraints: Constraints = FREE) -> Overview:
-        """From a file of i-PI's properties that has step, time, temperature and conserved quantity.
+        """Read a file of i-PI's properties that has step, time, temperature and conserved quantity.
 
         :param constraints: of the simulation: the temperature is that of what moves
         :raises DarkforcesError: if it lacks one of them, or cannot be read
@@ -64,7 +64,7 @@ class Overview:
 
     @classmethod
     def of(cls, outcome: Outcome, simulation: SimulationInput) -> Overview:
-        """Of a run that has ended, under the name of its input."""
+        """Make the overview of a run that has ended, under the name of its input."""
         progress = RunFolder(outcome.folder).progress(outcome.prefix)
         return cls.read(progress, simulation.source.stem, simulation.n_atoms, Constraints.in_input(simulation))
 
@@ -75,7 +75,7 @@ class Overview:
 
     @property
     def energy_change(self) -> float:
-        """From the first to the last step, of the conserved quantity, in `energy_unit`."""
+        """Change of the conserved quantity from the first to the last step, in `energy_unit`."""
         return float(1000.0 * (self.conserved[-1] - self.conserved[0]) / (self.n_atoms or 1))
 
     @property
@@ -95,11 +95,11 @@ class Overview:
 
     @property
     def energy_unit(self) -> str:
-        """Of the conserved quantity in tables and pictures."""
+        """Unit of the conserved quantity in tables and pictures."""
         return "meV/atom" if self.n_atoms else "meV"
 
     def as_json(self) -> dict[str, object]:
-        """For machines: values and standard errors, units in the names."""
+        """JSON values with standard errors, units in the names."""
         unit = self.energy_unit.replace("/", "_per_")
         if not self.moves:
             return {"name": self.name, f"energy_change_{unit}": self.energy_change}

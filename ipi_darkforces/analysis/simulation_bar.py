@@ -67,7 +67,7 @@ class SimulationBar:
         return f"{1000.0 * (now - started) / steps:.1f} ms/step" if steps > 0 else "..."
 
     def _apart(self) -> str:
-        """With multiple time stepping: how far both kinds of forces are apart, and the power of direct ones."""
+        """Difference of both kinds of forces and power of the direct ones, with multiple time stepping."""
         first, last = self._recent[0][0], self._recent[-1][0]
         seen, before = last.disagreement, first.disagreement
         if seen is None:

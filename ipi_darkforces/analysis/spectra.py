@@ -100,7 +100,7 @@ class Spectra:
         return _resolution(self.segment)
 
     def as_json(self) -> dict[str, object]:
-        """For machines: values and standard errors, units in the names; the curves are in `columns`."""
+        """JSON values with standard errors, units in the names; the curves are in `columns`."""
         return {
             "name": self.name,
             "picoseconds": self.duration,
@@ -212,7 +212,7 @@ def spectra(
 
 
 def _resolution(segment: float) -> float:
-    """In cm⁻¹, of a segment in ps."""
+    """Resolution in cm⁻¹ of a segment in ps."""
     return 1.44 / (segment * LIGHT)
 
 

@@ -192,12 +192,12 @@ def _is_zero(estimate: Estimate, expected: float = 0.0) -> bool:
 
 
 def _text(estimate: Estimate, unit: str) -> str:
-    """As `Estimate.text`, but briefer where there is no error: so many of these are in one sentence."""
+    """Text of an estimate as `Estimate.text`, but briefer where there is no error: many are in one sentence."""
     return f"{estimate.value:.4g} ± ? {unit}" if estimate.error is None else estimate.text(unit)
 
 
 def _size(estimate: Estimate, unit: str) -> str:
-    """Without the sign, which is in words."""
+    """Text without the sign, which is in words."""
     return _text(Estimate(abs(estimate.value), estimate.error, estimate.freedom), unit)
 
 

@@ -81,7 +81,7 @@ class Correlations:
     remarks: tuple[str, ...]
 
     def as_json(self) -> dict[str, object]:
-        """For machines: values and standard errors, units in the names; the curves are in `columns`."""
+        """JSON values with standard errors, units in the names; the curves are in `columns`."""
         return {
             "name": self.name,
             "frames": self.n_frames,
@@ -97,7 +97,7 @@ class Correlations:
         }
 
     def columns(self) -> dict[str, np.ndarray]:
-        """For CSV: arrays of one length by their names, with units."""
+        """Columns for CSV: arrays of one length by their names, with units."""
         columns = {"distance_A": self.distances}
         for key, function in self.functions.items():
             columns[key] = function.values

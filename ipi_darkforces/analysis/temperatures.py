@@ -75,7 +75,7 @@ class Temperatures:
 
     @property
     def duration(self) -> float | None:
-        """In ps; None if nothing says it."""
+        """Length in ps; None if nothing says it."""
         return float(self.time[-1] - self.time[0]) if self.timed else None
 
     @cached_property
@@ -85,7 +85,7 @@ class Temperatures:
 
     @cached_property
     def above_all(self) -> dict[str, Estimate]:
-        """Of each species above that of all atoms, K.
+        """Temperature of each species above that of all atoms, K.
 
         From the series of differences: in a closed system, what one species has the others lack.
         """
@@ -104,7 +104,7 @@ class Temperatures:
         return {species: estimate.errors_from(self.target) for species, estimate in self.means.items()}
 
     def as_json(self) -> dict[str, object]:
-        """For machines: units in the names."""
+        """JSON values, units in the names."""
         return {
             "name": self.name,
             "source": self.source,

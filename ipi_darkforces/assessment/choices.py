@@ -38,11 +38,11 @@ class Choice:
 
     @property
     def name(self) -> str:
-        """In sentences."""
+        """Name in sentences."""
         return f"{self.forces} forces" if self.stride is None else f"multiple time stepping with M = {self.stride}"
 
     def as_json(self) -> dict[str, object]:
-        """For machines: values and standard errors, units in the names."""
+        """JSON values with standard errors, units in the names."""
 
         def known(estimate: Estimate | None) -> dict[str, float | None] | None:
             return None if estimate is None else estimate.as_json()

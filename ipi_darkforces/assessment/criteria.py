@@ -74,7 +74,7 @@ class Judged:
         return next((each for each in (Judgement.UNSAFE, Judgement.UNKNOWN) if each in said), Judgement.SAFE)
 
     def as_json(self) -> dict[str, object]:
-        """For machines."""
+        """JSON values."""
         return {
             **self.choice.as_json(),
             "judgement": self.judgement.value,

@@ -43,7 +43,7 @@ class Plan:
 
     @property
     def nve(self) -> tuple[Simulation, ...]:
-        """With all the forces that the model allows, without a thermostat."""
+        """Simulations with all the forces that the model allows, without a thermostat."""
         direct = self._simulation(NVE, Component.DIRECT, None)
         if Need.CONSERVATIVE not in self.provides:
             return (direct,)
@@ -51,7 +51,7 @@ class Plan:
         return (self._simulation(NVE, Component.CONSERVATIVE, None), direct, *strides)
 
     def svr(self, stride: int | None) -> Simulation:
-        """With a thermostat, and direct forces or multiple time stepping.
+        """Simulation with a thermostat, and direct forces or multiple time stepping.
 
         :param stride: M; None for direct forces at all steps
         """

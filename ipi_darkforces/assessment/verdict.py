@@ -35,7 +35,7 @@ class Verdict:
     text: tuple[str, ...]
 
     def as_json(self) -> dict[str, object]:
-        """For machines."""
+        """JSON values."""
         return {
             "advice": self.advice.name.lower(),
             "exit_code": int(self.advice),

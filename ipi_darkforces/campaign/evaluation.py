@@ -51,7 +51,7 @@ class Evaluation:
         return load_model(model, **{**asdict(self), **other})
 
     def as_json(self) -> dict[str, str | None]:
-        """For machines."""
+        """JSON values."""
         return asdict(self)
 
     @classmethod

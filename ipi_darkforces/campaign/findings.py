@@ -109,7 +109,7 @@ def measure(folder: CampaignFolder, simulation: Simulation, ended: Ended, discar
 
 
 def with_known_errors(found: Motion | None, picoseconds: float) -> Motion | None:
-    """Without error bars of diffusion coefficients that the simulation is too short for.
+    """Drop error bars of diffusion coefficients that the simulation is too short for.
 
     That is all of them if it is shorter than cages last, and those of species that are still in them.
 
@@ -137,7 +137,7 @@ class Finding:
 
     @property
     def exploded(self) -> tuple[float, ...]:
-        """After how many ps, those that did."""
+        """Times of explosions, ps."""
         return tuple(each.ended.picoseconds for each in self.measured if each.ended.unstable)
 
     def _over_seeds(self, value: Callable[[Measured], Estimate | None]) -> Estimate | None:
@@ -162,12 +162,12 @@ class Finding:
 
     @cached_property
     def relative_slope(self) -> Estimate | None:
-        """Of the conserved quantity over the standard deviation of the kinetic energy, 1/ps."""
+        """Drift of the conserved quantity over the standard deviation of the kinetic energy, 1/ps."""
         return self._over_seeds(lambda each: each.drift.relative_slope if each.drift else None)
 
     @cached_property
     def rms_difference(self) -> Estimate | None:
-        """Of the components of conservative less direct forces, meV/Å; None without multiple time stepping."""
+        """Root mean square of conservative less direct forces, meV/Å; None without multiple time stepping."""
         return self._over_seeds(lambda each: each.rms_difference)
 
     def excess(self, species: str) -> Estimate | None:
@@ -209,7 +209,7 @@ class Finding:
 
     @cached_property
     def diffusion(self) -> Estimate | None:
-        """Of the heaviest species from ω → 0, Å²/ps."""
+        """Diffusion coefficient of the heaviest species from ω → 0, Å²/ps."""
 
         def of(each: Measured) -> Estimate | None:
             return each.motion.spectra.diffusion[self.heavy] if each.motion else None
@@ -218,7 +218,7 @@ class Finding:
 
     @cached_property
     def diffusion_from_displacements(self) -> Estimate | None:
-        """Of the heaviest species, Å²/ps."""
+        """Diffusion coefficient of the heaviest species, Å²/ps."""
 
         def of(each: Measured) -> Estimate | None:
             displacements = each.motion.displacements if each.motion else None
@@ -228,7 +228,7 @@ class Finding:
 
     @cached_property
     def peak_height(self) -> Estimate | None:
-        """Of the first peak of the radial distribution of the heaviest species."""
+        """First peak of the radial distribution of the heaviest species."""
 
         def of(each: Measured) -> Estimate | None:
             function = each.structure and each.structure.functions.get(f"g_{self.heavy}{self.heavy}")
@@ -238,11 +238,11 @@ class Finding:
 
     @property
     def species(self) -> tuple[str, ...]:
-        """Of which temperatures are given: all atoms and, if there are several, the heaviest and the lightest."""
+        """Groups whose temperatures are given: all atoms and, of several species, the heaviest and the lightest."""
         return (ALL,) if self.heavy == self.light else (ALL, self.heavy, self.light)
 
     def as_json(self) -> dict[str, object]:
-        """For machines: values and standard errors, units in the names."""
+        """JSON values with standard errors, units in the names."""
 
         def known(estimate: Estimate | None) -> dict[str, float | None] | None:
             return None if estimate is None else estimate.as_json()
@@ -284,12 +284,12 @@ class Findings:
     all: tuple[Finding, ...]
 
     def with_ensemble(self, ensemble: str) -> tuple[Finding, ...]:
-        """Those with a kind of thermostat, or ``nve``."""
+        """Findings with a kind of thermostat, or ``nve``."""
         return tuple(finding for finding in self.all if finding.condition.ensemble == ensemble)
 
     @property
     def thermostatted(self) -> tuple[Finding, ...]:
-        """Those that have a target."""
+        """Findings that have a target temperature."""
         return tuple(finding for finding in self.all if finding.condition.tau is not None)
 
     @property

@@ -173,7 +173,7 @@ class CampaignFolder:
             raise DarkforcesError(f"'{self.path}' is no folder of a campaign: no '{self._campaign.name}'") from error
 
     def job(self, name: str) -> Job:
-        """With what a simulation is run.
+        """Settings with which a simulation is run.
 
         :raises DarkforcesError: if there is none of that name
         """

@@ -61,12 +61,12 @@ class Condition:
 
     @property
     def thermostat(self) -> str:
-        """In names: ``langevin100``."""
+        """Short name: ``langevin100``."""
         return self.ensemble if self.tau is None else f"{self.ensemble}{self.tau:g}"
 
     @property
     def forces(self) -> str:
-        """In names: ``direct``, ``mts8``."""
+        """Short name: ``direct``, ``mts8``."""
         return self.component.value if self.stride is None else f"mts{self.stride}"
 
     @property
@@ -90,7 +90,7 @@ class Simulation:
 
     @property
     def name(self) -> str:
-        """Of its folder and its outputs."""
+        """Name of its folder and its outputs."""
         of = self.condition
         return f"{of.label}-{of.thermostat}-{of.forces}-seed{self.seed}"
 

@@ -60,7 +60,7 @@ def _name(finding: Finding) -> str:
 
 
 def course_of(finding: Finding) -> Drift | None:
-    """Of the first seed, until it is too hot."""
+    """Course of the first seed, until it is too hot."""
     course = finding.measured[0].course
     if course is None:
         return None
@@ -82,5 +82,5 @@ def _with_reference(findings: Findings, chosen: Sequence[Finding], made: Callabl
 
 
 def _excesses(finding: Finding) -> dict[str, Estimate]:
-    """Of all atoms and each species, as far as they are known."""
+    """Excess temperatures of all atoms and each species, as far as they are known."""
     return {name: excess for name, excess in finding.excesses().items() if excess is not None}

@@ -105,12 +105,12 @@ def ratio(one: Estimate | None, other: Estimate | None) -> Estimate | None:
 
 
 def shown(estimate: Estimate | None, unit: str) -> str:
-    """For sentences."""
+    """Text for sentences."""
     return "not known" if estimate is None else " ".join(estimate.text(unit).split()).replace("-", "−")
 
 
 def in_paper(estimate: Estimate | None) -> str:
-    """With the digits that the paper has."""
+    """Text with the digits that the paper has."""
     return "–" if estimate is None else f"{estimate.value:.1f} ± {estimate.error or 0.0:.1f}".replace("-", "−")
 
 
@@ -125,7 +125,7 @@ def explosion(finding: Finding) -> str:
 
 
 def _forces(finding: Finding) -> str:
-    """In sentences."""
+    """Name in sentences."""
     stride = finding.condition.stride
     return f"{finding.condition.forces} forces" if stride is None else f"MTS with M = {stride}"
 
@@ -174,7 +174,7 @@ def _heating(findings: Findings) -> Iterator[Statement]:
 
 
 def _langevin_temperatures(findings: Findings) -> Iterator[Statement]:
-    """Of direct forces, which need a strong thermostat."""
+    """State how hot direct forces are with Langevin thermostats, which have to be strong."""
     for finding in findings.with_ensemble("langevin"):
         theirs = paper.EXCESS.get((finding.condition.thermostat, finding.condition.forces))
         if finding.condition.forces != "direct" or theirs is None:

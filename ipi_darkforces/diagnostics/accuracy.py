@@ -38,7 +38,7 @@ class Errors:
 
     @classmethod
     def of(cls, difference: np.ndarray) -> Errors:
-        """Of differences of any shape, each component for itself."""
+        """Measure errors from differences of any shape, each component for itself."""
         return cls(float(np.mean(np.abs(difference))), float(np.sqrt(np.mean(difference**2))))
 
 
@@ -114,7 +114,7 @@ class Accuracy:
 
     @cached_property
     def energy_errors(self) -> EnergyErrors:
-        """Of the energy per atom."""
+        """Errors of the energy per atom."""
         difference = 1000.0 * (self.energy - self.reference_energy) / self.counts
         mean = float(difference.mean())
         return EnergyErrors(Errors.of(difference), mean, Errors.of(difference - mean))
@@ -136,7 +136,7 @@ class Accuracy:
 
     @cached_property
     def timings(self) -> dict[Need, Timing]:
-        """By what was asked for."""
+        """Timings by what was asked for."""
         quartiles = {need: np.percentile(values, [50, 25, 75]) for need, values in self.milliseconds.items()}
         return {need: Timing(*values.tolist()) for need, values in quartiles.items()}
 
@@ -148,7 +148,7 @@ class Accuracy:
         return ForceErrors(Errors.of(difference), elements)
 
     def as_json(self) -> dict[str, object]:
-        """For machines: all digits, units in the names; None for what the model does not provide."""
+        """JSON values, units in the names; None for what the model does not provide."""
         forces = {
             "conservative_forces_meV_per_angstrom": self.conservative_errors,
             "direct_forces_meV_per_angstrom": self.direct_errors,

@@ -26,7 +26,7 @@ _COMPOUNDS = {
 
 
 def molecules() -> Iterator[tuple[str, Structure]]:
-    """Those of the g2 set that could be in QM9: three atoms or more of H, C, N, O, F, and no unpaired electron."""
+    """Molecules of the g2 set that could be in QM9: three atoms or more of H, C, N, O, F, no unpaired electron."""
     for name in g2.names:
         atoms = g2[name]
         if (
@@ -49,7 +49,7 @@ def crystals() -> Iterator[tuple[str, Structure]]:
 
 
 def _repeated(atoms: ase.Atoms) -> Structure:
-    """As large as it needs to be, along the shortest cell vector first."""
+    """Repeat a crystal as often as needed, along the shortest cell vector first."""
     while len(atoms) < _FEWEST:
         along = np.ones(3, dtype=int)
         along[np.argmin(atoms.cell.lengths().round(6))] = 2

@@ -137,7 +137,7 @@ def _of_stride(M: int, fractions: np.ndarray, spectra: np.ndarray, of_all: np.nd
 
 
 def _agrees(of_neighbours: Heating) -> bool:
-    """Whether the sum over all pairs leaves room for that over neighbours.
+    """Tell whether the sum over all pairs leaves room for that over neighbours.
 
     Errors of a power spectrum are in proportion to it: one that is too small by chance has too small an error.
     """

@@ -61,7 +61,7 @@ class Shell:
         return _ratio(self.antisymmetric, self.total)
 
     def as_json(self) -> dict[str, float]:
-        """For machines."""
+        """JSON values."""
         return {
             "nearest_angstrom": self.nearest,
             "furthest_angstrom": self.furthest,
@@ -144,7 +144,7 @@ class Asymmetry:
         ]
 
     def as_json(self) -> dict[str, object]:
-        """For machines: units in the names; pairs of atoms as lists of lists."""
+        """JSON values, units in the names; pairs of atoms as lists of lists."""
         return {
             "structure": self.name,
             "atoms": len(self.species),

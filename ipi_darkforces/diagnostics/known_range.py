@@ -75,7 +75,7 @@ def forces_of(model: ForceModel) -> Need:
 
 
 def apart(forces: Forces) -> float | None:
-    """By how much both kinds of forces differ, on the atom where they do most, eV/Å; None if there is but one."""
+    """Largest difference of both kinds of forces on an atom, eV/Å; None if there is but one kind."""
     if forces.conservative is None or forces.direct is None:
         return None
     return float(np.linalg.norm(forces.conservative - forces.direct, axis=1).max())

@@ -94,7 +94,7 @@ class Optimization:
         return self.start.same_bonds(self.end)
 
     def as_json(self) -> dict[str, object]:
-        """For machines: units in the names."""
+        """JSON values, units in the names."""
         return {
             "set": self.start.group,
             "start": self.start.name,
@@ -174,7 +174,7 @@ class Rate:
         return float(found.low), float(found.high)
 
     def as_json(self) -> dict[str, object]:
-        """For machines: units in the names."""
+        """JSON values, units in the names."""
         return {
             "set": self.group,
             "algorithm": self.algorithm,
@@ -209,7 +209,7 @@ class Optimizations:
         return list(dict.fromkeys(run.start.group for run in self.runs))
 
     def of(self, group: str, algorithm: str) -> list[Optimization]:
-        """Those of one set with one algorithm."""
+        """Optimisations of one set with one algorithm."""
         return [run for run in self.runs if (run.start.group, run.algorithm) == (group, algorithm)]
 
     def rates(self) -> list[Rate]:
@@ -222,7 +222,7 @@ class Optimizations:
         return found
 
     def as_json(self) -> dict[str, object]:
-        """For machines."""
+        """JSON values."""
         return {
             "model": self.model,
             "most_steps": self.most_steps,

@@ -59,7 +59,7 @@ class End:
         return None if self.curvature is None else self.curvature > _FLAT
 
     def as_json(self) -> dict[str, object]:
-        """For machines: units in the names."""
+        """JSON values, units in the names."""
         return {
             "rounding_error_eV_per_angstrom": self.rounding,
             "kinds_apart_eV_per_angstrom": self.apart,

@@ -111,7 +111,7 @@ def _colors(species: np.ndarray) -> dict[int, str]:
 
 
 def _draw_distribution(axis: Axes, difference: np.ndarray, species: np.ndarray, colors: dict[int, str]) -> None:
-    """In the corner below the diagonal: how the differences, meV/Å, shape (n_atoms, 3), are distributed."""
+    """Draw the distribution of differences, meV/Å, shape (n_atoms, 3), in the corner below the diagonal."""
     inset = axis.inset_axes((0.6, 0.17, 0.37, 0.25))
     widest = float(np.percentile(np.abs(difference), 99.5)) or 1.0
     bins = np.linspace(-widest, widest, 41).tolist()

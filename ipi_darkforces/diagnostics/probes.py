@@ -77,7 +77,7 @@ class EstimatedAsymmetry:
         return _root_of_ratio(self.antisymmetric[:, atoms].sum(axis=1), self.total[:, atoms].sum(axis=1))
 
     def as_json(self) -> dict[str, object]:
-        """For machines: values and standard errors."""
+        """JSON values with standard errors."""
         return {
             "structure": self.name,
             "atoms": len(self.species),

@@ -109,7 +109,7 @@ def make_starts(
 def _known(
     group: str, check: Callable[[Structure], object]
 ) -> tuple[list[tuple[str, Structure]], DarkforcesError | None]:
-    """Those that the model knows, and the error for the last of the others."""
+    """Structures that the model knows, and the error for the last of the others."""
     known, refusal = [], None
     for candidate in BUILT[group]():
         try:
@@ -133,7 +133,7 @@ def _built(
 
 
 def _molecules(structure: Structure) -> list[np.ndarray]:
-    """Of more than one atom, and not a whole crystal."""
+    """Find the atoms of each molecule: more than one, and not a whole crystal."""
     n = len(structure.species)
     return [m for m in bonded_atoms(structure) if len(m) > 1 and (len(m) < n or not structure.periodic.any())]
 

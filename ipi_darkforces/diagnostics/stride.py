@@ -1,4 +1,4 @@
-"""Which stride of multiple time stepping is safe? Predicted from one run under conservative forces; see `heating`."""
+"""Safe strides of multiple time stepping, predicted from one run under conservative forces; see `heating`."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Prediction:
         return "overtones of vibrations" if ratio < 2.2 else "beyond overtones of vibrations"
 
     def as_json(self) -> dict[str, object]:
-        """For machines: units in the names."""
+        """JSON values, units in the names."""
         return {
             "model": self.model,
             "atoms": len(self.species),

@@ -77,7 +77,7 @@ class Loop:
         return None if conservative is None else float(np.abs(conservative.cumulative + self.energy).max())
 
     def as_json(self) -> dict[str, object]:
-        """For machines: units in the names."""
+        """JSON values, units in the names."""
         return {
             "model": self.model,
             "path": self.path,

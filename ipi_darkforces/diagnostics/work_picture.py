@@ -52,7 +52,7 @@ def draw_work(loop: Loop, path: Path) -> None:
 
 
 def _draw(axis: Axes, loop: Loop, shown: np.ndarray) -> None:
-    """In eV, or in meV where only a part is shown."""
+    """Draw the work in eV, or in meV where only a part is shown."""
     scale = 1.0 if shown.all() else 1000.0
     for kind, work in loop.works.items():
         values = scale * work.cumulative[shown]

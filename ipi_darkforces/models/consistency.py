@@ -114,7 +114,7 @@ def measure(evaluate: Evaluate, positions: np.ndarray) -> Consistency | None:
 
 
 def _compared(power: np.ndarray, expected: np.ndarray, noise: float, noise_of_power: float) -> Consistency | None:
-    """From the first terms of both series."""
+    """Compare the first terms of both series."""
     work = 2.0 * np.pi * float(power[0].real)
     change, size = _norm(expected), _norm(power)
     largest = max(change, size)
@@ -133,7 +133,7 @@ def _compared(power: np.ndarray, expected: np.ndarray, noise: float, noise_of_po
 
 
 def _norm(terms: np.ndarray) -> float:
-    """Of a real function, without its mean."""
+    """Norm of a real function, without its mean, from its Fourier coefficients."""
     return float(np.sqrt(2.0 * np.sum(abs(terms[1:]) ** 2)))
 
 

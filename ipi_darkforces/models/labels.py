@@ -41,7 +41,7 @@ def element_of(label: str) -> str | None:
 
 
 def _letters(label: str) -> str:
-    """Those before a number or the like; none if anything else comes first."""
+    """Letters before a number or the like; none if anything else comes first."""
     match = _NUMBERED.fullmatch(label)
     return match[1] if match else ""
 

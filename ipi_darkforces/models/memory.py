@@ -15,7 +15,7 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
 @cache
 def keep_freed_memory() -> None:
-    """From now on, in this process; where the C library is not glibc, nothing changes."""
+    """Keep freed memory from now on, in this process; where the C library is not glibc, nothing changes."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):

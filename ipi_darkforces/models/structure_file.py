@@ -171,7 +171,7 @@ def _ipi_atoms(mode: str, lines: list[str]) -> ase.Atoms:
 
 
 def _atoms(labels: list[str], positions: np.ndarray, cell: np.ndarray | None) -> ase.Atoms:
-    """From i-PI's arrays in bohr: positions (3 n_atoms,), cell vectors in columns; i-PI repeats all that has a cell."""
+    """Make atoms of i-PI's arrays in bohr: positions (3 n_atoms,), cell vectors in columns; a cell is periodic."""
     atoms = ase.Atoms(elements_of(labels), unit_to_user("length", "angstrom", np.array(positions)).reshape(-1, 3))
     if cell is not None:
         atoms.set_cell(unit_to_user("length", "angstrom", np.array(cell)).T)

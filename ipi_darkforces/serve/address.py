@@ -31,7 +31,7 @@ _LOCALHOST: list[Target] = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::
 
 
 class NobodyListeningError(Exception):
-    """There is no i-PI at this address, or not yet."""
+    """Error: there is no i-PI at this address, or not yet."""
 
 
 @dataclass(frozen=True)

@@ -229,7 +229,7 @@ class Driver:
             self._selector.modify(connection, connection.interest, connection)
 
     def _absolve(self, connection: Connection) -> None:
-        """It has its forces after all; and unless it lacks others, it goes on."""
+        """Let a connection go on that has its forces after all, unless it lacks others."""
         self._search.forgive(connection.address)
         if not self._search.has_failed(connection.simulation):
             self._orphans.pop(connection, None)

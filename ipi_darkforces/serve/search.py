@@ -85,7 +85,7 @@ class Search:
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since it began."""
         return time.monotonic() - self._started
 
     @property
@@ -223,7 +223,7 @@ class Search:
                 self._cannot_be(attempt.address, error)
 
     def _cannot_be(self, address: Address, error: DarkforcesError) -> None:
-        """There is nobody to be met at an address: the user's mistake, unless it was right before."""
+        """Refuse an address where nobody can be: the user's mistake, unless it was right before."""
         if not self._met_anybody:
             raise error
         before = self.failure(address)

@@ -42,7 +42,7 @@ class Settings:
 
     @classmethod
     def parsed(cls, given: dict[str, str], where: str) -> Settings:
-        """From keys and values.
+        """Make settings of keys and values.
 
         :raises DarkforcesError: for a key that is not known; `where` says where it stood
         """
@@ -54,7 +54,7 @@ class Settings:
 
     @classmethod
     def from_ipi(cls, given: dict[str, str], where: str) -> Settings:
-        """From the `<parameters>` of a forcefield, to which i-PI may have added keys of its own.
+        """Read the `<parameters>` of a forcefield, to which i-PI may have added keys of its own.
 
         :raises DarkforcesError: see `parsed`
         """
@@ -65,7 +65,7 @@ class Settings:
 
     @classmethod
     def separated(cls, given: dict[str, Option], others: bool, where: str) -> tuple[Settings, dict[str, Option]]:
-        """From keys and values, and what is not ours.
+        """Make settings of keys and values, and return those that are not ours.
 
         :param others: whether there may be others, for the model
         :raises DarkforcesError: see `parsed`

@@ -32,7 +32,7 @@ def state_stride(others: Collection[int]) -> int:
 
 
 class AddedOutputs:
-    """What has been added to an input, or would be. An output of the user's that has its name keeps it.
+    """Outputs added to an input, or that would be. An output of the user's that has its name keeps it.
 
     :param root: of the input
     """
@@ -46,7 +46,7 @@ class AddedOutputs:
 
     @property
     def progress(self) -> str | None:
-        """What the output is called of step, time, temperature and conserved quantity; None if there is none."""
+        """Name of the output of step, time, temperature and conserved quantity; None if there is none."""
         for node in self._nodes():
             if node.name == "properties" and read_list(text_of(node)) == _PROGRESS_PROPERTIES:
                 return node.attribs.get("filename")
@@ -54,7 +54,7 @@ class AddedOutputs:
 
     @property
     def disagreement(self) -> str | None:
-        """What the output is called of how far both kinds of forces are apart; None if there is none."""
+        """Name of the output of the difference of both kinds of forces; None if there is none."""
         for node in self._nodes():
             extras = [extra.strip() for extra in node.attribs.get("extra_type", "").split(",")]
             if node.name == "trajectory" and text_of(node).startswith(_DISAGREEMENT) and extras == list(EXTRAS):
@@ -63,7 +63,7 @@ class AddedOutputs:
 
     @property
     def state(self) -> str:
-        """What the checkpoints are called, or would be."""
+        """Name of the checkpoints, as it is or would be."""
         there = self._state_node
         return self._free_name(STATE) if there is None else there.attribs["filename"]
 

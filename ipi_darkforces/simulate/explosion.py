@@ -55,7 +55,7 @@ class Explosion:
 
     @property
     def text(self) -> str:
-        """In one line."""
+        """Description in one line."""
         said = f"exploded at step {self.seen.step} ({1e-3 * self.seen.time:.4g} ps): {self.seen.temperature:.3g} K"
         if self.expected < self.seen.temperature:
             said += f" instead of {self.expected:.3g} K"
@@ -67,7 +67,7 @@ class Explosion:
         return f"{said}; fastest: {self.atoms}" if self.atoms else said
 
     def as_json(self) -> dict[str, object]:
-        """For machines: units in the names."""
+        """JSON values, units in the names."""
         seen, calm = self.seen, self.calm
         return {
             "step": seen.step,

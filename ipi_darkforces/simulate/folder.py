@@ -62,11 +62,11 @@ _KEPT = 2  # states: the newest, which may not be whole, and the one before
 
 
 class FinishedError(DarkforcesError):
-    """There is nothing left to do in this folder."""
+    """Error: there is nothing left to do in this folder."""
 
 
 class OtherRunError(DarkforcesError):
-    """What the folder holds does not go on as was asked for."""
+    """Error: what the folder holds does not go on as was asked for."""
 
 
 class RunFolder:
@@ -93,17 +93,17 @@ class RunFolder:
 
     @property
     def launched(self) -> Path:
-        """What i-PI is started with."""
+        """Input with which i-PI is started."""
         return self.path / "i-pi.xml"
 
     @property
     def ipi_log(self) -> Path:
-        """What i-PI has said."""
+        """Log of i-PI."""
         return self.path / "i-pi.log"
 
     @property
     def driver_log(self) -> Path:
-        """What the driver has said, which is only added to."""
+        """Log of the driver, which is only added to."""
         return self.path / _DRIVER_LOG
 
     @property
@@ -113,27 +113,27 @@ class RunFolder:
 
     @property
     def plugin(self) -> Path:
-        """What serves the forces inside of i-PI."""
+        """Plugin that serves the forces inside of i-PI."""
         return self.path / "in-process.py"
 
     @property
     def choice(self) -> Path:
-        """Which model that loads."""
+        """Record of the model that the plugin loads."""
         return self.path / "in-process.json"
 
     def progress(self, prefix: str) -> Path:
-        """Where i-PI writes step, time, temperature and conserved quantity."""
+        """Output of step, time, temperature and conserved quantity."""
         name = None if self._as_launched is None else self._as_launched.added.progress
         return self.path / f"{prefix}.{name or PROGRESS}"
 
     def disagreement(self, prefix: str) -> Path:
-        """Where i-PI writes how far both kinds of forces are apart, with multiple time stepping."""
+        """Output of the difference of both kinds of forces, with multiple time stepping."""
         name = None if self._as_launched is None else self._as_launched.added.disagreement
         return self.path / f"{prefix}.{name or DISAGREEMENT}"
 
     @property
     def _as_launched(self) -> SimulationInput | None:
-        """What i-PI was started with last; None if it was not, or what is there cannot be read."""
+        """Input with which i-PI was started last; None if it was not, or what is there cannot be read."""
         try:
             return SimulationInput.read(self.launched)
         except DarkforcesError:
@@ -141,7 +141,7 @@ class RunFolder:
 
     @property
     def is_run(self) -> bool:
-        """Whether a run was begun here."""
+        """Tell whether a run was begun here."""
         return self._model.exists() and self.input.exists() or self._begun.exists()
 
     @property
@@ -402,12 +402,12 @@ class RunFolder:
         return states, broken
 
     def states(self, simulation: SimulationInput) -> list[Path]:
-        """What i-PI has written of a simulation that it can go on from."""
+        """States of a simulation that i-PI has written and can go on from."""
         files = [self.restart, *simulation.outputs.checkpoints(self.path)]
         return [file for file in files if file.exists()]
 
     def _states(self) -> list[Path]:
-        """What i-PI can go on from, which what it was started with last may be too."""
+        """States that i-PI can go on from, among them the input with which it was started last."""
         held = [each for each in (self._as_begun, self._as_launched) if each is not None]
         files = [self.restart, self.launched, *(file for each in held for file in self.states(each))]
         return [file for file in dict.fromkeys(files) if file.exists()]

@@ -169,7 +169,7 @@ class SimulationInput:
 
     @property
     def sockets_prefix(self) -> str:
-        """Of unix sockets, unless i-PI is told otherwise when it is started."""
+        """Prefix of unix sockets, unless i-PI is told otherwise when it is started."""
         return str(self.parsed.sockets_prefix.fetch())
 
     @property
@@ -229,7 +229,7 @@ class SimulationInput:
 
     @property
     def n_atoms(self) -> int | None:
-        """As far as the input says."""
+        """Number of atoms, as far as the input says."""
         return None if self.species is None else len(self.species)
 
     def check(self) -> None:

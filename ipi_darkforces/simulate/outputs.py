@@ -80,7 +80,7 @@ class Outputs:
         return {posixpath.dirname(name) for name in self._names()} - {""}
 
     def _names(self) -> list[str]:
-        """Of all files, as far as they do not depend on the number of beads."""
+        """Names of all files, as far as they do not depend on the number of beads."""
         return [name for names in self._by_kind().values() for name in names]
 
     def _by_kind(self) -> dict[str, list[str]]:

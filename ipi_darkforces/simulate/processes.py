@@ -33,7 +33,7 @@ class Scratch:
 
     @property
     def prefix(self) -> str:
-        """Of the names of unix sockets."""
+        """Prefix of the names of unix sockets."""
         return f"{self.folder}/"
 
 
@@ -161,7 +161,7 @@ class Process:
 
     @property
     def how_it_ended(self) -> str:
-        """Which signal ended it; nothing if none did."""
+        """Name of the signal that ended it; nothing if none did."""
         code = self._process.poll()
         if code is not None and code < 0:
             return f"ended by {signal.Signals(-code).name}"

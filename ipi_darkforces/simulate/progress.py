@@ -76,12 +76,12 @@ class Tail:
             yield Progress(int(step), now, temperature, conserved - self._origin, self._disagreement)
 
     def remarks(self) -> Iterator[str]:
-        """What has been said of the model since the last time, one line each."""
+        """Remarks on the model since the last call, one line each."""
         for line in (line for log in self._logs for line in log.read() if REMARK in line):
             yield line[line.index(REMARK) :]
 
     def _read_disagreements(self) -> Iterator[tuple[int, Disagreement]]:
-        """From i-PI's extras: a comment with the step, and a line of numbers."""
+        """Read i-PI's extras: a comment with the step, and a line of numbers."""
         for line in self._disagreements.read():
             steps = _STEP.findall(line)
             if not steps and self._commented is not None:
@@ -119,7 +119,7 @@ class _NewLines:
         self._position = 0
 
     def read(self) -> Iterator[str]:
-        """Those that have not been read yet."""
+        """Lines that have not been read yet."""
         try:
             stream = self._path.open("rb")
         except OSError:  # not there yet, or gone
@@ -152,7 +152,7 @@ class _NewLines:
 
 
 def _worst(line: str) -> Disagreement | None:
-    """Of all replicas; None if it is no whole line."""
+    """Largest difference of all replicas; None if it is no whole line."""
     try:
         numbers = np.array(line.split(), float)
     except ValueError:

@@ -33,7 +33,7 @@ class Virials:
 
     @classmethod
     def of(cls, root: xml_node, components: Mapping[str, Component | None]) -> Virials:
-        """Of an input.
+        """Read what an input asks for.
 
         :param components: by the names of forcefields; None for one that does not say it, which may become direct
         """
@@ -68,7 +68,7 @@ def _share(system: xml_node, shares: Mapping[str, float]) -> float:
 
 
 def _weight(force: xml_node) -> float:
-    """Of a `<force>` in the sum of all, over all levels of multiple time stepping."""
+    """Weight of a `<force>` in the sum of all, over all levels of multiple time stepping."""
     levels = child(force, "mts_weights")
     weights = np.ones(1) if levels is None else read_array(float, text_of(levels))
     return float(force.attribs.get("weight", 1.0)) * float(np.sum(weights) if len(weights) else 1.0)

@@ -36,7 +36,7 @@ class Disagreement:
     work: float
 
     def as_json(self) -> str:
-        """For i-PI's extras: units in the names."""
+        """Values for i-PI's extras, units in the names."""
         return _JSON.format(self.rms, self.largest, self.worst, self.work)
 
 
@@ -54,7 +54,7 @@ def by_quantity(numbers: np.ndarray) -> np.ndarray:
 
 
 def disagreement(slow: np.ndarray, work: float = 0.0) -> Disagreement:
-    """From conservative less direct forces, eV/Å, shape (n_atoms, 3), and the work in eV."""
+    """Measure conservative less direct forces, eV/Å, shape (n_atoms, 3), and the work in eV."""
     squares = np.einsum("ij,ij->i", slow, slow)
     worst = int(squares.argmax())
     return Disagreement(float(np.sqrt(squares.sum() / slow.size)), worst, float(np.sqrt(squares[worst])), work)
@@ -91,6 +91,6 @@ class History:
 
 
 def _way(old: Structure, new: Structure) -> np.ndarray:
-    """From one geometry to the next, Å, shape (n_atoms, 3); to be moved by a cell vector, by who wraps, is no way."""
+    """Displacements from one geometry to the next, Å, shape (n_atoms, 3), without moves by cell vectors."""
     moved = new.positions - old.positions
     return moved - np.rint(moved @ np.linalg.pinv(new.cell)) @ new.cell

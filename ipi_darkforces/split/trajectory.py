@@ -24,7 +24,7 @@ class Mark:
         self._unclaimed: tuple[Structure, np.ndarray] | None = None
 
     def visited(self, trajectory: Trajectory, index: int) -> None:
-        """It is geometry number `index` of a trajectory."""
+        """Note that it is geometry number `index` of a trajectory."""
         self._visits.append((trajectory, index))
         if self._unclaimed is not None:
             trajectory.note_disagreement(index, *self._unclaimed)
@@ -42,7 +42,7 @@ class Mark:
                 trajectory.note_late_correction(index)
 
     def disagreement(self, structure: Structure, slow: np.ndarray) -> Disagreement:
-        """Of both kinds of forces here.
+        """Measure how far both kinds of forces are apart here.
 
         :param structure: the geometry
         :param slow: eV/Å, conservative less direct forces, shape (n_atoms, 3)

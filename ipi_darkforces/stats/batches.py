@@ -71,7 +71,7 @@ def standard_errors(means: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def widening(freedom: float) -> float:
-    """What makes two standard errors with few degrees of freedom the 95 % interval: for curves with shaded errors.
+    """Factor that makes two standard errors with few degrees of freedom the 95 % interval, for shaded errors.
 
     An `Estimate` keeps its degrees of freedom instead.
     """

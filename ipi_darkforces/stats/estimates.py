@@ -73,7 +73,7 @@ class Estimate:
         return float(special.stdtrit(self.freedom, 0.5 + 0.5 * confidence)) * self.error
 
     def errors_from(self, expected: float) -> float | None:
-        """How many standard errors the value is above what was expected; None if that cannot be known."""
+        """Number of standard errors by which the value is above what was expected; None if that cannot be known."""
         return (self.value - expected) / self.error if self.error else None
 
     def at_least(self, error: float) -> Estimate:
@@ -108,7 +108,7 @@ class Blocking:
 
 @dataclass(frozen=True)
 class _Memory:
-    """How a series forgets: its autocovariance times the lag window (n_lags,), and sums over window and its square."""
+    """Autocovariance of a series times the lag window (n_lags,), and sums over window and its square."""
 
     covariance: np.ndarray
     window_sum: float
@@ -186,12 +186,12 @@ def _autocovariance_sums(series: np.ndarray) -> np.ndarray:
 
 
 def _restored(variance: float, memory: _Memory, n: int) -> float:
-    """With what subtracting the mean took away."""
+    """Add what subtracting the mean took away."""
     return variance / max(1.0 - memory.window_sum / n, 0.05)
 
 
 def _blocks_agree(residuals: np.ndarray, memory: _Memory) -> bool:
-    """Whether averages over blocks longer than the window scatter as the window says they should.
+    """Tell whether averages over blocks longer than the window scatter as the window says they should.
 
     Blocks as long as possible show what is slower than the window. With fewer than `_FEWEST_BLOCKS` of them nothing can
     be said, and nothing is.

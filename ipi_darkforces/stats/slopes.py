@@ -65,7 +65,7 @@ def slope(times: np.ndarray, series: np.ndarray) -> Estimate:
 
 
 def _variances(k: np.ndarray, n: int) -> np.ndarray:
-    """Of e_k, up to a scale, for each kind of noise and each ratio, shape (n_noises n_ratios, n_transforms)."""
+    """Variances of e_k, up to a scale, for each kind of noise and ratio, shape (n_noises n_ratios, n_transforms)."""
     walk = (0.5 * np.pi / n) ** 2 / np.sin(0.5 * np.pi * k / n) ** 2
     noises = [np.ones(len(k)), *(1.0 + (k / rise) ** 2 for rise in _RISES)]
     return np.concatenate([noise + _RATIOS[:, None] * walk for noise in noises])

@@ -205,7 +205,7 @@ def _extended_head(path: Path, lines: list[bytes], timing: Timing, velocity_unit
 
 
 def _extended_masses(path: Path, lines: list[bytes], labels: np.ndarray, column: int | None) -> np.ndarray:
-    """Those in the file, or those that ase takes."""
+    """Masses in the file, or those that ase takes."""
     if column is not None:
         return np.loadtxt(lines[2:], usecols=column, ndmin=1, comments=None)
     try:

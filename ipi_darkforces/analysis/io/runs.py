@@ -171,7 +171,7 @@ def _setups(paths: Sequence[Path], notice: Notice) -> Iterator[Setup]:
 
 
 def _from_file(path: Path, notice: Notice, reading: Reading) -> Run:
-    """From one file, and from what lies beside it and belongs to the same simulation what that says about it."""
+    """Read a run from one file, and what files of the same simulation beside it say about it."""
     is_table = looks_like_table(path)
     setup = _setup_beside(path)
     plain = plain_name(path)
@@ -241,7 +241,7 @@ def _from_files(
 
 
 def _timestep(path: Path, setup: Setup | None, tables: Sequence[Table]) -> float | None:
-    """From the input, or from properties of the same simulation."""
+    """Find the time step in the input, or in properties of the same simulation, fs."""
     if setup is not None and setup.timestep is not None:
         return setup.timestep
     if not tables and path.is_file():
@@ -253,7 +253,7 @@ def _timestep(path: Path, setup: Setup | None, tables: Sequence[Table]) -> float
 
 
 def _of_moving(table: Table, constraints: Constraints, labels: np.ndarray | None) -> Table:
-    """With temperatures of what moves; without those of species that do not, or that nothing is known of."""
+    """Take temperatures of what moves; leave out species that do not move or are not known."""
     columns = {}
     for name, values in table.columns.items():
         of = _TEMPERATURE.fullmatch(name)

@@ -44,7 +44,7 @@ class Constraints:
 
     @classmethod
     def of(cls, system: Any) -> Constraints:
-        """From i-PI's `<system>`."""
+        """Read the constraints of i-PI's `<system>`."""
         motion, ensemble = system.motion, system.ensemble
         with redirect_stdout(StringIO()):
             kelvin = float(ensemble.temperature.fetch()) * factor_from_ipi("temperature", None)
@@ -56,7 +56,7 @@ class Constraints:
 
     @classmethod
     def in_input(cls, simulation: SimulationInput) -> Constraints:
-        """Of the first system."""
+        """Read the constraints of the first system."""
         return next((cls.of(value) for kind, value in simulation.parsed.extra if kind == "system"), FREE)
 
     def count_fixed(self, atoms: np.ndarray) -> int:

@@ -51,7 +51,7 @@ class Table:
         return float((self.time[-1] - self.time[0]) / (self.step[-1] - self.step[0]))
 
     def after(self, discard: float) -> Table:
-        """Without the first part.
+        """Leave out the first part.
 
         :param discard: ps
         :raises DarkforcesError: if nothing is left

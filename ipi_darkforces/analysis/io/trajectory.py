@@ -134,7 +134,7 @@ def _stacked(batch: list[Frame]) -> Block:
 
 
 def _finite(frames: Iterator[Frame], trajectory: Trajectory, notice: Notice) -> Iterator[Frame]:
-    """Until the simulation exploded."""
+    """Cut where the simulation exploded."""
     for frame in frames:
         bad = np.flatnonzero(~np.isfinite(frame.values).all(axis=1))
         if len(bad):
@@ -148,7 +148,7 @@ def _finite(frames: Iterator[Frame], trajectory: Trajectory, notice: Notice) -> 
 
 
 def _regular(frames: Iterator[Frame], trajectory: Trajectory, notice: Notice) -> Iterator[Frame]:
-    """Until the interval between frames changes."""
+    """Cut where the interval between frames changes."""
     last: float | None = None
     interval = trajectory.interval or 1.0
     for frame in frames:

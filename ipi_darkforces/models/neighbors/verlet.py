@@ -77,7 +77,7 @@ class VerletList:
         return int(self.ranks.max(initial=-1)) + 1
 
     def positions(self, structure: Structure) -> np.ndarray | None:
-        """Those images of a structure's atoms that are meant by `shifts`, Å; None if pairs might be missing."""
+        """Images of a structure's atoms that are meant by `shifts`, Å; None if pairs might be missing."""
         if not _same(structure.species, self._species):
             return None
         if not _same(structure.cell, self._cell):

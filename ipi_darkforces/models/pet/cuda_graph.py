@@ -16,7 +16,7 @@ _WARM_UPS = 3  # as PyTorch has it: libraries and autograd prepare themselves wh
 
 
 def wait_for(device: torch.device) -> None:
-    """Until the device has done all that it was told to."""
+    """Wait until the device has done all that it was told to."""
     if device.type == "cuda":
         torch.cuda.current_stream(device).synchronize()
 
@@ -38,7 +38,7 @@ class CudaGraphs:
         self._last: torch.cuda.CUDAGraph | None = None
 
     def record(self, *works: Callable[[], None]) -> list[Callable[[], None]]:
-        """For each work something that does the same again, on the current stream.
+        """Record each work, to do it again on the current stream.
 
         :param works: what reads and writes tensors that stay where they are, and does the same whatever is in them. A
             work may use tensors that those before it have made, and then has to be done right after these, before

@@ -54,7 +54,7 @@ class AdaptiveCutoffs(Protocol):
 
 
 def adaptive_cutoffs(method: str, neighbours: float, largest: float, width: float) -> AdaptiveCutoffs:
-    """Those of one of metatrain's methods.
+    """Cutoffs of one of metatrain's methods.
 
     :param method: ``grid`` or ``solver``
     :param neighbours: N
@@ -88,7 +88,7 @@ class GridCutoffs:
         return torch.softmax(exponents, 1) @ self._probes
 
     def fading(self, distances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which cutoff of the grid is the first to see each neighbour, and how far it has faded for that and the next.
+        """First cutoff of the grid that sees each neighbour, and the cutoff function of that and the next.
 
         :param distances: Å, shape (n_pairs,)
         :return: shape (n_pairs,), the size of the grid for those beyond it, and (4, n_pairs), from 0 to 1
@@ -100,12 +100,12 @@ class GridCutoffs:
 
     @property
     def size(self) -> int:
-        """Of the grid."""
+        """Number of cutoffs in the grid."""
         return len(self._probes)
 
 
 class SolvedCutoffs:
-    """Where the number of neighbours is N.
+    """Cutoffs at which the number of neighbours is N.
 
     Found by Newton's method in a bracket, from half the largest cutoff. Ten iterations do for most atoms; for others
     the cutoff is what they arrive at, as it is in metatrain. Derivatives are those of an implicit function.

@@ -33,7 +33,7 @@ class Linear:
 
     @classmethod
     def of(cls, module: torch.nn.Linear) -> Linear:
-        """With the weights of a module."""
+        """Make a layer with the weights of a module."""
         return cls(module.weight, module.bias)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -41,13 +41,13 @@ class Linear:
         return _Linear.apply(x, self) if _has_gradient(x) else self.weight.times(x, self.bias)
 
     def plus(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
-        """With something added."""
+        """Apply it, with something added."""
         if _has_gradient(x, residual):
             return _LinearPlus.apply(x, residual, self)
         return self.weight.times_and(x, self.bias, "add", residual)
 
     def silu(self, x: torch.Tensor) -> torch.Tensor:
-        """With y / (1 + exp(-y)) for y."""
+        """Apply it, with y / (1 + exp(-y)) for y."""
         return _SiLU.apply(x, self) if _has_gradient(x) else self.weight.times(x, self.bias, then="swish")
 
 
@@ -90,7 +90,7 @@ class RMSNorm:
         return _RMSNorm.apply(x, self) if _has_gradient(x) else self.scaled(x, self.scale(x))
 
     def scale(self, x: torch.Tensor) -> torch.Tensor:
-        """What rows are multiplied by, shape (n_rows, 1)."""
+        """Factors of rows, shape (n_rows, 1)."""
         norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
         return norm.square_().div_(x.shape[1]).add_(self._epsilon).rsqrt_()
 
@@ -151,7 +151,7 @@ class Packing:
         return [self.tokens, self.empty, self.places, *(rows for both in self._rows.values() for rows in both)]
 
     def _indices(self, kinds: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which piece comes where, on both ways."""
+        """Order of the pieces, on both ways."""
         device = self.places.device
         kind = torch.arange(kinds, device=device).view(-1, 1, 1, 1)
         head = torch.arange(self.heads, device=device).view(-1, 1)
@@ -199,7 +199,7 @@ class _Matrix:
 
 
 def _has_gradient(*tensors: torch.Tensor) -> bool:
-    """Whether derivatives with respect to one of them may be asked for: without, autograd need not know of it."""
+    """Tell whether derivatives with respect to one of them may be asked for; else autograd need not know of it."""
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
@@ -307,7 +307,7 @@ def _by_head(scores: torch.Tensor, packing: Packing) -> torch.Tensor:
 
 @cache
 def _has_onednn() -> bool:
-    """Whether this PyTorch has what its own compiler uses of oneDNN."""
+    """Tell whether this PyTorch has what its own compiler uses of oneDNN."""
     try:
         x = torch.ones((2, 2))
         prepared = torch.ops.mkldnn._reorder_linear_weight(x, _TYPICAL_ROWS)

@@ -85,7 +85,7 @@ class PetNetwork:
         beyond: torch.Tensor | None = None,
         cutoffs: torch.Tensor | None = None,
     ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """What is asked for, in the units of the network.
+        """Outputs that are asked for, in the units of the network.
 
         :param graph: the atoms and their pairs
         :param vectors: Å, from first to second, shape (n_pairs, 3)
@@ -148,7 +148,7 @@ class Conditioning:
 
     @torch.no_grad()
     def __call__(self, charge: float, multiplicity: float) -> torch.Tensor:
-        """For one structure, shape (n_features,).
+        """Compute the features of one structure, shape (n_features,).
 
         :param charge: of the structure, e
         :param multiplicity: 2 S + 1
@@ -267,7 +267,7 @@ class _FeedForward:
 
 
 class _Combination:
-    """How messages and reversed messages make the messages to the next layer."""
+    """Combination of messages and reversed messages into those to the next layer."""
 
     def __init__(self, norm: torch.nn.Module, mlp: Any):
         self._norm = _norm(norm)
@@ -279,7 +279,7 @@ class _Combination:
 
 
 class _Heads:
-    """From features to one output, for each time that features are read out."""
+    """Head and last layer of one output, for each time that features are read out."""
 
     def __init__(self, backend: Any, name: str):
         parts = (backend.node_heads, backend.node_last_layers, backend.edge_heads, backend.edge_last_layers)
@@ -315,5 +315,5 @@ def _norm(module: Any) -> _Layer:
 
 
 def _reversed(pairs: torch.Tensor) -> torch.Tensor:
-    """What belongs to the opposite direction of each pair."""
+    """Values of the opposite direction of each pair."""
     return pairs.roll(len(pairs) // 2, 0)

@@ -105,7 +105,7 @@ class PetModel(ForceModel):
 
     @property
     def provides_direct_virial(self) -> bool:
-        """Whether the model predicts a stress."""
+        """Tell whether the model predicts a stress."""
         return self._outputs.stress is not None
 
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
@@ -168,7 +168,7 @@ class PetModel(ForceModel):
         return [name for name in names if name is not None]
 
     def _physical(self, values: dict[str, np.ndarray], elements: np.ndarray) -> dict[str, np.ndarray]:
-        """What the network says of atoms, (n_atoms, n_values), in eV and Å."""
+        """Outputs of the network for atoms, (n_atoms, n_values), in eV and Å."""
         constants = self._constants
         return {
             name: value * constants[name].scales[elements] + constants[name].offsets[elements]
@@ -195,7 +195,7 @@ class PetModel(ForceModel):
         conservative: np.ndarray | None,
         virial: np.ndarray | None,
     ) -> Forces:
-        """What is known of one structure."""
+        """Collect the results of one structure."""
         direct = direct_virial = None
         if self._outputs.direct in values:
             direct = values[self._outputs.direct]
@@ -252,13 +252,13 @@ class _Batch:
 
 
 def by_atom(graph: Graph, atoms: torch.Tensor, pairs: torch.Tensor) -> np.ndarray:
-    """What atoms and their neighbours contribute, together, shape (n_atoms, n_values)."""
+    """Sum of what atoms and their neighbours contribute, shape (n_atoms, n_values)."""
     centres = torch.cat([graph.first, graph.second])
     return atoms.detach().double().index_add(0, centres, pairs.detach().double()).numpy()
 
 
 def conditions(network: PetNetwork, structures: Sequence[Structure]) -> torch.Tensor | None:
-    """What charges and spin multiplicities add to features, of each atom; None for a network without."""
+    """Features of charges and spin multiplicities, of each atom; None for a network without."""
     if network.conditioning is None:
         return None
     of_structures = [network.conditioning(s.charge, s.spin_multiplicity) for s in structures]
@@ -266,12 +266,12 @@ def conditions(network: PetNetwork, structures: Sequence[Structure]) -> torch.Te
 
 
 def _spare(n_pairs: int) -> int:
-    """How many pairs to add to those that there are: at most 3 %."""
+    """Number of pairs to add to those that there are: at most 3 %."""
     return -n_pairs % (1 << max(0, (n_pairs // 32).bit_length() - 1))
 
 
 def _pack(first: np.ndarray, second: np.ndarray, spare: int, n_atoms: int, heads: int) -> Packing:
-    """Where the tokens of atoms and of their neighbours go: each atom is the first of its own sequence."""
+    """Places of the tokens of atoms and of their neighbours: each atom is the first of its own sequence."""
     n = len(first)
     centres = np.concatenate([first, second])
     rank = number_within(centres, n_atoms)
@@ -284,14 +284,14 @@ def _pack(first: np.ndarray, second: np.ndarray, spare: int, n_atoms: int, heads
 
 @dataclass(frozen=True)
 class _Constants:
-    """What makes physical values of the network's, by element: value × scale + offset; shapes (n_elements, 1)."""
+    """Scale and offset of the network's values, by element: value × scale + offset; shapes (n_elements, 1)."""
 
     scales: np.ndarray
     offsets: np.ndarray
 
 
 def _constants(model: Any, output: str) -> _Constants:
-    """From metatrain's scaler and composition model, asked about one atom of each element."""
+    """Read scale and offset from metatrain's scaler and composition model, for one atom of each element."""
     target = model.dataset_info.targets[output]
     factor = mta.unit_conversion_factor(target.unit, _UNITS[output.partition("/")[0]])
     types = torch.tensor(model.atomic_types)
@@ -334,13 +334,13 @@ def _read(path: Path) -> Any:
 
 
 def _repulsion(model: Any, energy: str, device: torch.device) -> Repulsion | None:
-    """That of a model which adds one to this output."""
+    """Find the repulsion of a model which adds one to this output."""
     repulsions = [Repulsion(module, device) for module in model.additive_models[1:]]
     return next((each for each in repulsions if energy in each.outputs), None)
 
 
 def _check_outputs(model: Any, used: Sequence[str]) -> None:
-    """That outputs are what they are taken for: the energy of a system, forces on its atoms, its stress."""
+    """Check that outputs are what they are taken for: the energy of a system, forces on its atoms, its stress."""
     for name in used:
         target, shapes = model.dataset_info.targets[name], list(model.output_shapes[name].values())
         if (target.sample_kind, shapes) not in _KINDS:

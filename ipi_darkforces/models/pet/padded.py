@@ -90,7 +90,7 @@ class PaddedPetModel(PetModel):
     def _begin(
         self, structures: Sequence[Structure], names: Sequence[str], conservative: bool
     ) -> tuple[_Evaluation, list[slice]]:
-        """What evaluates these structures, which are in its arrays now; and which atoms are those of each of them."""
+        """Evaluator of these structures, which are in its arrays now; and the atoms of each of them."""
         self._begun += 1
         lists, positions = zip(*map(self._lists.find, structures), strict=True)
         current = self._set(structures, lists)
@@ -102,7 +102,7 @@ class PaddedPetModel(PetModel):
         return current.evaluations[kind], current.graph.atoms
 
     def _set(self, structures: Sequence[Structure], lists: Sequence[VerletList]) -> _Set:
-        """What is remembered of structures of these elements and charges, with room for these lists."""
+        """Cached evaluator of structures of these elements and charges, with room for these lists."""
         key = tuple(
             structure.species.tobytes() + np.array([structure.charge, structure.spin_multiplicity]).tobytes()
             for structure in structures
@@ -163,11 +163,11 @@ class _Evaluation:
 
     @property
     def elements(self) -> np.ndarray:
-        """Of all atoms, numbers that the network knows."""
+        """Elements of all atoms, as numbers that the network knows."""
         return self._graph.elements
 
     def forward(self) -> list[np.ndarray]:
-        """What each output says of each atom, as long as it is not called again."""
+        """Values of each output for each atom, valid until the next call."""
         self._calls += 1
         if self._calls == _CALL_TO_RECORD and self._graphs is not None:
             self._recorded = self._graphs.record(*self._passes())
@@ -175,18 +175,18 @@ class _Evaluation:
         return np.split(self._of_atoms(self._answer, self._predicted).numpy(), self._ends, axis=1)
 
     def backward(self) -> np.ndarray:
-        """What the derivatives say of each atom, `_DERIVATIVES` numbers; once after each `forward`, and next."""
+        """Derivatives for each atom, `_DERIVATIVES` numbers; once after each `forward`, and next."""
         if self._in_turn:
             self._do(1, self._derivatives)
         return self._of_atoms(self._answer, self._derivatives).numpy()
 
     @property
     def _in_turn(self) -> bool:
-        """Whether there is something to answer before the derivatives are known."""
+        """Tell whether there is something to answer before the derivatives are known."""
         return self._conservative and len(self._names) > 1
 
     def _passes(self) -> list[Callable[[], None]]:
-        """What is started as a whole."""
+        """Work that is started as a whole."""
         return [self._predict, self._differentiate] if self._in_turn else [self._compute]
 
     def _do(self, number: int, part: slice) -> None:
@@ -226,7 +226,7 @@ class _Evaluation:
 
 @dataclass(frozen=True)
 class _Passed:
-    """What a forward pass leaves for the backward pass.
+    """Intermediate values that a forward pass leaves for the backward pass.
 
     :param energy: of all structures, with its graph
     :param inputs: what it depends on, in the precision of the network
@@ -249,7 +249,7 @@ class _Set:
 
 
 def _by_token(gradients: torch.Tensor, vectors: torch.Tensor, beyond: torch.Tensor, n_atoms: int) -> torch.Tensor:
-    """For each atom and neighbour, what it adds to the force on the atom, and r ⊗ ∂V/∂r, from ∂V/∂r of pairs."""
+    """Contributions of atoms and neighbours to the force on the atom, and r ⊗ ∂V/∂r, from ∂V/∂r of pairs."""
     gradients = gradients.masked_fill(beyond.unsqueeze(1), 0.0)
     products = (vectors.unsqueeze(2) * gradients.unsqueeze(1)).view(-1, 9)
     there, back = torch.cat([gradients, products], 1), torch.cat([-gradients, torch.zeros_like(products)], 1)

@@ -24,7 +24,7 @@ _UNUSED = [[0], [0], [NOWHERE], [NOWHERE]]  # of a pair: first, second, and the 
 
 @dataclass(frozen=True)
 class Room:
-    """For how much there is room.
+    """Sizes of the arrays.
 
     :param pairs: of each structure
     :param width: atoms that see each other: one and its neighbours
@@ -44,7 +44,7 @@ class Room:
         return cls(tuple(_up(1.1 * most[kind] + 32, 64) for kind in kinds), _up(1.2 * _width(lists) + 2, 8))
 
     def holds(self, lists: Sequence[VerletList]) -> bool:
-        """Whether it is enough for these."""
+        """Tell whether it is enough for these."""
         enough = all(len(each) <= pairs for each, pairs in zip(lists, self.pairs, strict=True))
         return enough and _width(lists) <= self.width
 
@@ -119,18 +119,18 @@ class PaddedGraph:
 
     @property
     def atoms(self) -> list[slice]:
-        """Which atoms are those of each structure."""
+        """Atoms of each structure."""
         return [self._atoms[i] for i in self._blocks]
 
     def vectors(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """From first to second, Å, double precision, shape (n_pairs, 3); and whether they are beyond the cutoff."""
+        """Vectors from first to second, Å, double precision, shape (n_pairs, 3); and which are beyond the cutoff."""
         first, second = self._pairs[:2]
         shifts = (self._shifts.unsqueeze(2) * self._cells[self._cell_of_pair]).sum(1)
         vectors = self._positions[second] - self._positions[first] + shifts
         return vectors, vectors.square().sum(1) > self._cutoff**2
 
     def by_atom(self, tokens: torch.Tensor) -> torch.Tensor:
-        """What atoms and their neighbours contribute, (n_tokens, n_values), together, (n_atoms, n_values).
+        """Sum (n_atoms, n_values) of what atoms and their neighbours contribute (n_tokens, n_values).
 
         Always in the same order: nothing differs in the last digits from one time to the next.
         """

@@ -21,7 +21,7 @@ _DECAYS = (0.20162, 0.40290, 0.94229, 3.19980)
 
 
 class Repulsion:
-    """Of all elements of a model.
+    """Repulsion between nuclei, for all elements of a model.
 
     :param module: metatrain's `ZBL`
     :param device: where the pairs are

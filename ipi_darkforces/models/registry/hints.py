@@ -48,7 +48,7 @@ def calculator(name: str) -> str | None:
 
 
 def _of_ase() -> dict[str, str]:
-    """Those that come with ase, by the names of their modules."""
+    """Calculators that come with ase, by the names of their modules."""
     from ase.calculators.calculator import special
     from ase.calculators.names import names
 

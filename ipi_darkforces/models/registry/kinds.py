@@ -186,7 +186,7 @@ class Checkpoint(ModelKind):
 
     @classmethod
     def recognises(cls, text: str) -> bool:
-        """By its ending or, whatever it is called, by its content."""
+        """Tell whether it is one, by its ending or, whatever it is called, by its content."""
         return os.path.isfile(text) and (text.endswith(".ckpt") or is_checkpoint(Path(text)))
 
     def entry(self) -> ZooEntry:

@@ -215,7 +215,7 @@ def _in_cache_of_mace(name: str) -> Callable[[], Path | None]:
 
 
 def _in_cache_of_orb(address: str) -> Callable[[], Path | None]:
-    """In that of the library ``cached_path``: the newest of the files whose names begin with the address's hash."""
+    """File in the cache of ``cached_path``: the newest of those whose names begin with the address's hash."""
 
     def cached() -> Path | None:
         folder = Path(os.environ.get("CACHED_PATH_CACHE_ROOT") or Path.home() / ".cache" / "cached_path")

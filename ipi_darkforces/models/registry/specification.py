@@ -53,7 +53,7 @@ def with_options(model: str, options: Mapping[str, Option]) -> str:
 
 
 def _of(part: str, options: Mapping[str, Option]) -> dict[str, Option]:
-    """Those for one of two models."""
+    """Options for one of two models."""
     for key in options:
         if key.partition(".")[0] not in _PARTS:
             raise DarkforcesError(f"option '{key}' is for which of the two models? expected fast.{key} or slow.{key}")
