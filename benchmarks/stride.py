@@ -24,8 +24,8 @@ from matplotlib.figure import Figure
 
 import ipi_darkforces as dark
 from ipi_darkforces.analysis.pictures import tidy
+from ipi_darkforces.diagnostics.conservative_run import neighbours
 from ipi_darkforces.diagnostics.heating import Heating, Power, heating
-from ipi_darkforces.diagnostics.stride import neighbours
 from ipi_darkforces.models.pair import PairModel
 from ipi_darkforces.models.structure import Structure
 from ipi_darkforces.stats.estimates import Estimate

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .errors import printable
@@ -23,6 +24,18 @@ def progress_bar(items: Iterable[Any] | None = None, *, desc: str, **options: An
     from tqdm import tqdm
 
     return tqdm(items, desc=printable(desc), **options)
+
+
+@contextmanager
+def counting_bar(desc: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, as a function of what is done and all there is to do."""
+    with progress_bar(desc=desc, disable=None, leave=False, unit=unit) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
 
 
 class FileBar:

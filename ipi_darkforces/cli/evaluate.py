@@ -12,7 +12,7 @@ from ..diagnostics.parity import draw_parity
 from ..diagnostics.reference import Reference, atoms_too_close, atoms_too_far, read_reference
 from ..errors import DarkforcesError, printable
 from ..models.units import ENERGY_UNITS, FORCE_UNITS
-from ..progress_bar import progress_bar
+from ..progress_bar import counting_bar
 from .files import show
 from .options import MODEL_HELP, add_evaluation_options, add_picture_options, load, picture_path
 
@@ -85,14 +85,7 @@ def run(args: argparse.Namespace) -> None:
     picture = picture_path(args, "parity", args.data)
     references = _read(args)
     model = load(args)
-    with progress_bar(
-        desc=Path(args.model).name, disable=None, leave=False, unit="evaluation"
-    ) as bar:  # None: if a terminal
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with counting_bar(Path(args.model).name, "evaluation") as progress:
         accuracy = measure(model, references, progress)
     check_units(accuracy, args.energy_unit, args.force_unit)
     summary = {"data": [str(path) for path in args.data], "picture": picture and str(picture)}

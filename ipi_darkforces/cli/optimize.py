@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from ..errors import DarkforcesError, printable
 from ..models.model import ForceModel, Need
 from ..models.registry.kinds import specified
 from ..models.structure import Structure
-from ..progress_bar import progress_bar
+from ..progress_bar import counting_bar
 from ..reports.optimizations import table
 from .options import (
     MODEL_HELP,
@@ -172,9 +170,9 @@ def run(args: argparse.Namespace) -> None:
     wanted = DISPLACEMENT if args.displace is None else args.displace
     starts = make_starts(structures, args.sets, args.starts, wanted, args.seed, check)
     if args.displace is None:
-        with _bar(f"{Path(args.model).name}: starts", "start") as show:
+        with counting_bar(f"{Path(args.model).name}: starts", "start") as show:
             starts = within_range(model, starts, show)
-    with _bar(Path(args.model).name, "step") as show:
+    with counting_bar(Path(args.model).name, "step") as show:
         optimizations = optimize(model, starts, args.steps, args.fmax, show, records)
     if args.json:
         said = {"dtype": args.dtype, "seed": args.seed, "results": str(results), "picture": picture and str(picture)}
@@ -193,18 +191,6 @@ def _check_known(model: ForceModel, structure: Structure) -> None:
         model.evaluate([structure], Need.ENERGY)
     else:
         model.check_species(structure.species)
-
-
-@contextmanager
-def _bar(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar, as a function of what is done and all there is to do."""
-    with progress_bar(desc=what, disable=None, leave=False, unit=unit) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield show
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -6,11 +6,12 @@ import argparse
 import json
 from pathlib import Path
 
-from ..diagnostics.stride import DEUTERIUM, Prediction, stride
+from ..diagnostics.hydrogen_mass import DEUTERIUM
+from ..diagnostics.stride import Prediction, stride
 from ..diagnostics.stride_picture import draw_strides
 from ..errors import DarkforcesError, printable
 from ..models.structure_file import read_atoms
-from ..progress_bar import progress_bar
+from ..progress_bar import counting_bar
 from .files import show
 from .options import MODEL_HELP, add_evaluation_options, add_picture_options, load, picture_path
 
@@ -103,12 +104,7 @@ def run(args: argparse.Namespace) -> None:
     picture = picture_path(args, "stride", [args.structure])
     atoms = read_atoms(args.structure, "structure")
     model = load(args)
-    with progress_bar(desc=args.structure.name, disable=None, leave=False, unit="step") as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with counting_bar(args.structure.name, "step") as progress:
         prediction = stride(
             model,
             atoms,

@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from time import perf_counter
+from dataclasses import dataclass
 
 import ase
 import numpy as np
-from ase import units
-from ase.constraints import FixAtoms
 from ase.data import chemical_symbols
-from ase.neighborlist import natural_cutoffs, neighbor_list
-from scipy.sparse import csr_array
 
 from ..errors import DarkforcesError
-from ..models.model import ForceModel, Need, of_kind
-from ..models.structure import Structure
+from ..models.model import ForceModel, Need
 from ..simulate.compose import MEMORY, high_pass_friction
-from ..simulate.inner_loop import State, velocity_verlet
 from ..stats.estimates import Estimate
-from .heating import WAVENUMBER, Heating, Power, fewest_steps, heating, spectrum
+from .conservative_run import ConservativeRun, Costs
+from .heating import WAVENUMBER, Heating, fewest_steps, heating, spectrum
+from .hydrogen_mass import with_hydrogen_mass
 from .structures import as_structure
 from .thermostats import excess_times, mean_friction
 
-DEUTERIUM = 2.014  # u
-_FRICTION_TIME = 0.1  # ps, of the Langevin thermostat before the run
-_FRAMES_EVERY = 2.0  # fs, of the velocities that are kept: resolves the O-H stretch, with a period of 9 fs
-_TIMINGS = 5
-_NEIGHBOURS = 3.5  # Å: bonds, hydrogen bonds, and the first shell of metals
-_HOTTER = 3.0  # times its temperature: a run that exploded
 _PEAK = 0.05  # of the highest one, what counts as a peak of the spectrum of velocities
 _BANDS = (  # by the wavenumber over that of the stretch, for structures of O and H
-    (0.36, "librations"),
     (0.42, "librations"),
     (0.54, "bend"),
     (0.78, "bend and libration"),
@@ -42,26 +30,6 @@ _BANDS = (  # by the wavenumber over that of the stretch, for structures of O an
     (2.7, "wing of the stretch overtone"),
     (np.inf, "beyond the stretch overtone"),
 )
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Wall time of evaluations, s, all measured in turn on the same structure.
-
-    :param direct: of direct forces
-    :param both: of both kinds together
-    :param conservative: of conservative forces
-    """
-
-    direct: float
-    both: float
-    conservative: float
-
-    def relative(self, stride: int) -> float:
-        """Cost of a step with a stride, in that of conservative forces."""
-        if stride == 1:
-            return 1.0
-        return ((stride - 1) * self.direct + self.both) / (stride * self.conservative)
 
 
 @dataclass(frozen=True)
@@ -195,7 +163,7 @@ def stride(
     masses = atoms.get_masses()
     if hydrogen_mass is not None:
         masses = with_hydrogen_mass(atoms, hydrogen_mass, repartition)
-    run = _Run(model, atoms, structure, timestep, np.random.default_rng(seed))
+    run = ConservativeRun(model, atoms, structure, timestep, np.random.default_rng(seed))
     if equilibration is None:
         equilibration = 0.0 if np.any(atoms.get_momenta()) else 0.5
     before, steps = round(1000.0 * equilibration / timestep), round(1000.0 * time / timestep)
@@ -223,180 +191,6 @@ def stride(
         fastest,
         np.array(spectrum(power, min(4.0 * fastest, 500.0 * WAVENUMBER / timestep))),
     )
-
-
-def with_hydrogen_mass(atoms: ase.Atoms, mass: float, repartition: bool) -> np.ndarray:
-    """Masses where hydrogen atoms have another one, u, shape (n_atoms,).
-
-    :param repartition: take what they gain from the atoms they are bonded to (K. A. Feenstra, B. Hess and
-        H. J. C. Berendsen, J. Comput. Chem. 20, 786 (1999)); a molecule keeps its mass
-    :raises DarkforcesError: if there are no hydrogen atoms, one is bonded to none, or another atom becomes lighter than
-        they are
-    """
-    masses, hydrogen = atoms.get_masses(), atoms.numbers == 1
-    if not hydrogen.any():
-        raise DarkforcesError("there are no hydrogen atoms whose mass could be changed")
-    gained = np.where(hydrogen, mass - masses, 0.0)
-    if repartition:
-        first, second, lengths = neighbor_list("ijd", atoms, natural_cutoffs(atoms, mult=1.25))
-        bonds = [(d, i, j) for i, j, d in zip(first, second, lengths, strict=True) if hydrogen[i] and not hydrogen[j]]
-        nearest = {i: j for _, i, j in sorted(bonds, reverse=True)}
-        alone = sorted(set(np.flatnonzero(hydrogen).tolist()) - set(nearest))
-        if alone:
-            raise DarkforcesError(f"hydrogen atom {alone[0]} is bonded to no other element that could give it mass")
-        for i, j in nearest.items():
-            gained[j] -= gained[i]
-    masses = masses + gained
-    if masses.min() < min(mass, 1.0) or masses[~hydrogen].min(initial=np.inf) < mass:
-        raise DarkforcesError(f"hydrogen atoms of {mass:g} u leave atoms of {masses.min():.3g} u beside them")
-    return masses
-
-
-def neighbours(structure: Structure) -> csr_array:
-    """1 for each pair of atoms within 3.5 Å and each atom with itself, else 0, shape (n_atoms, n_atoms)."""
-    n = len(structure.species)
-    atoms = ase.Atoms(structure.species, structure.positions, cell=structure.cell, pbc=structure.periodic)
-    first, second = neighbor_list("ij", atoms, _NEIGHBOURS)
-    pairs = np.unique(np.stack([np.append(first, np.arange(n)), np.append(second, np.arange(n))]), axis=1)
-    return csr_array((np.ones(pairs.shape[1]), (pairs[0], pairs[1])), shape=(n, n))
-
-
-class _Run:
-    """Dynamics under conservative forces, without a thermostat but for the equilibration; units of ase inside."""
-
-    def __init__(
-        self, model: ForceModel, atoms: ase.Atoms, structure: Structure, timestep: float, rng: np.random.Generator
-    ):
-        others = [type(c).__name__ for c in atoms.constraints if not isinstance(c, FixAtoms)]
-        if others:
-            raise DarkforcesError(f"the constraint {others[0]} is not kept here: expected FixAtoms or none")
-        fixed = np.concatenate([np.empty(0, int), *(constraint.index for constraint in atoms.constraints)])
-        self.masses = atoms.get_masses()
-        self._moving = np.ones(len(atoms), bool)
-        self._moving[fixed] = False
-        self._model = model
-        self._structure = structure
-        self._timestep = timestep
-        self._rng = rng
-        self._freedom = 3 * int(self._moving.sum()) - (3 if self._moving.all() else 0)
-        if self._freedom <= 0:
-            raise DarkforcesError("there are not enough atoms that move: expected at least two")
-        momenta = atoms.get_momenta()
-        momenta[fixed] = 0.0
-        self._state = State(structure.positions, momenta, np.zeros_like(momenta))
-        self._began = False
-
-    @property
-    def masses_of_moving(self) -> np.ndarray:
-        """u, shape (n_moving,)."""
-        return self.masses[self._moving]
-
-    def thermalize(self, temperature: float) -> None:
-        """Draw momenta, without drift of the centre of mass."""
-        deviations = np.sqrt(units.kB * temperature * self.masses[:, None])
-        momenta = np.where(self._moving[:, None], deviations * self._rng.normal(size=(len(self.masses), 3)), 0.0)
-        self._state = replace(self._state, momenta=self._without_drift(momenta))
-
-    def change_masses(self, masses: np.ndarray) -> None:
-        """Go on with other masses and momenta that are as likely: of the same kinetic energy."""
-        momenta = self._state.momenta * np.sqrt(masses / self.masses)[:, None]
-        self.masses = masses
-        self._state = replace(self._state, momenta=self._without_drift(momenta))
-
-    def equilibrate(self, temperature: float, steps: int, report: Callable[[int], None]) -> None:
-        """Langevin dynamics."""
-        keeps = np.exp(-self._timestep / (1000.0 * _FRICTION_TIME))
-        deviations = np.sqrt((1.0 - keeps**2) * units.kB * temperature * self.masses[:, None])
-        for step in range(steps):
-            self._step(self._conservative)
-            noise = np.where(self._moving[:, None], deviations * self._rng.normal(size=(len(self.masses), 3)), 0.0)
-            momenta = keeps * self._state.momenta + noise
-            self._state = replace(self._state, momenta=self._without_drift(momenta))
-            report(step + 1)
-        self._check_temperature(temperature)
-
-    def follow(self, steps: int, report: Callable[[int], None]) -> tuple[Power, np.ndarray, float]:
-        """The run: power of the slow forces, velocities now and then, Å and ase's time, and how often, ps."""
-        every = max(1, round(_FRAMES_EVERY / self._timestep))
-        powers = np.empty((steps, len(self.masses)))
-        kinetic, velocities = np.empty(steps), []
-        slow = np.empty(0)
-
-        def both(positions: np.ndarray) -> np.ndarray:
-            nonlocal slow
-            forces = self._model.evaluate(self._at(positions), Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT)
-            conservative = of_kind(Need.CONSERVATIVE, forces)
-            slow = conservative - of_kind(Need.DIRECT, forces)
-            return conservative
-
-        beginning, middle = self._temperature() or 1.0, self._state.positions
-        for step in range(steps):
-            self._step(both)
-            velocity = self._state.momenta / self.masses[:, None]
-            powers[step] = (slow * velocity).sum(axis=1) * 1000.0 * units.fs
-            kinetic[step] = self._temperature()
-            if step % every == 0:
-                velocities.append(velocity[self._moving].astype(np.float32))
-                self._check_temperature(beginning)
-            if step == steps // 2:
-                middle = self._state.positions
-            report(step + 1)
-        moving = float(self._moving.mean())
-        power = Power(
-            powers,
-            self._timestep / 1000.0,
-            float(kinetic.mean()),
-            self._structure.species,
-            neighbours(self._at(middle)),
-            moving,
-        )
-        return power, np.array(velocities), every * self._timestep / 1000.0
-
-    def costs(self) -> Costs:
-        """Time of evaluations, the shortest of several: whatever else the machine does only adds to it."""
-        needs = (Need.DIRECT, Need.CONSERVATIVE | Need.DIRECT, Need.CONSERVATIVE)
-        times = np.empty((_TIMINGS, len(needs)))
-        for row in times:
-            for i, need in enumerate(needs):
-                # A little further: some models remember where they were.
-                self._state = replace(self._state, positions=self._state.positions + 1e-4)
-                began = perf_counter()
-                self._model.evaluate(self._at(self._state.positions), need)
-                row[i] = perf_counter() - began
-        return Costs(*times.min(axis=0).tolist())
-
-    def _step(self, forces: Callable[[np.ndarray], np.ndarray]) -> None:
-        if not self._began:
-            self._state = replace(self._state, forces=self._conservative(self._state.positions))
-            self._began = True
-        masses = np.where(self._moving, self.masses, np.inf)
-        state = velocity_verlet(self._state, masses, self._timestep * units.fs, 1, forces)
-        state.momenta[~self._moving] = 0.0
-        self._state = state
-
-    def _conservative(self, positions: np.ndarray) -> np.ndarray:
-        return of_kind(Need.CONSERVATIVE, self._model.evaluate(self._at(positions), Need.CONSERVATIVE))
-
-    def _at(self, positions: np.ndarray) -> Structure:
-        return replace(self._structure, positions=positions)
-
-    def _without_drift(self, momenta: np.ndarray) -> np.ndarray:
-        if not self._moving.all():
-            return momenta
-        return momenta - self.masses[:, None] * momenta.sum(axis=0) / self.masses.sum()
-
-    def _temperature(self) -> float:
-        """K."""
-        kinetic = 0.5 * np.sum(self._state.momenta**2 / self.masses[:, None])
-        return float(2.0 * kinetic / (self._freedom * units.kB))
-
-    def _check_temperature(self, expected: float) -> None:
-        """Three times as hot as at the beginning is not the equilibrium that the theory is about."""
-        if not self._temperature() < _HOTTER * expected:
-            raise DarkforcesError(
-                f"the run under conservative forces heats from {expected:.0f} to {self._temperature():.0f} K: expected "
-                "an equilibrated structure and a time step that suits it"
-            )
 
 
 def _fastest(velocities: np.ndarray, masses: np.ndarray, interval: float) -> float:
