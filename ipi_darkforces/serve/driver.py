@@ -69,7 +69,7 @@ class Driver:
         self._connections: dict[Address, Connection] = {}
         self._orphans: dict[Connection, float] = {}  # since when they or others of their process have failed
         self._lingering: set[LingeringSocket] = set()
-        self._pending: list[Connection] = []
+        self._pending: dict[Connection, None] = {}  # an ordered set: one may be heard again before it is answered
         self._answered: list[Connection] = []  # since there was time to compute ahead
         self._all_well = True
 
@@ -174,7 +174,7 @@ class Driver:
                     if lingering.drain() or lingering.overdue:
                         self._bury(lingering)
         pending = [connection for connection in self._pending if connection.open]
-        self._pending = []
+        self._pending = {}
         if pending:
             self._evaluate(pending)
         if self._answered and not any(connection.waited_for for connection in self._answered):
@@ -224,7 +224,7 @@ class Driver:
             self._forget(connection)
             return
         if connection.pending:
-            self._pending.append(connection)
+            self._pending[connection] = None
         if self._selector.get_key(connection).events != connection.interest:
             self._selector.modify(connection, connection.interest, connection)
 

@@ -297,6 +297,26 @@ class Together:
         return events
 
 
+def test_who_asks_ahead_gets_the_forces_of_each_of_its_positions(place: str) -> None:
+    served = Served(place)
+    ahead = served.connect("i-pi-ahead")
+    asked = [POSITIONS + 0.01 * k for k in range(2000)]
+
+    def ask() -> None:
+        ahead.sendall(init())
+        for positions in asked:
+            ahead.sendall(posdata(positions) + GETFORCE)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    for positions in asked:
+        forces = np.frombuffer(read(ahead, ANSWER)[24:72]).reshape(2, 3)
+        np.testing.assert_allclose(forces, -positions * Bohr**2 / Hartree, rtol=1e-6)
+    asking.join()
+    ahead.shutdown(socket.SHUT_RDWR)
+    assert served.wait()
+
+
 class TestOneSimulation:
     """What cannot go on without the client that had to be ended."""
 

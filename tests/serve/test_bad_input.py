@@ -117,7 +117,7 @@ class Server:
         """Ask without reading the answers, until the driver cannot get rid of them and does not listen any more."""
         self._connection.settimeout(3.0)
         with contextlib.suppress(TimeoutError):
-            while True:
+            while not self._driver.done():
                 self.positions()
                 self.send("GETFORCE")
                 self.send("STATUS")
