@@ -58,7 +58,7 @@ def nve() -> list[Recipe]:
                 f"{0.5 * stride:g} fs\n"
                 "their difference to the conservative ones (paper, section 4.8 and figure 11). Energy is conserved\n"
                 "as long as the two kinds of force agree well enough for the stride: with the bundled model up to\n"
-                "M = 4; beyond, see training/README.md.",
+                "M = 4; beyond, see docs/stride.md.",
                 ensemble="nve",
                 stride=stride,
             )

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 python3 -m venv .venv
 . .venv/bin/activate
-pip install --quiet -c constraints.txt -e '.[campaign,orb,sevennet,test,training]'
+pip install --quiet -c constraints.txt -e '.[campaign,docs,orb,sevennet,test,training]'
 ruff check .
 ruff format --check .
 mypy

@@ -161,7 +161,7 @@ def test_ci_runs_the_test_command_of_the_readme():
 
 def test_every_input_that_the_readme_names_is_there():
     words = (ROOT / "README.md").read_text().split()
-    named = {word.strip("`(),;.") for word in words if word.startswith(("inputs/", "`inputs/", "(`inputs/"))}
+    named = {word.strip("`(),:;.") for word in words if word.startswith(("inputs/", "`inputs/", "(`inputs/"))}
     missing = [name for name in named if not (ROOT / name).exists()]
     assert named
     assert missing == []
