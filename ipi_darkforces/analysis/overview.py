@@ -169,6 +169,15 @@ def is_summarized(outcome: Outcome) -> bool:
         return False
 
 
+def known_pace(outcome: Outcome) -> float | None:
+    """Seconds for a step of a run that is summarized already, as it was measured then; None if it is not known."""
+    try:
+        found = json.loads(_summary(outcome).read_text())["milliseconds_per_step"]
+        return None if found is None else 1e-3 * float(found)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _summary(outcome: Outcome) -> Path:
     return outcome.folder / "summary.json"
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.ft2font import FT2Font
 
-KIND_COLORS = {"conservative": "#2166ac", "direct": "#c4342d"}  # of forces
+KIND_COLORS = {"conservative": "#2166ac", "direct": "#c4342d", "MTS": "#2a8a4a"}  # of forces, in all pictures
 _BOX = "\u25a1"
 
 

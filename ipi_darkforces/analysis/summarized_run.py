@@ -24,7 +24,7 @@ from ..simulate.run import run as run_simulation
 from ..simulate.start import warn_of_periodicity
 from ..split.monitor import TOO_FAR
 from .io.setup import Constraints
-from .overview import Overview, is_summarized, summarize
+from .overview import Overview, is_summarized, known_pace, summarize
 from .simulation_bar import SimulationBar
 
 logger = logging.getLogger(__name__)
@@ -38,12 +38,18 @@ class SummarizedRun:
     :param outcome: how it ended
     :param overview: temperature and conserved quantity against time; None if it has done no step
     :param summary: what is in ``summary.json``: units in the names; None if it has done no step
+    :param forces: ``conservative``, ``direct``, ``MTS-8``; empty if that is not so simple
+    :param timestep: length of an i-PI step in fs; None if it is no dynamics
+    :param stride: of multiple time stepping, steps of the fast forces in one of i-PI's
     """
 
     name: str
     outcome: Outcome
     overview: Overview | None
     summary: dict[str, object] | None
+    forces: str = ""
+    timestep: float | None = None
+    stride: int = 1
 
     @property
     def folder(self) -> Path:
@@ -87,7 +93,6 @@ class SummarizedRun:
         elif overview.moves:
             lines += [
                 f"  temperature: mean    {overview.mean_temperature.text('K')}",
-                f"  temperature: drift   {overview.temperature_drift.text('K/ps')}",
                 f"  conserved: drift     {overview.energy_drift.text(overview.energy_unit + '/ps')}",
             ]
         elif overview.energy_change != 0.0:  # or else it is of one structure only, as phonons
@@ -200,10 +205,12 @@ def run_at(
         if not finished and is_summarized(outcome):
             raise
         # Of a series that was stopped later, or a run that was before it could be summed up.
+        outcome = replace(outcome, seconds_per_step=known_pace(outcome))
+    forces, timestep, stride = simulation.forces, simulation.timestep, simulation.stride
     if outcome.steps == 0:
-        return SummarizedRun(place.name, outcome, None, None)
+        return SummarizedRun(place.name, outcome, None, None, forces, timestep, stride)
     overview = replace(Overview.of(outcome, SimulationInput.read(place.input)), name=place.name)
-    return SummarizedRun(place.name, outcome, overview, summarize(overview, outcome))
+    return SummarizedRun(place.name, outcome, overview, summarize(overview, outcome), forces, timestep, stride)
 
 
 def check_length(steps: int | None, time: float | None) -> None:

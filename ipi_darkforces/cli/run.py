@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from ..simulate.recipe import ENSEMBLES, Recipe
@@ -12,7 +13,8 @@ from .options import add_model_options, add_watch_option
 DESCRIPTION = """\
 Runs i-PI with the forces of one model: starts i-PI and the driver, shows progress, stops both cleanly on Ctrl-C, and
 ends with a summary and a picture. The same command goes on with a run that was stopped; a finished one is not
-overwritten.
+overwritten. The line of progress has the drift of the conserved quantity, ΔE in meV/atom, and with multiple time
+stepping the rms difference of both kinds of forces, ΔF in meV/Å.
 """
 
 EPILOG = f"""\
@@ -89,6 +91,8 @@ def _add_structure_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run what the command line asks for."""
+    if sys.stderr.isatty():
+        print("starting …", end="\r", file=sys.stderr, flush=True)
     from .running import run_all  # a second to import, for which nobody waits who asks for help
 
     return run_all(args)

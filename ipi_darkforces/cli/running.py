@@ -8,8 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ..analysis.overview import draw
-from ..analysis.summarized_run import check_length, model_of_run, run_at
+from ..analysis import comparison, overview
+from ..analysis.summarized_run import SummarizedRun, check_length, model_of_run, run_at
 from ..errors import DarkforcesError
 from ..models.registry.choice import ModelChoice
 from ..models.registry.kinds import specified
@@ -18,6 +18,7 @@ from ..simulate.folder import OtherRunError
 from ..simulate.places import Place, places
 from ..split.monitor import checked_limit
 from ..split.split import Component
+from ..stats.rows import aligned
 from .entry import EXPLODED, INTERRUPTED
 from .options import model_of
 
@@ -55,12 +56,20 @@ def _run_each(all_places: list[Place], args: argparse.Namespace) -> int:
         exploded |= run.outcome.explosion is not None
     if several and runs:
         picture = (args.output or Path()) / "comparison.png"
-        draw([run.overview for run in runs if run.overview is not None], picture)
+        _compare(runs, picture)
         if not args.json:
-            print(f"all in one picture: {picture}")
+            print(f"\n{aligned(comparison.rows(runs))}\nall in one picture: {picture}")
     if args.json and runs:
         print(json.dumps([run.summary for run in runs] if several else runs[0].summary, indent=2))
     return EXPLODED if exploded else 0
+
+
+def _compare(runs: list[SummarizedRun], picture: Path) -> None:
+    overviews = [run.overview for run in runs if run.overview is not None]
+    if all(each.moves for each in overviews):
+        comparison.draw(runs, picture)
+    else:
+        overview.draw(overviews, picture)
 
 
 def _check(args: argparse.Namespace) -> None:

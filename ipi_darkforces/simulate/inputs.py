@@ -182,6 +182,24 @@ class SimulationInput:
             timestep = system.motion.dynamics.timestep.fetch()
         return float(unit_to_user("time", "femtosecond", timestep))
 
+    @property
+    def stride(self) -> int:
+        """M of multiple time stepping, steps of the fastest forces in one of i-PI's; 1 without it."""
+        system = next((value for name, value in self.parsed.extra if name == "system"), None)
+        if system is None or system.motion.mode.fetch() != "dynamics":
+            return 1
+        with redirect_stdout(StringIO()):
+            return int(np.prod(system.motion.dynamics.nmts.fetch()))  # of none: 1
+
+    @property
+    def forces(self) -> str:
+        """The forces that act: ``conservative``, ``direct``, ``MTS-8``; empty if that is not so simple."""
+        components = {forcefield.settings.component for _, forcefield in self._served()}
+        if self.stride > 1:
+            return f"MTS-{self.stride}"
+        [component, *others] = components or {None}
+        return component if component is not None and not others else ""
+
     def socket_forcefields(self) -> list[SocketForcefield]:
         """The forcefields that our driver shall serve.
 
