@@ -12,6 +12,7 @@ What a notebook needs is here::
     dark.analyze(run).drift                                 # a table, sentences, pictures, columns
     dark.stride(model, atoms).longest("nve", allowed=1.0)   # the longest stride that heats by less than 1 K/ps
     dark.assess(model, atoms)                               # a verdict on direct forces
+    dark.distill(model, atoms, "fast")                      # a student: its fast forces for multiple time stepping
 
 ``docs/api.md`` has all names, ``docs/architecture.md`` says where things are.
 """
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .analysis.summarized_run import run
     from .assessment.assess import assess
     from .diagnostics.stride import stride
+    from .distillation.distill import distill
     from .errors import DarkforcesError
     from .models.calculator import Calculator
     from .models.model import ForceModel, Need
@@ -52,6 +54,7 @@ _PLACES = {
     "Structure": "models.structure",
     "analyze": "analysis.analyze",
     "assess": "assessment.assess",
+    "distill": "distillation.distill",
     "load_model": "models.registry.kinds",
     "run": "analysis.summarized_run",
     "stride": "diagnostics.stride",
@@ -66,6 +69,7 @@ __all__ = [
     "Structure",
     "analyze",
     "assess",
+    "distill",
     "load_model",
     "run",
     "stride",

@@ -157,3 +157,16 @@ class Unhinged(EMT):
 def unhinged(after: int) -> Calculator:
     """To be named."""
     return Unhinged(after)
+
+
+def failing(every: int) -> Calculator:
+    """One that gives up at every so many evaluations, as others do where they do not converge."""
+    asked = 0
+
+    def change(results: dict[str, Any]) -> None:
+        nonlocal asked
+        asked += 1
+        if asked % every == 0:
+            raise RuntimeError("not converged")
+
+    return Changed(EMT(), change)

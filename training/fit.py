@@ -20,8 +20,9 @@ _TIMED = ("Starting training", "Epoch:")  # how the lines of metatrain's log beg
 def use_muon_for_pet(options: str) -> None:
     """Put Muon in Adam's place, if metatrain's options are for PET."""
     import torch
-    from muon import MuonAndAdam
     from omegaconf import OmegaConf
+
+    from ipi_darkforces.training.muon import MuonAndAdam
 
     if OmegaConf.load(options).architecture.name == "pet":
         torch.optim.Adam = MuonAndAdam  # type: ignore[assignment, misc]

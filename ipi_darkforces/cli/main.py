@@ -19,6 +19,7 @@ Direct machine-learned forces for i-PI, without paying for them with wrong physi
     darkforces analyze drift nve-mts4
     darkforces evaluate my-model.pt val.xyz
     darkforces stride my-model.pt water.xyz
+    darkforces distill my-model.pt water.xyz --output water-fast
     darkforces jacobian my-model.pt water.xyz
     darkforces work my-model.pt water.xyz
     darkforces optimize my-model.pt water.xyz
@@ -33,6 +34,7 @@ COMMANDS = {
     "analyze": "look at trajectories: drift, temperatures, spectra, structure",
     "evaluate": "judge a model against reference data",
     "stride": "which stride of multiple time stepping is safe?",
+    "distill": "train a small model that makes a slow one several times faster",
     "jacobian": "how non-conservative are a model's forces?",
     "work": "how much work do forces do along a closed path?",
     "optimize": "do geometry optimisations arrive?",

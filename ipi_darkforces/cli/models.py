@@ -28,6 +28,7 @@ _TEXTS = {
     "citation": "data citation",
     "training": "training",
     "valid_range": "valid range",
+    "teacher": "teacher",
 }
 _WIDEST = 100
 _LABELS = 15
@@ -178,7 +179,7 @@ def _card(row: dict[str, Any]) -> str:
     title = row["name"] + (f": {row['description']}" if row["description"] else "")
     lines = [title, "", _labelled("provides", ", ".join(row["provides"])), _labelled("knows", _elements(row))]
     lines += [_labelled("remark", remark) for remark in row["remarks"]]
-    lines += [_labelled(label, card[field]) for field, label in _TEXTS.items() if card]
+    lines += [_labelled(label, card[field]) for field, label in _TEXTS.items() if field in card]
     lines += _error_lines(row)
     lines.append(f"  {'file':{_LABELS}}{row['file']}")
     if row["problem"]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 
 import torch
-from muon import MuonAndAdam, orthogonalized
 from torch.optim.lr_scheduler import LambdaLR
+
+from ipi_darkforces.training.muon import MuonAndAdam, orthogonalized
 
 
 def network(seed: int = 0) -> torch.nn.Sequential:

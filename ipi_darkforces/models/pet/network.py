@@ -76,6 +76,8 @@ class PetNetwork:
         ]
         self._heads = {name: _Heads(backend, name) for name in outputs}
         self.sizes = {name: heads.size for name, heads in self._heads.items()}
+        # Outputs that are the same whatever the structure, since nobody trained them; they cost nothing.
+        self.constant = frozenset(name for name, heads in self._heads.items() if heads.is_zero)
 
     def __call__(
         self,
@@ -289,8 +291,12 @@ class _Heads:
             for pairs in [(pair_head, pair_last)]
         ]
         self.size = self._readouts[0][0].size
+        self.is_zero = all(head.is_zero for both in self._readouts for head in both)
 
     def __call__(self, features: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.is_zero:
+            atoms, pairs = features[0]
+            return atoms.new_zeros((len(atoms), self.size)), pairs.new_zeros((len(pairs), self.size))
         values = [(a(atoms), p(pairs)) for (a, p), (atoms, pairs) in zip(self._readouts, features, strict=True)]
         atoms, pairs = (torch.stack(v).sum(0) if len(v) > 1 else v[0] for v in zip(*values, strict=True))
         return atoms, pairs
@@ -302,6 +308,7 @@ class _Head:
         (block,) = last.values()
         self._last = Linear.of(block)
         self.size = block.out_features
+        self.is_zero = not (block.weight.any() or block.bias.any())
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
         return self._last(self._second.silu(self._first.silu(features)))

@@ -91,7 +91,9 @@ class PetModel(ForceModel):
         reach = 0.0 if self._repulsion is None else self._repulsion.cutoff
         self._lists = VerletLists(max(self._network.cutoff, reach), device)
 
-        provides = Need.ENERGY | Need.CONSERVATIVE | Need.VIRIAL
+        provides = Need.ENERGY
+        if outputs.energy not in self._network.constant:  # as that of a student of direct forces is
+            provides |= Need.CONSERVATIVE | Need.VIRIAL
         if outputs.direct is not None:
             provides |= Need.DIRECT
         super().__init__(name, provides & ~withhold, frozenset(model.atomic_types), remove_net_force)

@@ -35,6 +35,8 @@ class Card:
     :param valid_range: for what systems, conditions and strides it may be used
     :param provides: what the model can be asked for, some of `OUTPUTS`; None if the card does not say it
     :param elements: chemical symbols that the model knows; None if the card does not say it
+    :param teacher: of a student, the model whose forces it was trained on; None for others
+    :param teacher_fingerprint: of that model, which changes with its weights
     :raises DarkforcesError: if a text is empty or no text, or an error is no number
     """
 
@@ -48,6 +50,8 @@ class Card:
     valid_range: str
     provides: tuple[str, ...] | None = None
     elements: tuple[str, ...] | None = None
+    teacher: str | None = None
+    teacher_fingerprint: str | None = None
 
     def __post_init__(self) -> None:
         for name in _NEEDED:
@@ -60,6 +64,9 @@ class Card:
             if getattr(self, name) is not None:
                 # JSON has lists, which do not stay as they are.
                 object.__setattr__(self, name, _some_of(known, name, getattr(self, name)))
+        for name in _OPTIONAL_TEXTS:
+            if getattr(self, name) is not None:
+                _check_text(name, getattr(self, name))
         if len(self.description.splitlines()) > 1:
             raise DarkforcesError("'description' has several lines; expected one")
 
@@ -99,15 +106,17 @@ class Card:
 # What a model can provide; see `Need`.
 OUTPUTS = ("energy", "conservative forces", "direct forces", "virial")
 _OPTIONAL: dict[str, Collection[str]] = {"provides": OUTPUTS, "elements": frozenset(atomic_numbers) - {"X"}}
-_NEEDED = [field.name for field in fields(Card) if field.name not in _OPTIONAL]
-_FIELDS = f"the fields {', '.join(_NEEDED)}, and perhaps {', '.join(_OPTIONAL)}"
+_OPTIONAL_TEXTS = ("teacher", "teacher_fingerprint")
+_NOT_NEEDED = (*_OPTIONAL, *_OPTIONAL_TEXTS)
+_NEEDED = [field.name for field in fields(Card) if field.name not in _NOT_NEEDED]
+_FIELDS = f"the fields {', '.join(_NEEDED)}, and perhaps {', '.join(_NOT_NEEDED)}"
 
 
 def _check_fields(content: Any) -> None:
     if not isinstance(content, dict):
         raise DarkforcesError(f"expected an object with {_FIELDS}; got {_kind(content)}")
     lacking = [name for name in _NEEDED if name not in content]
-    unknown = [name for name in content if name not in (*_NEEDED, *_OPTIONAL)]
+    unknown = [name for name in content if name not in (*_NEEDED, *_NOT_NEEDED)]
     if lacking or unknown:
         said = [f"lacks {', '.join(lacking)}"] if lacking else []
         said += [f"has the unknown {', '.join(map(repr, unknown))}"] if unknown else []

@@ -24,7 +24,7 @@ from .hints import calculator
 from .packages import PACKAGED
 from .specification import CALCULATOR, absolute, split_options, split_pair
 from .upet import UPET, upet_checkpoint
-from .zoo import ZooEntry, all_models, is_hidden, no_such_name, user_directory
+from .zoo import ZooEntry, all_models, card_of, is_hidden, no_such_name, user_directory
 
 BACKENDS = ("auto", "metatomic")
 _COST = "1.5 to 3 times as long on a CPU, and is without CUDA graphs"
@@ -112,8 +112,26 @@ class Pair(ModelKind):
             part.check()
 
     def load(self, how: Loading) -> ForceModel:
+        self._warn_of_other_teacher()
         fast, slow = (_load(part, how) for part in self.parts)
         return PairModel(fast, slow, self.text)
+
+    def _warn_of_other_teacher(self) -> None:
+        """Warn if the fast model is a student of another model than the slow one, or of other weights."""
+        fast, slow = self.parts
+        try:
+            card = card_of(fast.text)
+        except DarkforcesError:  # of a broken card, which stops no simulation
+            return
+        if card is None or card.teacher_fingerprint is None:
+            return
+        given = slow.fingerprint()
+        if given != card.teacher_fingerprint:
+            log.warning(
+                "'%s' is a student of '%s' (fingerprint %s), and the slow forces are those of '%s' (%s): expected its "
+                "teacher, without which strides must be shorter",
+                *(fast.text, card.teacher, card.teacher_fingerprint, slow.text, given),
+            )
 
     def fingerprint(self) -> str:
         return " and ".join(part.fingerprint() for part in self.parts)

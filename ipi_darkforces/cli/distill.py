@@ -1,0 +1,149 @@
+"""``darkforces distill``: a small model that makes a slow one several times faster."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..models.structure_file import read_frames
+from ..progress_bar import progress_bar
+from .options import MODEL_HELP, add_evaluation_options, load
+
+if TYPE_CHECKING:
+    from ..distillation.rounds import Report
+
+DESCRIPTION = """\
+Makes a slow model faster, with its own physics. Trains a small model of direct forces on forces of yours, the teacher,
+along dynamics of your own system. In multiple time stepping the student gives the fast forces, and the teacher corrects
+them every M steps: the trajectory is one of the teacher's conservative forces, whatever the student is worth. What it
+is worth decides how large M may be, which is predicted from dynamics that training has not seen.
+"""
+
+EPILOG = """\
+examples
+  darkforces distill sevennet-0 water.xyz --output water-fast
+      says what it will cost, then works through it; ends with a table of strides and the command that uses the student
+  darkforces distill sevennet-0 water.xyz --output water-fast --plan
+      only says what it would cost
+  darkforces distill sevennet-0 water.xyz --output water-fast --more
+      another round: more labels, from dynamics with the student so far, and more training
+  darkforces distill ase:tblite.ase:TBLite?method=GFN1-xTB salt.xyz --output salt-fast --size m
+  darkforces distill my-model.pt aluminium.xyz --output al-fast --timestep 2 --temperature 600
+
+what it does
+  Labels come from short dynamics at the temperature and above it, in strained cells, from all structures in turn: at
+  first with the teacher alone, then with multiple time stepping by the student so far, with a label at every
+  correction. Where the teacher fails, or atoms fly apart, that dynamics ends; what it gave is kept, and it is counted.
+  Everything is in the folder NAME-distill: the same command goes on where it was stopped, and labels are used again.
+  The student may be used for larger cells than it was trained on: give a small one if the teacher is slow.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "distill",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="TEACHER", help=f"the slow model: {MODEL_HELP}")
+    parser.add_argument(
+        "structures",
+        metavar="STRUCTURE",
+        nargs="+",
+        type=Path,
+        help="where to start: files of i-PI, or anything that ase reads, of which all structures are taken; fixed "
+        "atoms stay fixed",
+    )
+    parser.add_argument("--output", required=True, metavar="NAME", help="of the student: `--fast NAME` uses it")
+    parser.add_argument(
+        "--size",
+        default="s",
+        metavar="xs|s|m",
+        help="of the student: a larger one costs more in each step and allows longer strides (default: %(default)s)",
+    )
+    parser.add_argument("--temperature", type=float, default=300.0, metavar="K", help="(default: %(default)g)")
+    parser.add_argument(
+        "--timestep", type=float, default=0.5, metavar="FS", help="of the fast forces (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--evaluations",
+        type=int,
+        metavar="N",
+        help="of the teacher for labels (default: 3000)",
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help="of training (default: 24000)")
+    parser.add_argument("--more", action="store_true", help="add a round to what is there")
+    parser.add_argument(
+        "--hours", type=float, metavar="H", help="begin nothing if labels take longer than this (default: 12)"
+    )
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="of labels and states (default: NAME-distill)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of random numbers (default: %(default)s)")
+    parser.add_argument("--plan", action="store_true", help="only say what it would cost")
+    parser.add_argument("--json", action="store_true", help="print all numbers for machines")
+    add_evaluation_options(parser.add_argument_group("teacher"))
+    parser.set_defaults(command=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Distill, or say what it would cost."""
+    from ..distillation.distill import distill, plan_of  # torch takes seconds to import, and help can do without
+    from ..distillation.plan import Plan
+
+    log = logging.getLogger(__name__)
+    frames = [atoms for path in args.structures for atoms in read_frames(path, "structure file")]
+    teacher = load(args)
+    settings = {
+        "size": args.size,
+        "temperature": args.temperature,
+        "timestep": args.timestep,
+        **{key: getattr(args, key) for key in ("evaluations", "steps", "hours") if getattr(args, key) is not None},
+    }
+    if args.plan:
+        print(plan_of(teacher, frames, **{key: value for key, value in settings.items() if key != "temperature"}))
+        return
+
+    def announce(plan: Plan) -> None:
+        log.info("%s", plan)
+
+    with _bars() as report:
+        found = distill(
+            teacher,
+            frames,
+            args.output,
+            **settings,
+            more=args.more,
+            folder=args.folder,
+            seed=args.seed,
+            announce=announce,
+            report=report,
+        )
+    print(json.dumps(found.as_json(), indent=2) if args.json else found)
+
+
+@contextmanager
+def _bars() -> Iterator[Report]:
+    """One bar of progress after another, each for one kind of work."""
+    bar, shown = None, ""
+
+    def show(what: str, done: int, total: int) -> None:
+        nonlocal bar, shown
+        if bar is None or shown != what:
+            if bar is not None:
+                bar.close()
+            shown = what
+            bar = progress_bar(desc=what, initial=done - 1, total=total, disable=None, leave=False)
+        bar.total = total
+        bar.update(done - bar.n)
+
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.close()

@@ -1,0 +1,186 @@
+"""`dark.distill`: a small direct model as the fast forces of any conservative one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+import ase
+import numpy as np
+
+from ..diagnostics.structures import as_structure
+from ..errors import DarkforcesError
+from ..lock import locked
+from ..models.model import ForceModel, Need
+from ..models.registry.choice import ModelChoice
+from ..models.registry.kinds import load_model
+from ..models.registry.zoo import all_models, check_name, install, user_directory
+from ..models.structure import Structure
+from ..training.direct_pet import SIZES
+from .describe import card
+from .folder import DistillFolder, Settings, digest_of
+from .judge import judge
+from .plan import Plan, check_time, measure
+from .result import Distillation
+from .rounds import Report, Rounds
+from .sample import System
+
+LABELS = 3000  # evaluations of the teacher, but for the held-out dynamics
+STEPS = 24000  # of the optimizer
+HOURS = 12.0
+_FIRST = 0.25  # part of the steps that are the first round's; of the labels it has half
+_TIMINGS = 5
+
+
+def distill(
+    teacher: ForceModel,
+    structures: ase.Atoms | Sequence[ase.Atoms],
+    name: str,
+    *,
+    size: str = "s",
+    temperature: float = 300.0,
+    timestep: float = 0.5,
+    evaluations: int = LABELS,
+    steps: int = STEPS,
+    more: bool = False,
+    hours: float = HOURS,
+    folder: Path | None = None,
+    seed: int = 1,
+    announce: Callable[[Plan], None] = lambda plan: None,
+    report: Report = lambda what, done, total: None,
+) -> Distillation:
+    """Train a small direct model that serves as the fast forces of a slow one, judge it and give it a name.
+
+    Labels come from dynamics of the teacher; the student is judged by the heating of strides that is predicted along
+    dynamics that training has not seen. Stopped at any moment, the same call goes on. Multiple time stepping with the
+    student follows the teacher's dynamics whatever the student is worth; that decides the stride.
+
+    :param teacher: provides conservative forces
+    :param structures: to start from: the system that will be simulated, or a smaller cell of the same material; fixed
+        atoms stay fixed. The first one is the one for which the student is judged
+    :param name: of the student, as a model for `load_model`
+    :param size: ``xs``, ``s`` or ``m``: larger ones cost more for each step and allow longer strides
+    :param temperature: K, at which it will be used; labels come from higher ones too
+    :param timestep: fs, of the fast forces
+    :param evaluations: of the teacher for labels, in all; some more are for the held-out dynamics
+    :param steps: of the optimizer, in all
+    :param more: add a round to a finished distillation, of half the evaluations and three quarters of the steps
+    :param hours: that labels may take; if they would take longer, nothing is begun
+    :param folder: of labels and states, kept so that they need not be made again. Default: NAME-distill
+    :param seed: of all random numbers
+    :param announce: called with the plan before anything is done
+    :param report: called with what is being done, how much of it is done, and all of it
+    :return: the judgement of the student, and what it costs
+    :raises DarkforcesError: if the teacher has no conservative forces or does not know an element, the name is taken,
+        labels would take too long, the folder was begun with other settings, or the teacher fails too often
+
+    >>> import ase.build, ipi_darkforces as dark
+    >>> atoms = ase.build.bulk("Cu", cubic=True).repeat(2)
+    >>> emt = dark.load_model("ase:ase.calculators.emt:EMT")
+    >>> dark.distill(emt, atoms, "cu-fast", timestep=2.0)  # doctest: +SKIP
+    """
+    _check(size, temperature, timestep, evaluations, steps, hours)
+    frames = [structures] if isinstance(structures, ase.Atoms) else list(structures)
+    systems = _systems(teacher, frames)
+    identity = ModelChoice.of(teacher).identity()
+    place = DistillFolder(Path(f"{name}-distill") if folder is None else folder, name)
+    _check_free(name, place.checkpoint)
+    plan = measure(teacher, systems, size, timestep, evaluations, steps)
+    announce(plan)
+    settings = Settings(identity["fingerprint"], digest_of(systems), size, temperature, timestep, seed)
+    if not place.rounds():
+        check_time(plan, hours)
+    place.begin(settings)
+    with locked(place.lock, f"folder '{place.path}' is being worked in"):
+        planned = _rounds(place, evaluations, steps, more)
+        rounds = Rounds(teacher, systems, settings, place, report)
+        held_out = rounds.hold_out(plan.held_out)
+        for number, wanted in enumerate(planned):
+            if rounds.is_trained(number):
+                continue
+            student = load_model(place.checkpoint) if number else None
+            branches = rounds.sample(wanted["labels"], student)
+            rounds.train(number, wanted["steps"], branches)
+        student = load_model(place.checkpoint)
+        judgement = judge(student, held_out, report=lambda done, total: report("judging", done, total))
+        times = _times(teacher, student, systems[0].structure)
+        found = Distillation(
+            name, identity["model"], teacher.name, plan, timestep, judgement, *times, tuple(place.failures()),
+            sum(map(len, place.branches())), sum(each["steps"] for each in planned),
+        )  # fmt: skip
+        install(place.checkpoint, card(found, student, identity, size, temperature), name, overwrite=True)
+    return found
+
+
+def plan_of(
+    teacher: ForceModel,
+    structures: Sequence[ase.Atoms],
+    *,
+    size: str = "s",
+    timestep: float = 0.5,
+    evaluations: int = LABELS,
+    steps: int = STEPS,
+    hours: float = HOURS,
+) -> Plan:
+    """What `distill` would cost, measured; its arguments and errors."""
+    _check(size, 1.0, timestep, evaluations, steps, hours)
+    plan = measure(teacher, _systems(teacher, structures), size, timestep, evaluations, steps)
+    check_time(plan, hours)
+    return plan
+
+
+def _check(size: str, temperature: float, timestep: float, evaluations: int, steps: int, hours: float) -> None:
+    if size not in SIZES:
+        raise DarkforcesError(f"size '{size}' is not known: expected {', '.join(SIZES)}")
+    positive = {"temperature": (temperature, "K"), "timestep": (timestep, "fs"), "hours": (hours, "h")}
+    for name, (value, unit) in positive.items():
+        if not 0.0 < value < np.inf:
+            raise DarkforcesError(f"{name} {value:g} cannot be used: expected {unit}, more than zero")
+    for name, number in {"evaluations": evaluations, "steps": steps}.items():
+        if number < 8:
+            raise DarkforcesError(f"{number} {name} are too few: expected at least 8")
+
+
+def _systems(teacher: ForceModel, frames: Sequence[ase.Atoms]) -> list[System]:
+    if not frames:
+        raise DarkforcesError("there is no structure to start from: expected at least one")
+    teacher.check_need(Need.CONSERVATIVE)
+    for number, atoms in enumerate(frames):
+        teacher.check_species(as_structure(atoms, f"structure {number}").species)
+    return [System.of(atoms) for atoms in frames]
+
+
+def _check_free(name: str, checkpoint: Path) -> None:
+    """Raise a DarkforcesError, before hours are spent, if the name is no name or that of another model."""
+    check_name(name)
+    installed = user_directory() / f"{name}.ckpt"
+    if name in all_models() and not (checkpoint.exists() and checkpoint.read_bytes() == installed.read_bytes()):
+        raise DarkforcesError(f"model '{name}' is there already: '{installed}'; choose another name")
+
+
+def _rounds(place: DistillFolder, evaluations: int, steps: int, more: bool) -> list[dict[str, int]]:
+    """What all rounds are to do: those that were planned before, or two, and another one if there shall be more."""
+    planned = place.rounds()
+    if not planned:
+        first = max(4, round(_FIRST * steps))
+        planned = [{"labels": evaluations // 2, "steps": first}, {"labels": evaluations, "steps": steps - first}]
+    elif more:
+        planned.append({"labels": planned[-1]["labels"] + evaluations // 2, "steps": planned[-1]["steps"]})
+    place.plan_rounds(planned)
+    return planned
+
+
+def _times(teacher: ForceModel, student: ForceModel, structure: Structure) -> tuple[float, float]:
+    """Seconds of an evaluation of each, measured in turn, the shortest of several."""
+    times, n = np.empty((_TIMINGS, 2)), len(structure.species)
+    rng = np.random.default_rng(0)
+    for row in times:
+        moved = replace(structure, positions=structure.positions + rng.normal(scale=0.003, size=(n, 3)))
+        for i, (model, need) in enumerate(((teacher, Need.CONSERVATIVE), (student, Need.DIRECT))):
+            began = perf_counter()
+            model.evaluate(moved, need)
+            row[i] = perf_counter() - began
+    slow, fast = times.min(axis=0).tolist()
+    return slow, fast

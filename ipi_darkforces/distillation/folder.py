@@ -1,0 +1,112 @@
+"""The folder of a distillation: labels, trainings and the student, kept so that the same command goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..atomic import write_atomically
+from ..errors import DarkforcesError
+from ..training.labels import Trajectory
+from .sample import System
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What labels and students depend on.
+
+    :param teacher: its fingerprint
+    :param structures: a digest of those to start from
+    :param size: of the student
+    :param temperature: K
+    :param timestep: fs, of the fast forces
+    :param seed: of all random numbers
+    """
+
+    teacher: str
+    structures: str
+    size: str
+    temperature: float
+    timestep: float
+    seed: int
+
+
+class DistillFolder:
+    """Files of a distillation.
+
+    :param path: the folder; made by `begin`
+    :param name: of the student
+    """
+
+    def __init__(self, path: Path, name: str):
+        self.path = path
+        self.held_out = path / "held-out.npz"
+        self.checkpoint = path / f"{name}.ckpt"
+        self.lock = path / "lock"
+        self._settings = path / "settings.json"
+        self._rounds = path / "rounds.json"
+        self._labels = path / "labels"
+
+    def begin(self, settings: Settings) -> None:
+        """Make the folder, or check that it was begun alike.
+
+        :raises DarkforcesError: if it was begun with other settings, or cannot be made
+        """
+        if self._settings.exists():
+            self._check(settings)
+            return
+        try:
+            self._labels.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._settings, json.dumps(asdict(settings), indent=2) + "\n")
+        except OSError as error:
+            raise DarkforcesError(f"folder '{self.path}' cannot be used: {error.strerror}") from error
+
+    def _check(self, settings: Settings) -> None:
+        try:
+            begun = json.loads(self._settings.read_text())
+        except ValueError as error:
+            raise DarkforcesError(f"'{self._settings}' is not JSON: expected the settings of a distillation") from error
+        for name, value in asdict(settings).items():
+            if begun.get(name) != value:
+                what = "the teacher or its weights were" if name == "teacher" else f"{name} was"
+                raise DarkforcesError(
+                    f"'{self.path}' was begun when {what} {begun.get(name)}, and is now {value}: expected the same, or "
+                    "another --folder"
+                )
+
+    def rounds(self) -> list[dict[str, int]]:
+        """What each round was to do, or is to: ``labels`` in all after it, and ``steps``."""
+        return list(json.loads(self._rounds.read_text())) if self._rounds.exists() else []
+
+    def plan_rounds(self, rounds: Sequence[dict[str, int]]) -> None:
+        """Keep what rounds are to do."""
+        write_atomically(self._rounds, json.dumps(list(rounds), indent=2) + "\n")
+
+    def training(self, number: int) -> Path:
+        """The state of the training of a round, from 0."""
+        return self.path / f"round-{number + 1}.pt"
+
+    def branches(self) -> list[Trajectory]:
+        """Labels of all branches of dynamics so far, also of those that an error ended early."""
+        return [Trajectory.read(path) for path in sorted(self._labels.glob("*.npz"))]
+
+    def add_branch(self, number: int, branch: Trajectory, failure: str | None) -> None:
+        """Keep the labels of a branch; the reason for its end comes first, so that no labels lack it."""
+        if failure is not None:
+            write_atomically(self._labels / f"{number:05d}.txt", failure + "\n")
+        branch.write(self._labels / f"{number:05d}.npz")
+
+    def failures(self) -> list[str]:
+        """Why branches ended early."""
+        return [path.read_text().strip() for path in sorted(self._labels.glob("*.txt"))]
+
+
+def digest_of(systems: Sequence[System]) -> str:
+    """The beginning of the SHA-256 of structures and masses."""
+    sha = hashlib.sha256()
+    for system in systems:
+        sha.update(system.structure.key + system.masses.tobytes())
+    return sha.hexdigest()[:12]

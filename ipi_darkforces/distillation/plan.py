@@ -1,0 +1,110 @@
+"""What a distillation will cost, measured before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+import numpy as np
+
+from ..diagnostics.heating import fewest_steps
+from ..errors import DarkforcesError
+from ..models.model import ForceModel, Need
+from ..training.direct_pet import SIZES, new_model
+from ..training.fit import Fit, Schedule
+from ..training.labels import Trajectory
+from .sample import System
+
+EQUILIBRATION = 200  # steps before the held-out dynamics
+_SEGMENTS = 1.2  # of the fewest steps for which errors of the heating are known
+_TIMED = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Numbers of evaluations and steps, and what each costs.
+
+    :param atoms: of the first structure
+    :param held_out: evaluations of the teacher for the dynamics by which the student is judged
+    :param labels: evaluations of the teacher for labels, in all rounds
+    :param steps: of the optimizer, in all rounds
+    :param teacher: s, of one evaluation of the first structure
+    :param step: s, of one step of the optimizer
+    """
+
+    atoms: int
+    held_out: int
+    labels: int
+    steps: int
+    teacher: float
+    step: float
+
+    @property
+    def hours(self) -> float:
+        """All of it."""
+        return (self.teacher * (self.held_out + self.labels) + self.step * self.steps) / 3600.0
+
+    def __str__(self) -> str:
+        asked = self.held_out + self.labels
+        return (
+            f"{asked} evaluations of the teacher, {1000.0 * self.teacher:.3g} ms each for {self.atoms} atoms: "
+            f"{duration(self.teacher * asked)}; {self.steps} steps of training of {1000.0 * self.step:.3g} ms: "
+            f"{duration(self.step * self.steps)}; {duration(3600.0 * self.hours)} in all"
+        )
+
+
+def measure(
+    teacher: ForceModel, systems: Sequence[System], size: str, timestep: float, labels: int, steps: int
+) -> Plan:
+    """Plan, with the time of an evaluation and of a step measured on this machine.
+
+    :param timestep: fs
+    :param labels: evaluations of the teacher for labels, in all rounds
+    :param steps: of the optimizer, in all rounds
+    """
+    structure = systems[0].structure
+    rng = np.random.default_rng(0)
+    moved = [
+        replace(structure, positions=structure.positions + rng.normal(scale=0.01, size=structure.positions.shape))
+        for _ in range(_TIMED)
+    ]
+    forces, times = [], []
+    for each in moved:
+        began = perf_counter()
+        forces.append(teacher.evaluate(each, Need.CONSERVATIVE).conservative)
+        times.append(perf_counter() - began)
+    positions = np.array([each.positions for each in moved])
+    labelled = Trajectory(
+        structure.species, structure.cell, systems[0].masses, positions, 0.0 * positions, np.array(forces), timestep
+    )
+    elements = sorted({int(z) for system in systems for z in system.structure.species})
+    fit = Fit(new_model(elements, **SIZES[size]), Schedule(steps=1000))
+    fit.run([labelled], 1)  # what is done for the first time takes longer
+    began = perf_counter()
+    fit.run([labelled], _TIMED)
+    step = (perf_counter() - began) / _TIMED
+    held_out = EQUILIBRATION + round(_SEGMENTS * fewest_steps(timestep / 1000.0))
+    return Plan(len(structure.species), held_out, labels, steps, min(times), step)
+
+
+def check_time(plan: Plan, hours: float) -> None:
+    """Raise a DarkforcesError if labels take longer than is allowed, with what would do."""
+    asked = plan.held_out + plan.labels
+    needed = plan.teacher * asked / 3600.0
+    if needed <= hours:
+        return
+    fits = int(plan.atoms * hours / needed)
+    others = f"fewer --evaluations than {plan.labels}, or --hours {np.ceil(needed):.0f}"
+    cell = f"a smaller cell of the same material (one of about {fits} atoms would do), " if fits >= 8 else ""
+    raise DarkforcesError(
+        f"labels take {duration(3600.0 * needed)}: {plan}; expected at most {hours:g} h. Give {cell}{others}: a "
+        "student of a smaller cell can be used in a larger one"
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    if seconds < 90.0:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60.0:.0f} min" if seconds < 5400.0 else f"{seconds / 3600.0:.1f} h"

@@ -1,0 +1,174 @@
+"""Rounds of a distillation: labels by dynamics, then training on all labels so far.
+
+The first round's dynamics is the teacher's alone, with twice the time step. Later ones are multiple time stepping with
+the student so far: a label for every M steps, which costs M times fewer evaluations for the same way, and leads where
+the student will be used. All starts are gone through in turn, and every branch goes on where the last one from the
+same start ended, strained anew, with new velocities, and at another temperature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from ..errors import DarkforcesError
+from ..models.model import ForceModel
+from ..models.structure import Structure
+from ..training.direct_pet import SIZES, new_model, save
+from ..training.fit import Fit, Schedule
+from ..training.labels import Trajectory
+from .folder import DistillFolder, Settings
+from .plan import EQUILIBRATION
+from .sample import System, follow
+
+BRANCH = 100  # evaluations of the teacher
+HOTTER = (1.0, 1.3, 1.0, 1.6)  # times the temperature, of branches in turn
+STRIDE = 4  # of the student's multiple time stepping
+_ALONE = 2  # time steps of the fast forces, that are one of the teacher's
+_STRAIN = 0.01  # standard deviation of each element
+_SAVED_EVERY = 250  # steps of the optimizer
+_LATER = 0.5  # times the learning rate of the first round
+_PERSISTENT = 3  # failures that are too many, if not half of all branches got through
+
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """What all rounds share.
+
+    :param teacher: provides conservative forces
+    :param systems: to start from
+    :param settings: of the distillation
+    :param folder: where labels and states go
+    :param report: called with what is being done, how much of it is done, and all of it
+    """
+
+    teacher: ForceModel
+    systems: Sequence[System]
+    settings: Settings
+    folder: DistillFolder
+    report: Report
+
+    def hold_out(self, evaluations: int) -> Trajectory:
+        """Dynamics of the teacher without a thermostat by which students are judged, from the first system.
+
+        :param evaluations: of the teacher, including those of the equilibration before
+        :raises DarkforcesError: if the teacher fails
+        """
+        if self.folder.held_out.exists():
+            return Trajectory.read(self.folder.held_out)
+        rng = np.random.default_rng([self.settings.seed, 0])
+        done = 0
+
+        def count() -> None:
+            nonlocal done
+            done += 1
+            self.report("held-out dynamics", done, evaluations)
+
+        run = partial(
+            follow,
+            self.teacher,
+            temperature=self.settings.temperature,
+            timestep=self.settings.timestep,
+            rng=rng,
+            report=count,
+        )
+        first = self.systems[0]
+        before, momenta, error = run(first, EQUILIBRATION)
+        if error is None:
+            start = replace(first, structure=before.structure(-1))
+            after, _, error = run(start, evaluations - EQUILIBRATION, momenta=momenta, friction_time=None)
+        if error is not None:
+            raise DarkforcesError(f"the dynamics by which students are judged cannot be run: {error}")
+        after.write(self.folder.held_out)
+        return after
+
+    def sample(self, labels: int, student: ForceModel | None) -> list[Trajectory]:
+        """Go on with dynamics until there are so many labels.
+
+        :param student: for the fast forces; None for the teacher alone
+        :raises DarkforcesError: if the teacher fails too often
+        """
+        branches = self.folder.branches()
+        done = sum(map(len, branches))
+
+        def count() -> None:
+            nonlocal done
+            done += 1
+            self.report("labels", min(done, labels), labels)
+
+        while done < labels:
+            number = len(branches)
+            branch, error = self._branch(number, branches, min(BRANCH, max(2, labels - done)), student, count)
+            self.folder.add_branch(number, branch, error)
+            branches.append(branch)
+            failures = self.folder.failures()
+            if len(failures) > max(_PERSISTENT, len(branches) / 2):
+                raise DarkforcesError(
+                    f"{len(failures)} of {len(branches)} dynamics for labels failed, the last one as: {failures[-1]}"
+                )
+        return [branch for branch in branches if len(branch) > 1]
+
+    def _branch(
+        self,
+        number: int,
+        branches: Sequence[Trajectory],
+        evaluations: int,
+        student: ForceModel | None,
+        count: Callable[[], None],
+    ) -> tuple[Trajectory, str | None]:
+        system = self.systems[number % len(self.systems)]
+        earlier = number - len(self.systems)
+        if earlier >= 0 and len(branches[earlier]) == BRANCH:  # others ended where something fails
+            relaxed = np.linalg.inv(self._deformation(earlier, system.structure))
+            positions = branches[earlier].positions[-1] @ relaxed
+            system = replace(system, structure=replace(system.structure, positions=positions))
+        branch, _, error = follow(
+            self.teacher,
+            system.deformed(self._deformation(number, system.structure)),
+            evaluations,
+            temperature=self.settings.temperature * HOTTER[number % len(HOTTER)],
+            timestep=self.settings.timestep * (_ALONE if student is None else 1),
+            rng=np.random.default_rng([self.settings.seed, 2, number]),
+            fast=student,
+            stride=STRIDE if student else 1,
+            report=count,
+        )
+        return branch, error
+
+    def _deformation(self, number: int, structure: Structure) -> np.ndarray:
+        """A small random strain along what is periodic, and one, of each branch, shape (3, 3)."""
+        elements = np.random.default_rng([self.settings.seed, 1, number]).normal(scale=_STRAIN, size=(3, 3))
+        along = np.linalg.pinv(structure.cell) @ structure.cell
+        return np.eye(3) + along.T @ (elements + elements.T) @ along / 2.0
+
+    def train(self, number: int, steps: int, branches: Sequence[Trajectory]) -> None:
+        """Train in one round, from wherever it was left, and write the student's checkpoint.
+
+        :param number: of the round, from 0
+        """
+        elements = sorted({int(z) for system in self.systems for z in system.structure.species})
+        rate = Schedule.learning_rate * (_LATER if number else 1.0)
+        lag = STRIDE * self.settings.timestep
+        seed = self.settings.seed + number
+        fit = Fit(
+            new_model(elements, **SIZES[self.settings.size], seed=self.settings.seed),
+            Schedule(steps=steps, learning_rate=rate, lag=lag, seed=seed),
+        )
+        state = self.folder.training(number)
+        if state.exists():
+            fit.restore(state)
+        elif number:
+            fit.start_from(self.folder.training(number - 1))
+        while fit.step < steps:
+            fit.run(branches, _SAVED_EVERY, lambda *_: self.report("training", fit.step, steps))
+            fit.write(state)
+        save(fit.finished(), self.folder.checkpoint)
+
+    def is_trained(self, number: int) -> bool:
+        """Tell whether a round is over: there is a student, and the next round has begun."""
+        return self.folder.checkpoint.exists() and self.folder.training(number + 1).exists()

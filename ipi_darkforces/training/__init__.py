@@ -1,0 +1,1 @@
+"""Training of models: networks, losses, optimizers. Nothing below imports it."""
