@@ -10,28 +10,27 @@ from ase.data import chemical_symbols
 from ..models.model import ForceModel
 from ..models.registry.card import Card
 from ..models.registry.specification import without_folders
-from ..training.direct_pet import SIZES
 
 if TYPE_CHECKING:
     from .result import Distillation
 
 
-def card(found: Distillation, student: ForceModel, identity: dict[str, str], size: str, temperature: float) -> Card:
+def card(found: Distillation, student: ForceModel, identity: dict[str, str], shape: Shape, temperature: float) -> Card:
     """What there is to know of it.
 
     :param identity: of the teacher, as `ModelChoice` has it
-    :param size: of the student
+    :param shape: of the student
     :param temperature: K, for which it was trained
     """
     teacher = without_folders(identity["model"])
-    shape = ", ".join(f"{key} {value}" for key, value in SIZES[size].items())
     symbols = tuple(chemical_symbols[z] for z in sorted(student.species or ()))
     heating = {
         f"heating_M_{each.stride}_meV_per_atom_per_ps": round(each.total.value, 4) for each in found.judgement.strides
     }
     return Card(
         description=f"direct forces, distilled from {teacher}: fast forces for multiple time stepping with it",
-        architecture=f"PET (metatrain {metadata.version('metatrain')}), size {size}: {shape} (Å)",
+        architecture=f"PET (metatrain {metadata.version('metatrain')}), width {shape.width}, "
+        f"{shape.layers} layer(s), cutoff {shape.cutoff:g} Å; direct forces only",
         data=f"{found.labels} geometries of {', '.join(symbols)} from dynamics at {temperature:g} K and above, "
         f"labelled by {teacher}",
         license="that of the teacher's forces",

@@ -18,7 +18,7 @@ from ..models.registry.choice import ModelChoice
 from ..models.registry.kinds import load_model
 from ..models.registry.zoo import all_models, check_name, install, user_directory
 from ..models.structure import Structure
-from ..training.direct_pet import SIZES
+from ..training.direct_pet import SIZES, shape_for
 from .describe import card
 from .folder import DistillFolder, Settings, digest_of
 from .judge import judge
@@ -110,7 +110,8 @@ def distill(
             name, identity["model"], teacher.name, plan, timestep, judgement, *times, tuple(place.failures()),
             sum(map(len, place.branches())), sum(each["steps"] for each in planned),
         )  # fmt: skip
-        install(place.checkpoint, card(found, student, identity, size, temperature), name, overwrite=True)
+        shape = shape_for(size, [system.structure for system in systems])
+        install(place.checkpoint, card(found, student, identity, shape, temperature), name, overwrite=True)
     return found
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import DarkforcesError
 from ..models.model import ForceModel
 from ..models.structure import Structure
-from ..training.direct_pet import SIZES, new_model, save
+from ..training.direct_pet import new_model, save, shape_for
 from ..training.fit import Fit, Schedule
 from ..training.labels import Trajectory
 from .folder import DistillFolder, Settings
@@ -152,11 +152,12 @@ class Rounds:
         :param number: of the round, from 0
         """
         elements = sorted({int(z) for system in self.systems for z in system.structure.species})
+        shape = shape_for(self.settings.size, [system.structure for system in self.systems])
         rate = Schedule.learning_rate * (_LATER if number else 1.0)
         lag = STRIDE * self.settings.timestep
         seed = self.settings.seed + number
         fit = Fit(
-            new_model(elements, **SIZES[self.settings.size], seed=self.settings.seed),
+            new_model(elements, shape, seed=self.settings.seed),
             Schedule(steps=steps, learning_rate=rate, lag=lag, seed=seed),
         )
         state = self.folder.training(number)

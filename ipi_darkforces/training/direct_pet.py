@@ -3,30 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..atomic import atomic_file
+from ..models.neighbors.search import CPU, search
 from ..models.registry.export import quiet
+from ..models.structure import Structure
 
 DIRECT = "non_conservative_force"
-# Widths of all layers, numbers of layers and cutoffs, Å: what decides the cost of an evaluation.
-SIZES: dict[str, dict[str, Any]] = {
-    "xs": {"width": 32, "layers": 1, "cutoff": 3.0},
-    "s": {"width": 32, "layers": 2, "cutoff": 3.0},
-    "m": {"width": 48, "layers": 2, "cutoff": 3.5},
-}
+_FARTHEST = 8.0  # Å, within which nearest neighbours are looked for
 
 
-def new_model(elements: Sequence[int], width: int, layers: int, cutoff: float, seed: int = 0) -> Any:
-    """An untrained PET of metatrain with direct forces; its energy is 0, and costs nothing where `PetModel` runs it.
+@dataclass(frozen=True)
+class Shape:
+    """What decides the cost of an evaluation.
 
-    :param elements: atomic numbers
     :param width: of the features of atoms and pairs, and of all hidden layers
     :param layers: rounds of messages
     :param cutoff: Å
+    """
+
+    width: int
+    layers: int
+    cutoff: float
+
+
+SIZES = {"xs": Shape(32, 1, 3.0), "s": Shape(32, 2, 3.0), "m": Shape(48, 2, 3.5)}
+_SHELLS = 1.6  # cutoffs are at least so many distances of nearest neighbours: two shells of a metal
+
+
+def shape_for(size: str, structures: Sequence[Structure]) -> Shape:
+    """The shape of a size, with a cutoff that sees more than the nearest neighbours.
+
+    :param size: one of `SIZES`
+    :param structures: that the model is for
+    """
+    shape = SIZES[size]
+    nearest = np.concatenate([_nearest(structure) for structure in structures])
+    typical = float(np.median(nearest)) if len(nearest) else 0.0
+    return replace(shape, cutoff=max(shape.cutoff, round(_SHELLS * typical, 1)))
+
+
+def _nearest(structure: Structure) -> np.ndarray:
+    """Distances from atoms to their nearest neighbours, of those that have any, Å."""
+    pairs, images = search(structure.positions, structure.cell, structure.periodic, _FARTHEST, CPU)
+    vectors = structure.positions[pairs[:, 1]] - structure.positions[pairs[:, 0]] + images @ structure.cell
+    nearest = np.full(len(structure.species), np.inf)
+    for end in range(2):
+        np.minimum.at(nearest, pairs[:, end], np.linalg.norm(vectors, axis=1))
+    return nearest[np.isfinite(nearest)]
+
+
+def new_model(elements: Sequence[int], shape: Shape, seed: int = 0) -> Any:
+    """An untrained PET of metatrain with direct forces; its energy is 0, and costs nothing where `PetModel` runs it.
+
+    :param elements: atomic numbers
     :param seed: of the random weights
     """
     with quiet():
@@ -49,11 +85,11 @@ def new_model(elements: Sequence[int], width: int, layers: int, cutoff: float, s
         }
         settings = {
             **get_default_hypers("pet")["model"],
-            "cutoff": cutoff,
-            **dict.fromkeys(("d_pet", "d_node", "d_head", "d_feedforward"), width),
+            "cutoff": shape.cutoff,
+            **dict.fromkeys(("d_pet", "d_node", "d_head", "d_feedforward"), shape.width),
             "num_heads": 2,
             "num_attention_layers": 1,
-            "num_gnn_layers": layers,
+            "num_gnn_layers": shape.layers,
         }
         torch.manual_seed(seed)
         model = PET(settings, DatasetInfo("angstrom", sorted(map(int, elements)), targets))

@@ -16,11 +16,11 @@ from ipi_darkforces.models.metatomic import MetatomicModel
 from ipi_darkforces.models.registry.export import exported
 from ipi_darkforces.training import batches
 from ipi_darkforces.training.batches import batch, random_pairs, weights
-from ipi_darkforces.training.direct_pet import new_model, save
+from ipi_darkforces.training.direct_pet import Shape, new_model, save, shape_for
 from ipi_darkforces.training.fit import Fit, Schedule, direct_forces, errors
 from ipi_darkforces.training.labels import Trajectory
 
-SHAPE = {"width": 16, "layers": 2, "cutoff": 3.0}
+SHAPE = Shape(width=16, layers=2, cutoff=3.0)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def trajectory() -> Trajectory:
 
 
 def fit(steps: int, **more: float) -> Fit:
-    return Fit(new_model([1, 8], **SHAPE), Schedule(steps=steps, lag=1.0, **more))
+    return Fit(new_model([1, 8], SHAPE), Schedule(steps=steps, lag=1.0, **more))
 
 
 def test_batches_are_what_the_checkpoint_computes(
@@ -49,7 +49,7 @@ def test_batches_are_what_the_checkpoint_computes(
 ) -> None:
     """Neighbours, images, cells and the net force, as in the model that is served; also as metatomic runs it."""
     monkeypatch.setattr(batches, "_rotation", lambda rng: np.eye(3))
-    model = new_model([1, 8], **SHAPE)
+    model = new_model([1, 8], SHAPE)
     training = Fit(model, Schedule(steps=1))
     save(training.finished(), tmp_path / "student.ckpt")
     student = load_model(tmp_path / "student.ckpt", dtype="float64")
@@ -65,8 +65,15 @@ def test_batches_are_what_the_checkpoint_computes(
     np.testing.assert_allclose(beside.direct, expected[0], atol=1e-6)
 
 
+def test_cutoffs_reach_beyond_the_nearest_neighbours() -> None:
+    water, copper = ase.build.molecule("H2O"), ase.build.bulk("Cu")
+    assert shape_for("s", [Structure.from_ase(water)]) == Shape(32, 2, 3.0)
+    assert shape_for("s", [Structure.from_ase(copper)]) == Shape(32, 2, 4.1)
+    assert shape_for("s", [Structure.from_ase(ase.Atoms("Cu"))]) == Shape(32, 2, 3.0)
+
+
 def test_a_student_has_no_energy_of_its_own(tmp_path: Path) -> None:
-    save(new_model([1, 8], **SHAPE), tmp_path / "student.ckpt")
+    save(new_model([1, 8], SHAPE), tmp_path / "student.ckpt")
     student = load_model(tmp_path / "student.ckpt")
     assert student.provides == Need.ENERGY | Need.DIRECT
     water = ase.build.molecule("H2O")
@@ -76,7 +83,7 @@ def test_a_student_has_no_energy_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_constant_error_is_no_change_and_a_change_is_no_error(trajectory: Trajectory) -> None:
-    made = batch([(trajectory, 0, 1)], new_model([1, 8], **SHAPE).backend, np.random.default_rng(1))
+    made = batch([(trajectory, 0, 1)], new_model([1, 8], SHAPE).backend, np.random.default_rng(1))
     n = len(trajectory.species)
     error = torch.randn(n, 3, generator=torch.Generator().manual_seed(0))
     value, change = errors(made.forces + error.repeat(2, 1), made)
