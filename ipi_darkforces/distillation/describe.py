@@ -10,6 +10,7 @@ from ase.data import chemical_symbols
 from ..models.model import ForceModel
 from ..models.registry.card import Card
 from ..models.registry.specification import without_folders
+from ..training.direct_pet import Shape
 
 if TYPE_CHECKING:
     from .result import Distillation
