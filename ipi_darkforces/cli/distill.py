@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,7 +125,10 @@ def run(args: argparse.Namespace) -> None:
             announce=announce,
             report=report,
         )
-    print(json.dumps(found.as_json(), indent=2) if args.json else found)
+    if args.json:
+        print(json.dumps(found.as_json(), indent=2))
+    else:
+        print(str(found).replace("--structure STRUCTURE", f"--structure {shlex.quote(str(args.structures[0]))}"))
 
 
 @contextmanager

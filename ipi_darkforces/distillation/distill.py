@@ -89,7 +89,8 @@ def distill(
     _check_free(name, place.checkpoint)
     plan = measure(teacher, systems, size, timestep, evaluations, steps)
     announce(plan)
-    settings = Settings(identity["fingerprint"], digest_of(systems), size, temperature, timestep, seed)
+    weights = " ".join(identity[key] for key in ("fingerprint", "variant") if key in identity)
+    settings = Settings(weights, digest_of(systems), size, temperature, timestep, seed)
     if not place.rounds():
         check_time(plan, hours)
     place.begin(settings)

@@ -108,7 +108,7 @@ def test_labels_of_another_teacher_or_system_are_not_mixed(here: Path, finished:
 def test_a_student_of_another_teacher_is_said(here: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         dark.load_model("fast=cu-fast slow=ase:ase.calculators.emt:EMT")
-    assert "'cu-fast' is a student of 'ase:calculators.py:emt" in caplog.text
+    assert "'cu-fast': it is a student of 'ase:calculators.py:emt" in caplog.text
     caplog.clear()
     card = card_of("cu-fast")
     assert card is not None
@@ -251,6 +251,9 @@ def test_the_command_goes_on_with_what_is_there(here: Path, finished: tuple[Path
     out, err, code = say(f"ase:{FILE}:emt", "cu.xyz", *arguments, "--folder", here / "folder", "--json")
     assert code == 0, err
     assert json.loads(out)["rms_meV_per_A"] == pytest.approx(finished[1].judgement.rms)
+    out, err, code = say(f"ase:{FILE}:emt", "cu.xyz", *arguments, "--folder", here / "folder")
+    assert code == 0, err
+    assert out.splitlines()[-1].startswith("darkforces run --structure cu.xyz --mts ")
 
 
 def test_labels_of_a_trajectory_that_was_cut_are_not_taken_for_whole(here: Path, finished: Any) -> None:

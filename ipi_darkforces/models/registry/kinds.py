@@ -128,9 +128,9 @@ class Pair(ModelKind):
         given = slow.fingerprint()
         if given != card.teacher_fingerprint:
             log.warning(
-                "'%s' is a student of '%s' (fingerprint %s), and the slow forces are those of '%s' (%s): expected its "
-                "teacher, without which strides must be shorter",
-                *(fast.text, card.teacher, card.teacher_fingerprint, slow.text, given),
+                "%s '%s': it is a student of '%s' (fingerprint %s), and the slow forces are those of '%s' (%s): "
+                "expected its teacher, without which strides must be shorter",
+                *(REMARK, fast.text, card.teacher, card.teacher_fingerprint, slow.text, given),
             )
 
     def fingerprint(self) -> str:

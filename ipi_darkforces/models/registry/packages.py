@@ -11,7 +11,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata, util
@@ -146,9 +146,16 @@ def _mace(weights: str, device: str = "cpu", dtype: str = "float32", **options: 
 
 
 def _sevennet(weights: str, device: str = "cpu", **options: Any) -> Any:
+    _compile_metatensor()
     from sevenn.calculator import SevenNetCalculator
 
     return SevenNetCalculator(weights, device=device, **options)
+
+
+def _compile_metatensor() -> None:
+    """Import metatensor, where it is there, before torch_geometric changes functions that it compiles on import."""
+    with suppress(ModuleNotFoundError):
+        import metatensor.torch  # noqa: F401
 
 
 def _orb(
