@@ -43,12 +43,12 @@ class DistillFolder:
 
     def __init__(self, path: Path, name: str):
         self.path = path
-        self.held_out = path / "held-out.npz"
         self.checkpoint = path / f"{name}.ckpt"
         self.lock = path / "lock"
         self._settings = path / "settings.json"
         self._rounds = path / "rounds.json"
         self._labels = path / "labels"
+        self._held_out = path / "held-out"
 
     def begin(self, settings: Settings) -> None:
         """Make the folder, or check that it was begun alike.
@@ -59,7 +59,8 @@ class DistillFolder:
             self._check(settings)
             return
         try:
-            self._labels.mkdir(parents=True, exist_ok=True)
+            for folder in (self._labels, self._held_out):
+                folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self._settings, json.dumps(asdict(settings), indent=2) + "\n")
         except OSError as error:
             raise DarkforcesError(f"folder '{self.path}' cannot be used: {error.strerror}") from error
@@ -88,6 +89,14 @@ class DistillFolder:
     def training(self, number: int) -> Path:
         """The state of the training of a round, from 0."""
         return self.path / f"round-{number + 1}.pt"
+
+    def held_out(self) -> list[Trajectory]:
+        """Pieces of the dynamics by which students are judged, in order."""
+        return [Trajectory.read(path) for path in sorted(self._held_out.glob("*.npz"))]
+
+    def add_held_out(self, number: int, piece: Trajectory) -> None:
+        """Keep a piece of these."""
+        piece.write(self._held_out / f"{number:05d}.npz")
 
     def branches(self) -> list[Trajectory]:
         """Labels of all branches of dynamics so far, also of those that an error ended early."""

@@ -26,7 +26,7 @@ class Plan:
     """Numbers of evaluations and steps, and what each costs.
 
     :param atoms: of the first structure
-    :param held_out: evaluations of the teacher for the dynamics by which the student is judged
+    :param held_out: evaluations of the teacher for the dynamics by which the student is judged, but for `EQUILIBRATION`
     :param labels: evaluations of the teacher for labels, in all rounds
     :param steps: of the optimizer, in all rounds
     :param teacher: s, of one evaluation of the first structure
@@ -41,15 +41,19 @@ class Plan:
     step: float
 
     @property
+    def asked(self) -> int:
+        """Evaluations of the teacher in all."""
+        return EQUILIBRATION + self.held_out + self.labels
+
+    @property
     def hours(self) -> float:
         """All of it."""
-        return (self.teacher * (self.held_out + self.labels) + self.step * self.steps) / 3600.0
+        return (self.teacher * self.asked + self.step * self.steps) / 3600.0
 
     def __str__(self) -> str:
-        asked = self.held_out + self.labels
         return (
-            f"{asked} evaluations of the teacher, {1000.0 * self.teacher:.3g} ms each for {self.atoms} atoms: "
-            f"{duration(self.teacher * asked)}; {self.steps} steps of training of {1000.0 * self.step:.3g} ms: "
+            f"{self.asked} evaluations of the teacher, {1000.0 * self.teacher:.3g} ms each for {self.atoms} atoms: "
+            f"{duration(self.teacher * self.asked)}; {self.steps} steps of training of {1000.0 * self.step:.3g} ms: "
             f"{duration(self.step * self.steps)}; {duration(3600.0 * self.hours)} in all"
         )
 
@@ -84,14 +88,13 @@ def measure(
     began = perf_counter()
     fit.run([labelled], _TIMED)
     step = (perf_counter() - began) / _TIMED
-    held_out = EQUILIBRATION + round(_SEGMENTS * fewest_steps(timestep / 1000.0))
+    held_out = round(_SEGMENTS * fewest_steps(timestep / 1000.0))
     return Plan(len(structure.species), held_out, labels, steps, min(times), step)
 
 
 def check_time(plan: Plan, hours: float) -> None:
     """Raise a DarkforcesError if labels take longer than is allowed, with what would do."""
-    asked = plan.held_out + plan.labels
-    needed = plan.teacher * asked / 3600.0
+    needed = plan.teacher * plan.asked / 3600.0
     if needed <= hours:
         return
     fits = int(plan.atoms * hours / needed)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
@@ -56,36 +55,55 @@ class Rounds:
     def hold_out(self, evaluations: int) -> Trajectory:
         """Dynamics of the teacher without a thermostat by which students are judged, from the first system.
 
-        :param evaluations: of the teacher, including those of the equilibration before
+        :param evaluations: of the teacher, beside those of the equilibration before
         :raises DarkforcesError: if the teacher fails
         """
-        if self.folder.held_out.exists():
-            return Trajectory.read(self.folder.held_out)
-        rng = np.random.default_rng([self.settings.seed, 0])
-        done = 0
+        pieces = self.folder.held_out()
+        done = sum(map(len, pieces))
 
         def count() -> None:
             nonlocal done
             done += 1
-            self.report("held-out dynamics", done, evaluations)
+            self.report("held-out dynamics", min(done, evaluations), evaluations)
 
-        run = partial(
-            follow,
+        while sum(map(len, pieces)) < evaluations:
+            system, momenta = self.systems[0], None
+            rest = min(BRANCH, evaluations - sum(map(len, pieces)))
+            if not pieces:  # the equilibration comes first, and is made again if that is stopped
+                before, momenta, error = self._run(system, EQUILIBRATION, 0.1, None, lambda: None)
+            else:  # from the last geometry that is there, which comes once more
+                before, error = pieces[-1], None
+                momenta = before.momenta(-1)
+                rest += 1
+            if error is None:
+                start = replace(system, structure=before.structure(-1))
+                piece, _, error = self._run(start, rest, None, momenta, count)
+            if error is not None:
+                raise DarkforcesError(f"the dynamics by which students are judged cannot be run: {error}")
+            piece = piece.without_first() if pieces else piece
+            self.folder.add_held_out(len(pieces), piece)
+            pieces.append(piece)
+        return Trajectory.joined(pieces)
+
+    def _run(
+        self,
+        system: System,
+        frames: int,
+        friction_time: float | None,
+        momenta: np.ndarray | None,
+        count: Callable[[], None],
+    ) -> tuple[Trajectory, np.ndarray, str | None]:
+        return follow(
             self.teacher,
+            system,
+            frames,
             temperature=self.settings.temperature,
             timestep=self.settings.timestep,
-            rng=rng,
+            rng=np.random.default_rng([self.settings.seed, 0]),
+            momenta=momenta,
+            friction_time=friction_time,
             report=count,
         )
-        first = self.systems[0]
-        before, momenta, error = run(first, EQUILIBRATION)
-        if error is None:
-            start = replace(first, structure=before.structure(-1))
-            after, _, error = run(start, evaluations - EQUILIBRATION, momenta=momenta, friction_time=None)
-        if error is not None:
-            raise DarkforcesError(f"the dynamics by which students are judged cannot be run: {error}")
-        after.write(self.folder.held_out)
-        return after
 
     def sample(self, labels: int, student: ForceModel | None) -> list[Trajectory]:
         """Go on with dynamics until there are so many labels.

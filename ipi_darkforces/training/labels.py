@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+from ase import units
 
 from ..atomic import atomic_file
 from ..errors import DarkforcesError
@@ -40,6 +42,25 @@ class Trajectory:
     def structure(self, frame: int) -> Structure:
         """One of the geometries."""
         return Structure(self.species, self.positions[frame], self.cell)
+
+    def momenta(self, frame: int) -> np.ndarray:
+        """Of one of the geometries, in ase's units, zero for atoms that do not move, shape (n_atoms, 3)."""
+        masses = np.where(np.isfinite(self.masses), self.masses, 0.0)[:, None]
+        return np.asarray(masses * self.velocities[frame] / (1000.0 * units.fs))
+
+    def without_first(self) -> Trajectory:
+        """All geometries but the first."""
+        return replace(self, positions=self.positions[1:], velocities=self.velocities[1:], forces=self.forces[1:])
+
+    @classmethod
+    def joined(cls, pieces: Sequence[Trajectory]) -> Trajectory:
+        """One of several that follow one another, of the same system."""
+        return replace(
+            pieces[0],
+            positions=np.concatenate([piece.positions for piece in pieces]),
+            velocities=np.concatenate([piece.velocities for piece in pieces]),
+            forces=np.concatenate([piece.forces for piece in pieces]),
+        )
 
     def write(self, path: Path) -> None:
         """Write it: a whole file or none."""

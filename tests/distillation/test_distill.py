@@ -256,6 +256,21 @@ def test_the_command_goes_on_with_what_is_there(here: Path, finished: tuple[Path
     assert out.splitlines()[-1].startswith("darkforces run --structure cu.xyz --mts ")
 
 
+def test_held_out_dynamics_go_on_where_they_were(here: Path) -> None:
+    """In pieces that follow one another: as if nobody had stopped them, and without asking for what is there."""
+    whole = Trajectory.joined([Trajectory.read(path) for path in sorted((here / "folder" / "held-out").glob("*.npz"))])
+    assert len(whole) == 226
+    for path in sorted((here / "folder" / "held-out").glob("*.npz"))[1:]:
+        path.unlink()
+    emt = teacher()
+    dark.distill(emt, copper(), "cu-fast", folder=here / "folder", **SMALL)
+    again = Trajectory.joined([Trajectory.read(path) for path in sorted((here / "folder" / "held-out").glob("*.npz"))])
+    np.testing.assert_allclose(again.positions, whole.positions, atol=1e-9)
+    assert emt.passes.forward < 160
+    moved = np.linalg.norm(np.diff(whole.positions, axis=0), axis=2).max(axis=1)
+    assert 0.0 < moved.min() < moved.max() < 0.2  # no geometry comes twice, none is left out
+
+
 def test_labels_of_a_trajectory_that_was_cut_are_not_taken_for_whole(here: Path, finished: Any) -> None:
     labels = next((here / "folder" / "labels").glob("*.npz"))
     assert len(Trajectory.read(labels)) == 20
