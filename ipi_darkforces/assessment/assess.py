@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import ase
 import ase.io
@@ -23,16 +24,19 @@ from ..models.registry.choice import ModelChoice
 from ..models.registry.specification import label_of
 from ..models.structure import Structure
 from ..models.structure_file import read_atoms
-from ..progress_bar import progress_bar
+from ..progress_bar import counting_bar, progress_bar
 from ..simulate.inputs import SimulationInput
 from ..simulate.start import Start, read_start
 from . import model_diagnostics, procedure
 from .assessment import Assessment
-from .plan import STRIDES, Plan
+from .plan import Plan
+from .stages import ASYMMETRY, STRIDES, WORK, Stages, estimated_seconds, simulation_name
+from .strides import LONGEST, Strides
 from .verdict import Advice, Verdict, decide
 
 QUICK, THOROUGH = 0.5, 20.0  # ps; the latter is what temperatures of species take to say anything
 _ERRORS = {False: 0.05, True: 0.01}  # relative, of λ: quick and thorough
+_PREDICTED = {False: 2.0, True: 10.0}  # ps, of the run from which strides are predicted
 # Outer steps of the longest stride, without which there is nothing to look at.
 _FEWEST_STEPS = 4
 
@@ -53,8 +57,10 @@ def assess(
 ) -> Assessment:
     """Judge whether a model is safe to run with its direct forces, and if not, how then.
 
-    Simulations with i-PI: NVE with conservative forces, direct ones, and multiple time stepping of several strides, and
-    with a thermostat. It takes minutes at least, with progress bars. The same call goes on where one was stopped.
+    The heating of all strides of multiple time stepping is predicted from one run under conservative forces.
+    Simulations with i-PI follow: NVE with conservative forces, direct ones, and the largest stride that is predicted to
+    be safe, and SVR with the latter two. It takes minutes at least, with progress bars, and the time that is left at
+    the beginning of each stage. The same call goes on where one was stopped.
 
     :param model: a name or path, see `load_model`, or a model that it has returned
     :param structure: what all simulations start from, in equilibrium: a file, of which the last structure is taken, or
@@ -62,7 +68,7 @@ def assess(
     :param temperature: K
     :param timestep: fs, of the fast forces
     :param time: ps, of each NVE simulation; those with a thermostat take twice that
-    :param thorough: 20 ps instead, and λ to 1 % instead of 5 %
+    :param thorough: 20 ps instead, strides predicted from 10 ps instead of 2, and λ to 1 % instead of 5 %
     :param output: folder for everything; default: ``assess-MODEL-STRUCTURE`` in the current folder
     :param device: of the model, as `dtype`, `variant` and `backend`: see `load_model`. Default: as it was loaded
     :return: the verdict, which shows itself as text and in notebooks
@@ -96,13 +102,21 @@ def assess(
     kept = CampaignFolder(folder.resolve())
     with kept.locked():
         kept.prepare(plan.campaign([*plan.nve, plan.svr(None)]), evaluation)
+        stages = Stages(estimated_seconds(plan, loaded, system, _PREDICTED[thorough]))
+        stages.begin(ASYMMETRY)
         asymmetry = _asymmetry(plan, evaluation, system, kept.path, _ERRORS[thorough])
+        stages.begin(WORK)
         work = _work(plan, loaded, system, kept.path)
-        result = procedure.simulate(plan, kept, evaluation, lambda each: _simulate(kept, each, start))
+        found: dict[str, Any] = {}
+        if Need.CONSERVATIVE in loaded.provides:
+            stages.begin(STRIDES)
+            found = _strides(plan, loaded, start.atoms, kept.path, _PREDICTED[thorough])
+        strides = Strides.from_json(found) if found and "missing" not in found else None
+        result = procedure.simulate(plan, strides, kept, evaluation, lambda each: _simulate(kept, each, start, stages))
     if result is None:
         raise KeyboardInterrupt("stopped; the same command goes on from there")
-    verdict = decide(label, result.judged)
-    return Assessment(plan, evaluation, formula, folder, verdict, result, asymmetry, work)
+    verdict = decide(label, result.judged, strides, temperature)
+    return Assessment(plan, evaluation, formula, folder, verdict, result, asymmetry, work, found)
 
 
 def check_settings(temperature: float, timestep: float, time: float) -> None:
@@ -110,10 +124,10 @@ def check_settings(temperature: float, timestep: float, time: float) -> None:
     for name, value, unit in (("temperature", temperature, "K"), ("timestep", timestep, "fs"), ("time", time, "ps")):
         if not 0.0 < value < np.inf:
             raise DarkforcesError(f"{name} {value:g} cannot be: expected more than 0 {unit}")
-    shortest = 1e-3 * timestep * STRIDES[-1] * _FEWEST_STEPS
+    shortest = 1e-3 * timestep * LONGEST * _FEWEST_STEPS
     if time < shortest:
         raise DarkforcesError(
-            f"time {time:g} is too short for M = {STRIDES[-1]}: expected at least {shortest:g} ps, "
+            f"time {time:g} is too short for M = {LONGEST}: expected at least {shortest:g} ps, "
             f"{_FEWEST_STEPS} of its steps"
         )
 
@@ -163,9 +177,15 @@ def _work(plan: Plan, model: ForceModel, structure: Structure, folder: Path) -> 
         return model_diagnostics.work(folder, model, structure, plan.structure.name, show)
 
 
-def _simulate(folder: CampaignFolder, simulation: Simulation, start: Start) -> bool:
+def _strides(plan: Plan, model: ForceModel, atoms: ase.Atoms, folder: Path, time: float) -> dict[str, Any]:
+    with counting_bar("strides", "step") as show:
+        return model_diagnostics.strides(folder, model, atoms, plan.temperature, plan.timestep, time, show)
+
+
+def _simulate(folder: CampaignFolder, simulation: Simulation, start: Start, stages: Stages) -> bool:
     """Run a simulation, and say whether it has ended."""
     of = simulation.condition
+    stages.begin(simulation_name(of.ensemble, of.forces))
     constraints = Constraints.in_input(SimulationInput.read(folder.input(simulation.name)))
     with SimulationBar(f"{of.ensemble.upper()} {of.forces}", len(start.atoms), constraints) as bar:
         return simulate(folder, simulation.name, bar.show) is not None

@@ -30,7 +30,7 @@ class Assessment:
     :param folder: with everything
     :param verdict: what is advised, in words
     :param result: of the simulations; None if there was nothing to choose
-    :param asymmetry, work: as they are kept in their files; empty if there was nothing to choose
+    :param asymmetry, work, strides: as they are kept in their files; empty if there was nothing to choose
     """
 
     plan: Plan
@@ -41,6 +41,7 @@ class Assessment:
     result: Result | None = None
     asymmetry: Mapping[str, Any] = field(default_factory=dict)
     work: Mapping[str, Any] = field(default_factory=dict)
+    strides: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def judged(self) -> tuple[Judged, ...]:
@@ -81,6 +82,7 @@ class Assessment:
             "criteria": REASONS,
             "lambda": self.asymmetry,
             "work": {key: value for key, value in self.work.items() if key not in curves},
+            "strides": self.strides.get("prediction"),
             "choices": [each.as_json() for each in self.judged],
             "machine": {} if self.result is None else self.result.machine,
         }
@@ -118,6 +120,7 @@ def _row(judged: Judged, slowest: float | None) -> Row:
         "judgement": judged.judgement.value,
         "NVE / ps": choice.nve,
         "heating / (K/ps)": choice.exploded or choice.heating,
+        "predicted / (K/ps)": choice.predicted,
         "drift over std of kinetic energy / (1/ps)": choice.relative_drift,
         "SVR / ps": choice.svr,
         "heaviest − lightest / K": choice.inequality,

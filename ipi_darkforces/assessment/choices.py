@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..analysis.io.units import BOLTZMANN_EV
 from ..campaign.findings import Finding, Findings
 from ..stats.estimates import Estimate
+from .strides import Strides
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Choice:
     :param svr: ps simulated with one; None if there is no such simulation
     :param exploded: which simulation did, when and how; None if none did
     :param heating: K/ps, of NVE: the drift of the conserved quantity over 3 k_B for each atom
+    :param predicted: K/ps, of a stride: the heating that is expected
     :param relative_drift: 1/ps, of NVE: the drift over the standard deviation of the kinetic energy
     :param milliseconds: wall time of a step of the fast forces, everything included; None if not known
     :param excess: K, with a thermostat: temperature above the target of ``all`` atoms and of species
@@ -31,6 +34,7 @@ class Choice:
     svr: float | None = None
     exploded: str | None = None
     heating: Estimate | None = None
+    predicted: Estimate | None = None
     relative_drift: Estimate | None = None
     milliseconds: float | None = None
     excess: dict[str, Estimate] = field(default_factory=dict)
@@ -54,6 +58,8 @@ class Choice:
             "svr_ps": self.svr,
             "exploded": self.exploded,
             "heating_K_per_ps": known(self.heating),
+            "drift_meV_per_atom_per_ps": known(self.heating and self.heating.times(3000.0 * BOLTZMANN_EV)),
+            "predicted_heating_K_per_ps": known(self.predicted),
             "drift_over_kinetic_deviation_per_ps": known(self.relative_drift),
             "milliseconds_per_step": self.milliseconds,
             "above_target_K": {name: estimate.as_json() for name, estimate in self.excess.items()},
@@ -61,15 +67,21 @@ class Choice:
         }
 
 
-def choices(findings: Findings) -> tuple[Choice, ...]:
-    """All that were simulated, in the order of the simulations."""
+def choices(findings: Findings, strides: Strides | None) -> tuple[Choice, ...]:
+    """All that were simulated, in the order of the simulations.
+
+    :param strides: what is predicted of them
+    """
     thermostatted = {finding.condition.forces: finding for finding in findings.thermostatted}
+    heating = {} if strides is None else strides.heating
     return tuple(
-        _choice(nve, thermostatted.get(nve.condition.forces)) for nve in findings.all if nve.condition.tau is None
+        _choice(nve, thermostatted.get(nve.condition.forces), heating.get(nve.condition.stride or 1))
+        for nve in findings.all
+        if nve.condition.tau is None
     )
 
 
-def _choice(nve: Finding, svr: Finding | None) -> Choice:
+def _choice(nve: Finding, svr: Finding | None, predicted: Estimate | None) -> Choice:
     [simulation] = nve.measured
     stride = nve.condition.stride
     pace = simulation.ended.seconds_per_step
@@ -81,6 +93,7 @@ def _choice(nve: Finding, svr: Finding | None) -> Choice:
         svr=svr.measured[0].ended.picoseconds if svr else None,
         exploded=_explosion(nve, "NVE") or (_explosion(svr, "SVR") if svr else None),
         heating=nve.heating,
+        predicted=predicted,
         relative_drift=nve.relative_slope,
         milliseconds=None if pace is None else 1000.0 * pace / (stride or 1),
         excess={species: estimate for species, estimate in excess.items() if estimate is not None},

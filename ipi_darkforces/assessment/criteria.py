@@ -6,11 +6,13 @@ measured and reported, but decide nothing: by how much they make a simulation wr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from ..campaign.statements import judge, shown
+from ..stats.estimates import Estimate
 from .choices import Choice
 
 # Of the temperature, in a ps: how much an NVE simulation may heat or cool.
@@ -29,7 +31,9 @@ REASONS = {
         "Measured by the conserved quantity, as if all of it went into classical vibrations (3 k_B for each atom). A "
         "thermostat with time constant τ holds forces that heat by r at r τ (Langevin) or 2 r τ (SVR) above its "
         "target: 1 % too hot at this limit for τ = 1 or 0.5 ps. The paper's direct forces heat by 7 K/ps at 300 K, "
-        "more than twice this limit, and were 12.8 K too hot with τ = 1 ps and 1.4 K with τ = 0.1 ps (table 2)."
+        "more than twice this limit, and were 12.8 K too hot with τ = 1 ps and 1.4 K with τ = 0.1 ps (table 2). "
+        "Strides of multiple time stepping are judged by the heating that is predicted from one run under conservative "
+        "forces, which a run of the stride itself must not contradict."
     ),
     f"With SVR, τ = 10 fs, temperatures of the heaviest and the lightest species differ by less than {EQUAL:.0%}.": (
         "Equipartition. A global thermostat hides heating, but not that it is unevenly shared: 14 K, or 5 %, between "
@@ -91,6 +95,8 @@ def judged(choice: Choice, species: Sequence[str], temperature: float) -> Judged
     if choice.exploded:
         return Judged(choice, (Reason(f"{choice.exploded}.", Judgement.UNSAFE),))
     reasons = [_heating(choice, temperature)]
+    if choice.predicted is not None:
+        reasons = [_predicted(choice.predicted, temperature), _confirmed(reasons[0])]
     if species[0] != species[1] and (choice.svr is not None or choice.forces == "direct"):
         reasons.append(_equipartition(choice, species, temperature))
     return Judged(choice, tuple(reasons))
@@ -99,7 +105,7 @@ def judged(choice: Choice, species: Sequence[str], temperature: float) -> Judged
 def _heating(choice: Choice, temperature: float) -> Reason:
     limit = HEATING * temperature
     slope, length = choice.heating, f"{choice.nve:.2g} ps of NVE"
-    if slope is None:
+    if slope is None or not math.isfinite(slope.value):
         return Reason(f"Nothing is known of its heating after {length}.", Judgement.UNKNOWN)
     heats = f"{'heats' if slope.value > 0.0 else 'cools'} by {shown(slope.times(1 if slope.value > 0 else -1), 'K/ps')}"
     found = judge(slope, limit, tolerance=limit)
@@ -111,6 +117,18 @@ def _heating(choice: Choice, temperature: float) -> Reason:
     if found == "none":
         return Reason(f"In {length} it {heats}, within the limit of {limit:.2g} K/ps.", Judgement.SAFE)
     return Reason(f"In {length} it {heats}; the limit is {limit:.2g} K/ps.", Judgement.UNSAFE)
+
+
+def _predicted(heating: Estimate, temperature: float) -> Reason:
+    limit = HEATING * temperature
+    text = f"By prediction it heats by {shown(heating, 'K/ps')}; the limit is {limit:.2g} K/ps."
+    found = judge(heating, limit, tolerance=limit)
+    return Reason(text, {None: Judgement.UNKNOWN, "none": Judgement.SAFE}.get(found, Judgement.UNSAFE))
+
+
+def _confirmed(measured: Reason) -> Reason:
+    """The measured heating beside a predicted one: it can contradict, but need not be known."""
+    return Reason(measured.text, None) if measured.judgement is Judgement.UNKNOWN else measured
 
 
 def _equipartition(choice: Choice, species: Sequence[str], temperature: float) -> Reason:

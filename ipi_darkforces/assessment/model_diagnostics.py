@@ -1,16 +1,21 @@
-"""Asymmetry and work of a model's forces, measured once and kept in files."""
+"""Asymmetry and work of a model's forces, and predicted heating of strides, measured once and kept in files."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+import ase
 
 from ..analysis.pictures import save_both
 from ..atomic import write_atomically
 from ..diagnostics import jacobian, probes
 from ..diagnostics.closed_path import turning_molecule
 from ..diagnostics.jacobian import Asymmetry
+from ..diagnostics.stride import stride as predict
+from ..diagnostics.stride_picture import draw_strides
 from ..diagnostics.work import integrate
 from ..diagnostics.work_picture import draw_work
 from ..errors import DarkforcesError
@@ -18,8 +23,9 @@ from ..models.jacobian import DerivedJacobian
 from ..models.model import ForceModel, Need
 from ..models.structure import Structure
 from ..stats.estimates import Estimate
+from .strides import LONGEST, Strides
 
-WORK_PICTURE = "work"
+WORK_PICTURE, STRIDES_PICTURE = "work", "strides"
 _TOLERANCE = 1e-4  # eV, of the work
 
 
@@ -76,6 +82,37 @@ def work(
         return loop.as_json()
 
     return _kept(folder / "work.json", {"tolerance_meV": 1000.0 * _TOLERANCE}, measure)
+
+
+def strides(
+    folder: Path,
+    model: ForceModel,
+    atoms: ase.Atoms,
+    temperature: float,
+    timestep: float,
+    time: float,
+    report: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """What is predicted of the strides of multiple time stepping, with a picture; why nothing is, if it cannot be.
+
+    :param folder: where ``strides.json`` and the picture are kept
+    :param temperature: K
+    :param timestep: fs, of the fast forces
+    :param time: ps, of the run under conservative forces
+    :param report: called with the steps that are done and their total
+    """
+
+    def measure() -> dict[str, object]:
+        try:
+            prediction = predict(
+                model, atoms, time=time, temperature=temperature, timestep=timestep, longest=LONGEST, report=report
+            )
+        except DarkforcesError as error:
+            return {"missing": str(error)}
+        save_both(lambda file: draw_strides(prediction, file), folder / STRIDES_PICTURE)
+        return {**Strides.of(prediction).as_json(), "prediction": prediction.as_json()}
+
+    return _kept(folder / "strides.json", {"picoseconds": time}, measure)
 
 
 def _kept(file: Path, asked: Mapping[str, float], measure: Callable[[], dict[str, object]]) -> dict[str, object]:

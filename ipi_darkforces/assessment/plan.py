@@ -11,12 +11,10 @@ from ..models.model import Need
 from ..models.registry.specification import label_of
 from ..split.split import Component
 
-# M of multiple time stepping; M = 1 is conservative forces at every step.
-STRIDES = (2, 4, 8, 16)
 # fs, of SVR as in the paper's tables: tight, and global, so that what is left is how energy is shared.
 _TAU = 10.0
 # Thermostatted simulations are so much longer: temperatures of species fluctuate more than the conserved quantity.
-_LONGER = 2.0
+SVR_LONGER = 2.0
 # Of an NVE simulation, the part at its beginning that does not count.
 _DISCARDED = 0.2
 _SEED = 1
@@ -43,12 +41,15 @@ class Plan:
 
     @property
     def nve(self) -> tuple[Simulation, ...]:
-        """Simulations with all the forces that the model allows, without a thermostat."""
+        """Simulations with each kind of forces that the model has, without a thermostat."""
         direct = self._simulation(NVE, Component.DIRECT, None)
         if Need.CONSERVATIVE not in self.provides:
             return (direct,)
-        strides = (self._simulation(NVE, Component.CONSERVATIVE, stride) for stride in STRIDES)
-        return (self._simulation(NVE, Component.CONSERVATIVE, None), direct, *strides)
+        return (self._simulation(NVE, Component.CONSERVATIVE, None), direct)
+
+    def multiple_time_stepping(self, stride: int) -> Simulation:
+        """Simulation of a stride without a thermostat."""
+        return self._simulation(NVE, Component.CONSERVATIVE, stride)
 
     def svr(self, stride: int | None) -> Simulation:
         """Simulation with a thermostat, and direct forces or multiple time stepping.
@@ -58,7 +59,7 @@ class Plan:
         return self._simulation("svr", Component.DIRECT if stride is None else Component.CONSERVATIVE, stride)
 
     def _simulation(self, ensemble: str, component: Component, stride: int | None) -> Simulation:
-        tau, time = (None, self.time) if ensemble == NVE else (_TAU, _LONGER * self.time)
+        tau, time = (None, self.time) if ensemble == NVE else (_TAU, SVR_LONGER * self.time)
         return Simulation(Condition(self.model, label_of(self.model), ensemble, tau, component, stride), _SEED, time)
 
     def campaign(self, simulations: Sequence[Simulation]) -> Campaign:

@@ -10,9 +10,10 @@ from ..campaign.findings import Findings, Measured, by_model, measure
 from ..campaign.folder import CampaignFolder
 from ..campaign.matrix import Simulation
 from .choices import choices
-from .criteria import Judged, judged
+from .criteria import HEATING, Judged, judged
 from .plan import Plan
-from .verdict import largest_safe_stride
+from .strides import Strides
+from .verdict import may_be_safe, needs_stride
 
 
 @dataclass(frozen=True)
@@ -30,27 +31,42 @@ class Result:
 
 
 def simulate(
-    plan: Plan, folder: CampaignFolder, evaluation: Evaluation, run: Callable[[Simulation], bool]
+    plan: Plan,
+    strides: Strides | None,
+    folder: CampaignFolder,
+    evaluation: Evaluation,
+    run: Callable[[Simulation], bool],
 ) -> Result | None:
     """Run the simulations that have not ended; None if the user interrupted one.
 
-    First NVE with all forces, then SVR with direct forces and, to confirm it, with the largest stride that is safe so
-    far: if that fails there, the next one down.
+    First NVE with each kind of forces, and SVR with direct ones. Unless these are safe, or conservative ones are not,
+    the largest stride that is predicted to be safe is confirmed, by NVE and by SVR; if it fails there, half of it.
 
+    :param strides: what is predicted of them; None if there are none
     :param folder: where they are kept
     :param evaluation: how the model is evaluated
     :param run: does one, and says whether it has ended
     """
-    simulations = [*plan.nve, plan.svr(None)]
+    simulations: list[Simulation] = []
     measured: dict[str, Measured] = {}
-    while True:
+
+    def results_with(*more: Simulation) -> Result | None:
+        simulations.extend(more)
         if not _done(plan, simulations, folder, evaluation, run):
             return None
-        result = _result(plan, simulations, folder, measured)
-        safe = largest_safe_stride(result.judged)
-        if safe is None or safe.choice.svr is not None:
-            return result
-        simulations.append(plan.svr(safe.choice.stride))
+        return _result(plan, strides, simulations, folder, measured)
+
+    result = results_with(*plan.nve, plan.svr(None))
+    stride = None if strides is None else strides.longest(HEATING * plan.temperature)
+    while result is not None and stride is not None and stride >= 2 and needs_stride(result.judged):
+        for simulation in (plan.multiple_time_stepping(stride), plan.svr(stride)):
+            result = results_with(simulation)
+            if result is None or not may_be_safe(result.judged, stride):
+                break
+        else:
+            break
+        stride //= 2
+    return result
 
 
 def _done(
@@ -65,7 +81,11 @@ def _done(
 
 
 def _result(
-    plan: Plan, simulations: Sequence[Simulation], folder: CampaignFolder, measured: dict[str, Measured]
+    plan: Plan,
+    strides: Strides | None,
+    simulations: Sequence[Simulation],
+    folder: CampaignFolder,
+    measured: dict[str, Measured],
 ) -> Result:
     """The results so far.
 
@@ -82,6 +102,6 @@ def _result(
     species = (first.heavy, first.light)
     return Result(
         findings,
-        tuple(judged(choice, species, plan.temperature) for choice in choices(findings)),
+        tuple(judged(choice, species, plan.temperature) for choice in choices(findings, strides)),
         first.measured[0].ended.machine,
     )

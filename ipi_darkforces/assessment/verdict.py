@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from ..campaign.statements import shown
 from .choices import Choice
-from .criteria import Judged, Judgement
+from .criteria import HEATING, Judged, Judgement
+from .strides import Strides
 
 
 class Advice(IntEnum):
@@ -46,27 +48,30 @@ class Verdict:
         }
 
 
-def largest_safe_stride(judged: Sequence[Judged]) -> Judged | None:
-    """The last stride that is safe, of those of which all shorter ones are too; None if there is none."""
-    last = None
-    for each in sorted((each for each in judged if each.choice.stride), key=lambda each: each.choice.stride or 0):
-        if each.judgement is not Judgement.SAFE:
-            break
-        last = each
-    return last
+def needs_stride(judged: Sequence[Judged]) -> bool:
+    """Tell whether multiple time stepping is worth trying: direct forces are not safe, and conservative ones may be."""
+    unwanted = {"direct": Judgement.SAFE, "conservative": Judgement.UNSAFE}
+    return all(each.judgement is not unwanted.get(each.choice.forces) for each in judged)
 
 
-def decide(model: str, judged: Sequence[Judged]) -> Verdict:
-    """The advice: direct forces if they are safe, or the largest safe stride, or conservative forces.
+def may_be_safe(judged: Sequence[Judged], stride: int) -> bool:
+    """Tell whether nothing that is known of a stride is against it."""
+    return all(each.judgement is not Judgement.UNSAFE for each in judged if each.choice.stride == stride)
+
+
+def decide(model: str, judged: Sequence[Judged], strides: Strides | None, temperature: float) -> Verdict:
+    """The advice: direct forces if they are safe, or a safe stride, or conservative forces.
 
     Multiple time stepping is not advised where conservative forces, which it imitates, are unsafe.
 
     :param model: its name
     :param judged: all choices, of which one is direct forces
+    :param strides: what is predicted of strides; None if nothing is
+    :param temperature: K
     """
     by_forces = {each.choice.forces: each for each in judged}
     direct, conservative = by_forces["direct"], by_forces.get("conservative")
-    safe = largest_safe_stride(judged)
+    safe = next((each for each in judged if each.choice.stride and each.judgement is Judgement.SAFE), None)
     longest = max(each.choice.nve for each in judged)
     text = [_said(direct)]
     choice: Choice | None = None
@@ -92,6 +97,7 @@ def decide(model: str, judged: Sequence[Judged]) -> Verdict:
         advice = Advice.MTS if safe else Advice.CONSERVATIVE
         headline = f"{_instead(direct)}: run {model} with {choice.name}, which is safe as far as {longest:.2g} ps show."
         text += _strides(judged, safe)
+        text += _predictions(strides, choice.stride or 1, HEATING * temperature)
     if choice is not None:
         text += _savings(choice, conservative.choice if conservative else None)
     text.append(
@@ -130,17 +136,36 @@ def _why_not_even_conservative(conservative: Judged) -> Iterator[str]:
 
 
 def _strides(judged: Sequence[Judged], safe: Judged | None) -> Iterator[str]:
-    """Reasons for this stride, and against the next."""
-    if safe is not None:
-        yield _said(safe)
-    largest = safe.choice.stride if safe else None
-    following = next((each for each in judged if (each.choice.stride or 0) > (largest or 0)), None)
-    if following is not None:
-        yield _said(following)
+    """Reasons for this stride, and against others that were tried."""
+    tried = [each for each in judged if each.choice.stride and each is not safe]
+    yield from (_said(each) for each in ([safe] if safe else []) + tried)
     if safe is None:
         yield (
             "Strides are longer for models whose two kinds of force agree better: training with both, or more of it, "
             "may help."
+        )
+
+
+def _predictions(strides: Strides | None, stride: int, limit: float) -> Iterator[str]:
+    """Excess of temperature that is expected with a stride, and the heating of the next one, if it is too much.
+
+    :param limit: K/ps
+    """
+    if strides is None:
+        yield "Nothing is predicted of strides: see the page."
+        return
+    if stride in strides.heating:
+        rate = strides.heating[stride]
+        excess = {name: shown(rate.times(time), "K") for name, time in strides.excess_times.items()}
+        yield (
+            f"Expected with M = {stride}: {shown(rate, 'K/ps')} without a thermostat; above the target of one with "
+            f"τ = {strides.tau:g} fs {excess['langevin']} (Langevin), {excess['svr']} (SVR), {excess['gle']} (GLE)."
+        )
+    following = strides.heating.get(stride + 1)
+    if following is not None and not strides.is_within(stride + 1, limit):
+        yield (
+            f"M = {stride + 1} is predicted to heat by {shown(following, 'K/ps')}, where {limit:.2g} K/ps is the limit "
+            f"(from {strides.time:g} ps with conservative forces)."
         )
 
 

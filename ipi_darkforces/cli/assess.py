@@ -17,9 +17,10 @@ from .options import MODEL_HELP, add_evaluation_options, model_of
 DESCRIPTION = """\
 Judges a model for somebody who is to choose one: is it safe to run with its direct forces; which stride of multiple
 time stepping is, and what does it save; what to use instead. In order: how asymmetric the Jacobian of the direct forces
-is (lambda), the work along a closed path, NVE with conservative forces, direct ones, and multiple time stepping with
-M = 2, 4, 8, 16 (M = 1 is conservative forces at every step), and SVR with direct forces and the stride that seems safe,
-for the temperatures of species. Ends with a page in plain words, with pictures, and an exit code.
+is (lambda), the work along a closed path, how much every stride of multiple time stepping heats, predicted from one run
+with conservative forces; then simulations: NVE with conservative forces, direct ones, and the largest stride that is
+predicted to be safe, and SVR with the latter two, for the temperatures of species. Says at each stage how long the
+rest takes. Ends with a page in plain words, with pictures, and an exit code.
 """
 
 EPILOG = f"""\
@@ -76,7 +77,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="of each NVE simulation, in ps; SVR takes twice that (default: %(default)s)",
     )
     length.add_argument(
-        "--thorough", action="store_true", help=f"{THOROUGH:g} ps instead, and lambda to 1 %% instead of 5 %%"
+        "--thorough",
+        action="store_true",
+        help=f"{THOROUGH:g} ps instead, strides predicted from 10 ps instead of 2, and lambda to 1 %% instead of 5 %%",
     )
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="folder for everything (default: assess-MODEL-STRUCTURE)"

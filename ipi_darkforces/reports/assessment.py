@@ -10,7 +10,7 @@ from pathlib import Path
 from .. import __version__
 from ..assessment.assessment import Assessment
 from ..assessment.criteria import REASONS, Judgement
-from ..assessment.model_diagnostics import WORK_PICTURE
+from ..assessment.model_diagnostics import STRIDES_PICTURE, WORK_PICTURE
 from ..assessment.procedure import Result
 from ..assessment.verdict import Advice, Verdict
 from ..atomic import writing
@@ -105,7 +105,26 @@ def _choices(assessment: Assessment, drawn: list[str], folder: Path) -> str:
         parts.append(f"<h3>{escape(name[0].upper() + name[1:])}</h3><ul>{''.join(items)}</ul>")
     for picture in drawn:
         parts += [figure(folder / f"{picture}.png", picture, _CAPTIONS[picture]), links([f"{picture}.pdf"])]
+    parts += _strides(assessment, folder)
     return "\n".join([*parts, "</section>"])
+
+
+def _strides(assessment: Assessment, folder: Path) -> list[str]:
+    found = assessment.strides
+    if not found:
+        return []
+    if "missing" in found:
+        return ["<h3>Strides</h3>", f"<p>Nothing is predicted of them: {escape(printable(found['missing']))}.</p>"]
+    caption = (
+        f"Heating of every stride, predicted from {found['picoseconds']:g} ps with conservative forces, with 95 % "
+        "intervals; and the spectrum that it comes from, where impulses of a stride act at the dotted lines and their "
+        "multiples."
+    )
+    return [
+        "<h3>Strides</h3>",
+        figure(folder / f"{STRIDES_PICTURE}.png", "strides", caption),
+        links([f"{STRIDES_PICTURE}.pdf"]),
+    ]
 
 
 def _forces(assessment: Assessment, folder: Path) -> str:
@@ -142,5 +161,5 @@ def _criteria() -> str:
     items = "".join(f"<h3>{escape(what)}</h3><p>{escape(why)}</p>" for what, why in REASONS.items())
     return (
         "<section><h2>What counts as safe</h2><p>By 95 % intervals; what these do not decide is not known. A stride is "
-        f"advised only if all shorter ones are safe too.</p>{items}</section>"
+        f"tried only if all shorter ones are predicted to be safe too.</p>{items}</section>"
     )

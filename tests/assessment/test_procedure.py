@@ -15,6 +15,7 @@ from ipi_darkforces.assessment.assessment import Assessment
 from ipi_darkforces.assessment.criteria import Judgement
 from ipi_darkforces.assessment.plan import Plan
 from ipi_darkforces.assessment.procedure import Result
+from ipi_darkforces.assessment.strides import Strides
 from ipi_darkforces.assessment.verdict import decide
 from ipi_darkforces.campaign.evaluation import Evaluation
 from ipi_darkforces.campaign.folder import CampaignFolder, Ended
@@ -22,6 +23,7 @@ from ipi_darkforces.campaign.matrix import Simulation
 from ipi_darkforces.models.model import Need
 from ipi_darkforces.simulate.folder import RunFolder
 from ipi_darkforces.simulate.inputs import SimulationInput
+from ipi_darkforces.stats.estimates import Estimate
 
 WATER = Path(__file__).parents[2] / "inputs" / "water.xyz"
 BOTH = Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT
@@ -34,6 +36,17 @@ COLUMNS = [
     "temperature(O){kelvin}",
     "temperature(H){kelvin}",
 ]
+
+
+# Heating, K/ps: M = 5 is the last below the limit of 3 K/ps, M = 7 is lower by chance.
+PREDICTED = Strides(
+    {2: Estimate(0.1, 0.1), 3: Estimate(0.4, 0.1), 4: Estimate(0.5, 0.1), 5: Estimate(1.2, 0.1), 6: Estimate(2.9, 0.2),
+     7: Estimate(1.0, 0.1)},
+    {2: 0.8, 3: 0.7, 4: 0.6, 5: 0.55, 6: 0.5, 7: 0.5},
+    {"langevin": 0.1, "svr": 0.2, "gle": 0.05},
+    100.0,
+    2.0,
+)  # fmt: skip
 
 
 def plan(provides: Need = BOTH, time: float = 10.0) -> Plan:
@@ -62,7 +75,11 @@ def simulate(tmp_path: Path) -> Callable[..., tuple[Result | None, list[str]]]:
     """The procedure, and the simulations that it asks for, as ``nve mts4``."""
 
     def run(
-        heats: dict[str, float], uneven: dict[str, float], stop_before: str = "", **changes: Any
+        heats: dict[str, float],
+        uneven: dict[str, float],
+        stop_before: str = "",
+        strides: Strides | None = PREDICTED,
+        **changes: Any,
     ) -> tuple[Result | None, list[str]]:
         folder = CampaignFolder(tmp_path / "assessed")
         asked = []
@@ -77,42 +94,63 @@ def simulate(tmp_path: Path) -> Callable[..., tuple[Result | None, list[str]]]:
             return True
 
         with folder.locked():
-            return procedure.simulate(plan(**changes), folder, Evaluation(), one), asked
+            if Need.CONSERVATIVE not in changes.get("provides", BOTH):
+                strides = None
+            return procedure.simulate(plan(**changes), strides, folder, Evaluation(), one), asked
 
     return run
 
 
-NVE = ["nve conservative", "nve direct", "nve mts2", "nve mts4", "nve mts8", "nve mts16"]
-DIRECT = {"direct": 7.0, "mts8": 5.0, "mts16": 70.0}
+FIRST = ["nve conservative", "nve direct", "svr direct"]
+DIRECT = {"direct": 7.0}
 
 
-def test_the_largest_stride_that_seems_safe_is_confirmed(simulate) -> None:
+def judgements(result: Result) -> dict[str, Judgement]:
+    return {each.choice.forces: each.judgement for each in result.judged}
+
+
+def test_the_largest_stride_that_is_predicted_to_be_safe_is_confirmed(simulate) -> None:
     result, asked = simulate(DIRECT, {"direct": 14.0})
-    assert asked == [*NVE, "svr direct", "svr mts4"]
-    judgements = {each.choice.forces: each.judgement for each in result.judged}
-    unsafe = {forces for forces, judgement in judgements.items() if judgement is Judgement.UNSAFE}
-    assert unsafe == {"direct", "mts8", "mts16"}
+    assert asked == [*FIRST, "nve mts5", "svr mts5"]
+    safe, unsafe = Judgement.SAFE, Judgement.UNSAFE
+    assert judgements(result) == {"conservative": safe, "direct": unsafe, "mts5": safe}
     choices = {each.choice.forces: each.choice for each in result.judged}
     assert choices["direct"].heating.value == pytest.approx(7.0, abs=0.1)
     assert choices["direct"].inequality.value == pytest.approx(14.0, abs=1.5)
-    assert choices["mts4"].milliseconds == pytest.approx(2.5)
-    assert (choices["mts4"].nve, choices["mts4"].svr, choices["mts2"].svr) == (10.0, 20.0, None)
-    found = Assessment(plan(), Evaluation(), "H128O64", Path("assessed"), decide("pet-m", result.judged), result)
-    assert str(found).startswith("Not with direct forces alone: run pet-m with multiple time stepping with M = 4")
+    assert choices["mts5"].milliseconds == pytest.approx(2.0)
+    assert choices["mts5"].predicted == PREDICTED.heating[5]
+    assert (choices["mts5"].nve, choices["mts5"].svr) == (10.0, 20.0)
+    verdict = decide("pet-m", result.judged, PREDICTED, 300.0)
+    found = Assessment(plan(), Evaluation(), "H128O64", Path("assessed"), verdict, result)
+    assert str(found).startswith("Not with direct forces alone: run pet-m with multiple time stepping with M = 5")
     shown = found._repr_html_()
-    assert "--mts 4 --timestep 0.5" in shown
-    assert shown.count("<tr><td>") == len(result.judged) == 6
+    assert "--mts 5 --timestep 0.5" in shown
+    assert shown.count("<tr><td>") == len(result.judged) == 3
 
 
-def test_if_it_fails_with_a_thermostat_the_next_one_down_is_tried(simulate) -> None:
-    result, asked = simulate(DIRECT, {"mts4": 14.0})
-    assert asked == [*NVE, "svr direct", "svr mts4", "svr mts2"]
-    assert {each.choice.forces: each.judgement for each in result.judged}["mts4"] is Judgement.UNSAFE
+def test_if_it_fails_with_a_thermostat_half_of_it_is_tried(simulate) -> None:
+    result, asked = simulate(DIRECT, {"mts5": 14.0})
+    assert asked == [*FIRST, "nve mts5", "svr mts5", "nve mts2", "svr mts2"]
+    assert judgements(result)["mts5"] is Judgement.UNSAFE
+    assert judgements(result)["mts2"] is Judgement.SAFE
 
 
-def test_if_none_is_safe_none_is_confirmed(simulate) -> None:
-    _, asked = simulate({"mts2": -7.0}, {})
-    assert asked == [*NVE, "svr direct"]
+def test_if_it_heats_more_than_predicted_half_of_it_is_tried_at_once(simulate) -> None:
+    _, asked = simulate({**DIRECT, "mts5": 7.0}, {})
+    assert asked == [*FIRST, "nve mts5", "nve mts2", "svr mts2"]
+
+
+def test_none_is_tried_if_none_is_safe(simulate) -> None:
+    for strides in (None, Strides({2: Estimate(7.0, 0.1)}, {2: 0.7}, {}, 100.0, 2.0)):
+        result, asked = simulate(DIRECT, {}, strides=strides)
+        assert result is not None
+        assert asked in (FIRST, [])  # the second time, all is there
+
+
+def test_none_is_tried_where_direct_forces_are_safe_or_conservative_ones_are_not(simulate) -> None:
+    result, asked = simulate({"conservative": 7.0}, {})
+    assert asked == FIRST
+    assert judgements(result) == {"conservative": Judgement.UNSAFE, "direct": Judgement.SAFE}
 
 
 def test_what_is_done_is_not_done_again(simulate) -> None:

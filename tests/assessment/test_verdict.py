@@ -6,6 +6,7 @@ import pytest
 
 from ipi_darkforces.assessment.choices import Choice
 from ipi_darkforces.assessment.criteria import Judged, Judgement, judged
+from ipi_darkforces.assessment.strides import Strides
 from ipi_darkforces.assessment.verdict import Advice, Verdict, decide
 from ipi_darkforces.stats.estimates import Estimate
 
@@ -22,18 +23,19 @@ def choice(
     heating: Estimate | None = NONE,
     inequality: Estimate | None = None,
     exploded: str | None = None,
+    predicted: Estimate | None = None,
 ) -> Choice:
     stride = int(forces[3:]) if forces.startswith("mts") else None
     svr = None if inequality is None else 2.0
-    return Choice(forces, stride, 1.0, svr, exploded, heating, None, PACE[forces], {}, inequality)
+    return Choice(forces, stride, 1.0, svr, exploded, heating, predicted, None, PACE[forces], {}, inequality)
 
 
 def judge(*choices: Choice, species: tuple[str, str] = ("O", "H")) -> list[Judged]:
     return [judged(each, species, 300.0) for each in choices]
 
 
-def verdict(*choices: Choice) -> Verdict:
-    return decide("pet", judge(*choices))
+def verdict(*choices: Choice, strides: Strides | None = None) -> Verdict:
+    return decide("pet", judge(*choices), strides, 300.0)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,10 @@ def verdict(*choices: Choice) -> Verdict:
         (choice("mts4", NONE, Estimate(-8.7, 2.7)), Judgement.SAFE, "too short to know whether energy is shared"),
         (choice("direct", NONE, Estimate(-8.7, 2.7)), Judgement.UNSAFE, "equipartition is violated"),
         (choice("mts4", PAPER), Judgement.UNSAFE, "the limit is 3 K/ps"),
+        (choice("mts4", NOISY, predicted=NONE), Judgement.SAFE, "By prediction it heats by 0.10 ± 0.20 K/ps"),
+        (choice("mts4", NOISY, predicted=PAPER), Judgement.UNSAFE, "By prediction it heats by 7.00 ± 0.20 K/ps"),
+        (choice("mts4", NONE, predicted=NOISY), Judgement.UNKNOWN, "By prediction it heats by 1.0 ± 4.0 K/ps"),
+        (choice("mts4", PAPER, predicted=NONE), Judgement.UNSAFE, "In 1 ps of NVE it heats by 7.00 ± 0.20 K/ps"),
     ],
 )
 def test_criteria(made: Choice, expected: Judgement, said: str) -> None:
@@ -84,24 +90,33 @@ def test_direct_forces_that_are_safe_are_advised() -> None:
     assert "longer runs can still fail" in found.text[-1]
 
 
-def test_the_largest_safe_stride_is_advised_and_the_next_one_named() -> None:
+STRIDES = Strides(
+    {4: Estimate(0.5, 0.1), 5: Estimate(7.0, 0.3)}, {4: 0.6, 5: 0.5}, {"langevin": 0.1, "svr": 0.2, "gle": 0.04}, 100.0,
+    2.0,
+)  # fmt: skip
+
+
+def test_the_stride_that_was_confirmed_is_advised_and_others_are_named() -> None:
     found = verdict(
         choice("conservative"),
         choice("direct", PAPER, UNEVEN),
-        choice("mts2"),
-        choice("mts4", NONE, EVEN),
-        choice("mts8", exploded="NVE explodes after 0.3 ps"),
-        choice("mts16"),
+        choice("mts8", exploded="NVE explodes after 0.3 ps", predicted=NONE),
+        choice("mts4", NONE, EVEN, predicted=STRIDES.heating[4]),
+        strides=STRIDES,
     )
     assert (found.advice, found.advice.value, found.choice and found.choice.stride) == (Advice.MTS, 10, 4)
     assert "Not with direct forces alone: run pet with multiple time stepping with M = 4" in found.headline
     assert any(text.startswith("Direct forces are not safe.") for text in found.text)
     assert any(text.startswith("M = 8 is not safe. NVE explodes after 0.3 ps.") for text in found.text)
+    [expected] = [text for text in found.text if text.startswith("Expected with M = 4")]
+    assert "0.50 ± 0.10 K/ps without a thermostat" in expected
+    assert "0.050 ± 0.010 K (Langevin), 0.100 ± 0.020 K (SVR), 0.0200 ± 0.0040 K (GLE)" in expected
+    assert any(text.startswith("M = 5 is predicted to heat by 7.00 ± 0.30 K/ps") for text in found.text)
     assert any("saves 45% of the time of conservative forces on this machine: 11 ms" in text for text in found.text)
 
 
-def test_a_stride_beyond_one_that_is_not_known_is_not_advised() -> None:
-    found = verdict(choice("conservative"), choice("direct", PAPER), choice("mts2", NOISY), choice("mts4"))
+def test_a_stride_that_is_not_known_is_not_advised() -> None:
+    found = verdict(choice("conservative"), choice("direct", PAPER), choice("mts2", NOISY))
     assert (found.advice, found.advice.value) == (Advice.CONSERVATIVE, 11)
     assert found.choice is not None
     assert found.choice.forces == "conservative"

@@ -11,7 +11,9 @@ import ase
 import ase.io
 import numpy as np
 import pytest
+from ase.build import bulk
 from ase.constraints import FixBondLength
+from calculators import FILE as CALCULATORS
 from programs import PATIENCE, finish, wait_until
 from waters import few_waters
 
@@ -156,6 +158,27 @@ def test_without_direct_forces_there_is_nothing_to_try(said, folder: Path) -> No
     out, _, code = said("pet-c", "waters.xyz", "--json")
     assert (code, json.loads(out)["verdict"]["advice"]) == (11, "conservative")
     assert not (folder / "assess-pet-c-waters").exists()
+
+
+def test_the_predicted_stride_is_confirmed_and_advised(said, folder: Path) -> None:
+    """Forces of copper that are turned a little, corrected to those of ase's potential: all strides are safe."""
+    copper = bulk("Cu", cubic=True)
+    copper.rattle(0.05)
+    ase.io.write(folder / "copper.xyz", copper)
+    pair = f"fast=ase:{CALCULATORS}:rotated?forces=direct slow=ase:{CALCULATORS}:emt"
+    command = (pair, "copper.xyz", "--timestep", "2", "--time", "0.128", "--output", "copper", "--json")
+    out, err, code = said(*command)
+    told = json.loads(out)
+    assert (code, told["verdict"]["stride"]) == (10, 16)
+    assert [each["forces"] for each in told["choices"]] == ["conservative", "direct", "mts16"]
+    predicted = {each["stride"]: each for each in told["strides"]["strides"]}
+    assert told["choices"][2]["predicted_heating_K_per_ps"] == predicted[16]["heating_K_per_ps"]
+    assert any(text.startswith("Expected with M = 16") for text in told["verdict"]["text"])
+    assert "3 of 8: heating of strides; about" in err
+    assert "8 of 8: SVR, multiple time stepping; about" in err
+    assert "Heating of every stride, predicted from 2 ps" in (folder / "copper" / "report.html").read_text()
+    again, _, _ = said(*command)
+    assert json.loads(again)["choices"] == told["choices"]
 
 
 def test_help_is_a_page(said) -> None:
