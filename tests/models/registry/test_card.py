@@ -21,7 +21,8 @@ CONTENT = {
     "valid_range": "liquid water",
 }
 FIELDS = (
-    "description, architecture, data, license, citation, training, errors, valid_range, and perhaps provides, elements"
+    "description, architecture, data, license, citation, training, errors, valid_range, and perhaps provides, elements, "
+    "teacher, teacher_fingerprint"
 )
 
 
@@ -66,6 +67,8 @@ class TestRead:
                 ["forces"],
                 "'provides' has 'forces'; expected some of energy, conservative forces, direct forces, virial",
             ),
+            ("teacher", "", "'teacher' is empty; expected text"),
+            ("teacher_fingerprint", 3, "'teacher_fingerprint' is a number; expected text"),
             ("elements", ["H", 8], "'elements' has a number; expected a chemical symbol"),
             ("elements", ["H", "X"], "'elements' has 'X'; expected a chemical symbol"),
             ("elements", [["H"]], "'elements' has a list; expected a chemical symbol"),
