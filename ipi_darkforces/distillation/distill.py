@@ -97,7 +97,7 @@ def distill(
     with locked(place.lock, f"folder '{place.path}' is being worked in"):
         planned = _rounds(place, evaluations, steps, more)
         rounds = Rounds(teacher, systems, settings, place, report)
-        held_out = rounds.hold_out(plan.held_out)
+        held_out = rounds.hold_out(plan.held_out, plan.equilibration)
         for number, wanted in enumerate(planned):
             if rounds.is_trained(number):
                 continue

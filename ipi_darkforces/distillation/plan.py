@@ -16,7 +16,7 @@ from ..training.fit import Fit, Schedule
 from ..training.labels import Trajectory
 from .sample import System
 
-EQUILIBRATION = 200  # steps before the held-out dynamics
+_EQUILIBRATION = 100.0  # fs, before the held-out dynamics
 _SEGMENTS = 1.2  # of the fewest steps for which errors of the heating are known
 _TIMED = 3
 
@@ -26,7 +26,8 @@ class Plan:
     """Numbers of evaluations and steps, and what each costs.
 
     :param atoms: of the first structure
-    :param held_out: evaluations of the teacher for the dynamics by which the student is judged, but for `EQUILIBRATION`
+    :param held_out: evaluations of the teacher for the dynamics by which the student is judged, but for those before
+    :param equilibration: evaluations of the teacher before that
     :param labels: evaluations of the teacher for labels, in all rounds
     :param steps: of the optimizer, in all rounds
     :param teacher: s, of one evaluation of the first structure
@@ -35,6 +36,7 @@ class Plan:
 
     atoms: int
     held_out: int
+    equilibration: int
     labels: int
     steps: int
     teacher: float
@@ -43,7 +45,7 @@ class Plan:
     @property
     def asked(self) -> int:
         """Evaluations of the teacher in all."""
-        return EQUILIBRATION + self.held_out + self.labels
+        return self.equilibration + self.held_out + self.labels
 
     @property
     def hours(self) -> float:
@@ -89,7 +91,8 @@ def measure(
     fit.run([labelled], _TIMED)
     step = (perf_counter() - began) / _TIMED
     held_out = round(_SEGMENTS * fewest_steps(timestep / 1000.0))
-    return Plan(len(structure.species), held_out, labels, steps, min(times), step)
+    before = max(2, round(_EQUILIBRATION / timestep))
+    return Plan(len(structure.species), held_out, before, labels, steps, min(times), step)
 
 
 def check_time(plan: Plan, hours: float) -> None:

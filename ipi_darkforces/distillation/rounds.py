@@ -20,7 +20,6 @@ from ..training.direct_pet import new_model, save, shape_for
 from ..training.fit import Fit, Schedule
 from ..training.labels import Trajectory
 from .folder import DistillFolder, Settings
-from .plan import EQUILIBRATION
 from .sample import System, follow
 
 BRANCH = 100  # evaluations of the teacher
@@ -52,10 +51,11 @@ class Rounds:
     folder: DistillFolder
     report: Report
 
-    def hold_out(self, evaluations: int) -> Trajectory:
+    def hold_out(self, evaluations: int, equilibration: int) -> Trajectory:
         """Dynamics of the teacher without a thermostat by which students are judged, from the first system.
 
-        :param evaluations: of the teacher, beside those of the equilibration before
+        :param evaluations: of the teacher
+        :param equilibration: those before, with a thermostat
         :raises DarkforcesError: if the teacher fails
         """
         pieces = self.folder.held_out()
@@ -70,7 +70,7 @@ class Rounds:
             system, momenta = self.systems[0], None
             rest = min(BRANCH, evaluations - sum(map(len, pieces)))
             if not pieces:  # the equilibration comes first, and is made again if that is stopped
-                before, momenta, error = self._run(system, EQUILIBRATION, 0.1, None, lambda: None)
+                before, momenta, error = self._run(system, equilibration, 0.1, None, lambda: None)
             else:  # from the last geometry that is there, which comes once more
                 before, error = pieces[-1], None
                 momenta = before.momenta(-1)

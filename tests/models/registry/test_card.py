@@ -21,8 +21,8 @@ CONTENT = {
     "valid_range": "liquid water",
 }
 FIELDS = (
-    "description, architecture, data, license, citation, training, errors, valid_range, and perhaps provides, elements, "
-    "teacher, teacher_fingerprint"
+    "description, architecture, data, license, citation, training, errors, valid_range, and perhaps "
+    "provides, elements, teacher, teacher_fingerprint"
 )
 
 
