@@ -7,6 +7,8 @@ loaded by i-PI once per block, under a name of i-PI's choosing, so what is share
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from ipi_darkforces.errors import ERROR, DarkforcesError
 from ipi_darkforces.models.registry.kinds import specified
 from ipi_darkforces.models.registry.specification import chosen, with_options
 from ipi_darkforces.serve.settings import Settings
-from ipi_darkforces.serve.units import reply_to_ipi, structure_from_ipi
+from ipi_darkforces.serve.units import EV_PER_ANGSTROM, reply_to_ipi, structure_from_ipi
 from ipi_darkforces.split.monitor import TOO_FAR, Watch, checked_limit
 from ipi_darkforces.split.shared import shared_split
 from ipi_darkforces.split.split import Request
@@ -89,26 +91,48 @@ class DarkforcesDriver(Dummy_driver):
         :return: energy, forces (n_atoms, 3), virial (3, 3), extras, in atomic units; or a list of these
         """
         batched = isinstance(cell, list)
-        try:
-            results = self._compute(cell if batched else [cell], pos if batched else [pos])
-        except DarkforcesError as error:
-            # No answer is sent.
-            print(f"{ERROR}{error}", file=sys.stderr, flush=True)
-            if softexit.flist:  # inside i-PI: it goes back to its last good state, writes its RESTART and leaves
-                softexit.trigger(status="bad", message=f"darkforces: {error}")
-            raise SystemExit(1) from error  # inside i-pi-driver-py
-        return results if batched else results[0]
-
-    def _compute(self, cells: list[np.ndarray], positions: list[np.ndarray]) -> list[tuple]:
-        self._role.check_size(len(positions[0]))
-        structures = [
-            structure_from_ipi(c, p.reshape(-1, 3), self._role.species, self._role.periodic)
-            for c, p in zip(cells, positions, strict=True)
-        ]
-        requests = [Request(s, self._role.component, self._stream) for s in structures]
-        answers = self._split.serve(requests)
+        cells, positions = (cell, pos) if batched else ([cell], [pos])
+        with _said():
+            answers = self._split.serve([self._request(*each) for each in zip(cells, positions, strict=True)])
         for answer in answers:
             if answer.disagreement is not None:
                 self._watch.see(answer.disagreement, self._role.species)
         replies = [reply_to_ipi(answer) for answer in answers]
-        return [(r.energy, r.forces, r.virial, r.extras) for r in replies]
+        results = [(r.energy, r.forces, r.virial, r.extras) for r in replies]
+        return results if batched else results[0]
+
+    def shares_model_with(self, other: DarkforcesDriver) -> bool:
+        """Tell whether one evaluation can answer both."""
+        return self._split is other._split
+
+    def _request(self, cell: np.ndarray, positions: np.ndarray) -> Request:
+        self._role.check_size(len(positions))
+        structure = structure_from_ipi(cell, positions.reshape(-1, 3), self._role.species, self._role.periodic)
+        return Request(structure, self._role.component, self._stream)
+
+
+def forces_together(
+    drivers: Sequence[DarkforcesDriver], cell: np.ndarray, positions: np.ndarray
+) -> Sequence[np.ndarray]:
+    """Forces of several components at one geometry, from one evaluation.
+
+    :param drivers: that share a model
+    :param cell: bohr, cell vectors as columns, shape (3, 3)
+    :param positions: bohr, shape (n_atoms, 3)
+    :return: hartree/bohr, shape (n_atoms, 3) for each driver
+    """
+    with _said():
+        answers = drivers[0]._split.serve([driver._request(cell, positions) for driver in drivers])
+    return [answer.forces * EV_PER_ANGSTROM for answer in answers]
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """Say an error in one line, and end what cannot go on: no answer is sent."""
+    try:
+        yield
+    except DarkforcesError as error:
+        print(f"{ERROR}{error}", file=sys.stderr, flush=True)
+        if softexit.flist:  # inside i-PI: it goes back to its last good state, writes its RESTART and leaves
+            softexit.trigger(status="bad", message=f"darkforces: {error}")
+        raise SystemExit(1) from error  # inside i-pi-driver-py

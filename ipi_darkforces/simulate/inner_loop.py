@@ -33,6 +33,7 @@ from dataclasses import dataclass
 import numpy as np
 
 FastForces = Callable[[np.ndarray], np.ndarray]
+Constraint = Callable[[np.ndarray], np.ndarray]
 BothForces = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
@@ -50,7 +51,14 @@ class State:
     forces: np.ndarray
 
 
-def velocity_verlet(state: State, masses: np.ndarray, timestep: float, steps: int, fast: FastForces) -> State:
+def velocity_verlet(
+    state: State,
+    masses: np.ndarray,
+    timestep: float,
+    steps: int,
+    fast: FastForces,
+    constrained: Constraint = lambda momenta: momenta,
+) -> State:
     """Advance by some time steps under the fast forces alone.
 
     :param state: where the atoms are; is not changed
@@ -58,15 +66,16 @@ def velocity_verlet(state: State, masses: np.ndarray, timestep: float, steps: in
     :param timestep: of the fast forces
     :param steps: number of time steps
     :param fast: the fast forces at given positions, both of shape (n_atoms, 3)
+    :param constrained: applied to the momenta after each kick
     :return: the state after these steps
     """
     positions, momenta, forces = state.positions, state.momenta, state.forces
     lengths = timestep / masses[:, None]
     for _ in range(steps):
-        momenta = momenta + 0.5 * timestep * forces
+        momenta = constrained(momenta + 0.5 * timestep * forces)
         positions = positions + lengths * momenta
         forces = fast(positions)
-        momenta = momenta + 0.5 * timestep * forces
+        momenta = constrained(momenta + 0.5 * timestep * forces)
     return State(positions, momenta, forces)
 
 
