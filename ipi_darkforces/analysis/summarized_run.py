@@ -116,6 +116,7 @@ def run(
     output: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     in_process: bool = False,
+    resident: bool = False,
     device: str | None = None,
     dtype: str | None = None,
     variant: str | None = None,
@@ -136,6 +137,7 @@ def run(
     :param output: the folder for everything; default: named for the input, in the current folder
     :param overwrite: start anew even if the folder holds another run
     :param in_process: the model inside i-PI's process instead of one of its own
+    :param resident: the model there, and fast steps in a loop beside it instead of i-PI's; the same trajectory
     :param device: of the model, as `dtype`, `variant` and `backend`: see `load_model`. Default: as it was loaded
     :param warn_above: eV/Å; with multiple time stepping, warn when conservative and direct forces differ by more
     :return: the run; its folder can be analysed
@@ -152,7 +154,7 @@ def run(
     [place] = places([Path(input)], None if output is None else Path(output))
     options = {"device": device, "dtype": dtype, "variant": variant, "backend": backend}
     choice = model_of_run(place, options) if model is None else ModelChoice.of(model, **options)
-    found = run_at(place, choice, steps, time, in_process, overwrite, warn_above)
+    found = run_at(place, choice, steps, time, in_process, overwrite, resident, warn_above)
     for remark in found.remarks:
         logger.warning("%s", remark)
     if found.outcome.interrupted:
@@ -180,6 +182,7 @@ def run_at(
     time: float | None = None,
     in_process: bool = False,
     overwrite: bool = False,
+    resident: bool = False,
     warn_above: float = TOO_FAR,
     finished: bool = True,
 ) -> SummarizedRun:
@@ -197,7 +200,7 @@ def run_at(
             SimulationBar(place.name, simulation.n_atoms, Constraints.in_input(simulation)) as bar,
         ):
             outcome = run_simulation(
-                simulation, choice, place.folder, total, in_process, overwrite, bar.show, warn_above
+                simulation, choice, place.folder, total, in_process, overwrite, resident, bar.show, warn_above
             )
             bar.finish(outcome.steps)
     except FinishedError:

@@ -58,6 +58,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--in-process", action="store_true", help="the model inside i-PI's process instead of one of its own"
     )
+    parser.add_argument(
+        "--resident",
+        action="store_true",
+        help="the model there, and the fast steps in a loop beside it instead of i-PI's: the same trajectory, faster; "
+        "for one classical system at constant volume, else i-PI takes them itself",
+    )
     parser.add_argument("--json", action="store_true", help="print the summary for machines")
     add_watch_option(parser)
     _add_structure_options(parser)

@@ -43,7 +43,15 @@ def _run_each(all_places: list[Place], args: argparse.Namespace) -> int:
     runs, exploded = [], False
     for place, choice in zip(all_places, choices, strict=True):
         run = run_at(
-            place, choice, args.steps, args.time, args.in_process, args.overwrite, args.warn_above, finished=several
+            place,
+            choice,
+            args.steps,
+            args.time,
+            args.in_process,
+            args.overwrite,
+            args.resident,
+            args.warn_above,
+            finished=several,
         )
         if run.overview is not None:
             runs.append(run)

@@ -112,17 +112,19 @@ class DarkforcesDriver(Dummy_driver):
 
 
 def forces_together(
-    drivers: Sequence[DarkforcesDriver], cell: np.ndarray, positions: np.ndarray
+    drivers: Sequence[DarkforcesDriver], cell: np.ndarray, positions: np.ndarray, keep: bool
 ) -> Sequence[np.ndarray]:
     """Forces of several components at one geometry, from one evaluation.
 
     :param drivers: that share a model
     :param cell: bohr, cell vectors as columns, shape (3, 3)
     :param positions: bohr, shape (n_atoms, 3)
+    :param keep: whether i-PI asks for forces at this geometry too
     :return: hartree/bohr, shape (n_atoms, 3) for each driver
     """
+    split, requests = drivers[0]._split, [driver._request(cell, positions) for driver in drivers]
     with _said():
-        answers = drivers[0]._split.serve([driver._request(cell, positions) for driver in drivers])
+        answers = split.serve(requests) if keep else split.evaluate_once(requests)
     return [answer.forces * EV_PER_ANGSTROM for answer in answers]
 
 

@@ -36,13 +36,15 @@ class Programs:
         self._kept = kept
         self._stack = stack
 
-    def start_ipi(self, quiet: bool) -> None:
+    def start_ipi(self, quiet: bool, resident: bool) -> None:
         """Let i-PI import what it needs, until it is told to begin.
 
         :param quiet: whether the input wants it to say nothing, not even why it stops
+        :param resident: with the resident inner loop
         """
         arguments = ["-V", "low"] if quiet else []
-        command = [ipi_script(), "-S", self._scratch.prefix, *arguments, self._folder.launched.name]
+        program = ["-m", "ipi_darkforces.simulate.resident_program"] if resident else [ipi_script()]
+        command = [*program, "-S", self._scratch.prefix, *arguments, self._folder.launched.name]
         ipi = Process("i-PI", command, self._folder.path, self._folder.ipi_log, self._kept, ahead="ipi")
         self.ipi = self._stack.enter_context(ipi)
 

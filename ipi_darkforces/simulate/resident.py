@@ -12,6 +12,8 @@ for the innermost level, and inherit everything else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from ipi.engine.forcefields import FFDirect
 from ipi.engine.motion.dynamics import Dynamics, NVEIntegrator, NVTIntegrator
@@ -51,7 +53,8 @@ def _what_is_in_the_way(simulation: Simulation) -> str | None:
         return f"there are {len(motion.nmts)} levels of multiple time stepping"
     fields = [component.ff for component in system.forces.mforces]
     drivers = [field.driver for field in fields if type(field) is FFDirect]
-    ours = [driver for driver in drivers if isinstance(driver, DarkforcesDriver)]
+    # By its methods: i-PI loads the file of a plugin once more, so that its classes are others than ours.
+    ours = [driver for driver in drivers if hasattr(driver, DarkforcesDriver.shares_model_with.__name__)]
     if len(ours) < len(fields) or not all(driver.shares_model_with(ours[0]) for driver in ours):
         return "not all forces are those of one model of ours"
     return None
@@ -65,6 +68,7 @@ class _Resident(NVEIntegrator):
         super().bind(motion)
         self._model = _Forces(motion)
         self._masses = dstrip(self.beads.m).copy()
+        self._shares = self._masses / self._masses.sum()
 
     def mtsprop(self, index: int) -> None:
         """Propagate a level by all its steps."""
@@ -134,10 +138,9 @@ class _Resident(NVEIntegrator):
         """Take the momentum of the centre of mass out, if i-PI is to, and its energy into the conserved quantity."""
         if not self.fixcom:
             return momenta
-        mass = self._masses.sum()
-        velocity = momenta.sum(axis=0) / mass
-        self.ensemble.eens += 0.5 * mass * float(velocity @ velocity)
-        return momenta - self._masses[:, None] * velocity
+        total = np.ones(len(momenta)) @ momenta
+        self.ensemble.eens += 0.5 * float(total @ total) / self._masses.sum()
+        return momenta - np.outer(self._shares, total)
 
 
 class _ResidentNVE(_Resident):
@@ -157,7 +160,8 @@ class _Forces:
     def __init__(self, motion: Dynamics):
         components = motion.forces.mforces
         self._all = [component.ff.driver for component in components]
-        weights = [component.weight * _of_level(component.mts_weights, len(motion.nmts) - 1) for component in components]
+        level = len(motion.nmts) - 1
+        weights = [component.weight * _of_level(component.mts_weights, level) for component in components]
         self._weights = [weight for weight in weights if weight]
         self._fast = [driver for driver, weight in zip(self._all, weights, strict=True) if weight]
         self._is_fast = [bool(weight) for weight in weights]
@@ -169,17 +173,17 @@ class _Forces:
     def fast(self, positions: np.ndarray) -> np.ndarray:
         """The fast forces at these positions, hartree/bohr, zero where atoms are fixed, shape (n_atoms, 3)."""
         if not np.array_equal(positions, self._positions):
-            found = forces_together(self._fast, dstrip(self._cell.h), positions)
-            self._remember(positions, found)
+            at_start = not len(self._positions)  # for which i-PI has asked, or will ask
+            self._remember(positions, forces_together(self._fast, dstrip(self._cell.h), positions, keep=at_start))
         return self._forces
 
     def fast_before_slow(self, positions: np.ndarray) -> np.ndarray:
         """The same, in one evaluation with the slow ones, which i-PI asks for next."""
-        found = forces_together(self._all, dstrip(self._cell.h), positions)
+        found = forces_together(self._all, dstrip(self._cell.h), positions, keep=True)
         self._remember(positions, [each for each, is_fast in zip(found, self._is_fast, strict=True) if is_fast])
         return self._forces
 
-    def _remember(self, positions: np.ndarray, found: list[np.ndarray]) -> None:
+    def _remember(self, positions: np.ndarray, found: Sequence[np.ndarray]) -> None:
         total = sum(weight * each for weight, each in zip(self._weights, found, strict=True))
         self._positions, self._forces = positions, self._moving * total
 

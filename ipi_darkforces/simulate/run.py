@@ -74,6 +74,7 @@ def run(
     steps: int | None = None,
     in_process: bool = False,
     overwrite: bool = False,
+    resident: bool = False,
     watch: Callable[[Progress, int], None] = lambda progress, total: None,
     warn_above: float = TOO_FAR,
 ) -> Outcome:
@@ -85,6 +86,7 @@ def run(
     :param steps: i-PI steps in all; None for what the input says
     :param in_process: the model as a plugin inside i-PI, instead of a process of its own
     :param overwrite: start anew even if the folder holds a run
+    :param resident: fast steps in the resident inner loop; the model is in i-PI's process then
     :param watch: called with the progress and the number of steps in all
     :param warn_above: eV/Å, see `Watch`
     :return: how it ended; also when it was interrupted (SIGINT, SIGTERM or SIGHUP), with i-PI's RESTART written, and
@@ -94,6 +96,7 @@ def run(
         be written; RESTART is written if any step was done and it can be
     """
     specified(model.model).check()
+    in_process = in_process or resident
     folder = RunFolder(output)
     with (
         folder.locked() as lock,
@@ -108,7 +111,7 @@ def run(
             _check_unfinished(folder, prepared)
             if not in_process:
                 _check_ports(prepared)
-            programs.start_ipi(quiet=prepared.root.attribs.get("verbosity", "").strip() == "quiet")
+            programs.start_ipi(prepared.root.attribs.get("verbosity", "").strip() == "quiet", resident)
             # A model inside of i-PI is loaded once more only if there is something to be lost.
             if prepared.socket_forcefields() and (not in_process or (overwrite and folder.is_run)):
                 options = [f"--{key}={value}" for key, value in model.options().items()]

@@ -221,6 +221,19 @@ class Split:
         with self._lock:
             return self._serve(requests)
 
+    def evaluate_once(self, requests: Sequence[Request]) -> list[Answer]:
+        """Answer requests of one geometry for which nobody will ask again: nothing is looked up, learned or kept.
+
+        :raises DarkforcesError: see `ForceModel.evaluate`
+        """
+        need = Need.ENERGY
+        for request in requests:
+            need |= request.component.need
+        with self._lock:
+            [forces] = self.model.evaluate([requests[0].structure], need)
+            self.answered += len(requests)
+        return [answer(forces, request.component) for request in requests]
+
     def finish(self) -> None:
         """Compute what will be asked for by all experience, and was not needed for the answers so far.
 
