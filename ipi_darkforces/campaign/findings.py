@@ -192,6 +192,16 @@ class Finding:
 
         return self._over_seeds(of)
 
+    def if_steady(self, found: Estimate | None) -> Estimate | None:
+        """A value that is reached in the steady state of a thermostat.
+
+        Without an error bar if simulations are shorter than 20 ps, or than ten of its time constants.
+        """
+        needed = max(EXCHANGED, 0.01 * (self.condition.tau or 0.0))
+        if found is None or all(each.ended.picoseconds >= needed for each in self.measured):
+            return found
+        return Estimate(found.value, None)
+
     def if_exchanged(self, of_species: Estimate | None) -> Estimate | None:
         """A temperature of a species, or a difference of two, K.
 

@@ -179,7 +179,7 @@ def _langevin_temperatures(findings: Findings) -> Iterator[Statement]:
         theirs = paper.EXCESS.get((finding.condition.thermostat, finding.condition.forces))
         if finding.condition.forces != "direct" or theirs is None:
             continue
-        ours = finding.excess(ALL)
+        ours = finding.if_steady(finding.excess(ALL))
         yield Statement(
             f"Langevin, τ = {finding.condition.tau:g} fs, direct forces: too hot by",
             explosion(finding) or shown(ours, "K"),
@@ -234,15 +234,16 @@ def _coloured_noise(findings: Findings) -> Iterator[Statement]:
         if finding.condition.forces != "direct":
             continue
         slowed = ratio(reference.diffusion, finding.diffusion) if reference else None
+        excess, inequality = (finding.if_steady(each) for each in (finding.excess(ALL), finding.inequality))
         judged = [
-            judge(finding.excess(ALL), _OFF),
-            judge(finding.inequality, _OFF),
+            judge(excess, _OFF),
+            judge(inequality, _OFF),
             judge(minus(slowed, Estimate(1.0, 0.0)), 0.25),
         ]
         wrong = finding.exploded or any(each in ("above", "below") for each in judged)
-        said = [f"too hot by {shown(finding.excess(ALL), 'K')}"]
+        said = [f"too hot by {shown(excess, 'K')}"]
         if finding.heavy != finding.light:
-            said.append(f"T({finding.heavy}) − T({finding.light}) {shown(finding.inequality, 'K')}")
+            said.append(f"T({finding.heavy}) − T({finding.light}) {shown(inequality, 'K')}")
         if reference is not None:
             said.append(f"diffusion slowed by a factor {shown(slowed, '')}")
         yield Statement(

@@ -9,6 +9,7 @@ import pytest
 
 from ipi_darkforces.analysis.drift import Drift
 from ipi_darkforces.analysis.temperatures import Temperatures
+from ipi_darkforces.campaign import paper
 from ipi_darkforces.campaign.findings import Finding, Findings, Measured
 from ipi_darkforces.campaign.folder import Ended
 from ipi_darkforces.campaign.matrix import Campaign
@@ -56,7 +57,7 @@ def made(
         series = {"O": oxygen + 8.0 * rng.normal(size=n), "H": hydrogen + 6.0 * rng.normal(size=n)}
         series = {"all": (series["O"] + 2.0 * series["H"]) / 3.0, **series}
         temperatures = Temperatures("made", "properties", 300.0, time, series)
-        ended = Ended(0.1 * simulation.seed if exploded else 40.0, "4000 K" if exploded else None, 60.0, 0.01, {})
+        ended = Ended(0.1 * simulation.seed if exploded else 0.01 * n, "4000 K" if exploded else None, 60.0, 0.01, {})
         none = (None, None) if exploded else (drift, temperatures)
         measured.append(Measured(simulation, ended, drift, *none, None, None, None, ()))
     finding = Finding(campaign.conditions[0], tuple(measured), 300.0, "O", "H")
@@ -129,6 +130,15 @@ def test_langevin_is_compared_with_the_papers_number(tmp_path, temperature, verd
 def test_coloured_noise_needs_one_thing_to_be_wrong(tmp_path, temperature, verdict):
     """Diffusion is not known here, so that nothing wrong with temperatures does not say that all is well."""
     assert made(tmp_path, "gle 10", "direct", oxygen=temperature, hydrogen=temperature).verdict == verdict
+
+
+@pytest.mark.parametrize(("thermostat", "n"), [("langevin100", 1900), ("langevin3000", 2500)])
+def test_nothing_is_said_of_a_steady_state_before_20_ps_or_ten_time_constants(tmp_path, thermostat, n, monkeypatch):
+    monkeypatch.setitem(paper.EXCESS, ("langevin3000", "direct"), paper.EXCESS["langevin1000", "direct"])
+    early = made(tmp_path, thermostat, "direct", oxygen=340.0, hydrogen=340.0, n=n)
+    assert early.verdict == TOO_SHORT
+    assert early.ours.endswith("K (too short for an error bar)")
+    assert made(tmp_path, thermostat, "direct", oxygen=340.0, hydrogen=340.0).verdict == "more than in the paper"
 
 
 def test_judgements():
