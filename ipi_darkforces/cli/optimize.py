@@ -13,7 +13,7 @@ from ..diagnostics.optimize import MOST_STEPS, optimize
 from ..diagnostics.optimize_picture import draw_optimizations
 from ..diagnostics.optimize_records import Records
 from ..diagnostics.starts import BUILT, DISPLACEMENT, SETS, make_starts
-from ..diagnostics.structures import read_structure_files
+from ..diagnostics.structures import read_constrained_files
 from ..errors import DarkforcesError, printable
 from ..models.model import ForceModel, Need
 from ..models.registry.kinds import specified
@@ -52,7 +52,8 @@ examples
 sets
   molecules     single ones in vacuum, cut out of a STRUCTURE, displaced by 0.1 Å (each coordinate, standard deviation)
   clusters      of four molecules, likewise
-  structures    each STRUCTURE as it is; if more --starts are asked for, copies displaced by 0.1 Å
+  structures    each STRUCTURE as it is; if more --starts are asked for, copies displaced by 0.1 Å; fixed atoms and
+                coordinates (of ase, or of i-PI's checkpoints) stay fixed, and forces on them count as zero
   g2            molecules of H, C, N, O, F of the g2 set, for the paper's QM9; displaced by 0.1 Å
   crystals      of elements and of compounds, 8 to 12 atoms in a cell, for the paper's MPtrj; strained by 2 %, which
                 stays, and displaced by 0.1 Å
@@ -158,7 +159,9 @@ def run(args: argparse.Namespace) -> None:
     _check(args)
     files = args.structures or [Path("+".join(args.sets or BUILT))]
     picture = picture_path(args, "optimize", files)
-    structures = read_structure_files(args.structures)
+    read = read_constrained_files(args.structures)
+    structures = {name: structure for name, (structure, _) in read.items()}
+    fixed = {name: held for name, (_, held) in read.items() if held.any()}
     if (
         args.dtype is None and not specified(model_of(args)).takes_options
     ):  # an ase calculator has the precision that it has
@@ -168,7 +171,7 @@ def run(args: argparse.Namespace) -> None:
     model = load(args)
     check = partial(_check_known, model)
     wanted = DISPLACEMENT if args.displace is None else args.displace
-    starts = make_starts(structures, args.sets, args.starts, wanted, args.seed, check)
+    starts = make_starts(structures, args.sets, args.starts, wanted, args.seed, check, fixed)
     if args.displace is None:
         with counting_bar(f"{Path(args.model).name}: starts", "start") as show:
             starts = within_range(model, starts, show)

@@ -99,6 +99,7 @@ class Optimization:
             "set": self.start.group,
             "start": self.start.name,
             "atoms": len(self.end.species),
+            "fixed_coordinates": int(np.sum(~self.start.moving)),
             "displaced_angstrom": self.start.width,
             "displacement_limited_by": self.start.limit,
             "algorithm": self.algorithm,

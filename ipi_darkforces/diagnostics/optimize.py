@@ -8,6 +8,9 @@ Both kinds of forces are treated alike: without net force and, of structures tha
 Direct forces have to be (section 3.2); those of a model that is not exactly invariant under rotations, as PET is not,
 turn a free molecule for ever, although they are conservative. Optimisations advance together, one step at a time, so
 that what they need goes through the model in batches.
+
+Forces on fixed coordinates count as zero, after the net force was taken from all atoms: it is an error of the model,
+and no property of what is fixed.
 """
 
 from __future__ import annotations
@@ -151,7 +154,7 @@ class _OngoingOptimization:
             self._outcome, self._failure = Outcome.FAILED, str(result)
             return
         self._end = self.structure()
-        forces = without_net_force(of_kind(KINDS[self.kind], result), self._end)
+        forces = without_net_force(of_kind(KINDS[self.kind], result), self._end) * self._start.moving
         self._forces.append(float(np.linalg.norm(forces, axis=1).max()))
         self._energies.append(result.energy)
         if records is not None and len(self._forces) == 1:
@@ -176,7 +179,9 @@ class _OngoingOptimization:
             self._reference = self._end.positions
         elif step > self._watched_from:
             moved = self._end.positions - self._reference
-            self._moved = max(self._moved, float(np.linalg.norm(moved - moved.mean(axis=0), axis=1).max()))
+            if self._start.moving.all():
+                moved = moved - moved.mean(axis=0)
+            self._moved = max(self._moved, float(np.linalg.norm(moved, axis=1).max()))
 
     def _what_became_of_it(self) -> Outcome:
         first = self._watched_from + 1
@@ -195,7 +200,7 @@ class _OngoingOptimization:
         if self._record is not None:
             return self._record
         converged = self._outcome is Outcome.CONVERGED
-        state = examine(model, KINDS[self.kind], self._end, converged)
+        state = examine(model, KINDS[self.kind], self._end, converged, self._start.moving)
         if self._outcome not in (Outcome.CONVERGED, Outcome.EXPLODED, Outcome.FAILED):
             if state.rounding is not None and min(self._forces) <= _ROUNDED * state.rounding:
                 self._outcome = Outcome.ROUNDING

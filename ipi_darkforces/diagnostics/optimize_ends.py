@@ -5,13 +5,14 @@ of three evaluations, and h is so small here that h² is nothing. They are looke
 may jump where an optimisation gets stuck, and a jump is no rounding.
 
 A minimum has only positive curvatures: the lowest one is the lowest eigenvalue of minus the Jacobian of the forces, its
-symmetric part, without the motion of all atoms together.
+symmetric part, without the motion of all atoms together; if some are fixed, of the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import ase
 import numpy as np
@@ -31,6 +32,8 @@ _DIRECTIONS = 2
 _OVERLAP = 0.5  # of the sum of covalent radii
 _MOST_ATOMS = 30  # for a curvature, which takes two evaluations for each coordinate
 _FLAT = -0.02  # eV/Å²: no lower curvature can be told from none
+
+_Free: TypeAlias = "np.ndarray | None"  # coordinates that are not fixed, shape (n_atoms, 3); None for all
 
 
 @dataclass(frozen=True)
@@ -73,23 +76,25 @@ class End:
         return cls(*(said[name] for name in cls(0.0, 0.0, False, 0.0).as_json()))  # type: ignore[arg-type]
 
 
-def examine(model: ForceModel, kind: Need, structure: Structure, converged: bool) -> End:
+def examine(model: ForceModel, kind: Need, structure: Structure, converged: bool, free: _Free = None) -> End:
     """Find out what there is to know of a structure.
 
     :param kind: of the forces that led there
     :param converged: whether they vanish
+    :param free: coordinates that are not fixed, shape (n_atoms, 3); None for all
     """
     (here,) = evaluate_each(model, [structure], forces_of(model))
     return End(
-        rounding_error(model, kind, structure),
+        rounding_error(model, kind, structure, free),
         None if isinstance(here, DarkforcesError) else apart(here),
         _overlapping(structure),
-        lowest_curvature(model, kind, structure) if converged and len(structure.species) <= _MOST_ATOMS else None,
+        lowest_curvature(model, kind, structure, free) if converged and len(structure.species) <= _MOST_ATOMS else None,
     )
 
 
-def rounding_error(model: ForceModel, kind: Need, structure: Structure) -> float | None:
-    """Rounding error of the force on the atom where it is largest, eV/Å; None if forces are not finite."""
+def rounding_error(model: ForceModel, kind: Need, structure: Structure, free: _Free = None) -> float | None:
+    """Rounding error of the force on the free atom where it is largest, eV/Å; None if forces are not finite."""
+    weights = 1.0 if free is None else free
     random = np.random.default_rng(0)
     squares = []
     for _ in range(_DIRECTIONS):
@@ -99,11 +104,11 @@ def rounding_error(model: ForceModel, kind: Need, structure: Structure) -> float
         forces = [of_kind(kind, result) for result in results if not isinstance(result, DarkforcesError)]
         if len(forces) < 3:
             return None
-        squares.append(np.sum((forces[0] - 2.0 * forces[1] + forces[2]) ** 2, axis=1) / 6.0)
+        squares.append(np.sum(((forces[0] - 2.0 * forces[1] + forces[2]) * weights) ** 2, axis=1) / 6.0)
     return float(np.sqrt(np.mean(squares, axis=0).max()))
 
 
-def lowest_curvature(model: ForceModel, kind: Need, structure: Structure) -> float | None:
+def lowest_curvature(model: ForceModel, kind: Need, structure: Structure, free: _Free = None) -> float | None:
     """The lowest curvature of the energy, or of the potential that forces stand for, eV/Å²; None if the model fails."""
     n = structure.positions.size
     try:
@@ -111,7 +116,10 @@ def lowest_curvature(model: ForceModel, kind: Need, structure: Structure) -> flo
     except DarkforcesError:
         return None
     # Singular values are 0 and 1, but for the rounding errors of molecules that are nearly linear.
-    inner = null_space(_together(structure), rcond=0.5)
+    if free is None or free.all():
+        inner = null_space(_together(structure), rcond=0.5)
+    else:
+        inner = np.eye(n)[:, np.flatnonzero(free)]
     return float(np.linalg.eigvalsh(-0.5 * inner.T @ (jacobian + jacobian.T) @ inner)[0])
 
 

@@ -87,4 +87,5 @@ class Records:
 
     def _key(self, run: Optimization, most_steps: int) -> str:
         said = f"{self._model} {run.algorithm} {run.kind} {run.threshold!r} {most_steps}".encode()
-        return hashlib.sha256(run.start.structure.key + run.start.original.key + said).hexdigest()
+        fixed = b"" if run.start.moving.all() else run.start.moving.tobytes()
+        return hashlib.sha256(run.start.structure.key + run.start.original.key + said + fixed).hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,7 @@ class Start:
     :param original: its atoms before they were displaced
     :param width: Å, standard deviation of the displacement of each coordinate; zero if they were not displaced
     :param limit: what kept the displacement smaller than was wanted; None if nothing did
+    :param fixed: coordinates that stay where they are, shape (n_atoms, 3); None if all are free
     """
 
     group: str
@@ -39,6 +41,12 @@ class Start:
     original: Structure
     width: float = 0.0
     limit: str | None = None
+    fixed: np.ndarray | None = None
+
+    @cached_property
+    def moving(self) -> np.ndarray:
+        """Coordinates that are free to move, shape (n_atoms, 3)."""
+        return np.ones(self.structure.positions.shape, bool) if self.fixed is None else ~self.fixed
 
     @cached_property
     def bonds(self) -> np.ndarray:
@@ -50,6 +58,19 @@ class Start:
         return np.array_equal(self.bonds, bonds(structure))
 
 
+class _Chosen(NamedTuple):
+    """What a start is made of.
+
+    :param as_it_is: not to be displaced
+    :param fixed: see `Start`
+    """
+
+    name: str
+    structure: Structure
+    as_it_is: bool = False
+    fixed: np.ndarray | None = None
+
+
 def make_starts(
     structures: Mapping[str, Structure],
     groups: Sequence[str] | None = None,
@@ -57,6 +78,7 @@ def make_starts(
     displacement: float = DISPLACEMENT,
     seed: int = 0,
     check: Callable[[Structure], object] = lambda structure: None,
+    fixed: Mapping[str, np.ndarray] | None = None,
 ) -> list[Start]:
     """Sets of starts.
 
@@ -71,6 +93,8 @@ def make_starts(
     :param displacement: Å, standard deviation of each coordinate
     :param seed: of the random numbers
     :param check: raises a DarkforcesError for what the model does not know, which ``g2`` and ``crystals`` leave out
+    :param fixed: coordinates of structures, by their names, that stay where they are, shape (n_atoms, 3); only in the
+        set ``structures``, as what is cut out has nothing to be fixed to
     :raises DarkforcesError: if a set that was asked for cannot be made, or a structure has only one atom
     """
     for name, structure in structures.items():
@@ -95,12 +119,13 @@ def make_starts(
         elif not structures:
             raise DarkforcesError(f"{group} are made from structures: expected a file of them after the model")
         elif group == "structures":
-            chosen = _repeated(structures, wanted)
+            chosen = _repeated(structures, wanted, fixed or {})
         else:
             chosen = _cut_out(structures, found, group, wanted, random)
-        for name, structure, as_it_is in chosen:
-            moved = structure if as_it_is else _displaced(structure, displacement, random)
-            starts.append(Start(group, name, moved, structure, 0.0 if as_it_is else displacement))
+        for each in chosen:
+            moved = each.structure if each.as_it_is else _displaced(each, displacement, random)
+            width = 0.0 if each.as_it_is else displacement
+            starts.append(Start(group, each.name, moved, each.structure, width, fixed=each.fixed))
     if refusals and (asked or not starts):
         raise DarkforcesError(refusals[0])
     return starts
@@ -120,16 +145,14 @@ def _known(
     return known, refusal
 
 
-def _built(
-    candidates: Sequence[tuple[str, Structure]], number: int, random: np.random.Generator
-) -> Iterator[tuple[str, Structure, bool]]:
+def _built(candidates: Sequence[tuple[str, Structure]], number: int, random: np.random.Generator) -> Iterator[_Chosen]:
     """So many of them, each as often as any other; none is to be left as it is."""
     order = np.concatenate([random.permutation(len(candidates)) for _ in range(-(-number // len(candidates)))])
     for i, index in enumerate(order[:number]):
         name, structure = candidates[index]
         again = i // len(candidates)
         strained = _strained(structure, random) if structure.periodic.any() else structure
-        yield f"{name} ({again + 1})" if again else name, strained, False
+        yield _Chosen(f"{name} ({again + 1})" if again else name, strained)
 
 
 def _molecules(structure: Structure) -> list[np.ndarray]:
@@ -149,7 +172,7 @@ def _cut_out(
     group: str,
     number: int,
     random: np.random.Generator,
-) -> Iterator[tuple[str, Structure, bool]]:
+) -> Iterator[_Chosen]:
     """So many molecules or clusters, each as often as any other; none is to be left as it is."""
     sites = _sites(found, group)
     if not sites:
@@ -161,19 +184,24 @@ def _cut_out(
     for site in order[:number]:
         name, i = sites[site]
         cut = _with_neighbors(structures[name], found[name], i, _SIZES[group])
-        yield f"{name}, around atom {found[name][i][0]}", cut, False
+        yield _Chosen(f"{name}, around atom {found[name][i][0]}", cut)
 
 
-def _repeated(structures: Mapping[str, Structure], number: int) -> Iterator[tuple[str, Structure, bool]]:
+def _repeated(structures: Mapping[str, Structure], number: int, fixed: Mapping[str, np.ndarray]) -> Iterator[_Chosen]:
     """So many of them; whether to leave them as they are: when they come for the first time."""
     names = list(structures)
     for i in range(number):
         name, again = names[i % len(names)], i // len(names)
-        yield f"{name}, displaced ({again})" if again else name, structures[name], again == 0
+        shown = f"{name}, displaced ({again})" if again else name
+        yield _Chosen(shown, structures[name], again == 0, fixed.get(name))
 
 
-def _displaced(structure: Structure, width: float, random: np.random.Generator) -> Structure:
-    return replace(structure, positions=structure.positions + random.normal(0.0, width, structure.positions.shape))
+def _displaced(chosen: _Chosen, width: float, random: np.random.Generator) -> Structure:
+    positions = chosen.structure.positions
+    displacement = random.normal(0.0, width, positions.shape)
+    if chosen.fixed is not None:
+        displacement[chosen.fixed] = 0.0
+    return replace(chosen.structure, positions=positions + displacement)
 
 
 def _strained(structure: Structure, random: np.random.Generator) -> Structure:

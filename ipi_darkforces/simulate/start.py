@@ -12,16 +12,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ase
 import ase.cell
 import numpy as np
-from ase.constraints import FixAtoms, FixCartesian, FixCom, FixedLine, FixedPlane, FixScaled
 from ipi.utils.io.inputs.io_xml import xml_node
 from scipy.linalg import null_space
 
 from ..errors import DarkforcesError
+from ..models.fixed import fixed_coordinates
 from ..models.structure import Structure
 from ..models.structure_file import read_atoms
 from .inputs import SimulationInput
@@ -110,19 +109,17 @@ def make_start(atoms: ase.Atoms) -> Start:
     except DarkforcesError as error:
         raise DarkforcesError(f"cannot be used: {error}") from error
     cell = _complete_cell(atoms)
-    rotation = np.eye(3)
+    rotation = None
     if np.any(np.triu(cell, 1)) or np.any(np.diag(cell) <= 0.0):
         standard, rotation = ase.cell.Cell(cell).standard_form()
         cell = standard.array
-    fixed = _fixed(atoms, rotation)
-    if fixed.all():
-        raise DarkforcesError("has fixed atoms only: nothing would move")
+    fixed = fixed_coordinates(atoms, rotation)
     turned = atoms.copy()
     turned.calc = None
     turned.set_constraint()
     turned.set_cell(cell)
     for values in turned.arrays.values():
-        if values.shape == (len(atoms), 3) and values.dtype.kind == "f":
+        if rotation is not None and values.shape == (len(atoms), 3) and values.dtype.kind == "f":
             values[:] = values @ rotation.T
     if turned.has("momenta"):
         turned.arrays["momenta"][fixed] = 0.0
@@ -149,42 +146,3 @@ def _complete_cell(atoms: ase.Atoms) -> np.ndarray:
         if np.linalg.det(cell) < 0.0:
             cell[np.flatnonzero(~periodic)[0]] *= -1.0
     return -cell if np.linalg.det(cell) < 0.0 else cell
-
-
-def _fixed(atoms: ase.Atoms, rotation: np.ndarray) -> np.ndarray:
-    """Coordinates that do not move after the structure was turned, shape (n_atoms, 3)."""
-    fixed = np.zeros((len(atoms), 3), bool)
-    for constraint in atoms.constraints:
-        directions = _directions(constraint, atoms) @ rotation.T
-        projector = directions.T @ directions
-        axes = np.diag(projector) > 0.5
-        if not np.allclose(projector, np.diag(axes), atol=1e-6):
-            raise DarkforcesError(
-                f"has a {type(constraint).__name__} along directions that are not x, y or z when its first cell vector "
-                "is along x, and i-PI can fix only those"
-            )
-        if len(directions):
-            fixed[constraint.index] |= axes
-    if fixed.any() and any(type(constraint) is FixCom for constraint in atoms.constraints):
-        raise DarkforcesError("has fixed atoms and a fixed centre of mass, and i-PI can keep one of them only")
-    return fixed
-
-
-def _directions(constraint: Any, atoms: ase.Atoms) -> np.ndarray:
-    """Directions along which the atoms of a constraint do not move, as orthonormal rows."""
-    if type(constraint) is FixAtoms:
-        return np.eye(3)
-    if type(constraint) is FixCartesian:
-        return np.eye(3)[constraint.mask]
-    if type(constraint) is FixScaled:
-        free = atoms.cell.array[~constraint.mask]
-        return null_space(free).T if len(free) else np.eye(3)
-    if type(constraint) is FixedPlane:
-        return constraint.dir[None]
-    if type(constraint) is FixedLine:
-        return null_space(constraint.dir[None]).T
-    if type(constraint) is FixCom:  # as i-PI does anyway
-        return np.empty((0, 3))
-    raise DarkforcesError(
-        f"has a constraint {type(constraint).__name__}, which i-PI cannot keep: expected fixed atoms or coordinates"
-    )

@@ -130,7 +130,7 @@ def test_its_page_and_pictures(assessed) -> None:
     [
         (["pet-nc", "waters.xyz", "--temperature", "350"], "with temperature_K 300.0, not 350.0; choose another"),
         (["pet-nc", "waters.xyz", "--output", "."], "is no folder of a campaign and not empty"),
-        (["pet-m", "bonds.traj"], "'bonds.traj' has a constraint FixBondLengths, which i-PI cannot keep"),
+        (["pet-m", "bonds.traj"], "'bonds.traj' has a constraint FixBondLengths, which cannot be kept"),
         (["pet-m", "atom.xyz"], "'atom.xyz' has one atom: expected at least two"),
         (["pet-m", "argon.xyz"], "model 'pet-m' does not know Ar; it knows H, O"),
         (["pet-m", "no.xyz"], "'no.xyz' does not exist"),

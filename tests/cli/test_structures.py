@@ -142,7 +142,7 @@ def test_ipi_starts_from_heavy_atoms(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("structure", "says"),
     [
-        ("bonds.traj", "'bonds.traj' has a constraint FixBondLengths, which i-PI cannot keep"),
+        ("bonds.traj", "'bonds.traj' has a constraint FixBondLengths, which cannot be kept"),
         ("ghost.xyz", "structure 0 in 'ghost.xyz' cannot be used: atom 1 has the label 'Gh', which names no element"),
         ("all.traj", "'all.traj' has fixed atoms only"),
     ],

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import ase
 import ase.build
+import ase.io
 import numpy as np
 import pytest
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms, FixBondLength, FixCartesian, FixedLine
 from ase.neighborlist import neighbor_list
 from toy_models import SpringModel
 
@@ -26,6 +28,7 @@ from ipi_darkforces.diagnostics.optimize_picture import draw_optimizations
 from ipi_darkforces.diagnostics.optimize_reasons import reasons
 from ipi_darkforces.diagnostics.optimize_records import Records
 from ipi_darkforces.diagnostics.starts import Start, make_starts
+from ipi_darkforces.diagnostics.structures import read_constrained_files
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models import ForceModel, Forces, Need, Structure
 from ipi_darkforces.models.ase_calculator import CalculatorModel
@@ -517,3 +520,67 @@ class TestStarts:
         atom = Structure(np.array([8]), np.zeros((1, 3)), VACUUM)
         with pytest.raises(DarkforcesError, match="atom.xyz has one atom: expected at least two"):
             make_starts({"atom.xyz": atom})
+
+
+class TestFixed:
+    """A slab of copper, its lower layer fixed, and one coordinate of an atom above."""
+
+    @pytest.fixture
+    def slab(self) -> ase.Atoms:
+        slab = ase.build.fcc111("Cu", (2, 2, 2), vacuum=6.0, periodic=True)
+        slab.rattle(0.1, seed=4)
+        slab.set_constraint([FixAtoms(range(4)), FixCartesian(6, [False, True, False])])
+        return slab
+
+    def test_is_where_ase_gets(self, slab: ase.Atoms, tmp_path: Path) -> None:
+        ase.io.write(tmp_path / "slab.traj", slab)
+        ((name, (structure, fixed)),) = read_constrained_files([tmp_path / "slab.traj"]).items()
+        assert np.flatnonzero(fixed).tolist() == [*range(12), 19]
+        starts = make_starts({name: structure}, ["structures"], 2, fixed={name: fixed})
+        as_it_is, displaced = (start.structure.positions - slab.positions for start in starts)
+        assert not as_it_is.any()
+        np.testing.assert_array_equal(displaced != 0.0, ~fixed)
+        for run in optimize(load_model("ase:ase.calculators.emt:EMT"), starts[:1]).runs:
+            own = slab.copy()
+            own.calc = EMT()
+            with ALGORITHMS[run.algorithm](own, logfile=None) as optimizer:
+                assert optimizer.run(fmax=run.threshold, steps=1000)
+            assert (run.outcome, run.state.minimum) == (Outcome.CONVERGED, True)
+            assert abs(run.steps - optimizer.nsteps) <= 1
+            np.testing.assert_allclose(run.end.positions, own.positions, atol=1e-5)
+            np.testing.assert_array_equal(run.end.positions[fixed], slab.positions[fixed])
+            assert own.get_forces(apply_constraint=False)[fixed.any(axis=1)].max() > 0.01  # which did not count
+
+    def test_curvature_is_that_of_what_moves(self) -> None:
+        """Atoms on a spring that pushes one away: a saddle, unless this atom is fixed."""
+        signs = np.array([[-1.0], [1.0]])
+        structure = Structure(np.array([1, 1]), np.zeros((2, 3)) + [[0], [3]], 20.0 * np.eye(3))
+        field, moving = Field(lambda r: signs * (r - structure.positions)), np.ones((2, 3), bool)
+        moving[1] = False
+        assert examine(field, Need.DIRECT, structure, True, moving).curvature == pytest.approx(1.0, abs=1e-4)
+        moving[1, 0] = True
+        assert examine(field, Need.DIRECT, structure, True, moving).curvature == pytest.approx(-1.0, abs=1e-4)
+
+    def test_records_tell_them_apart(self, slab: ase.Atoms, tmp_path: Path) -> None:
+        structure = Structure.from_ase(slab)
+        fixed = np.arange(24).reshape(8, 3) < 12
+        model = load_model("ase:ase.calculators.emt:EMT")
+        ends = [
+            optimize(model, [Start("structures", "slab", structure, structure, fixed=held)], 3, records=records).runs
+            for held in (fixed, None, fixed)
+            for records in [Records(tmp_path / "done.jsonl", "EMT")]
+        ]
+        assert len((tmp_path / "done.jsonl").read_text().splitlines()) == 4
+        np.testing.assert_array_equal(ends[0][0].end.positions, ends[2][0].end.positions)
+        assert (ends[0][0].end.positions != ends[1][0].end.positions).any()
+
+    def test_what_cannot_be_kept_is_one_clear_line(self, slab: ase.Atoms, tmp_path: Path) -> None:
+        for constraint, message in (
+            (FixBondLength(0, 1), "has a constraint FixBondLengths, which cannot be kept"),
+            (FixAtoms(range(8)), "has fixed atoms only: nothing would move"),
+            (FixedLine(0, [1, 1, 0]), "has a FixedLine along directions that are not x, y or z, and only"),
+        ):
+            slab.set_constraint(constraint)
+            ase.io.write(tmp_path / "slab.traj", slab)
+            with pytest.raises(DarkforcesError, match=f"slab.traj' {message}"):
+                read_constrained_files([tmp_path / "slab.traj"])

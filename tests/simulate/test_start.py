@@ -229,7 +229,7 @@ class TestFixedAtoms:
         atoms.set_constraint(constraint)
         ase.io.write(tmp_path / "cu.traj", atoms)
         name = type(constraint).__name__
-        with pytest.raises(DarkforcesError, match=f"cu.traj' has a constraint {name}, which i-PI cannot keep"):
+        with pytest.raises(DarkforcesError, match=f"cu.traj' has a constraint {name}, which cannot be kept"):
             read_start(tmp_path / "cu.traj")
 
     def test_contradictions_are_refused(self) -> None:
