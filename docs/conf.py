@@ -17,7 +17,7 @@ extensions = ["myst_parser"]
 myst_heading_anchors = 4
 html_theme = "furo"
 html_title = project
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "upstream"]
 
 
 def write_commands() -> None:
