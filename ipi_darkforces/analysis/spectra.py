@@ -51,8 +51,14 @@ SHORTEST = 32
 FASTEST = ((1.5, 4000.0), (3.0, 3000.0))
 # Share of the kinetic energy in the upper tenth of the spectrum that tells that faster motion was folded in.
 FOLDED = 0.03
-# Share of c_vv(0) that may be left, on average over the last quarter of the lags, for the limit at zero to be known.
-UNDECAYED = 0.05
+# Share of c_vv(0), on average over some lags, that counts as nothing.
+DECAYED = 0.01
+# Share of c_vv(0) in which noise hides whether it has decayed.
+NOISY = 0.03
+# Share of c_vv(0) on average over the last quarter of the lags, signs and all, that is not nothing.
+LEFT = 0.02
+# Share of the lags within which c_vv must have decayed for the limit at zero to be known.
+UNDECAYED = 0.75
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,7 @@ def spectra(
     blocks: Iterable[Block],
     symbols: Sequence[str] | np.ndarray,
     masses: np.ndarray,
-    longest: float = 8.0,
+    longest: float = 16.0,
     moving: np.ndarray | None = None,
 ) -> Spectra:
     """Velocity autocorrelation and its spectrum by Welch's method: Hann window, segments that overlap by half.
@@ -172,10 +178,14 @@ def spectra(
     temperatures = [
         replace(statistics.mean(each), value=float(value)) for each, value in zip(series, average[:, 0], strict=True)
     ]
-    zero = _at_zero(average, interval)
-    zero_errors, zero_freedom = standard_errors(_at_zero(averages, interval))
+    decay = [_decay(*pair) for pair in zip(average, standard_errors(averages)[0], strict=True)]
+    windows = np.array([_window(each, n_lags) for each in decay])
+    zero = _at_zero(average, windows, interval)
+    zero_errors, zero_freedom = standard_errors(_at_zero(averages, windows, interval))
     # What comes after the last lag is missing from the limit at zero, and no spread between segments shows it.
-    undecayed = np.abs(average[:, -(n_lags // 4) :].mean(axis=1)) > UNDECAYED * average[:, 0]
+    # Vibrations that do not decay cancel.
+    left = np.abs(average[:, -(n_lags // 4) :].mean(axis=1)) > LEFT * average[:, 0]
+    undecayed = left & (np.array(decay) > UNDECAYED * n_lags)
     zero_errors = np.where(undecayed, np.nan, zero_errors)
     at_zero = [estimate(*pair, zero_freedom) for pair in zip(zero, zero_errors, strict=True)]
     folding = _folding(interval, wavenumbers, power[0], masses)
@@ -227,18 +237,44 @@ def _bands(
     return {name: peaks.position(spectrum, band) for name, band in peaks.bands_of(symbols).items()}
 
 
-def _at_zero(correlation: np.ndarray, interval: float) -> np.ndarray:
-    """ĉ_vv at ω → 0 in K cm, shape (...), from c_vv in K up to half a segment, shape (..., m).
+def _at_zero(correlation: np.ndarray, windows: np.ndarray, interval: float) -> np.ndarray:
+    """ĉ_vv at ω → 0 in K cm, shape (..., n_rows), from c_vv in K up to half a segment, shape (..., n_rows, m).
 
     The window of the segments would take from c_vv before it has decayed, and smear out what the spectrum is at ω = 0
-    over the first wavenumbers. Here it counts in full up to a quarter of the segment and less and less from there on
-    (D. N. Politis and J. P. Romano, J. Time Ser. Anal. 16, 67 (1995)), smoothly, so that vibrations that have not
-    decayed cancel.
+    over the first wavenumbers.
+
+    :param windows: for each row, see `_window`, shape (n_rows, m)
     """
-    m = correlation.shape[-1]
-    window = 0.5 + 0.5 * np.cos(np.pi * np.clip(2.0 * np.arange(m) / m - 1.0, 0.0, 1.0))
-    window[1:] *= 2.0  # negative times
-    return 2.0 * LIGHT * interval * (correlation @ window)
+    both = np.where(np.arange(windows.shape[1]) > 0, 2.0, 1.0) * windows  # and negative times
+    return 2.0 * LIGHT * interval * np.einsum("...rm,rm->...r", correlation, both)
+
+
+def _decay(correlation: np.ndarray, errors: np.ndarray) -> int:
+    """The lag from which on c_vv, shape (m,), is down to a hundredth of c_vv(0) or lost in its noise; m if it is not.
+
+    By a running mean of its size (D. N. Politis, J. Nonparametr. Stat. 15, 517 (2003)). Where there is too much noise,
+    it is not known: m, too.
+
+    :param errors: standard errors of c_vv, NaN if not known, shape (m,)
+    """
+    m = len(correlation)
+    several = max(1, m // 16)
+    noise = 2.0 * float(np.nan_to_num(errors[m // 2 :]).mean())
+    if noise > NOISY * correlation[0]:
+        return m
+    size = np.convolve(np.abs(correlation), np.full(several, 1.0 / several), mode="valid")
+    decayed = np.flatnonzero(size < max(DECAYED * correlation[0], noise))
+    return max(several, int(decayed[0])) if len(decayed) else m
+
+
+def _window(decay: int, m: int) -> np.ndarray:
+    """Window in which c_vv is integrated, shape (m,): in full until it has decayed, then less and less to twice that.
+
+    It falls smoothly, so that vibrations that have not decayed cancel (D. N. Politis and J. P. Romano, J. Time Ser.
+    Anal. 16, 67 (1995)).
+    """
+    flat = max(1, min(decay, m // 2))
+    return 0.5 + 0.5 * np.cos(np.pi * np.clip(np.arange(m) / flat - 1.0, 0.0, 1.0))
 
 
 def _diffusion_per_density(

@@ -360,6 +360,21 @@ def test_pictures_are_drawn(crystal, tmp_path):
     assert (tmp_path / "spectra.pdf").read_bytes().startswith(b"%PDF")
 
 
+@pytest.mark.parametrize("time", [0.1, 1.0])
+def test_the_limit_at_zero_is_not_biased_where_the_correlation_decays_in_a_ps(time):
+    """Ornstein-Uhlenbeck velocities, whose diffusion coefficient is known; 5 % of it were missing with lags to 4 ps."""
+    rng, interval, n, frames = np.random.default_rng(0), 0.02, 32, 20_000
+    keeps = np.exp(-interval / time)
+    kicks = rng.normal(size=(frames, 3 * n))
+    kicks[1:] *= np.sqrt(1.0 - keeps**2)
+    velocities = lfilter([1.0], [1.0, -keeps], kicks, axis=0).reshape(frames, n, 3)
+    blocks = [Block(interval * np.arange(frames), velocities, np.zeros((frames, 3, 3)))]
+    found = spectra("made up", blocks, ["Ar"] * n, np.full(n, 40.0)).diffusion["Ar"]
+    expected = interval * (1.0 / (1.0 - keeps) - 0.5) * (1.0 - 1.0 / n)
+    assert found.value == pytest.approx(expected, abs=2.5 * found.error)
+    assert found.error < 0.03 * expected
+
+
 def test_diffusion_has_no_error_bar_before_the_correlation_has_decayed():
     velocities, _ = langevin(700, 40, 0.01, 1.0, 2.0, np.random.default_rng(9))
     found = spectra("a", in_blocks(velocities, 0.01), ["H"] * 40, np.full(40, 2.0))
