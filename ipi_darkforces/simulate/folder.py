@@ -38,7 +38,7 @@ from .outputs import DISAGREEMENT, PROGRESS, numbered
 
 # States that are kept while a run goes on, should it explode; and the one in which it was stopped when it did.
 GOOD, CANDIDATE, EXPLODED = "RESTART.good", "RESTART.candidate", "RESTART.exploded"
-_INPUT, _DRIVER_LOG = "input.xml", "driver.log"
+_INPUT, _DRIVER_LOG, _FRESH_LOG = "input.xml", "driver.log", "driver.log.new"
 _OURS = (
     _INPUT,
     "model.json",
@@ -52,6 +52,7 @@ _OURS = (
     EXPLODED,
     "i-pi.log",
     _DRIVER_LOG,
+    _FRESH_LOG,
     "summary.png",
     "summary.json",
     "EXIT",
@@ -105,6 +106,11 @@ class RunFolder:
     def driver_log(self) -> Path:
         """Log of the driver, which is only added to."""
         return self.path / _DRIVER_LOG
+
+    @property
+    def fresh_driver_log(self) -> Path:
+        """Log of a driver whose run is to take the place of another one."""
+        return self.path / _FRESH_LOG
 
     @property
     def restart(self) -> Path:
@@ -443,7 +449,7 @@ class RunFolder:
     def _clear(self, simulations: Sequence[SimulationInput], keep: Set[str]) -> None:
         """Remove what is left of runs, but not what they are made from."""
         for name in _OURS:
-            if name not in (_INPUT, _DRIVER_LOG):  # the driver is at work already
+            if name not in (_INPUT, _DRIVER_LOG, _FRESH_LOG):  # the driver is at work already
                 (self.path / name).unlink(missing_ok=True)
         for simulation in simulations:
             for file in simulation.outputs.existing(self.path):

@@ -167,6 +167,10 @@ class Process:
             return f"ended by {signal.Signals(-code).name}"
         return "it was interrupted" if code == _INTERRUPTED else ""
 
+    def move_log(self, path: Path) -> None:
+        """Give its log another name, under which it goes on."""
+        self.log = self.log.rename(path)
+
     def take_back(self) -> None:
         """Remove from its log what it has said."""
         with suppress(OSError):

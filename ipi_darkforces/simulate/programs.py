@@ -25,16 +25,18 @@ class Programs:
     :param scratch: where their sockets will be
     :param kept: file descriptors that they inherit
     :param stack: at whose end they end too
+    :param anew: whether what the folder holds is to be overwritten, the driver's log too
     """
 
     ipi: Process
     driver: Process | None = None
 
-    def __init__(self, folder: RunFolder, scratch: Scratch, kept: Sequence[int], stack: ExitStack):
+    def __init__(self, folder: RunFolder, scratch: Scratch, kept: Sequence[int], stack: ExitStack, anew: bool):
         self._folder = folder
         self._scratch = scratch
         self._kept = kept
         self._stack = stack
+        self._anew = anew
 
     def start_ipi(self, quiet: bool, resident: bool) -> None:
         """Let i-PI import what it needs, until it is told to begin.
@@ -59,6 +61,10 @@ class Programs:
         said = [f"--input={simulation.source.absolute()}", f"--sockets_prefix={self._scratch.prefix}"]
         command = ["-m", "ipi_darkforces.cli.driver", *options, *said, f"--ready={writer}"]
         path, log, kept = self._folder.path, self._folder.driver_log, [*self._kept, writer]
+        if self._anew:  # the old one stays until the driver can serve
+            log = self._folder.fresh_driver_log
+            log.unlink(missing_ok=True)
+            self._stack.callback(log.unlink, missing_ok=True)
         try:
             driver = Process("the driver", command, path, log, kept, GRACE, self._scratch.folder)
         finally:
@@ -82,9 +88,19 @@ class Programs:
         if said is not None:
             self.driver.take_back()
             raise DarkforcesError(said)
-        words, log = self.driver.log_lines(), self.driver.log
+        words, log = self.driver.log_lines(), self._folder.driver_log
+        if self._anew:
+            with log.open("ab") as stream:
+                stream.write(self.driver.log.read_bytes())
         reason = self.driver.how_it_ended or cause(words) or (words or ["it said nothing"])[-1]
         raise DarkforcesError(f"the driver stopped before the run began: {reason.strip()} (see {log})")
+
+    def settle_log(self) -> None:
+        """Put the driver's log in place of that of a run that was overwritten."""
+        if self._anew:
+            self._folder.driver_log.unlink(missing_ok=True)
+            if self.driver is not None:
+                self.driver.move_log(self._folder.driver_log)
 
     def dismiss_driver(self) -> None:
         """End it without a trace, if it was for the check only."""

@@ -104,7 +104,8 @@ def run(
         scratch_folder() as scratch,
         ExitStack() as stack,
     ):
-        programs = Programs(folder, scratch, [lock, scratch.lock], stack)
+        anew = overwrite and folder.is_run
+        programs = Programs(folder, scratch, [lock, scratch.lock], stack, anew)
 
         def start(prepared: SimulationInput) -> None:
             """Start what takes seconds, and change nothing before the driver says that it can serve."""
@@ -112,16 +113,16 @@ def run(
             if not in_process:
                 _check_ports(prepared)
             programs.start_ipi(prepared.root.attribs.get("verbosity", "").strip() == "quiet", resident)
-            # A model inside of i-PI is loaded once more only if there is something to be lost.
-            if prepared.socket_forcefields() and (not in_process or (overwrite and folder.is_run)):
+            if prepared.socket_forcefields():
                 options = [f"--{key}={value}" for key, value in model.options().items()]
                 options += [f"--warn-above={warn_above}", *["--goes-on"] * (prepared.step > 0)]
                 programs.start_driver(simulation, options)
                 programs.wait_for_driver(interrupts)
-            if in_process:
+            if in_process:  # where the model is loaded once more
                 programs.dismiss_driver()
 
         prepared = folder.begin(simulation, model.identity(), steps, overwrite, start)
+        programs.settle_log()
         species = prepared.species
         stride = max(1, round(PROGRESS_EVERY / (prepared.timestep or PROGRESS_EVERY)))
         prepared.add_outputs(stride, folder.next_state(prepared))

@@ -19,6 +19,7 @@ from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models.registry.choice import ModelChoice
 from ipi_darkforces.simulate.folder import RunFolder
 from ipi_darkforces.simulate.inputs import SimulationInput
+from ipi_darkforces.simulate.processes import Process
 from ipi_darkforces.simulate.run import Outcome, run
 
 MODEL = ModelChoice("ase:ase.calculators.emt:EMT")
@@ -285,16 +286,34 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_model_that_cannot_serve_changes_nothing(tmp_path, aluminium):
+@pytest.mark.parametrize("in_process", [False, True])
+def test_a_model_that_cannot_serve_changes_nothing(tmp_path, aluminium, monkeypatch, in_process):
     """It is found before the folder is prepared, in which there may be a run that was to be overwritten."""
     path = tmp_path / "al.xml"
     path.write_text(input_of(SYSTEM, parameters="{ template: data/al.xyz, component: direct }"))
-    with pytest.raises(DarkforcesError, match="does not provide direct forces"):
-        run(SimulationInput.read(path), MODEL, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(Process, "begin", lambda process: pytest.fail("i-PI has begun"))
+        with pytest.raises(DarkforcesError, match="does not provide direct forces"):
+            run(SimulationInput.read(path), MODEL, tmp_path / "run", in_process=in_process)
     assert not (tmp_path / "run").exists()
     path.write_text(input_of(SYSTEM))
-    assert run(SimulationInput.read(path), MODEL, tmp_path / "run", steps=1).steps == 1
+    assert run(SimulationInput.read(path), MODEL, tmp_path / "run", steps=1, in_process=in_process).steps == 1
     before = contents(tmp_path / "run")
     with pytest.raises(DarkforcesError, match="does not know Al"):
-        run(SimulationInput.read(path), ModelChoice("pet-m"), tmp_path / "run", overwrite=True)
+        run(SimulationInput.read(path), ModelChoice("pet-m"), tmp_path / "run", in_process=in_process, overwrite=True)
     assert contents(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("in_process", [False, True])
+def test_the_log_of_an_overwritten_run_is_gone(tmp_path, aluminium, in_process):
+    """But not that of one which goes on."""
+    (path := tmp_path / "al.xml").write_text(input_of(SYSTEM))
+    log = tmp_path / "run" / "driver.log"
+    run(SimulationInput.read(path), MODEL, tmp_path / "run", steps=1)
+    log.write_text("earlier\n" + log.read_text())
+    run(SimulationInput.read(path), MODEL, tmp_path / "run", steps=2)
+    assert (log.read_text().count("earlier"), log.read_text().count("connected to i-PI")) == (1, 2)
+    run(SimulationInput.read(path), MODEL, tmp_path / "run", steps=1, overwrite=True, in_process=in_process)
+    assert not log.exists() if in_process else log.read_text().count("connected to i-PI") == 1
+    assert "earlier" not in (log.read_text() if log.exists() else "")
+    assert not (tmp_path / "run" / "driver.log.new").exists()
