@@ -68,7 +68,9 @@ class _Resident(NVEIntegrator):
         super().bind(motion)
         self._model = _Forces(motion)
         self._masses = dstrip(self.beads.m).copy()
-        self._shares = self._masses / self._masses.sum()
+        self._mass = float(self._masses.sum())
+        self._shares = (self._masses / self._mass)[:, None]
+        self._ones = np.ones(len(self._masses))
 
     def mtsprop(self, index: int) -> None:
         """Propagate a level by all its steps."""
@@ -138,9 +140,9 @@ class _Resident(NVEIntegrator):
         """Take the momentum of the centre of mass out, if i-PI is to, and its energy into the conserved quantity."""
         if not self.fixcom:
             return momenta
-        total = np.ones(len(momenta)) @ momenta
-        self.ensemble.eens += 0.5 * float(total @ total) / self._masses.sum()
-        return momenta - np.outer(self._shares, total)
+        total = self._ones @ momenta
+        self.ensemble.eens += 0.5 * float(total @ total) / self._mass
+        return momenta - self._shares * total
 
 
 class _ResidentNVE(_Resident):
