@@ -127,6 +127,7 @@ def test_what_is_left_when_all_is_killed_is_removed_by_the_next_run(tmp_path):
         for worker in [*workers(tmp_path / "run"), pid(tmp_path)]:
             os.kill(worker, signal.SIGKILL)
         process.wait(PATIENCE)
+        wait_until(lambda: not workers(tmp_path / "run"), "end of what it had started")
     sockets = sockets_of(tmp_path)
     assert sockets.exists()
     with scratch_folder() as scratch:
