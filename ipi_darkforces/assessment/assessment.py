@@ -11,9 +11,9 @@ from shlex import quote
 from typing import Any
 
 from ..campaign.evaluation import Evaluation
-from ..errors import printable
+from ..errors import DarkforcesError, printable
 from ..stats.rows import Row, aligned, html_table
-from . import pictures
+from . import page, pictures
 from .criteria import REASONS, Judged
 from .plan import Plan
 from .procedure import Result
@@ -95,6 +95,18 @@ class Assessment:
         """
         where = self.folder if folder is None else Path(folder)
         return [] if self.result is None else pictures.draw(self.result, self.plan.temperature, where)
+
+    def write(self) -> Path:
+        """Write the page, its pictures and the summary as JSON into the folder, as `darkforces assess` does.
+
+        What an earlier call has written is replaced.
+
+        :return: the page, an HTML file with the pictures in it
+        :raises DarkforcesError: if the model has only one kind of forces, so that nothing was simulated
+        """
+        if self.result is None:
+            raise DarkforcesError(f"there is no page to write: {self.verdict.headline}")
+        return page.write(self, self.result)
 
     def __str__(self) -> str:
         lines = [self.verdict.headline]

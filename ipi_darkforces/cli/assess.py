@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from ..assessment.assess import QUICK, THOROUGH, assess, check_settings
+from ..assessment.page import PAGE, SUMMARY
 from ..assessment.verdict import Advice
 from ..errors import DarkforcesError, printable
-from ..reports.assessment import PAGE, SUMMARY, write
 from .entry import INTERRUPTED
 from .options import MODEL_HELP, add_evaluation_options, model_of
 
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({**found.as_json(), "report": str(found.folder / PAGE)}, indent=2), flush=True)
     else:
         print(f"{found}\n", flush=True)
-    page = write(found, found.result)
+    page = found.write()
     if not args.json:
         print(f"written: {printable(page)}")
     return int(found.verdict.advice)

@@ -15,8 +15,8 @@ from ..analysis.statements import Verdict
 from ..atomic import writing
 from ..errors import DarkforcesError, of_system
 from ..progress_bar import progress_bar
+from ..stats.html import document, figure, links, mark, table
 from ..stats.rows import write_csv, write_curves
-from .html import document, figure, links, mark, table
 
 _PAGE = "report.html"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +111,7 @@ def judgements(result: Result) -> dict[str, Judgement]:
     return {each.choice.forces: each.judgement for each in result.judged}
 
 
-def test_the_largest_stride_that_is_predicted_to_be_safe_is_confirmed(simulate) -> None:
+def test_the_largest_stride_that_is_predicted_to_be_safe_is_confirmed(simulate, tmp_path: Path) -> None:
     result, asked = simulate(DIRECT, {"direct": 14.0})
     assert asked == [*FIRST, "nve mts5", "svr mts5"]
     safe, unsafe = Judgement.SAFE, Judgement.UNSAFE
@@ -121,8 +123,16 @@ def test_the_largest_stride_that_is_predicted_to_be_safe_is_confirmed(simulate) 
     assert choices["mts5"].predicted == PREDICTED.heating[5]
     assert (choices["mts5"].nve, choices["mts5"].svr) == (10.0, 20.0)
     verdict = decide("pet-m", result.judged, PREDICTED, 300.0)
-    found = Assessment(plan(), Evaluation(), "H128O64", Path("assessed"), verdict, result)
+    asymmetry = {"lambda": {"value": 0.01, "error": 0.001}, "elements": {}}
+    found = Assessment(plan(), Evaluation(), "H128O64", tmp_path, verdict, result, asymmetry, {"missing": "no cell"})
     assert str(found).startswith("Not with direct forces alone: run pet-m with multiple time stepping with M = 5")
+    page = found.write()
+    assert page == tmp_path / "report.html"
+    text = page.read_text()
+    assert "Is pet-m safe to run with direct forces?" in text
+    assert escape(found.command) in text
+    assert json.loads((tmp_path / "assessment.json").read_text())["verdict"]["command"] == found.command
+    assert text.count('<img src="data:image/png') == len(list(tmp_path.glob("*.png"))) > 0
     shown = found._repr_html_()
     assert "--mts 5 --timestep 0.5" in shown
     assert shown.count("<tr><td>") == len(result.judged) == 3

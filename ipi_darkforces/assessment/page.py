@@ -6,18 +6,21 @@ import json
 from datetime import datetime
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..assessment.assessment import Assessment
-from ..assessment.criteria import REASONS, Judgement
-from ..assessment.model_diagnostics import STRIDES_PICTURE, WORK_PICTURE
-from ..assessment.procedure import Result
-from ..assessment.verdict import Advice, Verdict
 from ..atomic import writing
 from ..errors import printable
 from ..stats.estimates import Estimate
+from ..stats.html import document, figure, links, mark, table
 from ..stats.rows import Row
-from .html import document, figure, links, mark, table
+from .criteria import REASONS, Judgement
+from .model_diagnostics import STRIDES_PICTURE, WORK_PICTURE
+from .procedure import Result
+from .verdict import Advice, Verdict
+
+if TYPE_CHECKING:
+    from .assessment import Assessment
 
 PAGE, SUMMARY = "report.html", "assessment.json"
 _KINDS = {Judgement.SAFE: "agrees", Judgement.UNSAFE: "differs", Judgement.UNKNOWN: "unknown", None: "unknown"}
@@ -47,7 +50,7 @@ _WORK_OF_PAPER = "132 meV for PET-NC, 15 for ORB, âˆ’241 for EquiformerV2 and âˆ
 def write(assessment: Assessment, result: Result) -> Path:
     """Write pictures, summary and page into the folder of an assessment.
 
-    The page comes last, so that a folder with a page is whole.
+    The page comes last, so that a folder with a page has everything.
 
     :param result: of its simulations
     :return: the page

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from ..stats.rows import UNKNOWN, Row, html_table, lacks_errors
+from .rows import UNKNOWN, Row, html_table, lacks_errors
 
 _STYLE = """\
 :root { --ink: #1d2733; --faint: #66727f; --line: #dfe4ea; --paper: #fff; --shade: #f5f7f9; }
