@@ -13,9 +13,9 @@ from ..models.registry.specification import Option, chosen, label_of, with_optio
 from ..split.monitor import TOO_FAR
 
 MODEL_HELP = (
-    "a name from `darkforces models` (pet-m, pet-c, pet-nc, or one of your own), the path of a metatrain checkpoint "
-    "(.ckpt) or of an exported metatomic model (.pt), or what makes an ase calculator: ase:package.module:factory, or "
-    "ase:file.py:factory"
+    "a name from `darkforces models` (pet-m, pet-c, pet-nc, pet-xs, or one of your own), the path of a metatrain "
+    "checkpoint (.ckpt) or of an exported metatomic model (.pt), or what makes an ase calculator: "
+    "ase:package.module:factory, or ase:file.py:factory"
 )
 PARAM_HELP = (
     "of ase calculators: arguments of what makes them, numbers and true or false as such; and forces=direct if its "

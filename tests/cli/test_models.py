@@ -80,7 +80,7 @@ class TestList:
         out, _, code = said("--json")
         listed = rows(out)
         assert code == 0
-        assert list(listed) == ["pet-m", "pet-c", "pet-nc", *PACKAGED]
+        assert list(listed) == ["pet-m", "pet-c", "pet-nc", "pet-xs", *PACKAGED]
         assert "direct forces" in listed["pet-m"]["provides"]
         assert "direct forces" not in listed["pet-c"]["provides"]
         assert "conservative forces" not in listed["pet-nc"]["provides"]

@@ -50,6 +50,7 @@ ZOO = {
     "pet-m": ZooEntry(_WEIGHTS / "pet-m.ckpt"),
     "pet-c": ZooEntry(_WEIGHTS / "pet-m.ckpt", Need.DIRECT, "the same weights as pet-m; conservative forces only"),
     "pet-nc": ZooEntry(_WEIGHTS / "pet-m.ckpt", Need.CONSERVATIVE, "the same weights as pet-m; direct forces only"),
+    "pet-xs": ZooEntry(_WEIGHTS / "pet-xs.ckpt", Need.CONSERVATIVE | Need.VIRIAL),
 }
 
 
