@@ -86,7 +86,8 @@ def assert_same(path: Path, trajectory: Callable, steps: int = 25) -> None:
     assert reason is None
     np.testing.assert_allclose(found, own, rtol=0.0, atol=1e-11)  # bohr and atomic units of momentum, of up to 30
     assert energy == pytest.approx(conserved, abs=1e-11)
-    assert resident_passes == passes
+    # i-PI asks for both components of the first geometry at once, in any order: one evaluation or two.
+    np.testing.assert_allclose(resident_passes, passes, atol=1)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 4, None])
