@@ -24,6 +24,7 @@ Direct machine-learned forces for i-PI, without paying for them with wrong physi
     darkforces work my-model.pt water.xyz
     darkforces optimize my-model.pt water.xyz
     darkforces models
+    darkforces doctor
 """
 
 # Each is a module beside this one, with `add_parser`.
@@ -38,6 +39,7 @@ COMMANDS = {
     "jacobian": "how non-conservative are a model's forces?",
     "work": "how much work do forces do along a closed path?",
     "optimize": "do geometry optimisations arrive?",
+    "doctor": "what is installed here, and what is wrong or slow about it",
     "models": "list the models, what each provides and how accurate it is",
 }
 

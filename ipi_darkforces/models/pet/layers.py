@@ -179,7 +179,7 @@ class _Matrix:
     def __init__(self, matrix: torch.Tensor):
         if matrix.device.type == "cpu":
             matrix = matrix.contiguous()
-        self._by_onednn = matrix.dtype == torch.float32 and matrix.device.type == "cpu" and _has_onednn()
+        self._by_onednn = matrix.dtype == torch.float32 and matrix.device.type == "cpu" and has_onednn()
         self._matrix = torch.ops.mkldnn._reorder_linear_weight(matrix, _TYPICAL_ROWS) if self._by_onednn else matrix
 
     def times(self, x: torch.Tensor, bias: torch.Tensor | None = None, then: str = "none") -> torch.Tensor:
@@ -306,7 +306,7 @@ def _by_head(scores: torch.Tensor, packing: Packing) -> torch.Tensor:
 
 
 @cache
-def _has_onednn() -> bool:
+def has_onednn() -> bool:
     """Tell whether this PyTorch has what its own compiler uses of oneDNN."""
     try:
         x = torch.ones((2, 2))

@@ -136,7 +136,7 @@ class TestSameAnswers:
 
     def test_without_onednn(self, water: Structure, monkeypatch: pytest.MonkeyPatch) -> None:
         before = PetModel(PET_M, remove_net_force=False).evaluate([water], BOTH)[0]
-        monkeypatch.setattr("ipi_darkforces.models.pet.layers._has_onednn", lambda: False)
+        monkeypatch.setattr("ipi_darkforces.models.pet.layers.has_onednn", lambda: False)
         after = PetModel(PET_M, remove_net_force=False).evaluate([water], BOTH)[0]
         assert not np.array_equal(before.direct, after.direct)  # else this shows nothing
         assert_same(after, before, 1e-9, 1e-4, 1e-2)
