@@ -14,6 +14,7 @@ Direct machine-learned forces for i-PI, without paying for them with wrong physi
 
     darkforces run inputs/nve-mts4.xml --model pet-m
     darkforces run --structure my.xyz --model my-model.pt --ensemble nve --mts 4
+    darkforces input mine.xml --mts 4 > mine-mts4.xml
     darkforces assess my-model.pt water.xyz
     darkforces campaign inputs/campaigns/quick.yaml
     darkforces analyze drift nve-mts4
@@ -30,6 +31,7 @@ Direct machine-learned forces for i-PI, without paying for them with wrong physi
 # Each is a module beside this one, with `add_parser`.
 COMMANDS = {
     "run": "run a simulation: i-PI and the driver from one command",
+    "input": "write an i-PI input of yours with other forces: multiple time stepping, direct ones",
     "assess": "is it safe to run with a model's direct forces, and if not, how then?",
     "campaign": "run a matrix of simulations, and write down what they say",
     "analyze": "look at trajectories: drift, temperatures, spectra, structure",

@@ -1,0 +1,103 @@
+"""Other forces for an input: what changes, what stays, and what i-PI makes of it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from calculators import FILE, copper
+from programs import finish
+
+from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.simulate.compose import compose, write_start
+from ipi_darkforces.simulate.convert import with_component, with_multiple_time_stepping
+from ipi_darkforces.simulate.recipe import Recipe
+from ipi_darkforces.split.split import Component
+
+ROOT = Path(__file__).parents[2]
+CONSERVATIVE = ROOT / "inputs" / "nve-conservative.xml"
+
+
+def changed(before: str, after: str) -> list[str]:
+    """Lines that came or went, without white space around them."""
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
+    return [line[0] + line[1:].strip() for line in lines if not line.startswith(("---", "+++", "@@"))]
+
+
+def test_only_what_is_about_forces_changes():
+    found = with_multiple_time_stepping(CONSERVATIVE, 4)
+    lines = changed(CONSERVATIVE.read_text(), found.text)
+    assert [line for line in lines if line[0] == "-"] == [
+        "-<ffsocket name='conservative' mode='unix' pbc='False'>",
+        "-<address> darkforces </address>",
+        "-<parameters> { component: conservative, species: O64H128 } </parameters>",
+        "-<force forcefield='conservative'></force>",
+        "-<timestep units='femtosecond'> 0.5 </timestep>",
+    ]
+    assert "+<timestep units='femtosecond'> 2 </timestep>" in lines
+    assert "+<nmts> [ 1, 4 ] </nmts>" in lines
+    assert "+<force forcefield='conservative-fast'> <mts_weights> [ 0, 1 ] </mts_weights> </force>" in lines
+    assert any("every 2 fs" in change for change in found.changes)
+
+
+def test_ipi_runs_it_as_an_input_that_was_made_so(tmp_path):
+    write_start(copper(), tmp_path / "start.chk")
+    recipe = {"ensemble": "nve", "species": "Cu32", "start": "start.chk", "timestep": 1.0, "duration": 20.0}
+    (tmp_path / "plain.xml").write_text(compose(Recipe("run", **recipe)))
+    (tmp_path / "made.xml").write_text(compose(Recipe("run", stride=3, **recipe)))
+    (tmp_path / "converted.xml").write_text(with_multiple_time_stepping(tmp_path / "plain.xml", 3).text)
+    model = ["--fast", f"ase:{FILE}:rotated", "--slow", f"ase:{FILE}:emt", "-o", "fast.forces=direct", "--in-process"]
+    rows = []
+    for name in ("made", "converted"):
+        command = [sys.executable, "-m", "ipi_darkforces.cli.main", "run", tmp_path / f"{name}.xml", "--steps", "4"]
+        done = finish([*command, *model, "--output", tmp_path / name, "--json"])
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["steps"] == 4
+        rows.append(np.loadtxt(tmp_path / name / "run.progress"))
+    np.testing.assert_allclose(rows[1], rows[0], rtol=1e-12)
+
+
+def test_elements_are_taken_from_the_start_where_nothing_says_them(tmp_path):
+    text = CONSERVATIVE.read_text().replace(", species: O64H128", "").replace("mode='unix'", "mode='inet'")
+    text = text.replace("</address>", "</address> <port> 31415 </port>")
+    (tmp_path / "mine.xml").write_text(text)
+    found = with_multiple_time_stepping(tmp_path / "mine.xml", 2).text
+    assert "{ component: slow, template: water.chk }" in found
+    assert ("<port> 31415 </port>" in found, "<port> 31416 </port>" in found) == (True, True)
+
+
+def test_one_kind_of_forces():
+    found = with_component(CONSERVATIVE, Component.DIRECT)
+    assert changed(CONSERVATIVE.read_text(), found.text) == [
+        "-<parameters> { component: conservative, species: O64H128 } </parameters>",
+        "+<parameters> { component: direct, species: O64H128 } </parameters>",
+    ]
+
+
+def test_tags_in_comments_do_not_count(tmp_path):
+    comment = "<!-- <ffsocket name='old'> </ffsocket> <timestep> 3 </timestep> -->"
+    (tmp_path / "mine.xml").write_text(CONSERVATIVE.read_text().replace("<system>", f"{comment}\n  <system>"))
+    assert comment in with_multiple_time_stepping(tmp_path / "mine.xml", 2).text
+
+
+def test_what_would_take_guessing_is_refused(tmp_path):
+    with pytest.raises(DarkforcesError, match="has 2 <ffsocket>; expected one"):
+        with_multiple_time_stepping(ROOT / "inputs" / "nve-mts4.xml", 2)
+    split = CONSERVATIVE.read_text().replace("</force>", "<mts_weights> [ 1 ] </mts_weights></force>")
+    (tmp_path / "split.xml").write_text(split)
+    with pytest.raises(DarkforcesError, match="has multiple time stepping already"):
+        with_multiple_time_stepping(tmp_path / "split.xml", 2)
+
+
+def test_the_command_writes_the_input_and_says_what_is_different():
+    command = [sys.executable, "-m", "ipi_darkforces.cli.main", "input", CONSERVATIVE]
+    done = finish([*command, "--mts", "4"])
+    assert (done.returncode, done.stdout) == (0, with_multiple_time_stepping(CONSERVATIVE, 4).text)
+    assert "forcefield 'conservative' has become 'conservative-slow' and 'conservative-fast'" in done.stderr
+    done = finish([*command, "--mts", "1"])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "darkforces: error: 1 is not a stride of multiple time stepping: expected at least 2\n"
