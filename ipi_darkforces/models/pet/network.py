@@ -51,9 +51,12 @@ class PetNetwork:
     :param backend: metatrain's `PETBackend`, in the precision in which it is to be evaluated
     :param outputs: names of the outputs that may be asked for
     :param adaptive_width: of the shell in which neighbours fade when they are counted for adaptive cutoffs, Å
+    :param constant: outputs that are zero whatever the structure, see `untrained`; they cost nothing
     """
 
-    def __init__(self, backend: Any, outputs: Sequence[str], adaptive_width: float):
+    def __init__(
+        self, backend: Any, outputs: Sequence[str], adaptive_width: float, constant: frozenset[str] = frozenset()
+    ):
         self.cutoff = backend.cutoff
         self.adaptive = (
             adaptive_cutoffs(
@@ -74,10 +77,9 @@ class PetNetwork:
             _Combination(norm, mlp)
             for norm, mlp in zip(backend.combination_norms, backend.combination_mlps, strict=True)
         ]
-        self._heads = {name: _Heads(backend, name) for name in outputs}
+        self._heads = {name: _Heads(backend, name, name in constant) for name in outputs}
         self.sizes = {name: heads.size for name, heads in self._heads.items()}
-        # Outputs that are the same whatever the structure, since nobody trained them; they cost nothing.
-        self.constant = frozenset(name for name, heads in self._heads.items() if heads.is_zero)
+        self.constant = constant
 
     def __call__(
         self,
@@ -134,6 +136,23 @@ class PetNetwork:
             else:
                 messages = self._combinations[i](messages, pairs)
         return features if self._residual else [(atoms, messages)]
+
+
+def untrained(backend: Any, outputs: Sequence[str]) -> frozenset[str]:
+    """Outputs whose last layers are zero, as that of the energy of a student of direct forces.
+
+    :param backend: metatrain's `PETBackend`, on the CPU
+    """
+
+    def is_zero(name: str) -> bool:
+        lasts = [
+            block
+            for last in (*backend.node_last_layers[name], *backend.edge_last_layers[name])
+            for block in last.values()
+        ]
+        return not any(block.weight.any() or block.bias.any() for block in lasts)
+
+    return frozenset(filter(is_zero, outputs))
 
 
 class Conditioning:
@@ -283,7 +302,8 @@ class _Combination:
 class _Heads:
     """Head and last layer of one output, for each time that features are read out."""
 
-    def __init__(self, backend: Any, name: str):
+    def __init__(self, backend: Any, name: str, is_zero: bool):
+        self._is_zero = is_zero
         parts = (backend.node_heads, backend.node_last_layers, backend.edge_heads, backend.edge_last_layers)
         self._readouts = [
             (_Head(*atoms), _Head(*pairs))
@@ -291,10 +311,9 @@ class _Heads:
             for pairs in [(pair_head, pair_last)]
         ]
         self.size = self._readouts[0][0].size
-        self.is_zero = all(head.is_zero for both in self._readouts for head in both)
 
     def __call__(self, features: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.is_zero:
+        if self._is_zero:
             atoms, pairs = features[0]
             return atoms.new_zeros((len(atoms), self.size)), pairs.new_zeros((len(pairs), self.size))
         values = [(a(atoms), p(pairs)) for (a, p), (atoms, pairs) in zip(self._readouts, features, strict=True)]
@@ -308,7 +327,6 @@ class _Head:
         (block,) = last.values()
         self._last = Linear.of(block)
         self.size = block.out_features
-        self.is_zero = not (block.weight.any() or block.bias.any())
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
         return self._last(self._second.silu(self._first.silu(features)))

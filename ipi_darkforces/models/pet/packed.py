@@ -28,7 +28,7 @@ from ..registry.export import is_checkpoint, quiet
 from ..result import Forces
 from ..structure import Structure
 from .layers import NOWHERE, Packing
-from .network import Graph, PetNetwork
+from .network import Graph, PetNetwork, untrained
 from .repulsion import Repulsion
 
 # What each kind of output is measured in here, and for what it is predicted, with which shape.
@@ -86,7 +86,8 @@ class PetModel(ForceModel):
         self._constants = {output: _constants(model, output) for output in used}
         self._dtype = next(model.backend.gnn_layers.parameters()).dtype if dtype is None else DTYPES[dtype]
         self._elements = model.backend.species_to_species_index.numpy()
-        self._network = PetNetwork(model.backend.to(device, self._dtype), used, model.cutoff_width_adaptive)
+        constant = untrained(model.backend, used)
+        self._network = PetNetwork(model.backend.to(device, self._dtype), used, model.cutoff_width_adaptive, constant)
         self._repulsion = _repulsion(model, outputs.energy, device)
         reach = 0.0 if self._repulsion is None else self._repulsion.cutoff
         self._lists = VerletLists(max(self._network.cutoff, reach), device)
