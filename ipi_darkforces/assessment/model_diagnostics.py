@@ -93,7 +93,7 @@ def strides(
     time: float,
     report: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """What is predicted of the strides of multiple time stepping, with a picture; why nothing is, if it cannot be.
+    """Predict the heating of the strides of multiple time stepping, with a picture; or say why that cannot be.
 
     :param folder: where ``strides.json`` and the picture are kept
     :param temperature: K

@@ -33,7 +33,8 @@ _ADVICE = {
 _CAPTIONS = {
     "choices": (
         "Above: by how much NVE simulations heat, with 95 % intervals (open symbols: not known), linear within the "
-        "limit, which is shaded, and logarithmic beyond. Below: wall time of a step of the fast forces, everything "
+        "limit, which is shaded, and logarithmic beyond; a stride is judged by its prediction, which its run must not "
+        "contradict. Below: wall time of a step of the fast forces, everything "
         "included."
     ),
     "nve": "NVE simulations from the same start, until they are three times too hot.",

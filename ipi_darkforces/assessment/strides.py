@@ -17,25 +17,22 @@ class Strides:
     """The heating of each stride, predicted from one run under conservative forces; see `diagnostics.heating`.
 
     :param heating: K/ps without a thermostat, by M from 2
-    :param costs: of a step, in that of conservative forces, by M from 2
     :param excess_times: ps, by ensemble: the steady excess of temperature over the heating without a thermostat
     :param tau: fs, time constant of these thermostats
     :param time: ps, of the run
     """
 
     heating: Mapping[int, Estimate]
-    costs: Mapping[int, float]
     excess_times: Mapping[str, float]
     tau: float
     time: float
 
     @classmethod
     def of(cls, prediction: Prediction) -> Strides:
-        """What an assessment needs of a prediction."""
+        """Heating and thermostats of a prediction."""
         strides = prediction.strides[1:]
         return cls(
             {each.stride: each.rate for each in strides},
-            {each.stride: prediction.costs.relative(each.stride) for each in strides},
             prediction.excess_times,
             prediction.tau,
             prediction.time,
@@ -46,7 +43,6 @@ class Strides:
         """Read what `as_json` has written."""
         return cls(
             {int(stride): Estimate(*values) for stride, values in found["heating_K_per_ps"].items()},
-            {int(stride): cost for stride, cost in found["relative_cost"].items()},
             found["excess_ps"],
             found["tau_fs"],
             found["picoseconds"],
@@ -56,7 +52,6 @@ class Strides:
         """JSON values: of estimates value, standard error and its degrees of freedom."""
         return {
             "heating_K_per_ps": {M: [each.value, each.error, each.freedom] for M, each in self.heating.items()},
-            "relative_cost": dict(self.costs),
             "excess_ps": dict(self.excess_times),
             "tau_fs": self.tau,
             "picoseconds": self.time,

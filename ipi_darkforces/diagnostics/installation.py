@@ -37,7 +37,7 @@ _SIZE = 512  # of the matrices whose product is timed
 
 @dataclass(frozen=True)
 class Installation:
-    """What there is, and remarks on it.
+    """Versions, hardware and folders of an installation, and remarks on them.
 
     :param darkforces: version of this package
     :param python: version of Python, and the system
@@ -118,7 +118,7 @@ def _version(package: str) -> str | None:
 
 
 def _cores() -> set[int]:
-    """Those that this process may use, where the system says so."""
+    """Numbers of the cores that this process may use, where the system says so."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))

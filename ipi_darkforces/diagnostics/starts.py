@@ -59,7 +59,7 @@ class Start:
 
 
 class _Chosen(NamedTuple):
-    """What a start is made of.
+    """A structure that becomes a start.
 
     :param as_it_is: not to be displaced
     :param fixed: see `Start`

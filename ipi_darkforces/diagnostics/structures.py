@@ -40,7 +40,7 @@ def read_structure_files(paths: Sequence[Path]) -> dict[str, Structure]:
 
 
 def read_constrained_files(paths: Sequence[Path]) -> dict[str, tuple[Structure, np.ndarray]]:
-    """The same, each with the coordinates that its constraints keep where they are, shape (n_atoms, 3).
+    """Read structures as `read_structure_files`, each with the coordinates that are fixed, shape (n_atoms, 3).
 
     :raises DarkforcesError: see `read_structures`; and for constraints of anything else than coordinates
     """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def card(found: Distillation, student: ForceModel, identity: dict[str, str], shape: Shape, temperature: float) -> Card:
-    """What there is to know of it.
+    """Write the card of a student.
 
     :param identity: of the teacher, as `ModelChoice` has it
     :param shape: of the student

@@ -126,7 +126,7 @@ def plan_of(
     steps: int = STEPS,
     hours: float = HOURS,
 ) -> Plan:
-    """What `distill` would cost, measured; its arguments and errors."""
+    """Measure the cost of a distillation, with the arguments and errors of `distill`."""
     _check(size, 1.0, timestep, evaluations, steps, hours)
     plan = measure(teacher, _systems(teacher, structures), size, timestep, evaluations, steps)
     check_time(plan, hours)
@@ -163,7 +163,7 @@ def _check_free(name: str, checkpoint: Path) -> None:
 
 
 def _rounds(place: DistillFolder, evaluations: int, steps: int, more: bool) -> list[dict[str, int]]:
-    """What all rounds are to do: those that were planned before, or two, and another one if there shall be more."""
+    """Plan the rounds: those that were planned before, or two, and another one if there shall be more."""
     planned = place.rounds()
     if not planned:
         first = max(4, round(_FIRST * steps))

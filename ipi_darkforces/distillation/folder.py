@@ -16,7 +16,7 @@ from .sample import System
 
 @dataclass(frozen=True)
 class Settings:
-    """What labels and students depend on.
+    """Settings on which labels and students depend.
 
     :param teacher: its fingerprint
     :param structures: a digest of those to start from
@@ -79,7 +79,7 @@ class DistillFolder:
                 )
 
     def rounds(self) -> list[dict[str, int]]:
-        """What each round was to do, or is to: ``labels`` in all after it, and ``steps``."""
+        """The plan of each round: ``labels`` in all after it, and ``steps`` of the optimizer."""
         return list(json.loads(self._rounds.read_text())) if self._rounds.exists() else []
 
     def plan_rounds(self, rounds: Sequence[dict[str, int]]) -> None:

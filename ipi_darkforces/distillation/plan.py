@@ -1,4 +1,4 @@
-"""What a distillation will cost, measured before it begins."""
+"""The cost of a distillation, measured before it begins."""
 
 from __future__ import annotations
 

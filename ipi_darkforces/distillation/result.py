@@ -47,7 +47,7 @@ class Distillation:
 
     @property
     def command(self) -> str:
-        """What can be typed next, with the stride that is advised, or the shortest."""
+        """The command line to type next, with the stride that is advised, or the shortest."""
         stride = self.advised.stride if self.advised else self.judgement.strides[0].stride
         step = f" --timestep {self.timestep:g}" if self.timestep != 0.5 else ""
         models = f"--fast {self.name} --slow {_quoted(self.teacher)}"

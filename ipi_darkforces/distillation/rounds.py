@@ -36,7 +36,7 @@ Report = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Rounds:
-    """What all rounds share.
+    """Rounds of sampling and training of one distillation.
 
     :param teacher: provides conservative forces
     :param systems: to start from

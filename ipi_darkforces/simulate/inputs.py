@@ -18,6 +18,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 from ipi.inputs.forcefields import InputFFSocket
+from ipi.inputs.motion.dynamics import InputDynamics
 from ipi.inputs.simulation import InputSimulation
 from ipi.utils.io.inputs.io_xml import write_dict, xml_node, xml_parse_string
 from ipi.utils.units import unit_to_user
@@ -175,21 +176,29 @@ class SimulationInput:
     @property
     def timestep(self) -> float | None:
         """Length of a step in fs, as far as the motion of the first system has one."""
+        dynamics = self._dynamics
+        if dynamics is None:
+            return None
         with redirect_stdout(StringIO()):
-            system = next((value for name, value in self.parsed.extra if name == "system"), None)
-            if system is None or system.motion.mode.fetch() != "dynamics":
-                return None
-            timestep = system.motion.dynamics.timestep.fetch()
-        return float(unit_to_user("time", "femtosecond", timestep))
+            return float(unit_to_user("time", "femtosecond", dynamics.timestep.fetch()))
 
     @property
     def stride(self) -> int:
         """M of multiple time stepping, steps of the fastest forces in one of i-PI's; 1 without it."""
-        system = next((value for name, value in self.parsed.extra if name == "system"), None)
-        if system is None or system.motion.mode.fetch() != "dynamics":
+        dynamics = self._dynamics
+        if dynamics is None:
             return 1
         with redirect_stdout(StringIO()):
-            return int(np.prod(system.motion.dynamics.nmts.fetch()))  # of none: 1
+            return int(np.prod(dynamics.nmts.fetch()))  # of none: 1
+
+    @property
+    def _dynamics(self) -> InputDynamics | None:
+        """The dynamics of the first system; None for another kind of motion."""
+        with redirect_stdout(StringIO()):
+            system = next((value for name, value in self.parsed.extra if name == "system"), None)
+            if system is None or system.motion.mode.fetch() != "dynamics":
+                return None
+        return system.motion.dynamics
 
     @property
     def forces(self) -> str:

@@ -60,8 +60,8 @@ def _what_is_in_the_way(simulation: Simulation) -> str | None:
     return None
 
 
-class _Resident(NVEIntegrator):
-    """The innermost level of an integrator, for one classical system at constant volume."""
+class _ResidentNVE(NVEIntegrator):
+    """The innermost level of an integrator without a thermostat, for one classical system at constant volume."""
 
     def bind(self, motion: Dynamics) -> None:
         """Refer to the parts of the simulation, as i-PI's integrators do."""
@@ -145,11 +145,7 @@ class _Resident(NVEIntegrator):
         return momenta - self._shares * total
 
 
-class _ResidentNVE(_Resident):
-    """Without a thermostat."""
-
-
-class _ResidentNVT(_Resident, NVTIntegrator):
+class _ResidentNVT(_ResidentNVE, NVTIntegrator):
     """With i-PI's thermostats, at its places."""
 
 
@@ -180,14 +176,15 @@ class _Forces:
         return self._forces
 
     def fast_before_slow(self, positions: np.ndarray) -> np.ndarray:
-        """The same, in one evaluation with the slow ones, which i-PI asks for next."""
+        """The fast forces, in one evaluation with the slow ones, which i-PI asks for next; as `fast`."""
         found = forces_together(self._all, dstrip(self._cell.h), positions, keep=True)
         self._remember(positions, [each for each, is_fast in zip(found, self._is_fast, strict=True) if is_fast])
         return self._forces
 
     def _remember(self, positions: np.ndarray, found: Sequence[np.ndarray]) -> None:
         total = sum(weight * each for weight, each in zip(self._weights, found, strict=True))
-        self._positions, self._forces = positions, self._moving * total
+        # A copy: what i-PI gave is its own array, which it changes.
+        self._positions, self._forces = positions.copy(), self._moving * total
 
 
 def _of_level(weights: np.ndarray, level: int) -> float:

@@ -32,7 +32,7 @@ class Batch:
 
 
 def weights(masses: np.ndarray) -> np.ndarray:
-    """How much the forces on atoms count: by what they can do to velocities, 1/m, with a mean of 1, shape (n_atoms,).
+    """Weights of the forces on atoms in the loss: 1/m, with a mean of 1, shape (n_atoms,).
 
     The power of an error of the forces on an atom is in proportion to its thermal velocity, and its square to 1/m.
     """

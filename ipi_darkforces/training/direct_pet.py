@@ -21,7 +21,7 @@ _FARTHEST = 8.0  # Å, within which nearest neighbours are looked for
 
 @dataclass(frozen=True)
 class Shape:
-    """What decides the cost of an evaluation.
+    """Size of a network, which decides the cost of an evaluation.
 
     :param width: of the features of atoms and pairs, and of all hidden layers
     :param layers: rounds of messages

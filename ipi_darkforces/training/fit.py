@@ -36,7 +36,7 @@ _LONGEST_WARM_UP = 100  # steps; of short trainings, a tenth
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How to train.
+    """Schedule of a training.
 
     :param steps: of the optimizer
     :param pairs: of geometries in each

@@ -44,7 +44,6 @@ COLUMNS = [
 PREDICTED = Strides(
     {2: Estimate(0.1, 0.1), 3: Estimate(0.4, 0.1), 4: Estimate(0.5, 0.1), 5: Estimate(1.2, 0.1), 6: Estimate(2.9, 0.2),
      7: Estimate(1.0, 0.1)},
-    {2: 0.8, 3: 0.7, 4: 0.6, 5: 0.55, 6: 0.5, 7: 0.5},
     {"langevin": 0.1, "svr": 0.2, "gle": 0.05},
     100.0,
     2.0,
@@ -151,7 +150,7 @@ def test_if_it_heats_more_than_predicted_half_of_it_is_tried_at_once(simulate) -
 
 
 def test_none_is_tried_if_none_is_safe(simulate) -> None:
-    for strides in (None, Strides({2: Estimate(7.0, 0.1)}, {2: 0.7}, {}, 100.0, 2.0)):
+    for strides in (None, Strides({2: Estimate(7.0, 0.1)}, {}, 100.0, 2.0)):
         result, asked = simulate(DIRECT, {}, strides=strides)
         assert result is not None
         assert asked in (FIRST, [])  # the second time, all is there

@@ -91,7 +91,7 @@ def test_direct_forces_that_are_safe_are_advised() -> None:
 
 
 STRIDES = Strides(
-    {4: Estimate(0.5, 0.1), 5: Estimate(7.0, 0.3)}, {4: 0.6, 5: 0.5}, {"langevin": 0.1, "svr": 0.2, "gle": 0.04}, 100.0,
+    {4: Estimate(0.5, 0.1), 5: Estimate(7.0, 0.3)}, {"langevin": 0.1, "svr": 0.2, "gle": 0.04}, 100.0,
     2.0,
 )  # fmt: skip
 
