@@ -210,7 +210,7 @@ def main() -> None:
             results.append(compare(absolute(args.model), atoms, at_once, kind, args.threads, turns, args.seconds))
             bar.write(row(results[-1]), file=sys.stderr)
     args.output.mkdir(exist_ok=True)
-    put(document(results, args), args.output / "performance.md")
+    put(document(results, args), args.output / "performance_history.md")
     draw(results, args.output / "performance.png")
     if args.json:
         print(
@@ -374,7 +374,7 @@ def spread(values: np.ndarray, decimals: int = 1) -> str:
 
 
 def document(results: list[Comparison], args: argparse.Namespace) -> str:
-    """What goes to docs/performance.md."""
+    """What goes to docs/performance_history.md."""
     return f"""![Time per step, ours and theirs](performance.png)
 
 Liquid water, model {args.model}, NVE with steps of 0.5 fs; {date.today()}, {processor()} ({os.cpu_count()} cores),

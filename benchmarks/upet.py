@@ -12,7 +12,7 @@ Both drivers are the classes that i-PI loads into its process for `<ffdirect>`: 
 model, and `ipi_darkforces.serve.pes`. They get the same positions, those of a simulation at 300 K with steps of 0.5 fs,
 and take turns of eight steps in one process. Times are process times of the CPU, so that what else a machine does
 matters little. MTS-8 is eight evaluations of direct forces and one of conservative ones for theirs, and what our split
-makes of that for ours. The table goes to docs/performance.md.
+makes of that for ours. The table goes to docs/performance_history.md.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ def main() -> None:
     parser.add_argument("--method", default="grid", choices=["grid", "solver"], help="(default: %(default)s)")
     parser.add_argument("--turns", type=int, default=8, help="of each side (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="compare numbers, on six structures, and measure nothing")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "performance.md", help="(default: %(default)s)")
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "docs" / "performance_history.md", help="(default: %(default)s)"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
