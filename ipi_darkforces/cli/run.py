@@ -6,10 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..simulate.recipe import ENSEMBLES, Recipe
+from ..simulate.recipe import ENSEMBLES, PILE, Barostat, Recipe
 from .entry import EXPLODED, INTERRUPTED
 from .options import add_model_options, add_watch_option
 
+NPT = "npt"
+DEFAULT_TAU = 100.0  # fs
 DESCRIPTION = """\
 Runs i-PI with the forces of one model: starts i-PI and the driver, shows progress, stops both cleanly on Ctrl-C, and
 ends with a summary and a picture. The same command goes on with a run that was stopped; a finished one is not
@@ -26,6 +28,11 @@ examples
   darkforces run --structure my.xyz --model my-model.pt --ensemble nve --mts 4
       your own system: writes an input like those in inputs/ for it, and runs it
   darkforces run --structure my.xyz --model my-model.pt --ensemble svr --tau 10 --forces direct --time 20
+  darkforces run --structure my.xyz --model my-model.pt --ensemble npt --pressure 1 --mts 4 --time 20
+      constant pressure, by i-PI's barostat; --anisotropic for crystals
+  darkforces run --structure my.xyz --model my-model.pt --beads 32 --mts 4 --slow-beads 8
+      a path integral, with slow forces on ring polymers contracted to 8 beads
+  darkforces run --structure my.xyz --model my-model.pt --hmr 3 --timestep 1 --mts 4
   darkforces run --structure my.xyz --mts 4 --fast my-direct.pt --slow ase:mine.py:accurate -o slow.precision=high
       two models: direct forces of one at every step, corrected every 4th step to those of the other, an ase calculator
 
@@ -79,7 +86,12 @@ def _add_structure_options(parser: argparse.ArgumentParser) -> None:
         help="a structure: one of i-PI's files, or anything that ase reads; with its momenta if it has any, else with "
         "random ones; fixed atoms stay fixed",
     )
-    group.add_argument("--ensemble", choices=ENSEMBLES, help="(default: nve)")
+    group.add_argument(
+        "--ensemble",
+        choices=[*ENSEMBLES, PILE, NPT],
+        help="(default: nve); a thermostat's name is for constant volume, npt for constant pressure; pile is the "
+        "thermostat of path integrals, and their default",
+    )
     group.add_argument(
         "--mts", type=int, metavar="M", help="multiple time stepping: correct direct forces every M steps"
     )
@@ -88,11 +100,57 @@ def _add_structure_options(parser: argparse.ArgumentParser) -> None:
         choices=["conservative", "direct"],
         help="without --mts (default: conservative)",
     )
-    group.add_argument("--tau", type=float, metavar="FS", help="time constant of the thermostat, in fs")
+    group.add_argument(
+        "--tau",
+        type=float,
+        metavar="FS",
+        help=f"time constant of the thermostat, in fs (default for npt and pile: {DEFAULT_TAU:g})",
+    )
     group.add_argument("--temperature", type=float, metavar="K", help=f"(default: {Recipe.temperature:g})")
     group.add_argument(
         "--timestep", type=float, metavar="FS", help=f"of the fast forces, in fs (default: {Recipe.timestep:g})"
     )
+    _add_pressure_options(parser.add_argument_group("with --structure, for --ensemble npt"))
+    _add_nuclei_options(parser.add_argument_group("with --structure, nuclei"))
+
+
+def _add_pressure_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--pressure", metavar="P", help=f"in bar, or with its unit, as 0.5GPa (default: {Barostat.pressure:g} bar)"
+    )
+    group.add_argument(
+        "--anisotropic",
+        action="store_true",
+        help="all lengths and angles of the cell change by themselves: for solids (default: only its volume)",
+    )
+    group.add_argument(
+        "--barostat-tau",
+        type=float,
+        metavar="FS",
+        help=f"time constant of the cell, in fs (default: {Barostat.tau:g})",
+    )
+    group.add_argument(
+        "--thermostat", choices=[*ENSEMBLES[1:], PILE], help="beside the barostat (default: svr; with --beads pile)"
+    )
+
+
+def _add_nuclei_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--beads", type=int, metavar="P", help="quantum nuclei, as ring polymers of P beads")
+    group.add_argument(
+        "--slow-beads",
+        type=int,
+        metavar="P",
+        help="with --beads and --mts: slow forces on ring polymers contracted to so many beads",
+    )
+    masses = group.add_mutually_exclusive_group()
+    masses.add_argument(
+        "--hmr",
+        type=float,
+        metavar="U",
+        help="give hydrogen atoms this mass, as 3, and take what they gain from the atoms they are bonded to: the "
+        "same averages, with longer time steps",
+    )
+    masses.add_argument("--deuterium", action="store_true", help="give hydrogen atoms the mass of deuterium")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,14 +13,25 @@ from ..analysis.summarized_run import SummarizedRun, check_length, model_of_run,
 from ..errors import DarkforcesError
 from ..models.registry.choice import ModelChoice
 from ..models.registry.kinds import specified
-from ..simulate.compose import write_input
 from ..simulate.folder import OtherRunError
+from ..simulate.hydrogen_mass import DEUTERIUM
 from ..simulate.places import Place, places
+from ..simulate.pressure import pressure_in_bar
+from ..simulate.recipe import PILE, Barostat
+from ..simulate.structure_input import write_input
 from ..split.monitor import checked_limit
 from ..split.split import Component
 from ..stats.rows import aligned
 from .entry import EXPLODED, INTERRUPTED
 from .options import model_of
+from .run import DEFAULT_TAU, NPT
+
+_OF_PRESSURE = ("pressure", "anisotropic", "barostat_tau", "thermostat")
+_OF_STRUCTURES = (
+    *("ensemble", "mts", "forces", "tau", "temperature", "timestep"),
+    *_OF_PRESSURE,
+    *("beads", "slow_beads", "hmr", "deuterium"),
+)
 
 
 def run_all(args: argparse.Namespace) -> int:
@@ -91,24 +102,54 @@ def _check(args: argparse.Namespace) -> None:
         raise DarkforcesError(f"--mts {args.mts} is not a stride: expected at least 1")
     if args.mts is not None and args.forces is not None:
         raise DarkforcesError("--mts takes both kinds of forces; expected no --forces beside it")
-    for name in ("ensemble", "mts", "forces", "tau", "temperature", "timestep"):
-        if args.input and getattr(args, name) is not None:
-            raise DarkforcesError(
-                f"--{name} is for --structure; '{args.input[0]}' says itself what shall be simulated: edit that"
-            )
+    if args.input:
+        for name in _OF_STRUCTURES:
+            if getattr(args, name) not in (None, False):
+                raise DarkforcesError(
+                    f"{_option(name)} is for --structure; '{args.input[0]}' says itself what shall be simulated: edit "
+                    "that"
+                )
+    for name in _OF_PRESSURE:
+        if args.ensemble != NPT and getattr(args, name) not in (None, False):
+            raise DarkforcesError(f"{_option(name)} is for constant pressure: expected --ensemble npt beside it")
     checked_limit(args.warn_above, "--warn-above")
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _write_input(args: argparse.Namespace, folder: Path) -> Path:
     """Write an i-PI input, and the checkpoint that it starts from, for the user's structure."""
-    said = {"stride": args.mts, "tau": args.tau, "temperature": args.temperature, "timestep": args.timestep}
+    said = {
+        "stride": args.mts,
+        "temperature": args.temperature,
+        "timestep": args.timestep,
+        "beads": args.beads,
+        "slow_beads": args.slow_beads,
+        "hydrogen_mass": DEUTERIUM if args.deuterium else args.hmr,
+    }
+    quantum = args.beads is not None and args.beads > 1
+    ensemble = args.ensemble or (PILE if quantum else "nve")
+    if ensemble == NPT:
+        ensemble = args.thermostat or (PILE if quantum else "svr")
+    has_default = ensemble == PILE or args.ensemble == NPT
     return write_input(
         args.structure,
         folder,
-        args.ensemble or "nve",
+        ensemble,
         Component.named(args.forces or "conservative"),
+        tau=DEFAULT_TAU if args.tau is None and has_default else args.tau,
+        barostat=_barostat(args) if args.ensemble == NPT else None,
+        repartition=args.hmr is not None,
         **{key: value for key, value in said.items() if value is not None},
     )
+
+
+def _barostat(args: argparse.Namespace) -> Barostat:
+    tau = Barostat.tau if args.barostat_tau is None else args.barostat_tau
+    pressure = Barostat.pressure if args.pressure is None else pressure_in_bar(args.pressure)
+    return Barostat(pressure, tau, args.anisotropic)
 
 
 def _choice(place: Place, args: argparse.Namespace) -> ModelChoice:

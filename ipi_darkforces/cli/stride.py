@@ -6,12 +6,12 @@ import argparse
 import json
 from pathlib import Path
 
-from ..diagnostics.hydrogen_mass import DEUTERIUM
 from ..diagnostics.stride import Prediction, stride
 from ..diagnostics.stride_picture import draw_strides
 from ..errors import DarkforcesError, printable
 from ..models.structure_file import read_atoms
 from ..progress_bar import counting_bar
+from ..simulate.hydrogen_mass import DEUTERIUM
 from .files import show
 from .options import MODEL_HELP, add_evaluation_options, add_picture_options, load, picture_path
 

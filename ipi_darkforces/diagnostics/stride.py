@@ -12,10 +12,10 @@ from ase.data import chemical_symbols
 from ..errors import DarkforcesError
 from ..models.model import ForceModel, Need
 from ..simulate.compose import MEMORY, high_pass_friction
+from ..simulate.hydrogen_mass import with_hydrogen_mass
 from ..stats.estimates import Estimate
 from .conservative_run import ConservativeRun, Costs
 from .heating import WAVENUMBER, Heating, fewest_steps, heating, spectrum
-from .hydrogen_mass import with_hydrogen_mass
 from .structures import as_structure
 from .thermostats import excess_times, mean_friction
 

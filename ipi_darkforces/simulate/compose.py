@@ -1,11 +1,10 @@
-"""Writing i-PI inputs: the ones in ``inputs/``, and one for the user's own structure.
+"""Writing i-PI inputs, and the checkpoints that they start from.
 
 i-PI has no way to share a block between inputs, so all of them come from the one template below.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +20,10 @@ from ipi.inputs.cell import InputCell
 from ipi.utils.inputvalue import Input
 from ipi.utils.units import unit_to_internal
 
-from ..errors import DarkforcesError
-from ..models.structure import formula_from_species, species_from_formula
+from ..models.structure import species_from_formula
 from ..serve.address import DEFAULT_NAME
 from ..split.split import Component
-from .recipe import ENSEMBLES, Recipe
-from .start import letters, read_start, say_where_periodic
+from .recipe import PILE, Recipe
 
 FULL_PRECISION = "%21.13e"  # i-PI writes its RESTART in the precision of its outputs
 
@@ -43,10 +40,9 @@ MEMORY = 50.0  # fs, of the GLE; modes slower than this are spared
 def compose(recipe: Recipe) -> str:
     """The i-PI input for a recipe.
 
-    :raises DarkforcesError: for an ensemble that is not known, a thermostat without a time constant or the other way
-        round, or a number that cannot be
+    :raises DarkforcesError: see `Recipe.check`
     """
-    _check(recipe)
+    recipe.check()
     return f"""\
 <!--
 {recipe.comment.replace("--", "- -")}
@@ -56,7 +52,7 @@ def compose(recipe: Recipe) -> str:
     <properties filename='out' stride='{_stride(_PROPERTIES_EVERY, recipe)}'>
       [ {_properties(recipe)} ]
     </properties>
-    <trajectory filename='vel' stride='{_stride(_VELOCITIES_EVERY, recipe)}'> velocities </trajectory>
+    <trajectory filename='vel' stride='{_stride(_VELOCITIES_EVERY, recipe)}'> {_velocities_of(recipe)} </trajectory>
     <trajectory filename='pos' stride='{_stride(_POSITIONS_EVERY, recipe)}'> positions{{angstrom}} </trajectory>
     <checkpoint filename='chk' stride='{_stride(_CHECKPOINTS_EVERY, recipe)}' overwrite='True'/>
   </output>
@@ -64,37 +60,21 @@ def compose(recipe: Recipe) -> str:
   <prng> <seed> {recipe.seed} </seed> </prng>
 {_forcefields(recipe)}
   <system>
-    <initialize nbeads='1'>
+    <initialize nbeads='{recipe.beads}'>
       <file mode='chk'> {recipe.start} </file>{_velocities(recipe)}
     </initialize>
     <forces>
 {_forces(recipe)}
     </forces>
-    <ensemble> <temperature units='kelvin'> {recipe.temperature:g} </temperature> </ensemble>
+    <ensemble> <temperature units='kelvin'> {recipe.temperature:g} </temperature>{_pressure(recipe)} </ensemble>
     <motion mode='dynamics'>{_fixed(recipe)}
-      <dynamics mode='{"nve" if recipe.ensemble == "nve" else "nvt"}'>
-        <timestep units='femtosecond'> {recipe.step:g} </timestep>{_nmts(recipe)}{_thermostat(recipe)}
+      <dynamics mode='{_mode(recipe)}'>
+        <timestep units='femtosecond'> {recipe.step:g} </timestep>{_nmts(recipe)}{_baths(recipe)}
       </dynamics>
     </motion>
   </system>
 </simulation>
 """
-
-
-def _check(recipe: Recipe) -> None:
-    if recipe.ensemble not in ENSEMBLES:
-        raise DarkforcesError(f"ensemble '{recipe.ensemble}' is not known: expected {', '.join(ENSEMBLES)}")
-    if recipe.ensemble != "nve" and recipe.tau is None:
-        raise DarkforcesError(f"ensemble '{recipe.ensemble}' needs the time constant of its thermostat, in fs: --tau")
-    if recipe.ensemble == "nve" and recipe.tau is not None:
-        raise DarkforcesError(
-            f"ensemble 'nve' has no thermostat, whose time constant --tau {recipe.tau:g} would be: expected another "
-            "--ensemble, or no --tau"
-        )
-    numbers = {"timestep": (recipe.timestep, "fs"), "temperature": (recipe.temperature, "K"), "tau": (recipe.tau, "fs")}
-    for name, (value, unit) in numbers.items():
-        if value is not None and not 0.0 < value < np.inf:
-            raise DarkforcesError(f"--{name} {value:g} cannot be used: expected {unit}, more than zero")
 
 
 def _stride(every: float, recipe: Recipe) -> int:
@@ -105,7 +85,20 @@ def _properties(recipe: Recipe) -> str:
     symbols = dict.fromkeys(chemical_symbols[z] for z in species_from_formula(recipe.species))  # each once, in order
     temperatures = [f"temperature({symbol}){{kelvin}}" for symbol in symbols] if len(symbols) > 1 else []
     energies = [f"{name}{{electronvolt}}" for name in ("conserved", "potential", "kinetic_md")]
-    return ", ".join(["step", "time{femtosecond}", *energies, "temperature{kelvin}", *temperatures])
+    names = ["step", "time{femtosecond}", *energies, "temperature{kelvin}", *temperatures]
+    quantum = recipe.beads > 1
+    if quantum:
+        arguments = ["", *(f"({symbol})" for symbol in symbols)] if len(symbols) > 1 else [""]
+        names += [f"kinetic_cv{argument}{{electronvolt}}" for argument in arguments]
+    if recipe.barostat is not None:
+        names += ["volume{angstrom3}", "density{g/cm3}", f"pressure_{'cv' if quantum else 'md'}{{bar}}"]
+        names += ["cell_abcABC"] if recipe.barostat.anisotropic else []
+    return ", ".join(names)
+
+
+def _velocities_of(recipe: Recipe) -> str:
+    """Velocities of what moves as atoms do: of several beads, the centroids."""
+    return "velocities" if recipe.beads == 1 else "v_centroid"
 
 
 def _components(recipe: Recipe) -> list[Component]:
@@ -130,10 +123,12 @@ def _forces(recipe: Recipe) -> str:
         Component.SLOW: " <mts_weights> [ 1, 0 ] </mts_weights> ",
         Component.FAST: " <mts_weights> [ 0, 1 ] </mts_weights> ",
     }
-    return "\n".join(
-        f"      <force forcefield='{component.value}'>{weights.get(component, '')}</force>"
-        for component in _components(recipe)
-    )
+    lines = []
+    for component in _components(recipe):
+        contracted = component is Component.SLOW and recipe.slow_beads is not None
+        beads = f" nbeads='{recipe.slow_beads}'" if contracted else ""
+        lines.append(f"      <force forcefield='{component.value}'{beads}>{weights.get(component, '')}</force>")
+    return "\n".join(lines)
 
 
 def _velocities(recipe: Recipe) -> str:
@@ -156,6 +151,33 @@ def _nmts(recipe: Recipe) -> str:
     return "" if recipe.stride is None else f"\n        <nmts> [ 1, {recipe.stride} ] </nmts>"
 
 
+def _mode(recipe: Recipe) -> str:
+    """i-PI's name of the ensemble."""
+    if recipe.barostat is not None:
+        return "npt"
+    return "nve" if recipe.ensemble == "nve" else "nvt"
+
+
+def _pressure(recipe: Recipe) -> str:
+    if recipe.barostat is None:
+        return ""
+    return f" <pressure units='bar'> {recipe.barostat.pressure:g} </pressure>"
+
+
+def _baths(recipe: Recipe) -> str:
+    return _thermostat(recipe) + _barostat(recipe)
+
+
+def _barostat(recipe: Recipe) -> str:
+    if recipe.barostat is None:
+        return ""
+    tau = f"<tau units='femtosecond'> {recipe.barostat.tau:g} </tau>"
+    return f"""
+        <barostat mode='{"flexible" if recipe.barostat.anisotropic else "isotropic"}'>
+          {tau} <thermostat mode='langevin'> {tau} </thermostat>
+        </barostat>"""
+
+
 def _thermostat(recipe: Recipe) -> str:
     if recipe.ensemble == "nve":
         return ""
@@ -166,8 +188,9 @@ def _thermostat(recipe: Recipe) -> str:
         <thermostat mode='gle'>
           <A shape='(2, 2)' units='hertz*rad'> [ {matrix} ] </A>
         </thermostat>"""
+    mode = "pile_l" if recipe.ensemble == PILE else recipe.ensemble
     return f"""
-        <thermostat mode='{recipe.ensemble}'> <tau units='femtosecond'> {recipe.tau:g} </tau> </thermostat>"""
+        <thermostat mode='{mode}'> <tau units='femtosecond'> {recipe.tau:g} </tau> </thermostat>"""
 
 
 def high_pass_friction(tau: float, memory: float) -> np.ndarray:
@@ -185,51 +208,6 @@ def high_pass_friction(tau: float, memory: float) -> np.ndarray:
     sparing = 0.98  # c
     coupling = np.sqrt(sparing / (tau * memory))
     return np.array([[1.0 / tau, coupling], [coupling, 1.0 / memory]])
-
-
-def write_input(
-    structure: Path,
-    folder: Path,
-    ensemble: str = "nve",
-    component: Component = Component.CONSERVATIVE,
-    stride: int | None = None,
-    tau: float | None = None,
-    temperature: float = Recipe.temperature,
-    timestep: float = Recipe.timestep,
-) -> Path:
-    """Write an i-PI input for a structure, and the checkpoint that it starts from.
-
-    :param structure: a file with the structure, with momenta or without; then i-PI draws random ones
-    :param folder: that both files are written to
-    :param ensemble, component, stride, tau, temperature, timestep: see `Recipe`
-    :return: the input
-    :raises DarkforcesError: if the file is no structure that i-PI can take, and see `compose`
-    """
-    start = read_start(structure)
-    say_where_periodic(start, structure)
-    forces = f"mts{stride}" if stride else component.value
-    thermostat = "" if tau is None else f"{tau:g}"
-    # The name becomes part of file names and of lists in i-PI's XML.
-    name = re.sub(r"[^\w.-]", "_", f"{structure.stem}-{ensemble}{thermostat}-{forces}")
-    recipe = Recipe(
-        name=name,
-        ensemble=ensemble,
-        species=formula_from_species(start.atoms.numbers),
-        start=f"{name}.start.chk",
-        fixed=start.fixed,
-        pbc=letters(start.atoms.pbc),
-        component=component,
-        stride=stride,
-        tau=tau,
-        temperature=temperature,
-        timestep=timestep,
-        comment=f"  Written by darkforces run for {structure.name}.",
-        thermalize=not start.atoms.has("momenta"),
-    )
-    write_start(start.atoms, folder / recipe.start)
-    path = folder / f"{name}.xml"
-    path.write_text(compose(recipe))
-    return path
 
 
 def write_start(atoms: ase.Atoms, path: Path) -> None:

@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf, isfinite
 
+from ..errors import DarkforcesError
 from ..split.split import Component
 
-ENSEMBLES = ("nve", "langevin", "svr", "gle")
+ENSEMBLES = ("nve", "langevin", "svr", "gle")  # of classical atoms
+PILE = "pile"
+PATH_INTEGRALS = (PILE, "nve")  # ensembles of several beads
+
+
+@dataclass(frozen=True)
+class Barostat:
+    """A constant pressure.
+
+    :param pressure: bar
+    :param tau: fs, time constant of the cell, and of the thermostat that the cell has
+    :param anisotropic: whether all lengths and angles of the cell change by themselves, or only its volume
+    """
+
+    pressure: float = 1.0
+    tau: float = 500.0
+    anisotropic: bool = False
 
 
 @dataclass(frozen=True)
@@ -14,7 +32,7 @@ class Recipe:
     """The recipe for a simulation.
 
     :param name: prefix of its outputs
-    :param ensemble: ``nve``, ``langevin``, ``svr`` or ``gle``
+    :param ensemble: ``nve``, or the thermostat: ``langevin``, ``svr`` or ``gle``; of several beads, ``nve`` or ``pile``
     :param species: the elements in the order of the atoms, as a formula
     :param start: file name of the i-PI checkpoint to start from, see `write_start`
     :param fixed: coordinates (3 atom + axis) that do not move
@@ -28,6 +46,9 @@ class Recipe:
     :param comment: what it shows, for people
     :param thermalize: draw velocities at `temperature` instead of those in `start`
     :param seed: of i-PI's random numbers
+    :param barostat: for a constant pressure; None for a constant volume
+    :param beads: of the ring polymers of a path integral; 1 for classical atoms
+    :param slow_beads: of the ring polymers on which slow forces act (ring-polymer contraction); None for all of them
     """
 
     name: str
@@ -45,8 +66,66 @@ class Recipe:
     comment: str = ""
     thermalize: bool = False
     seed: int = 31415
+    barostat: Barostat | None = None
+    beads: int = 1
+    slow_beads: int | None = None
 
     @property
     def step(self) -> float:
         """Length of one i-PI step in fs: with multiple time stepping, of M steps of the fast forces."""
         return self.timestep * (self.stride or 1)
+
+    def check(self) -> None:
+        """Raise a DarkforcesError for what is not known, does not go together, or cannot be."""
+        _check_beads(self)
+        known = ENSEMBLES if self.beads == 1 else PATH_INTEGRALS
+        if self.ensemble not in known:
+            of = "" if self.beads == 1 else f" for {self.beads} beads"
+            raise DarkforcesError(f"ensemble '{self.ensemble}' is not known{of}: expected {', '.join(known)}")
+        if self.ensemble != "nve" and self.tau is None:
+            raise DarkforcesError(f"ensemble '{self.ensemble}' needs the time constant of its thermostat, in fs: --tau")
+        if self.ensemble == "nve" and self.tau is not None:
+            raise DarkforcesError(
+                f"ensemble 'nve' has no thermostat, whose time constant --tau {self.tau:g} would be: expected another "
+                "--ensemble, or no --tau"
+            )
+        numbers = {"timestep": (self.timestep, "fs"), "temperature": (self.temperature, "K"), "tau": (self.tau, "fs")}
+        if self.barostat is not None:
+            _check_barostat(self)
+            numbers["barostat-tau"] = (self.barostat.tau, "fs")
+        for name, (value, unit) in numbers.items():
+            if value is not None and not 0.0 < value < inf:
+                raise DarkforcesError(f"--{name} {value:g} cannot be used: expected {unit}, more than zero")
+
+
+def _check_beads(recipe: Recipe) -> None:
+    if recipe.beads < 1:
+        raise DarkforcesError(f"--beads {recipe.beads} is not a number of beads: expected at least 1")
+    if recipe.slow_beads is None:
+        return
+    if recipe.stride is None:
+        raise DarkforcesError(
+            f"--slow-beads {recipe.slow_beads} is for the slow forces of multiple time stepping: expected --mts M too"
+        )
+    if not 1 <= recipe.slow_beads <= recipe.beads:
+        raise DarkforcesError(
+            f"--slow-beads {recipe.slow_beads} cannot be used: expected 1 to {recipe.beads}, the number of all beads"
+        )
+
+
+def _check_barostat(recipe: Recipe) -> None:
+    assert recipe.barostat is not None
+    if recipe.ensemble == "nve":
+        raise DarkforcesError("a constant pressure needs a thermostat too: expected one, and not nve")
+    if not isfinite(recipe.barostat.pressure):
+        raise DarkforcesError(f"--pressure {recipe.barostat.pressure:g} cannot be used: expected a number")
+    if recipe.pbc != "TTT":
+        raise DarkforcesError(
+            f"a constant pressure needs a structure that is periodic along all of its cell vectors, but it is so along "
+            f"{recipe.pbc}; expected another --ensemble"
+        )
+    if recipe.fixed:
+        raise DarkforcesError(
+            "a constant pressure moves all atoms with the cell, but some are fixed; expected another --ensemble, or a "
+            "structure without constraints"
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,8 @@ class Virials:
 
     :param needed: whether the pressure is kept constant
     :param direct: whether direct forces have a part in that pressure. They have none in conservative forces, nor in
-        multiple time stepping, where the slow part takes out what the fast one puts in
+        multiple time stepping, where the slow part takes out what the fast one puts in; unless it acts on fewer beads
+        of the ring polymers
     """
 
     needed: bool = False
@@ -43,7 +44,9 @@ class Virials:
             if any(dynamics.attribs.get("mode") in _CONSTANT_PRESSURE for dynamics in descendants(system, "dynamics"))
         ]
         shares = {name: _DIRECT[component or Component.DIRECT] for name, component in components.items()}
-        direct = any(abs(_share(system, shares)) > _NOTHING for system in at_constant_pressure)
+        direct = any(
+            abs(share) > _NOTHING for system in at_constant_pressure for share in _shares_by_beads(system, shares)
+        )
         return cls(bool(at_constant_pressure), direct)
 
     def check(self, model: ForceModel, component: Component) -> None:
@@ -56,15 +59,28 @@ class Virials:
         if self.direct and component in (Component.DIRECT, Component.FAST) and not model.provides_direct_virial:
             raise DarkforcesError(
                 f"the pressure is to be constant, which takes a virial, but model '{model.name}' has no direct stress "
-                f"for component '{component.value}'; expected conservative forces, multiple time stepping, or constant "
-                "volume"
+                f"for component '{component.value}'; expected conservative forces, multiple time stepping with all "
+                "beads, or constant volume"
             )
 
 
-def _share(system: xml_node, shares: Mapping[str, float]) -> float:
-    """The share of direct forces in the sum of all forces of a system."""
-    forces = [force for group in descendants(system, "forces") for force in descendants(group, "force")]
-    return sum(_weight(force) * shares.get(force.attribs.get("forcefield", ""), 0.0) for force in forces)
+def _shares_by_beads(system: xml_node, shares: Mapping[str, float]) -> Iterable[float]:
+    """The share of direct forces in the sum of all forces that act on the same number of beads of a system."""
+    all_beads = next((int(node.attribs.get("nbeads", 1)) for node in _of_beads(system)), 1)
+    sums: dict[int, float] = {}
+    for group in descendants(system, "forces"):
+        for force in descendants(group, "force"):
+            said = int(force.attribs.get("nbeads", 0))
+            beads = all_beads if said == 0 else min(said, all_beads)
+            share = _weight(force) * shares.get(force.attribs.get("forcefield", ""), 0.0)
+            sums[beads] = sums.get(beads, 0.0) + share
+    return sums.values()
+
+
+def _of_beads(system: xml_node) -> Iterator[xml_node]:
+    """The nodes that say how many beads there are: of a state, or of a start."""
+    for name in ("beads", "initialize"):
+        yield from descendants(system, name)
 
 
 def _weight(force: xml_node) -> float:

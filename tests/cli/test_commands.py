@@ -63,6 +63,16 @@ def test_nothing_is_imported_that_is_not_needed_at_once(modules, slow):
         (["run", "nve-direct.xml", "--model", "pet-m", "-o", "size=2"], "model 'pet-m' has no options"),
         (["run", "nve-mts4.xml", "--model", "pet-m", "--warn-above", "-3"], "--warn-above -3.0 cannot be used"),
         ([*WATER, "--ensemble", "svr"], "needs the time constant"),
+        ([*WATER, "--pressure", "1"], "--pressure is for constant pressure: expected --ensemble npt"),
+        ([*WATER, "--ensemble", "npt", "--pressure", "1 apple"], "'1 apple' is not a pressure: expected a number"),
+        ([*WATER, "--ensemble", "npt", "--barostat-tau", "0"], "--barostat-tau 0 cannot be used"),
+        ([*WATER, "--ensemble", "svr", "--tau", "10", "--beads", "4"], "'svr' is not known for 4 beads: expected pile"),
+        ([*WATER, "--ensemble", "pile"], "ensemble 'pile' is not known: expected nve"),
+        ([*WATER, "--beads", "0"], "--beads 0 is not a number of beads"),
+        ([*WATER, "--beads", "4", "--slow-beads", "2"], "expected --mts M too"),
+        ([*WATER, "--beads", "4", "--mts", "4", "--slow-beads", "8"], "--slow-beads 8 cannot be used: expected 1 to 4"),
+        ([*WATER, "--hmr", "9"], "hydrogen atoms of 9 u leave atoms of"),
+        (["run", "nve-mts4.xml", "--model", "pet-m", "--deuterium"], "--deuterium is for --structure"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_leaves_nothing_behind(arguments, message):

@@ -16,11 +16,11 @@ import ipi_darkforces as dark
 from ipi_darkforces.analysis.io.units import BOLTZMANN_EV
 from ipi_darkforces.diagnostics import heating as theory
 from ipi_darkforces.diagnostics.heating import WAVENUMBER, Power, heating
-from ipi_darkforces.diagnostics.hydrogen_mass import with_hydrogen_mass
 from ipi_darkforces.diagnostics.thermostats import excess_times, friction, mean_friction
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models import ForceModel, Forces, Need
 from ipi_darkforces.simulate.compose import high_pass_friction
+from ipi_darkforces.simulate.hydrogen_mass import with_hydrogen_mass
 from ipi_darkforces.simulate.inner_loop import State, velocity_verlet
 
 # Oscillators of mass, frequency and k_B T of 1, of which a thermostat makes resonances of a known width; times are in

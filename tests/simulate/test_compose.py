@@ -10,7 +10,7 @@ from ipi.utils.units import Constants, unit_to_internal, unit_to_user
 
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.simulate.compose import compose, high_pass_friction, write_start
-from ipi_darkforces.simulate.recipe import Recipe
+from ipi_darkforces.simulate.recipe import Barostat, Recipe
 from ipi_darkforces.split.split import Component
 
 
@@ -59,6 +59,33 @@ def test_thermostats(tmp_path, monkeypatch, ensemble, mode):
 def test_a_thermostat_needs_its_time_constant(tmp_path):
     with pytest.raises(DarkforcesError, match="time constant"):
         compose(argon(tmp_path, ensemble="svr"))
+
+
+@pytest.mark.parametrize(("anisotropic", "barostat"), [(False, "BaroBZP"), (True, "BaroMTK")])
+def test_barostats(tmp_path, monkeypatch, anisotropic, barostat):
+    recipe = argon(tmp_path, ensemble="svr", tau=20.0, barostat=Barostat(100.0, 300.0, anisotropic))
+    system = load(recipe, tmp_path, monkeypatch).syslist[0]
+    assert system.motion.enstype == "npt"
+    found = system.motion.barostat
+    assert type(found).__name__ == barostat
+    assert unit_to_user("pressure", "bar", system.ensemble.pext) == pytest.approx(100.0)
+    assert unit_to_user("time", "femtosecond", found.tau) == pytest.approx(300.0)
+    assert unit_to_user("time", "femtosecond", found.thermostat.tau) == pytest.approx(300.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ensemble": "nve", "tau": None}, "needs a thermostat"),
+        ({"fixed": (0, 1, 2)}, "some are fixed"),
+        ({"pbc": "TTF"}, "so along TTF"),
+        ({"barostat": Barostat(pressure=float("inf"))}, "--pressure inf cannot be used"),
+    ],
+)
+def test_a_constant_pressure_that_cannot_be(tmp_path, changes, message):
+    recipe = argon(tmp_path, **{"ensemble": "svr", "tau": 20.0, "barostat": Barostat(), **changes})
+    with pytest.raises(DarkforcesError, match=message):
+        compose(recipe)
 
 
 def test_thermal_velocities_are_those_of_the_temperature(tmp_path, monkeypatch):

@@ -46,6 +46,8 @@ FAST, SLOW = "<force forcefield='fast'>", "<force forcefield='slow'>"
             ],
             False,
         ),
+        ("nve-mts4", [("nbeads='1'", "nbeads='8'"), (SLOW, "<force forcefield='slow' nbeads='8'>")], False),
+        ("nve-mts4", [("nbeads='1'", "nbeads='8'"), (SLOW, "<force forcefield='slow' nbeads='2'>")], True),
         ("nve-direct", [("<ensemble>", "<ensemble> <pressure units='bar'> 1 </pressure>")], True),
     ],
 )

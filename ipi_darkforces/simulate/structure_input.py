@@ -1,0 +1,93 @@
+"""An i-PI input for the user's own structure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import ase
+import numpy as np
+
+from ..models.structure import formula_from_species
+from ..split.split import Component
+from .compose import compose, write_start
+from .hydrogen_mass import with_hydrogen_mass
+from .recipe import Barostat, Recipe
+from .start import letters, read_start, say_where_periodic
+
+
+def write_input(
+    structure: Path,
+    folder: Path,
+    ensemble: str = "nve",
+    component: Component = Component.CONSERVATIVE,
+    stride: int | None = None,
+    tau: float | None = None,
+    temperature: float = Recipe.temperature,
+    timestep: float = Recipe.timestep,
+    barostat: Barostat | None = None,
+    beads: int = 1,
+    slow_beads: int | None = None,
+    hydrogen_mass: float | None = None,
+    repartition: bool = False,
+) -> Path:
+    """Write an i-PI input for a structure, and the checkpoint that it starts from.
+
+    :param structure: a file with the structure, with momenta or without; then i-PI draws random ones
+    :param folder: that both files are written to
+    :param ensemble, component, stride, tau, temperature, timestep, barostat, beads, slow_beads: see `Recipe`
+    :param hydrogen_mass, repartition: u, see `with_hydrogen_mass`; None for the masses that the structure has
+    :return: the input
+    :raises DarkforcesError: if the file is no structure that i-PI can take, and see `Recipe.check`
+    """
+    start = read_start(structure)
+    say_where_periodic(start, structure)
+    atoms = start.atoms
+    if hydrogen_mass is not None:
+        _set_masses(atoms, hydrogen_mass, repartition)
+    recipe = Recipe(
+        name="",
+        ensemble=ensemble,
+        species=formula_from_species(atoms.numbers),
+        start="",
+        fixed=start.fixed,
+        pbc=letters(atoms.pbc),
+        component=component,
+        stride=stride,
+        tau=tau,
+        temperature=temperature,
+        timestep=timestep,
+        comment=f"  Written by darkforces run for {structure.name}.",
+        thermalize=not atoms.has("momenta") or beads > 1,
+        barostat=barostat,
+        beads=beads,
+        slow_beads=slow_beads,
+    )
+    hydrogens = "" if hydrogen_mass is None else f"-{'hmr' if repartition else 'H'}{hydrogen_mass:g}"
+    # The name becomes part of file names and of lists in i-PI's XML.
+    name = re.sub(r"[^\w.-]", "_", f"{structure.stem}-{_label(recipe)}{hydrogens}")
+    recipe = replace(recipe, name=name, start=f"{name}.start.chk")
+    path = folder / f"{name}.xml"
+    path.write_text(compose(recipe))
+    write_start(atoms, folder / recipe.start)
+    return path
+
+
+def _label(recipe: Recipe) -> str:
+    """The ensemble and the forces: ``svr10-direct``, ``npt-svr100-mts4``, ``pile100-32beads-mts4-4slow``."""
+    pressure = "" if recipe.barostat is None else "npt-"
+    thermostat = "" if recipe.tau is None else f"{recipe.tau:g}"
+    beads = "" if recipe.beads == 1 else f"-{recipe.beads}beads"
+    forces = f"mts{recipe.stride}" if recipe.stride else recipe.component.value
+    slow = "" if recipe.slow_beads is None else f"-{recipe.slow_beads}slow"
+    return f"{pressure}{recipe.ensemble}{thermostat}{beads}-{forces}{slow}"
+
+
+def _set_masses(atoms: ase.Atoms, hydrogen_mass: float, repartition: bool) -> None:
+    """Give hydrogen atoms another mass; each atom keeps its kinetic energy."""
+    before = atoms.get_masses()
+    masses = with_hydrogen_mass(atoms, hydrogen_mass, repartition)
+    atoms.set_masses(masses)
+    if atoms.has("momenta"):
+        atoms.arrays["momenta"] *= np.sqrt(masses / before)[:, None]
