@@ -263,7 +263,7 @@ def apart(function: Callable[..., _Result], *args: object) -> _Result:
 
 def check(model: str, device: str) -> list[Agreement]:
     """Compare answers."""
-    reference = load_model(model, "cpu", "float64", backend="metatomic")
+    reference = load_model(model, dtype="float64", backend="metatomic")
     ours = {dtype: load_padded(model, device, dtype) for dtype in ALLOWED}
     agreements = []
     for case, batches in tqdm(list(cases()), "checks", disable=None):
@@ -327,7 +327,7 @@ def model_times(model: str, device: str, n: int, simulations: int) -> dict[str, 
     loaders: dict[str, Callable[[], ForceModel]] = {
         "recorded": lambda: load_padded(model, device),
         "not recorded": lambda: load_padded(model, device, record=False),
-        "exported model": lambda: load_model(model, device, backend="metatomic"),
+        "exported model": lambda: load_model(model, device=device, backend="metatomic"),
     }
     found = {}
     for at_once in sorted({1, simulations}):

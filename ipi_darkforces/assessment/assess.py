@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy as np
 from ..analysis.io.setup import Constraints
 from ..analysis.simulation_bar import SimulationBar
 from ..atomic import writing
-from ..campaign.evaluation import Evaluation
 from ..campaign.folder import CampaignFolder
 from ..campaign.matrix import Simulation
 from ..campaign.simulate import simulate
@@ -21,6 +21,8 @@ from ..diagnostics.structures import as_structure
 from ..errors import DarkforcesError
 from ..models.model import ForceModel, Need
 from ..models.registry.choice import ModelChoice
+from ..models.registry.kinds import load_as
+from ..models.registry.loading import Loading
 from ..models.registry.specification import label_of
 from ..models.structure import Structure
 from ..models.structure_file import read_atoms
@@ -91,20 +93,19 @@ def assess(
     system = as_structure(start.atoms, f"'{path}'")
     if len(start.atoms) < 2:
         raise DarkforcesError(f"'{path}' has one atom: expected at least two that act on each other")
-    evaluation = Evaluation(choice.device, choice.dtype, choice.variant, choice.backend)
-    loaded = model if isinstance(model, ForceModel) else evaluation.load(choice.model)
+    loaded = model if isinstance(model, ForceModel) else load_as(choice.model, choice.loading)
     loaded.check_species(system.species)
     length = THOROUGH if thorough else time
     plan = Plan(choice.model, loaded.provides, path, temperature, timestep, length)
     formula = start.atoms.get_chemical_formula()
     if Need.DIRECT not in loaded.provides:
-        return Assessment(plan, evaluation, formula, folder, _nothing_to_choose(loaded))
+        return Assessment(plan, choice.loading, formula, folder, _nothing_to_choose(loaded))
     kept = CampaignFolder(folder.resolve())
     with kept.locked():
-        kept.prepare(plan.campaign([*plan.nve, plan.svr(None)]), evaluation)
+        kept.prepare(plan.campaign([*plan.nve, plan.svr(None)]), choice.loading)
         stages = Stages(estimated_seconds(plan, loaded, system, _PREDICTED[thorough]))
         stages.begin(ASYMMETRY)
-        asymmetry = _asymmetry(plan, evaluation, system, kept.path, _ERRORS[thorough])
+        asymmetry = _asymmetry(plan, choice.loading, system, kept.path, _ERRORS[thorough])
         stages.begin(WORK)
         work = _work(plan, loaded, system, kept.path)
         found: dict[str, Any] = {}
@@ -112,11 +113,13 @@ def assess(
             stages.begin(STRIDES)
             found = _strides(plan, loaded, start.atoms, kept.path, _PREDICTED[thorough])
         strides = Strides.from_json(found) if found and "missing" not in found else None
-        result = procedure.simulate(plan, strides, kept, evaluation, lambda each: _simulate(kept, each, start, stages))
+        result = procedure.simulate(
+            plan, strides, kept, choice.loading, lambda each: _simulate(kept, each, start, stages)
+        )
     if result is None:
         raise KeyboardInterrupt("stopped; the same command goes on from there")
     verdict = decide(label, result.judged, strides, temperature)
-    return Assessment(plan, evaluation, formula, folder, verdict, result, asymmetry, work, found)
+    return Assessment(plan, choice.loading, formula, folder, verdict, result, asymmetry, work, found)
 
 
 def check_settings(temperature: float, timestep: float, time: float) -> None:
@@ -152,9 +155,7 @@ def _nothing_to_choose(model: ForceModel) -> Verdict:
     return Verdict(Advice.CONSERVATIVE, None, text, ())
 
 
-def _asymmetry(
-    plan: Plan, evaluation: Evaluation, structure: Structure, folder: Path, error: float
-) -> dict[str, object]:
+def _asymmetry(plan: Plan, loading: Loading, structure: Structure, folder: Path, error: float) -> dict[str, object]:
     with progress_bar(desc="lambda", disable=None, leave=False, unit="probe") as bar:
 
         def show(done: int, reached: float) -> None:
@@ -163,7 +164,7 @@ def _asymmetry(
 
         # The fastest implementation need not be one that can be differentiated twice.
         def differentiable() -> ForceModel:
-            return evaluation.load(plan.model, backend="metatomic")
+            return load_as(plan.model, replace(loading, backend="metatomic"))
 
         return model_diagnostics.asymmetry(folder, differentiable, structure, plan.structure.name, error, show)
 

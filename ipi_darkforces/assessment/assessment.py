@@ -10,8 +10,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from ..campaign.evaluation import Evaluation
 from ..errors import DarkforcesError, printable
+from ..models.registry.loading import Loading
 from ..stats.rows import Row, aligned, html_table
 from . import page, pictures
 from .criteria import REASONS, Judged
@@ -25,7 +25,7 @@ class Assessment:
     """The verdict on a model for a system, and the results behind it.
 
     :param plan: the simulations
-    :param evaluation: how the model was evaluated
+    :param loading: options with which the model was loaded
     :param formula: of the structure
     :param folder: with everything
     :param verdict: what is advised, in words
@@ -34,7 +34,7 @@ class Assessment:
     """
 
     plan: Plan
-    evaluation: Evaluation
+    loading: Loading
     formula: str
     folder: Path
     verdict: Verdict
@@ -62,7 +62,7 @@ class Assessment:
             return None
         forces = f"--mts {choice.stride}" if choice.stride else f"--forces {choice.forces}"
         plan = self.plan
-        how = "".join(f" --{key} {quote(value)}" for key, value in self.evaluation.changed.items())
+        how = "".join(f" --{key} {quote(value)}" for key, value in self.loading.changed.items())
         return (
             f"darkforces run --structure {quote(str(plan.structure))} --model {quote(plan.model)}{how} {forces} "
             f"--timestep {plan.timestep:g} --temperature {plan.temperature:g}"
@@ -73,7 +73,7 @@ class Assessment:
         curves = ("parameter", "energy_eV", "cumulative_work_eV")
         return {
             "model": self.plan.model,
-            **self.evaluation.as_json(),
+            **self.loading.as_json(),
             "structure": str(self.plan.structure),
             "formula": self.formula,
             "temperature_K": self.plan.temperature,

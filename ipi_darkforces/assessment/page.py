@@ -71,7 +71,7 @@ def _page(assessment: Assessment, result: Result, drawn: list[str]) -> str:
     plan, folder = assessment.plan, assessment.folder
     name = printable(Path(plan.model).name)
     title = f"Is {name} safe to run with direct forces?"
-    how = f"; {assessment.evaluation.in_words}" if assessment.evaluation.in_words else ""
+    how = f"; {assessment.loading.in_words}" if assessment.loading.in_words else ""
     machine = ", ".join(f"{key} {value}" for key, value in result.machine.items())
     body = [
         f"<header><h1>{escape(title)}</h1><p>{escape(assessment.formula)} ({escape(printable(plan.structure.name))}), "

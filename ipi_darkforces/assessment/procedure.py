@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..campaign.evaluation import Evaluation
 from ..campaign.findings import Findings, Measured, by_model, measure
 from ..campaign.folder import CampaignFolder
 from ..campaign.matrix import Simulation
+from ..models.registry.loading import Loading
 from .choices import choices
 from .criteria import HEATING, Judged, judged
 from .plan import Plan
@@ -34,7 +34,7 @@ def simulate(
     plan: Plan,
     strides: Strides | None,
     folder: CampaignFolder,
-    evaluation: Evaluation,
+    loading: Loading,
     run: Callable[[Simulation], bool],
 ) -> Result | None:
     """Run the simulations that have not ended; None if the user interrupted one.
@@ -44,7 +44,7 @@ def simulate(
 
     :param strides: what is predicted of them; None if there are none
     :param folder: where they are kept
-    :param evaluation: how the model is evaluated
+    :param loading: options with which the model is loaded
     :param run: does one, and says whether it has ended
     """
     simulations: list[Simulation] = []
@@ -52,7 +52,7 @@ def simulate(
 
     def results_with(*more: Simulation) -> Result | None:
         simulations.extend(more)
-        if not _done(plan, simulations, folder, evaluation, run):
+        if not _done(plan, simulations, folder, loading, run):
             return None
         return _result(plan, strides, simulations, folder, measured)
 
@@ -73,10 +73,10 @@ def _done(
     plan: Plan,
     simulations: Sequence[Simulation],
     folder: CampaignFolder,
-    evaluation: Evaluation,
+    loading: Loading,
     run: Callable[[Simulation], bool],
 ) -> bool:
-    folder.prepare(plan.campaign(simulations), evaluation)
+    folder.prepare(plan.campaign(simulations), loading)
     return all(folder.ended(simulation.name) is not None or run(simulation) for simulation in simulations)
 
 

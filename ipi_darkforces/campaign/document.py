@@ -9,10 +9,10 @@ from ..analysis.temperatures import ALL
 from ..atomic import write_atomically
 from ..errors import DarkforcesError, printable
 from ..models.registry.kinds import specified
+from ..models.registry.loading import Loading
 from ..models.structure_file import read_atoms
 from ..stats.estimates import Estimate
 from . import paper, pictures, strides
-from .evaluation import Evaluation
 from .findings import Finding, Findings, Measured
 from .folder import Ended
 from .matrix import Campaign
@@ -33,7 +33,7 @@ def check_writable(path: Path) -> None:
 
 def write(
     campaign: Campaign,
-    evaluation: Evaluation,
+    loading: Loading,
     measured: Sequence[Measured],
     found: Sequence[Findings],
     failed: dict[str, str],
@@ -41,14 +41,14 @@ def write(
 ) -> None:
     """Write the document, and its pictures to the folder ``figures`` beside it.
 
-    :param evaluation: how models were evaluated
+    :param loading: options with which models were loaded
     :param measured: all simulations that have ended
     :param found: what they say, model by model
     :param failed: why others have not, by their names
     :param path: of the document
     """
     parts = [_MARK, f"# Campaign {printable(campaign.name)}: what the paper's simulations say with our models"]
-    parts += _introduction(campaign, evaluation, [each.ended for each in measured])
+    parts += _introduction(campaign, loading, [each.ended for each in measured])
     for findings in found:
         parts += _model(findings, campaign, path.parent / "figures")
     parts += _strides(found, path.parent / "figures")
@@ -66,12 +66,12 @@ def write(
     write_atomically(path, "\n\n".join(parts) + "\n")
 
 
-def _introduction(campaign: Campaign, evaluation: Evaluation, ended: Sequence[Ended]) -> Iterator[str]:
+def _introduction(campaign: Campaign, loading: Loading, ended: Sequence[Ended]) -> Iterator[str]:
     atoms = read_atoms(campaign.structure, "structure")
     models = ", ".join(
         f"`{printable(Path(model).name)}` (weights {specified(model).fingerprint()})" for model in campaign.models
     )
-    models += f" ({evaluation.in_words})" if evaluation.in_words else ""
+    models += f" ({loading.in_words})" if loading.in_words else ""
     total = sum(each.picoseconds for each in ended)
     yield (
         f"{len(ended)} of {len(campaign.simulations)} simulations of {atoms.get_chemical_formula()} at "

@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,11 @@ from ..digest import digest
 from ..errors import ERROR, DarkforcesError
 from ..lock import locked
 from ..models.registry.choice import ModelChoice
-from ..models.registry.kinds import specified
+from ..models.registry.kinds import load_as, specified
+from ..models.registry.loading import Loading
 from ..simulate.compose import compose, write_start
 from ..simulate.folder import RunFolder
 from ..simulate.start import read_start, say_where_periodic
-from .evaluation import Evaluation
 from .matrix import Campaign, Simulation
 
 _START = "start.chk"
@@ -121,10 +121,10 @@ class CampaignFolder:
         with locked(self.path / ".lock", f"another campaign is running in '{self.path}'"):
             yield
 
-    def prepare(self, campaign: Campaign, evaluation: Evaluation) -> None:
+    def prepare(self, campaign: Campaign, loading: Loading) -> None:
         """Write what the simulations need, and mark those that shall become longer as not done.
 
-        :param evaluation: how models are evaluated
+        :param loading: options with which all models are loaded
         :raises DarkforcesError: if the folder holds another campaign
         """
         start = read_start(campaign.structure)
@@ -135,7 +135,7 @@ class CampaignFolder:
             "temperature_K": campaign.temperature,
             "timestep_fs": campaign.timestep,
             "weights": {model: specified(model).fingerprint() for model in campaign.models},
-            **evaluation.identity,
+            **loading.identity,
         }
         if self._campaign.exists():
             self._check_same(belongs)
@@ -149,7 +149,7 @@ class CampaignFolder:
             if ended and not ended.unstable and ended.picoseconds < simulation.time - 1e-3 * recipe.step:
                 self._ended(simulation.name).unlink()
         simulations = {simulation.name: simulation.condition.model for simulation in campaign.simulations}
-        content = {"belongs": belongs, **evaluation.as_json(), "simulations": simulations}
+        content = {"belongs": belongs, **loading.as_json(), "simulations": simulations}
         write_atomically(self._campaign, json.dumps(content, indent=2) + "\n")
 
     def _check_same(self, belongs: Mapping[str, Any]) -> None:
@@ -180,7 +180,7 @@ class CampaignFolder:
         content = self._read()
         if name not in content["simulations"]:
             raise DarkforcesError(f"'{self.path}' has no simulation {name}")
-        model = Evaluation.of(content).choice(content["simulations"][name])
+        model = ModelChoice(content["simulations"][name], Loading.of(content))
         return Job(model, content["belongs"]["temperature_K"])
 
     def _ended(self, name: str) -> Path:
@@ -217,7 +217,7 @@ class CampaignFolder:
         return f"{said[-1] if said else 'its job said nothing'} (see logs/{name}.log)"
 
 
-def check_models(campaign: Campaign, evaluation: Evaluation) -> None:
+def check_models(campaign: Campaign, loading: Loading) -> None:
     """Load each model once, which exports it too, and see whether it can do what is asked of it.
 
     On the CPU: where the simulations are, there may be another device.
@@ -226,7 +226,7 @@ def check_models(campaign: Campaign, evaluation: Evaluation) -> None:
     """
     species = read_start(campaign.structure).atoms.numbers
     for name in campaign.models:
-        model = evaluation.load(name, device="cpu")
+        model = load_as(name, replace(loading, device="cpu"))
         model.check_species(species)
         for condition in campaign.conditions:
             for component in condition.needs if condition.model == name else ():

@@ -71,7 +71,7 @@ def simulate(
     picoseconds = 1e-3 * outcome.steps * (simulation.timestep or 0.0)
     pace = outcome.seconds_per_step
     seconds = time.monotonic() - started if pace is None else pace * outcome.steps
-    ended = Ended(picoseconds, unstable, seconds, pace, _machine(job.model.device))
+    ended = Ended(picoseconds, unstable, seconds, pace, _machine(job.model.loading.device))
     folder.has_ended(name, ended)
     return ended
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from ..campaign import workflow
 from ..campaign.document import check_writable, write
-from ..campaign.evaluation import Evaluation
 from ..campaign.findings import by_model, measure_all
 from ..campaign.folder import CampaignFolder, check_models
 from ..campaign.matrix import Campaign
 from ..campaign.statements import as_json
 from ..errors import ERROR, DarkforcesError, printable
+from ..models.registry.loading import Loading
 from ..progress_bar import progress_bar
 from .entry import INTERRUPTED
-from .options import MODEL_HELP, add_place_options
+from .options import MODEL_HELP, add_place_options, loading_of
 
 DESCRIPTION = """\
 Runs each model with each kind of forces, each thermostat and each seed of a YAML file, and ends with a Markdown
@@ -74,18 +74,18 @@ def run(args: argparse.Namespace) -> int:
         raise DarkforcesError(f"--jobs {args.jobs} is not a number of simulations: expected at least 1")
     campaign = Campaign.read(args.campaign, args.model)
     workflow.check_installed()
-    evaluation = Evaluation(args.device, args.dtype, args.variant, args.backend)
-    check_models(campaign, evaluation)
+    loading = loading_of(args)
+    check_models(campaign, loading)
     output = args.output or Path(campaign.name)
     document = args.document or output / "results.md"
     folder = CampaignFolder(output.resolve())
     with folder.locked():
         check_writable(document)
-        folder.prepare(campaign, evaluation)
+        folder.prepare(campaign, loading)
         if not _simulate(campaign, folder, args):
             print("stopped; the same command goes on from there", file=sys.stderr)
             return INTERRUPTED
-        return 1 if _write(campaign, evaluation, folder, document, args) else 0
+        return 1 if _write(campaign, loading, folder, document, args) else 0
 
 
 def _simulate(campaign: Campaign, folder: CampaignFolder, args: argparse.Namespace) -> bool:
@@ -110,7 +110,7 @@ def _simulate(campaign: Campaign, folder: CampaignFolder, args: argparse.Namespa
 
 
 def _write(
-    campaign: Campaign, evaluation: Evaluation, folder: CampaignFolder, document: Path, args: argparse.Namespace
+    campaign: Campaign, loading: Loading, folder: CampaignFolder, document: Path, args: argparse.Namespace
 ) -> bool:
     """Look at all simulations that have ended, and write the document; whether there are others."""
     states = [(simulation, folder.ended(simulation.name)) for simulation in campaign.simulations]
@@ -123,10 +123,10 @@ def _write(
     one_by_one = measure_all(folder, ended, campaign.discard, min(args.jobs, workflow.cores()))
     measured = list(progress_bar(one_by_one, desc="analysis", total=len(ended), disable=not sys.stderr.isatty()))
     found = by_model(campaign, measured)
-    write(campaign, evaluation, measured, found, failed, document)
+    write(campaign, loading, measured, found, failed, document)
     if args.json:
         models = [as_json(findings) for findings in found]
-        said = {"document": str(document), **evaluation.as_json(), "models": models, "failed": failed}
+        said = {"document": str(document), **loading.as_json(), "models": models, "failed": failed}
         print(json.dumps(said, indent=2))
     else:
         print(f"written: {printable(document)}")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ..errors import DarkforcesError
 from ..models.model import ForceModel
-from ..models.registry.kinds import BACKENDS, load_model
+from ..models.registry.kinds import load_as
+from ..models.registry.loading import BACKENDS, Loading
 from ..models.registry.specification import Option, chosen, label_of, with_options
 from ..split.monitor import TOO_FAR
 
@@ -95,9 +96,14 @@ def model_of(args: argparse.Namespace, options: Mapping[str, Option] | None = No
     return with_options(model, params(args) if options is None else options)
 
 
+def loading_of(args: argparse.Namespace) -> Loading:
+    """The options of loading models that were given."""
+    return Loading(device=args.device, dtype=args.dtype, variant=args.variant, backend=args.backend)
+
+
 def load(args: argparse.Namespace) -> ForceModel:
-    """The model that was said."""
-    return load_model(model_of(args), args.device, args.dtype, args.variant, backend=args.backend)
+    """Load the model that was given."""
+    return load_as(model_of(args), loading_of(args))
 
 
 def add_structures_argument(parser: argparse.ArgumentParser, nargs: str = "+") -> None:

@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 
 from ..errors import DarkforcesError
 from ..models.model import ForceModel
-from ..models.registry.kinds import load_model, specified
+from ..models.registry.kinds import load_as, specified
 from ..models.registry.specification import with_options
 from ..serve.address import DEFAULT_NAME, DEFAULT_PREFIX, Address, InetAddress, UnixAddress, UnixPattern
 from ..serve.driver import Driver
@@ -18,7 +18,7 @@ from ..serve.settings import Settings
 from ..simulate.inputs import SimulationInput, SocketForcefield
 from ..split.monitor import checked_limit
 from ..split.split import Component, Split
-from .options import model_of, params
+from .options import loading_of, model_of, params
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def serve(args: argparse.Namespace) -> int:
     if prefix is None:
         prefix = simulation.sockets_prefix if simulation else DEFAULT_PREFIX
     places = _places(args, prefix, forcefields)
-    model = load_model(model_name, args.device, args.dtype, args.variant, not args.keep_net_force, args.backend)
+    model = load_as(model_name, replace(loading_of(args), remove_net_force=not args.keep_net_force))
     for part in model.parts:
         part.goes_on = args.goes_on or (simulation is not None and simulation.step > 0)
     _check(settings, simulation, model)

@@ -17,6 +17,7 @@ from ipi.utils.softexit import softexit
 
 from ipi_darkforces.errors import ERROR, DarkforcesError
 from ipi_darkforces.models.registry.kinds import specified
+from ipi_darkforces.models.registry.loading import Loading
 from ipi_darkforces.models.registry.specification import chosen, with_options
 from ipi_darkforces.serve.settings import Settings
 from ipi_darkforces.serve.units import EV_PER_ANGSTROM, reply_to_ipi, structure_from_ipi
@@ -74,7 +75,8 @@ class DarkforcesDriver(Dummy_driver):
             role, options = Settings.separated(
                 settings, specified(said).takes_options, "the parameters of the forcefield"
             )
-            self._split = shared_split(with_options(said, options), device, dtype, variant, backend)
+            loading = Loading(device=device, dtype=dtype, variant=variant, backend=backend)
+            self._split = shared_split(with_options(said, options), loading)
             for part in self._split.model.parts:
                 part.goes_on = str(goes_on) == str(True)
             self._role = role.resolved(self._split.model)

@@ -114,7 +114,7 @@ def run(
                 _check_ports(prepared)
             programs.start_ipi(prepared.root.attribs.get("verbosity", "").strip() == "quiet", resident)
             if prepared.socket_forcefields():
-                options = [f"--{key}={value}" for key, value in model.options().items()]
+                options = [f"--{key}={value}" for key, value in model.parameters().items()]
                 options += [f"--warn-above={warn_above}", *["--goes-on"] * (prepared.step > 0)]
                 programs.start_driver(simulation, options)
                 programs.wait_for_driver(interrupts)
@@ -127,7 +127,7 @@ def run(
         stride = max(1, round(PROGRESS_EVERY / (prepared.timestep or PROGRESS_EVERY)))
         prepared.add_outputs(stride, folder.next_state(prepared))
         if in_process:
-            choice = {**model.options(), "warn_above": str(warn_above), "goes_on": str(prepared.step > 0)}
+            choice = {**model.parameters(), "warn_above": str(warn_above), "goes_on": str(prepared.step > 0)}
             folder.serve_in_process(prepared, choice)
         folder.launch(prepared)
         (folder.path / "EXIT").unlink(missing_ok=True)  # on which it was stopped the last time

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from functools import cache
 
-from ..models.registry.kinds import load_model
+from ..models.registry.kinds import load_as
+from ..models.registry.loading import Loading
 from .split import Split
 
 
 @cache
-def shared_split(
-    model: str, device: str = "cpu", dtype: str | None = None, variant: str | None = None, backend: str = "auto"
-) -> Split:
+def shared_split(model: str, loading: Loading) -> Split:
     """One model per process, shared by all force components that ask for the same one; see `load_model`."""
-    return Split(load_model(model, device, dtype, variant, backend=backend))
+    return Split(load_as(model, loading))

@@ -19,10 +19,10 @@ from ipi_darkforces.assessment.plan import Plan
 from ipi_darkforces.assessment.procedure import Result
 from ipi_darkforces.assessment.strides import Strides
 from ipi_darkforces.assessment.verdict import decide
-from ipi_darkforces.campaign.evaluation import Evaluation
 from ipi_darkforces.campaign.folder import CampaignFolder, Ended
 from ipi_darkforces.campaign.matrix import Simulation
 from ipi_darkforces.models.model import Need
+from ipi_darkforces.models.registry.loading import Loading
 from ipi_darkforces.simulate.folder import RunFolder
 from ipi_darkforces.simulate.inputs import SimulationInput
 from ipi_darkforces.stats.estimates import Estimate
@@ -97,7 +97,7 @@ def simulate(tmp_path: Path) -> Callable[..., tuple[Result | None, list[str]]]:
         with folder.locked():
             if Need.CONSERVATIVE not in changes.get("provides", BOTH):
                 strides = None
-            return procedure.simulate(plan(**changes), strides, folder, Evaluation(), one), asked
+            return procedure.simulate(plan(**changes), strides, folder, Loading(), one), asked
 
     return run
 
@@ -123,7 +123,7 @@ def test_the_largest_stride_that_is_predicted_to_be_safe_is_confirmed(simulate, 
     assert (choices["mts5"].nve, choices["mts5"].svr) == (10.0, 20.0)
     verdict = decide("pet-m", result.judged, PREDICTED, 300.0)
     asymmetry = {"lambda": {"value": 0.01, "error": 0.001}, "elements": {}}
-    found = Assessment(plan(), Evaluation(), "H128O64", tmp_path, verdict, result, asymmetry, {"missing": "no cell"})
+    found = Assessment(plan(), Loading(), "H128O64", tmp_path, verdict, result, asymmetry, {"missing": "no cell"})
     assert str(found).startswith("Not with direct forces alone: run pet-m with multiple time stepping with M = 5")
     page = found.write()
     assert page == tmp_path / "report.html"

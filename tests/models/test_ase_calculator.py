@@ -120,7 +120,7 @@ class TestOptions:
     @pytest.mark.parametrize(("dtype", "said"), [(None, "float32 on cuda:1"), ("float64", "float64 on cuda:1")])
     def test_device_and_precision_go_to_factories_that_take_them(self, dtype: str | None, said: str) -> None:
         with pytest.raises(DarkforcesError, match=f"cannot be made: RuntimeError: {said}"):
-            load_model(f"ase:{FILE}:on_a_device", "cuda:1", dtype)
+            load_model(f"ase:{FILE}:on_a_device", device="cuda:1", dtype=dtype)
 
 
 class TestWithoutStress:

@@ -17,6 +17,7 @@ from ipi_processes import (
     with_beads,
 )
 
+from ipi_darkforces.models.registry.loading import Loading
 from ipi_darkforces.serve.pes import DarkforcesDriver
 from ipi_darkforces.split.shared import shared_split
 
@@ -34,7 +35,7 @@ INSIDE = in_process("custom", parameters, PLUGIN)
 @pytest.fixture
 def passes():
     """What the model that all plugins of this process share has done since the beginning of the test."""
-    counted = shared_split("pet-m", "cpu", "float64", None, "auto").model.passes
+    counted = shared_split("pet-m", Loading(dtype="float64")).model.passes
     before = (counted.forward, counted.backward)
     return lambda: (counted.forward - before[0], counted.backward - before[1])
 

@@ -28,7 +28,7 @@ from ipi_darkforces.simulate.recipe import Recipe
 from ipi_darkforces.simulate.run import Outcome, run
 
 INPUTS = Path(__file__).parents[2] / "inputs"
-MODEL = ModelChoice("pet-m", dtype="float64")
+MODEL = ModelChoice.of("pet-m", dtype="float64")
 
 
 def start(name: str, output: Path, model: ModelChoice = MODEL, **options) -> Outcome:

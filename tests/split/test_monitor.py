@@ -39,7 +39,7 @@ def simulate(folder: Path, steps: int, *edits, **options) -> list[Progress]:
     folder.mkdir()
     path = prepare("nve-mts2", folder, steps, with_extras, *edits)
     seen: list[Progress] = []
-    model = ModelChoice("pet-m", dtype="float64")
+    model = ModelChoice.of("pet-m", dtype="float64")
     run(SimulationInput.read(path), model, folder / "run", watch=lambda p, total: seen.append(p), **options)
     return seen
 

@@ -1,49 +1,51 @@
-"""A model by its name or path, and the settings of its evaluation."""
+"""A model by its name or path, and the options of loading it, for another process."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 from ...errors import DarkforcesError
 from ..model import ForceModel
 from .kinds import specified
+from .loading import Loading
 from .specification import absolute
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """A model, for a process that is to load it; see `load_model`."""
+    """A model, for a process that is to load it.
+
+    :param model: a name or path, see `load_model`
+    :param loading: how it is loaded
+    """
 
     model: str
-    device: str = "cpu"
-    dtype: str | None = None
-    variant: str | None = None
-    backend: str = "auto"
+    loading: Loading = field(default_factory=Loading)
 
     @classmethod
     def of(cls, model: str | os.PathLike[str] | ForceModel, **options: str | None) -> ModelChoice:
         """The model, as it can be loaded from any folder.
 
         :param model: a name, a path, or what `load_model` has returned
-        :param options: fields that are not as by default, or as the model was loaded; None counts as not given
+        :param options: of `Loading`, that are not as by default, or as the model was loaded; None counts as not given
         :raises DarkforcesError: for a model that `load_model` has not made, or with ``remove_net_force=False``
         """
-        given = {key: value for key, value in options.items() if value is not None}
         if not isinstance(model, ForceModel):
-            return replace(cls(absolute(os.fspath(model))), **given)
+            return cls(absolute(os.fspath(model)), Loading().with_options(**options))
         if model.loaded is None:
             raise DarkforcesError(
                 f"model '{model.name}' cannot be loaded by another process: expected a name, a path, or what "
                 "load_model returns without remove_net_force=False"
             )
-        return replace(cls(**model.loaded), **given)
+        return cls(model.loaded["model"], Loading.of(model.loaded).with_options(**options))
 
-    def options(self) -> dict[str, str]:
-        """The fields that are known, by name."""
-        return {key: value for key, value in vars(self).items() if value is not None}
+    def parameters(self) -> dict[str, str]:
+        """What loads the model: parameters of the driver, by name, as far as they are known."""
+        said = {"model": self.model, **self.loading.as_json()}
+        return {key: value for key, value in said.items() if value is not None}
 
     def identity(self) -> dict[str, str]:
-        """The fields that decide the forces; and the fingerprint of the model, which changes with it."""
-        kept = {key: value for key, value in self.options().items() if key not in ("device", "backend")}
-        return {**kept, "fingerprint": specified(self.model).fingerprint()}
+        """What decides the forces: the model, its options, and its fingerprint, which changes with its weights."""
+        decisive = {key: value for key, value in self.loading.identity.items() if value is not None}
+        return {"model": self.model, **decisive, "fingerprint": specified(self.model).fingerprint()}

@@ -21,25 +21,14 @@ from ..pair import PairModel
 from .export import exported, is_checkpoint
 from .factory import load_by_factory
 from .hints import calculator
+from .loading import Loading
 from .packages import PACKAGED
 from .specification import CALCULATOR, absolute, split_options, split_pair
 from .upet import UPET, upet_checkpoint
 from .zoo import ZooEntry, all_models, card_of, is_hidden, no_such_name, user_directory
 
-BACKENDS = ("auto", "metatomic")
 _COST = "1.5 to 3 times as long on a CPU, and is without CUDA graphs"
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Loading:
-    """Options of loading a model; see `load_model`."""
-
-    device: str = "cpu"
-    dtype: str | None = None
-    variant: str | None = None
-    remove_net_force: bool = True
-    backend: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -68,7 +57,7 @@ class ModelKind(ABC):
             raise DarkforcesError(f"model '{name}' has no options, but was given '{next(iter(options))}'")
 
     @abstractmethod
-    def load(self, how: Loading) -> ForceModel:
+    def load(self, loading: Loading) -> ForceModel:
         """Load the model, which has been checked.
 
         :raises DarkforcesError: if it cannot be loaded
@@ -111,9 +100,9 @@ class Pair(ModelKind):
         for part in self.parts:
             part.check()
 
-    def load(self, how: Loading) -> ForceModel:
+    def load(self, loading: Loading) -> ForceModel:
         self._warn_of_other_teacher()
-        fast, slow = (_load(part, how) for part in self.parts)
+        fast, slow = (_load(part, loading) for part in self.parts)
         return PairModel(fast, slow, self.text)
 
     def _warn_of_other_teacher(self) -> None:
@@ -151,8 +140,8 @@ class AseCalculator(ModelKind):
     def check(self) -> None:
         """Nothing can be told without calling it."""
 
-    def load(self, how: Loading) -> ForceModel:
-        return load_by_factory(self.text, how.device, how.dtype, how.remove_net_force)
+    def load(self, loading: Loading) -> ForceModel:
+        return load_by_factory(self.text, loading.device, loading.dtype, loading.remove_net_force)
 
     def fingerprint(self) -> str:
         """Its package and version, and the files that are known: of weights nothing is, wherever they are."""
@@ -184,9 +173,9 @@ class Packaged(ModelKind):
         name, _ = split_options(self.text)
         PACKAGED[name].package.check(name)
 
-    def load(self, how: Loading) -> ForceModel:
+    def load(self, loading: Loading) -> ForceModel:
         name, options = split_options(self.text)
-        return PACKAGED[name].load(name, options, how.device, how.dtype, how.remove_net_force)
+        return PACKAGED[name].load(name, options, loading.device, loading.dtype, loading.remove_net_force)
 
     def fingerprint(self) -> str:
         """The package and its version, and the files among the options, or its weights."""
@@ -211,23 +200,24 @@ class Checkpoint(ModelKind):
         """The checkpoint, and what of it is used."""
         return ZooEntry(Path(self.text))
 
-    def load(self, how: Loading) -> ForceModel:
+    def load(self, loading: Loading) -> ForceModel:
         """PET models are evaluated by ourselves; others, and what we do not support, are exported and kept."""
         entry = self.entry()
-        more = (entry.withhold, how.remove_net_force)
+        more = (entry.withhold, loading.remove_net_force)
         metatomic = _metatomic_model(self.text)
         unsupported = None
-        if how.backend == "auto" and (how.device == "cpu" or how.device.startswith("cuda")):
+        if loading.backend == "auto" and (loading.device == "cpu" or loading.device.startswith("cuda")):
             from ..pet.packed import PetModel, UnsupportedModelError
             from ..pet.padded import PaddedPetModel
 
             try:
-                if how.device != "cpu":
-                    return PaddedPetModel(entry.path, self.text, how.device, how.dtype, how.variant, *more)
-                return PetModel(entry.path, self.text, how.dtype, how.variant, *more)
+                if loading.device != "cpu":
+                    return PaddedPetModel(entry.path, self.text, loading.device, loading.dtype, loading.variant, *more)
+                return PetModel(entry.path, self.text, loading.dtype, loading.variant, *more)
             except UnsupportedModelError as reason:
                 unsupported = reason
-        model: ForceModel = metatomic(exported(entry.path), self.text, how.device, how.dtype, how.variant, *more)
+        options = (loading.device, loading.dtype, loading.variant)
+        model: ForceModel = metatomic(exported(entry.path), self.text, *options, *more)
         if unsupported is not None:
             model.remarks = (f"it is evaluated through metatomic, which takes {_COST}: {unsupported}",)
         return model
@@ -260,10 +250,10 @@ class Named(Checkpoint):
     def entry(self) -> ZooEntry:
         return all_models()[split_options(self.text)[0]]
 
-    def load(self, how: Loading) -> ForceModel:
+    def load(self, loading: Loading) -> ForceModel:
         if is_hidden(self.text):
             log.warning("'%s' is the bundled model; rename your own one in %s to use it", self.text, user_directory())
-        return super().load(how)
+        return super().load(loading)
 
 
 class Exported(ModelKind):
@@ -281,11 +271,10 @@ class Exported(ModelKind):
             raise DarkforcesError(f"model file '{self.text}' does not exist")
         raise no_such_name(self.text)
 
-    def load(self, how: Loading) -> ForceModel:
+    def load(self, loading: Loading) -> ForceModel:
         metatomic = _metatomic_model(self.text)
-        model: ForceModel = metatomic(
-            self.text, self.text, how.device, how.dtype, how.variant, remove_net_force=how.remove_net_force
-        )
+        options = (loading.device, loading.dtype, loading.variant)
+        model: ForceModel = metatomic(self.text, self.text, *options, remove_net_force=loading.remove_net_force)
         return model
 
     def fingerprint(self) -> str:
@@ -305,11 +294,12 @@ def specified(text: str) -> ModelKind:
 
 def load_model(
     name: str | os.PathLike[str],
+    *,
     device: str = "cpu",
     dtype: str | None = None,
     variant: str | None = None,
-    remove_net_force: bool = True,
     backend: str = "auto",
+    remove_net_force: bool = True,
 ) -> ForceModel:
     """Load a model: a metatrain checkpoint or exported metatomic model by its name or path, or an ase calculator.
 
@@ -324,32 +314,36 @@ def load_model(
     :param dtype: ``float32`` or ``float64``; default: the precision in which the model was exported. Single precision
         is faster, double precision is for tests and for checks of energy conservation
     :param variant: the head to use of a model that has several
-    :param remove_net_force: see `ForceModel`
     :param backend: ``metatomic`` for the exported model even where there is a faster way, ``auto`` for the fastest
+    :param remove_net_force: see `ForceModel`
     :raises DarkforcesError: if there is no such model or it cannot be loaded
 
     >>> import ipi_darkforces as dark
     >>> print(dark.load_model("pet-m", dtype="float64").provides)
     energy, conservative forces, direct forces, virial
     """
-    text = os.fspath(name)
-    if backend not in BACKENDS:
-        raise DarkforcesError(f"backend '{backend}' is not known: expected {' or '.join(BACKENDS)}")
-    how = Loading(device=device, dtype=dtype, variant=variant, remove_net_force=remove_net_force, backend=backend)
-    model = _load(specified(text), how)
-    if remove_net_force:
-        said = {"device": device, "dtype": dtype, "variant": variant, "backend": backend}
-        model.loaded = {"model": absolute(text), **said}
+    loading = Loading(device=device, dtype=dtype, variant=variant, backend=backend, remove_net_force=remove_net_force)
+    return load_as(os.fspath(name), loading)
+
+
+def load_as(name: str, loading: Loading) -> ForceModel:
+    """Load a model with the options that were chosen elsewhere; see `load_model`.
+
+    :raises DarkforcesError: if there is no such model or it cannot be loaded
+    """
+    model = _load(specified(name), loading)
+    if loading.remove_net_force:
+        model.loaded = {"model": absolute(name), **loading.as_json()}
     return model
 
 
-def _load(model: ModelKind, how: Loading) -> ForceModel:
-    if how.variant is not None and model.takes_options and not isinstance(model, Pair):
+def _load(model: ModelKind, loading: Loading) -> ForceModel:
+    if loading.variant is not None and model.takes_options and not isinstance(model, Pair):
         raise DarkforcesError(
             f"model '{model.text}' is an ase calculator, which has no variants: expected no --variant"
         )
     model.check()
-    loaded = model.load(how)
+    loaded = model.load(loading)
     if loaded.parts == (loaded,):  # those of a pair have said theirs
         for remark in loaded.remarks:
             log.warning("%s '%s': %s", REMARK, loaded.name, remark)

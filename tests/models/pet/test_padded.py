@@ -308,12 +308,12 @@ def test_room_that_is_not_used_changes_nothing() -> None:
 def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(DarkforcesError, match="device 'cuda:1' was asked for but PyTorch finds no CUDA device"):
-        load_model("pet-m", "cuda:1")
+        load_model("pet-m", device="cuda:1")
 
 
 def test_cuda_devices_take_this_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pet_padded_module, "pick_device", lambda *_: torch.device("cpu"))
-    assert isinstance(load_model("pet-m", "cuda"), PaddedPetModel)
+    assert isinstance(load_model("pet-m", device="cuda"), PaddedPetModel)
 
 
 @needs_cuda

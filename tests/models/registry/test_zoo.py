@@ -20,6 +20,7 @@ from ipi_darkforces.models.registry import kinds
 from ipi_darkforces.models.registry import zoo as zoo_module
 from ipi_darkforces.models.registry.card import Card
 from ipi_darkforces.models.registry.export import cache_directory, exported, is_checkpoint
+from ipi_darkforces.models.registry.loading import Loading
 from ipi_darkforces.models.registry.zoo import ZOO, all_models, card_of, install, user_directory
 from ipi_darkforces.split.shared import shared_split
 
@@ -124,8 +125,8 @@ class TestNames:
             load_model("pet-m", dtype="half")
 
     def test_one_model_is_shared_by_all_who_ask_for_the_same(self) -> None:
-        assert shared_split("pet-m") is shared_split("pet-m")
-        assert shared_split("pet-m") is not shared_split("pet-m", dtype="float64")
+        assert shared_split("pet-m", Loading()) is shared_split("pet-m", Loading())
+        assert shared_split("pet-m", Loading()) is not shared_split("pet-m", Loading(dtype="float64"))
 
 
 @pytest.fixture
