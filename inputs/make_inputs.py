@@ -6,17 +6,33 @@ Change a recipe here, not an input; a test holds the two together.
 """
 
 import argparse
+import re
+import textwrap
 from pathlib import Path
 
+import ase
 import ase.io
 
 from ipi_darkforces.models.structure import formula_from_species
 from ipi_darkforces.simulate.compose import compose, write_start
-from ipi_darkforces.simulate.recipe import Recipe
+from ipi_darkforces.simulate.hydrogen_mass import DEUTERIUM
+from ipi_darkforces.simulate.recipe import PILE, Barostat, Recipe
+from ipi_darkforces.simulate.structure_input import set_hydrogen_mass
 from ipi_darkforces.split.split import Component
 
 HERE = Path(__file__).parent
-STARTS = {name: ase.io.read(HERE / f"{name}.xyz") for name in ("water", "graphene", "aluminium", "carbon")}
+STARTS = {name: ase.io.read(HERE / f"{name}.xyz") for name in ("water", "water-16", "graphene", "aluminium", "carbon")}
+
+
+def with_hydrogen_mass(atoms: ase.Atoms, mass: float, repartition: bool) -> ase.Atoms:
+    copy = atoms.copy()
+    set_hydrogen_mass(copy, mass, repartition)
+    return copy
+
+
+STARTS["water-16-hmr"] = with_hydrogen_mass(STARTS["water-16"], 3.0, repartition=True)
+STARTS["water-16-d2o"] = with_hydrogen_mass(STARTS["water-16"], DEUTERIUM, repartition=False)
+SMALL = "16 water molecules: few, to see within minutes what it does"
 CONSERVATIVE, DIRECT = Component.CONSERVATIVE, Component.DIRECT
 
 SERVED = """\
@@ -139,7 +155,113 @@ def materials() -> list[Recipe]:
     ]
 
 
-RECIPES = [*nve(), *langevin(), *svr(), *gle(), *materials()]
+def constant_pressure() -> list[Recipe]:
+    shows = (
+        "NPT with {}: i-PI's isotropic barostat at 1 bar, and stochastic velocity\n"
+        "rescaling. {}\n"
+        "Volume, density and pressure are among the outputs: docs/ensembles.md."
+    )
+    common = {"start": "water-16", "atoms": SMALL, "ensemble": "svr", "tau": 100.0, "barostat": Barostat(1.0, 200.0)}
+    return [
+        recipe(
+            "npt-conservative",
+            shows.format("conservative forces", "The reference for npt-mts4.xml."),
+            **common,
+        ),
+        recipe(
+            "npt-mts4",
+            shows.format(
+                "multiple time stepping, M = 4",
+                "The virial is that of the conservative forces; it acts with the slow ones, every 2 fs.",
+            ),
+            stride=4,
+            **common,
+        ),
+    ]
+
+
+def path_integrals() -> list[Recipe]:
+    shows = (
+        "PIMD with 32 beads, a PILE-L thermostat, and multiple time stepping, M = 4{}.\n"
+        "kinetic_cv is the quantum kinetic energy, by the centroid virial estimator: docs/ensembles.md."
+    )
+    common = {"start": "water-16", "atoms": SMALL, "ensemble": PILE, "tau": 100.0, "beads": 32, "stride": 4}
+    common |= {"thermalize": True, "duration": 1000.0}
+    contracted = ". Slow forces act on\nring polymers contracted to 4 beads: 4 evaluations instead of 32, every 2 fs"
+    return [
+        recipe("pimd-mts4", shows.format(""), **common),
+        recipe("pimd-mts4-contracted", shows.format(contracted), slow_beads=4, **common),
+    ]
+
+
+def masses() -> list[Recipe]:
+    return [
+        recipe(
+            "hmr-mts4",
+            "NVE with hydrogen mass repartitioning: hydrogen atoms of 3 u, which they have from their oxygen, fast\n"
+            "forces every 1 fs, and slow ones every 4 fs. Averages of structure and thermodynamics are those of\n"
+            "ordinary water, dynamics is not. i-PI has the masses from water-16-hmr.chk.",
+            start="water-16-hmr",
+            atoms=SMALL,
+            ensemble="nve",
+            stride=4,
+            timestep=1.0,
+        ),
+        recipe(
+            "d2o-mts8",
+            "NVE of heavy water with multiple time stepping, M = 8: slow forces every 4 fs. Deuterium vibrates more\n"
+            "slowly than hydrogen, which allows longer strides: compare with nve-mts8.xml. i-PI has the masses from\n"
+            "water-16-d2o.chk; its labels stay H.",
+            start="water-16-d2o",
+            atoms=SMALL,
+            ensemble="nve",
+            stride=8,
+        ),
+    ]
+
+
+TEMPERATURES = (300, 320, 341, 364)  # K, of replicas
+
+
+def replica_exchange() -> Recipe:
+    """Of one replica; see `with_replicas`."""
+    kelvins = ", ".join(map(str, TEMPERATURES[:-1]))
+    return recipe(
+        "remd-mts4",
+        f"NVT replica exchange with multiple time stepping, M = 4: replicas at {kelvins} and {TEMPERATURES[-1]} K,\n"
+        "which may exchange their temperatures every 20 fs, on average. One driver serves all, in one batch.\n"
+        "remd-mts4.exchanges says, at each exchange, which of these temperatures each replica is at.",
+        start="water-16",
+        atoms=SMALL,
+        ensemble="langevin",
+        tau=100.0,
+        stride=4,
+        thermalize=True,
+        duration=1000.0,
+    )
+
+
+def with_replicas(text: str) -> str:
+    """The input of one replica as that of several at other temperatures."""
+    system = re.search(r"  <system>\n.*</system>\n", text, re.DOTALL)[0]
+    one = system.replace("<system>", "<system prefix='replica-INDEX'>").replace(" 300 ", " KELVIN ")
+    instances = "\n".join(f"    <instance> [ {i}, {kelvin} ] </instance>" for i, kelvin in enumerate(TEMPERATURES))
+    replicas = (
+        "  <smotion mode='remd'>\n"
+        "    <remd> <stride> 10 </stride> <swapfile> exchanges </swapfile> </remd>\n"
+        "  </smotion>\n"
+        "  <system_template>\n"
+        "    <labels> [ INDEX, KELVIN ] </labels>\n"
+        f"{instances}\n"
+        "    <template>\n"
+        f"{textwrap.indent(one, '    ')}"
+        "    </template>\n"
+        "  </system_template>\n"
+    )
+    return text.replace(system, replicas)
+
+
+RECIPES = [*nve(), *langevin(), *svr(), *gle(), *materials(), *constant_pressure(), *path_integrals(), *masses()]
 
 
 def main(folder: Path) -> None:
@@ -147,6 +269,8 @@ def main(folder: Path) -> None:
         write_start(atoms, folder / f"{name}.chk")
     for made in RECIPES:
         (folder / f"{made.name}.xml").write_text(compose(made))
+    replica = replica_exchange()
+    (folder / f"{replica.name}.xml").write_text(with_replicas(compose(replica)))
 
 
 if __name__ == "__main__":

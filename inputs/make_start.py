@@ -1,7 +1,7 @@
 """Makes a structure for the inputs in this folder to start from, out of nothing but the bundled model.
 
     python inputs/make_start.py inputs/water.xyz
-    python inputs/make_start.py inputs/water-16.xyz --molecules 16 --time 4
+    python inputs/make_start.py inputs/water-16.xyz --molecules 16 --time 2
 
 Molecules on a lattice, at random orientations, are equilibrated at 300 K with conservative forces and a Langevin
 thermostat (τ = 200 fs), which takes about 20 minutes on two cores for 64 of them and 8 ps. Afterwards, make_inputs.py

@@ -45,7 +45,7 @@ def write_input(
     say_where_periodic(start, structure)
     atoms = start.atoms
     if hydrogen_mass is not None:
-        _set_masses(atoms, hydrogen_mass, repartition)
+        set_hydrogen_mass(atoms, hydrogen_mass, repartition)
     recipe = Recipe(
         name="",
         ensemble=ensemble,
@@ -84,10 +84,10 @@ def _label(recipe: Recipe) -> str:
     return f"{pressure}{recipe.ensemble}{thermostat}{beads}-{forces}{slow}"
 
 
-def _set_masses(atoms: ase.Atoms, hydrogen_mass: float, repartition: bool) -> None:
-    """Give hydrogen atoms another mass; each atom keeps its kinetic energy."""
+def set_hydrogen_mass(atoms: ase.Atoms, mass: float, repartition: bool) -> None:
+    """Give hydrogen atoms another mass, u, see `with_hydrogen_mass`; each atom keeps its kinetic energy."""
     before = atoms.get_masses()
-    masses = with_hydrogen_mass(atoms, hydrogen_mass, repartition)
+    masses = with_hydrogen_mass(atoms, mass, repartition)
     atoms.set_masses(masses)
     if atoms.has("momenta"):
         atoms.arrays["momenta"] *= np.sqrt(masses / before)[:, None]
