@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-from importlib import import_module
 from pathlib import Path
 
 import ipi_darkforces
-from ipi_darkforces.cli import driver, main
+from ipi_darkforces.cli import commands, driver
 
 project = "ipi-darkforces"
 author = "ipi-darkforces developers"
@@ -23,11 +22,7 @@ exclude_patterns = ["_build", "upstream"]
 def write_commands() -> None:
     """Write the page of all commands, from their parsers."""
     os.environ["COLUMNS"] = "100"
-    parser = argparse.ArgumentParser(prog="darkforces")
-    commands = parser.add_subparsers()
-    for name in main.COMMANDS:
-        import_module(f"ipi_darkforces.cli.{name}").add_parser(commands)
-    pages = [("darkforces " + name, commands.choices[name]) for name in main.COMMANDS]
+    pages = [("darkforces " + name, command) for name, command in subcommands(commands.build_parser()).items()]
     pages.append(("i-pi-darkdriver", driver.build_parser()))
     text = "# Commands\n"
     for title, command in pages:

@@ -16,6 +16,8 @@ from ..atomic import writing
 from ..errors import ERROR, DarkforcesError, printable
 from ..stats.rows import aligned, write_csv, write_curves
 from . import report
+from .commands import add_command
+from .options import add_output_options, check_new_file, picture_path
 
 DESCRIPTION = """\
 Looks at what simulations left behind. A RUN is a folder made by `darkforces run`, a folder with outputs of i-PI, an
@@ -36,8 +38,6 @@ examples
   darkforces analyze structure nve-conservative svr-direct --plot structure.png
 """
 
-_PICTURES = (".png", ".pdf")
-
 
 def with_question(words: list[str]) -> list[str]:
     """The command line, with the question for everything where no question comes first: ``analyze RUN``.
@@ -52,26 +52,21 @@ def with_question(words: list[str]) -> list[str]:
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand, with one subcommand for each analysis and one for all of them."""
-    parser = commands.add_parser(
-        "analyze",
-        usage="%(prog)s [-h] [QUESTION] RUN [RUN ...] [options]",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    usage = "%(prog)s [-h] [QUESTION] RUN [RUN ...] [options]"
+    parser = add_command(commands, "analyze", DESCRIPTION, EPILOG, usage)
     questions = parser.add_subparsers(title="questions", metavar="QUESTION", required=True, prog=parser.prog)
     for analysis in ANALYSES:
         asked = questions.add_parser(analysis.name, help=analysis.help, description=analysis.description)
         _add_run_options(asked)
         _add_own_options(asked, [analysis])
-        _add_output_options(asked, analysis)
         _add_reading_options(asked)
+        _add_output_options(asked, analysis)
         asked.set_defaults(command=run, analysis=analysis)
     everything = report.add_parser(questions)
     _add_run_options(everything)
     _add_own_options(everything, ANALYSES)
-    report.add_output_options(everything)
     _add_reading_options(everything)
+    report.add_output_options(everything)
     everything.set_defaults(command=run_all)
 
 
@@ -100,7 +95,7 @@ def _add_own_options(parser: argparse.ArgumentParser, analyses: Sequence[Analysi
 
 def _add_reading_options(parser: argparse.ArgumentParser) -> None:
     """Add options for what files may not say."""
-    group = parser.add_argument_group("for files that do not say it")
+    group = parser.add_argument_group("what files may not say")
     group.add_argument("--interval", type=float, metavar="FS", help="time between frames of a trajectory, in fs")
     group.add_argument(
         "--velocity-unit",
@@ -111,13 +106,10 @@ def _add_reading_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_output_options(parser: argparse.ArgumentParser, analysis: Analysis) -> None:
-    output = parser.add_argument_group("output")
-    output.add_argument("--json", action="store_true", help="print everything for machines")
+    output = add_output_options(parser, picture=f"{analysis.name}-RUN.png", overwrite="these files if they exist")
     output.add_argument("--csv", type=Path, metavar="FILE", help="write the table as CSV")
-    output.add_argument("--plot", type=Path, metavar="FILE", help="draw a picture of all runs: .png or .pdf")
     if analysis.columns is not None:
         output.add_argument("--data", type=Path, metavar="FILE", help="write the curves of all runs as CSV")
-    output.add_argument("--overwrite", action="store_true", help="replace these files if they exist")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -188,13 +180,9 @@ def _written(results: Results, args: argparse.Namespace) -> Iterator[tuple[Path,
 
 
 def _check_files(args: argparse.Namespace) -> None:
-    if args.plot is not None and args.plot.suffix.lower() not in _PICTURES:
-        raise DarkforcesError(f"--plot {args.plot} is of no known kind: expected {' or '.join(_PICTURES)}")
+    args.plot = picture_path(args, args.analysis.name, args.run)
     files = [file for file in (args.plot, args.csv, vars(args).get("data")) if file is not None]
     for file in files:
         if files.count(file) > 1:
             raise DarkforcesError(f"'{file}' is to be written twice; choose different names")
-        if file.exists() and not args.overwrite:
-            raise DarkforcesError(f"'{file}' exists; choose another name, or --overwrite it")
-        if not file.parent.is_dir():
-            raise DarkforcesError(f"'{file}' cannot be written: there is no folder '{file.parent}'")
+        check_new_file(file, args.overwrite)

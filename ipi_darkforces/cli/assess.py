@@ -5,14 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from ..assessment.assess import QUICK, THOROUGH, assess, check_settings
 from ..assessment.page import PAGE, SUMMARY
 from ..assessment.verdict import Advice
 from ..errors import DarkforcesError, printable
+from .commands import add_command
 from .entry import INTERRUPTED
-from .options import MODEL_HELP, add_evaluation_options, model_of
+from .options import (
+    add_evaluation_options,
+    add_model_argument,
+    add_output_options,
+    add_state_options,
+    add_structure_argument,
+    model_of,
+)
 
 DESCRIPTION = """\
 Judges a model for somebody who is to choose one: is it safe to run with its direct forces; which stride of multiple
@@ -32,43 +39,31 @@ examples
       {THOROUGH:g} ps: hours on two cores, for a model that is to be used; goes on where the quick one ended
   darkforces assess my-model.pt my.xyz --time 2 --temperature 350 --device cuda
 
-exit codes
-   {Advice.DIRECT:>2}  safe with direct forces
-   {Advice.MTS:>2}  only with multiple time stepping
-   {Advice.CONSERVATIVE:>2}  only with conservative forces; also for a model that has no others
-   {Advice.NOTHING:>2}  nothing is shown to be safe: too short to know, or even conservative forces fail
-    1  an error: what was given cannot be used
-
 reading the result
   Safe means, by 95 % intervals and for the time simulated: no explosion; NVE heats by less than 1 % of the temperature
   in a ps; for direct forces also, species have the same temperature. The page gives the reasons. What takes longer to
   go wrong is not seen. STRUCTURE should be in equilibrium, and the machine idle: times are compared.
 
 Stopped, it goes on where it was when the same command is given again; a longer --time goes on from the shorter one.
+
+exit codes
+   {Advice.DIRECT:>2}  safe with direct forces
+    1  an error: what was given cannot be used
+   {Advice.MTS:>2}  only with multiple time stepping
+   {Advice.CONSERVATIVE:>2}  only with conservative forces; also for a model that has no others
+   {Advice.NOTHING:>2}  nothing is shown to be safe: too short to know, or even conservative forces fail
 """
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser(
-        "assess",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument(
-        "structure",
-        metavar="STRUCTURE",
-        type=Path,
-        help="what all simulations start from: a file of i-PI, or anything that ase reads; the last one of a file",
-    )
+    parser = add_command(commands, "assess", DESCRIPTION, EPILOG)
+    add_model_argument(parser)
+    add_structure_argument(parser, "what all simulations start from")
     add_evaluation_options(parser.add_argument_group("model"))
-    parser.add_argument("--temperature", type=float, default=300.0, metavar="K", help="(default: %(default)s)")
-    parser.add_argument(
-        "--timestep", type=float, default=0.5, metavar="FS", help="of the fast forces, in fs (default: %(default)s)"
-    )
-    length = parser.add_mutually_exclusive_group()
+    group = parser.add_argument_group("simulations")
+    add_state_options(group)
+    length = group.add_mutually_exclusive_group()
     length.add_argument(
         "--time",
         type=float,
@@ -81,10 +76,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help=f"{THOROUGH:g} ps instead, strides predicted from 10 ps instead of 2, and lambda to 1 %% instead of 5 %%",
     )
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="folder for everything (default: assess-MODEL-STRUCTURE)"
-    )
-    parser.add_argument("--json", action="store_true", help="print everything for machines")
+    add_output_options(parser, folder="assess-MODEL-STRUCTURE")
     parser.set_defaults(command=run)
 
 

@@ -16,8 +16,9 @@ from ..campaign.statements import as_json
 from ..errors import ERROR, DarkforcesError, printable
 from ..models.registry.loading import Loading
 from ..progress_bar import progress_bar
+from .commands import add_command
 from .entry import INTERRUPTED
-from .options import MODEL_HELP, add_place_options, loading_of
+from .options import MODEL_HELP, add_output_options, add_place_options, loading_of
 
 DESCRIPTION = """\
 Runs each model with each kind of forces, each thermostat and each seed of a YAML file, and ends with a Markdown
@@ -41,30 +42,29 @@ examples
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser(
-        "campaign",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_command(commands, "campaign", DESCRIPTION, EPILOG)
     parser.add_argument("campaign", type=Path, metavar="YAML", help="which simulations; see inputs/campaigns")
-    parser.add_argument(
-        "--model", action="append", default=[], metavar="MODEL", help=f"instead of those in the file: {MODEL_HELP}"
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "-m",
+        "--model",
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help=f"instead of those in the file: {MODEL_HELP}",
     )
-    add_place_options(parser)
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="folder for everything (default: named for the file)"
-    )
-    parser.add_argument(
-        "--document", type=Path, metavar="FILE", help="Markdown to write (default: results.md in that folder)"
-    )
-    parser.add_argument(
+    add_place_options(group)
+    group = parser.add_argument_group("simulations")
+    group.add_argument(
         "--jobs", type=int, default=workflow.cores(), metavar="N", help="simulations at a time (default: a core each)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--snakemake", default="", metavar="OPTIONS", help="for Snakemake, as on its command line: --snakemake='...'"
     )
-    parser.add_argument("--json", action="store_true", help="print what was found for machines")
+    output = add_output_options(parser, folder="named for the file")
+    output.add_argument(
+        "--document", type=Path, metavar="FILE", help="Markdown to write (default: results.md in that folder)"
+    )
     parser.set_defaults(command=run)
 
 

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING
 
 from ..models.structure_file import read_frames
 from ..progress_bar import progress_bar
-from .options import MODEL_HELP, add_evaluation_options, load
+from .commands import add_command
+from .options import (
+    MODEL_HELP,
+    add_evaluation_options,
+    add_model_argument,
+    add_output_options,
+    add_seed_option,
+    add_state_options,
+    add_structures_argument,
+    load,
+)
 
 if TYPE_CHECKING:
     from ..distillation.rounds import Report
@@ -47,48 +57,35 @@ what it does
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser(
-        "distill",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", metavar="TEACHER", help=f"the slow model: {MODEL_HELP}")
-    parser.add_argument(
-        "structures",
-        metavar="STRUCTURE",
-        nargs="+",
-        type=Path,
-        help="where to start: files of i-PI, or anything that ase reads, of which all structures are taken; fixed "
-        "atoms stay fixed",
-    )
-    parser.add_argument("--output", required=True, metavar="NAME", help="of the student: `--fast NAME` uses it")
-    parser.add_argument(
-        "--size",
-        default="s",
-        metavar="xs|s|m",
-        help="of the student: a larger one costs more in each step and allows longer strides (default: %(default)s)",
-    )
-    parser.add_argument("--temperature", type=float, default=300.0, metavar="K", help="(default: %(default)g)")
-    parser.add_argument(
-        "--timestep", type=float, default=0.5, metavar="FS", help="of the fast forces (default: %(default)g)"
-    )
-    parser.add_argument(
+    parser = add_command(commands, "distill", DESCRIPTION, EPILOG)
+    add_model_argument(parser, "TEACHER", f"the slow model: {MODEL_HELP}")
+    add_structures_argument(parser, "where to start; fixed atoms stay fixed")
+    add_evaluation_options(parser.add_argument_group("teacher"))
+    group = parser.add_argument_group("dynamics and labels")
+    add_state_options(group)
+    group.add_argument(
         "--evaluations",
         type=int,
         metavar="N",
         help="of the teacher for labels (default: 3000)",
     )
-    parser.add_argument("--steps", type=int, metavar="N", help="of training (default: 24000)")
-    parser.add_argument("--more", action="store_true", help="add a round to what is there")
-    parser.add_argument(
+    group.add_argument(
         "--hours", type=float, metavar="H", help="begin nothing if labels take longer than this (default: 12)"
     )
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="of labels and states (default: NAME-distill)")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of random numbers (default: %(default)s)")
-    parser.add_argument("--plan", action="store_true", help="only say what it would cost")
-    parser.add_argument("--json", action="store_true", help="print all numbers for machines")
-    add_evaluation_options(parser.add_argument_group("teacher"))
+    group = parser.add_argument_group("student")
+    group.add_argument(
+        "--size",
+        default="s",
+        metavar="xs|s|m",
+        help="of the student: a larger one costs more in each step and allows longer strides (default: %(default)s)",
+    )
+    group.add_argument("--steps", type=int, metavar="N", help="of training (default: 24000)")
+    group.add_argument("--more", action="store_true", help="add a round to what is there")
+    add_seed_option(group)
+    output = add_output_options(parser)
+    output.add_argument("--output", required=True, metavar="NAME", help="of the student: `--fast NAME` uses it")
+    output.add_argument("--folder", type=Path, metavar="DIR", help="of labels and states (default: NAME-distill)")
+    output.add_argument("--plan", action="store_true", help="only say what it would cost")
     parser.set_defaults(command=run)
 
 

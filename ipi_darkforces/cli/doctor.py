@@ -6,17 +6,29 @@ import argparse
 import json
 
 from ..errors import printable
+from .commands import add_command
+from .options import add_output_options
+
+DESCRIPTION = """\
+Says what is installed here: versions, processor and threads, devices, the cache of exported models, your own models;
+and what is wrong or slow about it. To be sent along when you ask for help.
+"""
+
+EPILOG = """\
+examples
+  darkforces doctor
+  darkforces doctor --json > installation.json
+
+exit codes
+    0  nothing is wrong
+    1  there are remarks
+"""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser(
-        "doctor",
-        description="Says what is installed here: versions, processor and threads, devices, the cache of exported "
-        "models, your own models; and what is wrong or slow about it. To be sent along when you ask for help.",
-        epilog="exit codes: 0 if nothing is wrong, 1 if there are remarks",
-    )
-    parser.add_argument("--json", action="store_true", help="everything, for machines")
+    parser = add_command(commands, "doctor", DESCRIPTION, EPILOG)
+    add_output_options(parser)
     parser.set_defaults(command=run)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from .. import __version__
 from ..serve.address import DEFAULT_NAME, DEFAULT_PREFIX
 from . import entry
-from .options import PARAM_HELP, add_model_options, add_watch_option
+from .options import PARAM_HELP, add_model_options, add_monitor_option
 
 _PLUGIN = Path(__file__).parents[1] / "serve" / "pes.py"
 
@@ -83,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FD",
         help="write a line to this file descriptor when the model is loaded and can do what --input asks for",
     )
-    add_watch_option(parser)
+    add_monitor_option(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="log every message")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(

@@ -13,20 +13,28 @@ from ..diagnostics.reference import Reference, atoms_too_close, atoms_too_far, r
 from ..errors import DarkforcesError, printable
 from ..models.units import ENERGY_UNITS, FORCE_UNITS
 from ..progress_bar import counting_bar
+from .commands import add_command
 from .files import show
-from .options import MODEL_HELP, add_evaluation_options, add_picture_options, load, picture_path
+from .options import (
+    PICTURE,
+    add_evaluation_options,
+    add_model_argument,
+    add_output_options,
+    load,
+    picture_path,
+)
 
 logger = logging.getLogger(__name__)
 
 DESCRIPTION = """\
 Compares a model with reference data: errors of its energies, of its conservative and of its direct forces, in all and
 for each element; how much direct and conservative forces differ, which limits the stride of multiple time stepping; and
-how long an evaluation takes. Draws predicted against reference values.
+how long an evaluation takes. With --plot, draws predicted against reference values.
 """
 
 EPILOG = """\
 examples
-  darkforces evaluate pet-m val.xyz
+  darkforces evaluate pet-m val.xyz --plot
       prints a table and draws parity-pet-m-val.png
   darkforces evaluate my-model.pt water.xyz ice.xyz --energy-key TotEnergy --energy-unit hartree \\
       --forces-key force --force-unit hartree/bohr
@@ -41,13 +49,8 @@ reading the table
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser(
-        "evaluate",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser = add_command(commands, "evaluate", DESCRIPTION, EPILOG)
+    add_model_argument(parser)
     parser.add_argument(
         "data",
         metavar="DATA",
@@ -57,8 +60,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     add_evaluation_options(parser.add_argument_group("model"))
     _add_data_options(parser)
-    add_picture_options(parser, "parity-MODEL-DATA.png")
-    parser.add_argument("--json", action="store_true", help="print all numbers for machines")
+    add_output_options(parser, picture="parity-MODEL-DATA.png", overwrite=PICTURE)
     parser.set_defaults(command=run)
 
 

@@ -13,7 +13,7 @@ def show(text: str, picture: Path | None, draw: Callable[[Path], None], for_mach
     """Print what was found out, and then draw it: a picture that cannot be drawn hides nothing.
 
     :param picture: where it goes; None for none
-    :param for_machines: then nothing is said about the picture
+    :param for_machines: print nothing about the picture
     :raises DarkforcesError: if the picture cannot be written
     """
     print(text, flush=True)
@@ -22,4 +22,4 @@ def show(text: str, picture: Path | None, draw: Callable[[Path], None], for_mach
     with writing(picture) as file:
         draw(file)
     if not for_machines:
-        print(f"\npicture: {printable(picture)}")
+        print(f"\nwritten: {printable(picture)}")

@@ -8,6 +8,12 @@ from pathlib import Path
 
 from ..errors import printable
 from ..split.split import Component
+from .commands import add_command
+
+DESCRIPTION = """\
+Writes an i-PI input of yours with other forces: multiple time stepping, direct or conservative ones. It must have one
+<ffsocket> and, for multiple time stepping, one force and one time step.
+"""
 
 EPILOG = """\
 examples
@@ -22,13 +28,7 @@ folder of the input: put it there. Comments, outputs, ensembles, thermostats and
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser(
-        "input",
-        description="Writes an i-PI input of yours with other forces: multiple time stepping, direct or conservative "
-        "ones. It must have one <ffsocket> and, for multiple time stepping, one force and one time step.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_command(commands, "input", DESCRIPTION, EPILOG)
     parser.add_argument("input", type=Path, metavar="INPUT", help="an i-PI input")
     forces = parser.add_mutually_exclusive_group(required=True)
     forces.add_argument("--mts", type=int, metavar="M", help="direct forces, corrected every M steps")

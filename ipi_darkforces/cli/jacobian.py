@@ -18,11 +18,13 @@ from ..errors import DarkforcesError, printable
 from ..models.model import Need
 from ..models.structure import Structure, name_atoms
 from ..progress_bar import progress_bar
+from .commands import add_command
 from .files import show
 from .options import (
-    MODEL_HELP,
+    PICTURE,
     add_evaluation_options,
-    add_picture_options,
+    add_model_argument,
+    add_output_options,
     add_structures_argument,
     load,
     picture_path,
@@ -37,12 +39,12 @@ DESCRIPTION = """\
 Says how far forces are from being the gradient of an energy: by the asymmetry of their Jacobian, the matrix of the
 derivatives of all forces with respect to all positions, at one or several structures. lambda is the norm of its
 antisymmetric part over that of the whole: 0 for conservative forces, 1 for those without any conservative part. Given
-for all of a structure, for elements and atoms, and for pairs of atoms against their distance, with a picture.
+for all of a structure, for elements and atoms, and for pairs of atoms against their distance.
 """
 
 EPILOG = """\
 examples
-  darkforces jacobian pet-m inputs/water.xyz
+  darkforces jacobian pet-m inputs/water.xyz --plot
       exactly, by automatic differentiation: half a minute for 192 atoms, longer with the square of their number; draws
       jacobian-pet-m-water.png
   darkforces jacobian my-model.pt large.xyz --error 0.05
@@ -65,27 +67,22 @@ _KINDS = {"direct": Need.DIRECT, "conservative": Need.CONSERVATIVE}
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser(
-        "jacobian",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    add_structures_argument(parser)
+    parser = add_command(commands, "jacobian", DESCRIPTION, EPILOG)
+    add_model_argument(parser)
+    add_structures_argument(parser, "where to measure")
     add_evaluation_options(parser.add_argument_group("model"))
-    parser.add_argument(
+    group = parser.add_argument_group("measurement")
+    group.add_argument(
         "--forces", choices=list(_KINDS), default="direct", help="which ones to judge (default: %(default)s)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--error",
         type=float,
         metavar="FRACTION",
         help="estimate lambda with random probes, until its standard error is this fraction of it: 0.05 for 5 %% "
         "(default: exactly)",
     )
-    add_picture_options(parser, "jacobian-MODEL-STRUCTURE.png")
-    parser.add_argument("--json", action="store_true", help="print all numbers for machines")
+    add_output_options(parser, picture="jacobian-MODEL-STRUCTURE.png", overwrite=PICTURE)
     # Not the fastest implementation by default, but one that can be differentiated.
     parser.set_defaults(command=run, backend="metatomic")
 

@@ -12,10 +12,11 @@ from ase.data import chemical_symbols
 
 from ..errors import DarkforcesError
 from ..models.registry.export import is_checkpoint
-from ..models.registry.kinds import load_model
 from ..models.registry.packages import PACKAGED
 from ..models.registry.upet import UPET, cached_checkpoints
 from ..models.registry.zoo import all_models, card_of, user_directory
+from .commands import add_command
+from .options import MODEL_HELP, add_evaluation_options, add_output_options, load
 
 # Where the unit begins in the key of an error: energy_mae_meV_per_atom.
 _UNITS = ("meV", "eV", "kcal", "kJ", "K", "A", "GPa", "percent")
@@ -34,33 +35,41 @@ _WIDEST = 100
 _LABELS = 15
 
 
+DESCRIPTION = """\
+Lists the models that have a name: those that come with the package and your own, which are the checkpoints NAME.ckpt
+with a card NAME.json in
+    {directory}
+then those of other packages: whether the package is installed here, what installs it, and whether the weights are on
+this machine. The list says what cards say, and loads no weights, as these can hold code. Given models, it loads them
+and shows what they provide, and their cards: what they were trained on, how, how wrong they are and where they may be
+used. The first time, this prepares them for this machine, which takes some seconds.
+"""
+
+EPILOG = """\
+examples
+  darkforces models
+  darkforces models pet-m my-model.ckpt
+  darkforces models ase:ase.calculators.emt:EMT
+"""
+
+
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser(
-        "models",
-        description="Lists the models that have a name: those that come with the package and your own, which are the "
-        f"checkpoints NAME.ckpt with a card NAME.json in {_path_for_help()}; then those of other packages: whether the "
-        "package is installed here, what installs it, and whether the weights are on this machine. The list says what "
-        "cards say, and loads no weights, as these can hold code. Given models, it loads them and shows what they "
-        "provide, and their cards: what they were trained on, how, how wrong they are and where they may be used. The "
-        "first time, this prepares them for this machine, which takes some seconds.",
-    )
+    parser = add_command(commands, "models", DESCRIPTION.format(directory=user_directory()), EPILOG)
     parser.add_argument(
         "model",
+        metavar="MODEL",
         nargs="*",
-        help="names, or paths of metatrain checkpoints (.ckpt, the card next to it is shown) or of exported metatomic "
-        "models (.pt); default: list all names",
+        help=f"{MODEL_HELP}. The card next to a checkpoint is shown (default: list all names)",
     )
-    parser.add_argument(
-        "--variant", metavar="NAME", help="which head to show of a model that has several: pbe for energy/pbe"
-    )
-    parser.add_argument("--json", action="store_true", help="everything, for machines")
+    add_evaluation_options(parser.add_argument_group("model"))
+    add_output_options(parser)
     parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """List all models, or show some."""
-    rows = [_packaged_row(name) if name in PACKAGED else _row(name, args.variant) for name in args.model]
+    rows = [_packaged_row(name) if name in PACKAGED else _row(name, args) for name in args.model]
     if not rows:
         rows = [*map(_row_by_card, all_models()), *map(_packaged_row, PACKAGED)]
     if args.json:
@@ -74,14 +83,10 @@ def run(args: argparse.Namespace) -> None:
         print("\n" + _upet())
 
 
-def _path_for_help() -> str:
-    return str(user_directory()).replace("%", "%%")  # argparse formats its texts
-
-
-def _row(name: str, variant: str | None) -> dict[str, Any]:
+def _row(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """A row of the list for a model, which is loaded. A broken card is reported and does not hide the rest."""
     row = _row_by_card(name)
-    model = load_model(name, variant=variant)
+    model = load(args, name)
     row["provides"] = str(model.provides).split(", ")
     row["elements"] = None if model.species is None else [chemical_symbols[z] for z in sorted(model.species)]
     row["remarks"] = [remark for part in model.parts for remark in part.remarks]

@@ -7,7 +7,6 @@ import json
 from functools import partial
 from pathlib import Path
 
-from ..atomic import writing
 from ..diagnostics.known_range import within_range
 from ..diagnostics.optimize import MOST_STEPS, optimize
 from ..diagnostics.optimize_picture import draw_optimizations
@@ -20,10 +19,14 @@ from ..models.registry.kinds import specified
 from ..models.structure import Structure
 from ..progress_bar import counting_bar
 from ..reports.optimizations import table
+from .commands import add_command
+from .files import show
 from .options import (
-    MODEL_HELP,
+    PICTURE,
     add_evaluation_options,
-    add_picture_options,
+    add_model_argument,
+    add_output_options,
+    add_seed_option,
     add_structures_argument,
     default_name,
     load,
@@ -41,9 +44,9 @@ models of many elements, from molecules of the g2 set and from crystals, which a
 EPILOG = """\
 examples
   darkforces optimize pet-m inputs/water.xyz
-      10 molecules, 10 clusters and the liquid; draws optimize-pet-m-water.png
-  darkforces optimize sevennet-0 --sets crystals --starts 10
-      10 crystals of one element or two; takes minutes on a core
+      10 molecules, 10 clusters and the liquid
+  darkforces optimize sevennet-0 --sets crystals --starts 10 --plot
+      10 crystals of one element or two, with a picture; takes minutes on a core
   darkforces optimize my-model.pt snapshots.xyz --sets structures
       snapshots of a liquid, crystals, surfaces, as they are
   darkforces optimize my-model.pt water.xyz --sets molecules --starts 100 --seed 7
@@ -97,34 +100,29 @@ precision
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser(
-        "optimize",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    add_structures_argument(parser, nargs="*")
+    parser = add_command(commands, "optimize", DESCRIPTION, EPILOG)
+    add_model_argument(parser)
+    add_structures_argument(parser, "what optimisations start from", nargs="*")
     add_evaluation_options(parser.add_argument_group("model"))
     _add_start_options(parser)
-    parser.add_argument(
+    group = parser.add_argument_group("optimisations")
+    group.add_argument(
         "--steps", type=int, default=MOST_STEPS, metavar="N", help="at most, of an optimisation (default: %(default)s)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--fmax",
         type=float,
         metavar="EV/Å",
         help="threshold for the largest force on an atom (default: 1e-5, and 1e-4 for periodic structures)",
     )
-    parser.add_argument(
+    output = add_output_options(parser, picture="optimize-MODEL-STRUCTURE.png", overwrite=PICTURE)
+    output.add_argument(
         "--results",
         type=Path,
         metavar="FILE",
         help="where each optimisation is written down when it is done, and found again if the same command is given "
         "(default: optimize-MODEL-STRUCTURE.jsonl in the current folder)",
     )
-    add_picture_options(parser, "optimize-MODEL-STRUCTURE.png")
-    parser.add_argument("--json", action="store_true", help="print all numbers for machines")
     parser.set_defaults(command=run)
 
 
@@ -151,7 +149,7 @@ def _add_start_options(parser: argparse.ArgumentParser) -> None:
         help=f"standard deviation of each coordinate (default: {DISPLACEMENT:g}, or less: as far as the model's range "
         "goes)",
     )
-    group.add_argument("--seed", type=int, default=0, help="of the random numbers (default: %(default)s)")
+    add_seed_option(group, default=0)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -173,20 +171,15 @@ def run(args: argparse.Namespace) -> None:
     wanted = DISPLACEMENT if args.displace is None else args.displace
     starts = make_starts(structures, args.sets, args.starts, wanted, args.seed, check, fixed)
     if args.displace is None:
-        with counting_bar(f"{Path(args.model).name}: starts", "start") as show:
-            starts = within_range(model, starts, show)
-    with counting_bar(Path(args.model).name, "step") as show:
-        optimizations = optimize(model, starts, args.steps, args.fmax, show, records)
+        with counting_bar(f"{Path(args.model).name}: starts", "start") as progress:
+            starts = within_range(model, starts, progress)
+    with counting_bar(Path(args.model).name, "step") as progress:
+        optimizations = optimize(model, starts, args.steps, args.fmax, progress, records)
+    said = {"dtype": args.dtype, "seed": args.seed, "results": str(results), "picture": picture and str(picture)}
+    text = f"{table(optimizations)}\n\neach optimisation: {printable(results)}"
     if args.json:
-        said = {"dtype": args.dtype, "seed": args.seed, "results": str(results), "picture": picture and str(picture)}
-        print(json.dumps({**optimizations.as_json(), **said}), flush=True)
-    else:
-        print(f"{table(optimizations)}\n\neach optimisation: {printable(results)}", flush=True)
-    if picture is not None:
-        with writing(picture) as file:
-            draw_optimizations(optimizations, file)
-        if not args.json:
-            print(f"picture: {printable(picture)}")
+        text = json.dumps({**optimizations.as_json(), **said})
+    show(text, picture, lambda file: draw_optimizations(optimizations, file), args.json)
 
 
 def _check_known(model: ForceModel, structure: Structure) -> None:

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share: the same names, texts and order everywhere."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ..models.model import ForceModel
 from ..models.registry.kinds import load_as
 from ..models.registry.loading import BACKENDS, Loading
 from ..models.registry.specification import Option, chosen, label_of, with_options
+from ..simulate.recipe import Recipe
 from ..split.monitor import TOO_FAR
 
 MODEL_HELP = (
@@ -22,10 +23,12 @@ PARAM_HELP = (
     "of ase calculators: arguments of what makes them, numbers and true or false as such; and forces=direct if its "
     "forces are not the gradient of its energy. May be repeated"
 )
+STRUCTURE_HELP = "a file of i-PI, or anything that ase reads"
+PICTURE = "a picture that exists"
 
 
 def add_model_options(parser: argparse.ArgumentParser, param_help: str = PARAM_HELP) -> None:
-    """Add options for the model or models, the device and the precision."""
+    """Add options for the model or models that serve a simulation, the device and the precision."""
     group = parser.add_argument_group("model")
     group.add_argument("-m", "--model", metavar="MODEL", help=MODEL_HELP)
     group.add_argument(
@@ -43,14 +46,19 @@ def add_model_options(parser: argparse.ArgumentParser, param_help: str = PARAM_H
     add_evaluation_options(group, param_help)
 
 
+def add_model_argument(parser: argparse.ArgumentParser, metavar: str = "MODEL", help: str = MODEL_HELP) -> None:
+    """Add the model as an argument; `add_evaluation_options` adds how it is evaluated."""
+    parser.add_argument("model", metavar=metavar, help=f"{help}. Also --model {metavar}")
+
+
 def add_evaluation_options(group: argparse._ActionsContainer, param_help: str = PARAM_HELP) -> None:
     """Add options for device, precision, variant, and the model's own options."""
     add_place_options(group)
-    add_param_option(group, param_help)
+    group.add_argument("-o", "--param", action="append", default=[], metavar="KEY=VALUE,...", help=param_help)
 
 
 def add_place_options(group: argparse._ActionsContainer) -> None:
-    """Add options for device, precision and variant."""
+    """Add options for device, precision, variant and implementation."""
     group.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (default: %(default)s)")
     group.add_argument(
         "--dtype",
@@ -66,11 +74,6 @@ def add_place_options(group: argparse._ActionsContainer) -> None:
         default="auto",
         help="metatomic: the exported model, even where there is a faster way, as for PET checkpoints",
     )
-
-
-def add_param_option(parser: argparse._ActionsContainer, param_help: str = PARAM_HELP) -> None:
-    """Options of the model."""
-    parser.add_argument("-o", "--param", action="append", default=[], metavar="KEY=VALUE,...", help=param_help)
 
 
 def params(args: argparse.Namespace) -> dict[str, Option]:
@@ -89,8 +92,8 @@ def params(args: argparse.Namespace) -> dict[str, Option]:
 def model_of(args: argparse.Namespace, options: Mapping[str, Option] | None = None) -> str:
     """The model that was given, in one line: see `specification`.
 
-    :param options: of the model; None for all that was said with -o
-    :raises DarkforcesError: if none was said, or more than can be
+    :param options: of the model; None for all that were given with -o
+    :raises DarkforcesError: if none was given, or more than can be
     """
     model = chosen(args.model, getattr(args, "fast", None), getattr(args, "slow", None))
     return with_options(model, params(args) if options is None else options)
@@ -101,14 +104,34 @@ def loading_of(args: argparse.Namespace) -> Loading:
     return Loading(device=args.device, dtype=args.dtype, variant=args.variant, backend=args.backend)
 
 
-def load(args: argparse.Namespace) -> ForceModel:
-    """Load the model that was given."""
-    return load_as(model_of(args), loading_of(args))
+def load(args: argparse.Namespace, model: str | None = None) -> ForceModel:
+    """Load a model as the options say.
+
+    :param model: None for the one that was given
+    """
+    one_line = model_of(args) if model is None else with_options(model, params(args))
+    return load_as(one_line, loading_of(args))
 
 
-def add_structures_argument(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
+def add_structure_argument(parser: argparse.ArgumentParser, what: str, nargs: str | None = None) -> None:
+    """Add an argument for one structure.
+
+    :param what: is done with it
+    :param nargs: ``?`` if it can be left out
+    """
+    parser.add_argument(
+        "structure",
+        metavar="STRUCTURE",
+        nargs=nargs,
+        type=Path,
+        help=f"{what}: {STRUCTURE_HELP}; the last structure of a file",
+    )
+
+
+def add_structures_argument(parser: argparse.ArgumentParser, what: str, nargs: str = "+") -> None:
     """Add an argument for structures, in any number of files.
 
+    :param what: is done with them
     :param nargs: ``*`` if none are needed
     """
     parser.add_argument(
@@ -117,13 +140,38 @@ def add_structures_argument(parser: argparse.ArgumentParser, nargs: str = "+") -
         nargs=nargs,
         default=[],
         type=Path,
-        help="files of structures, of which all are taken: files of i-PI, or anything that ase reads",
+        help=f"{what}: {STRUCTURE_HELP}; all structures of each file",
     )
 
 
-def add_watch_option(parser: argparse.ArgumentParser) -> None:
+def add_state_options(group: argparse._ActionsContainer, defaults: bool = True) -> None:
+    """Add temperature and time step.
+
+    :param defaults: False for None where nothing is given, for commands that must know
+    """
+    for name, metavar, text, default in (
+        ("temperature", "K", "temperature, in K", Recipe.temperature),
+        ("timestep", "FS", "time step of the fast forces, in fs", Recipe.timestep),
+    ):
+        group.add_argument(
+            f"--{name}",
+            type=float,
+            default=default if defaults else None,
+            metavar=metavar,
+            help=f"{text} (default: {default:g})",
+        )
+
+
+def add_seed_option(group: argparse._ActionsContainer, default: int = 1) -> None:
+    """Add the seed of random numbers."""
+    group.add_argument(
+        "--seed", type=int, default=default, metavar="N", help="of random numbers (default: %(default)s)"
+    )
+
+
+def add_monitor_option(group: argparse._ActionsContainer) -> None:
     """Add the option for the difference of forces that is worth a warning."""
-    parser.add_argument(
+    group.add_argument(
         "--warn-above",
         type=float,
         default=TOO_FAR,
@@ -133,44 +181,69 @@ def add_watch_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_picture_options(parser: argparse.ArgumentParser, default: str) -> None:
-    """Tell whether there shall be a picture, and where.
+def add_output_options(
+    parser: argparse.ArgumentParser,
+    *,
+    folder: str | None = None,
+    picture: str | None = None,
+    overwrite: str | None = None,
+) -> argparse._ArgumentGroup:
+    """Add options for what is written and printed, as a group to which a command may add its own.
 
-    :param default: what it is called if nobody says, for the help
+    :param folder: the default of the folder for everything, in words; None for commands that have none
+    :param picture: what the picture is called if nobody says, in words; None for commands that draw none
+    :param overwrite: what --overwrite replaces; None for commands without it
     """
-    parser.add_argument(
-        "--plot",
-        type=Path,
-        metavar="FILE",
-        help=f"where the picture goes, a PNG or PDF (default: {default} in the current folder)",
-    )
-    parser.add_argument("--no-plot", action="store_true", help="draw no picture")
-    parser.add_argument("--overwrite", action="store_true", help="replace a picture that is there already")
+    group = parser.add_argument_group("output")
+    if folder is not None:
+        group.add_argument(
+            "--output", type=Path, metavar="DIR", help=f"folder for everything that is written (default: {folder})"
+        )
+    if picture is not None:
+        group.add_argument(
+            "--plot",
+            type=Path,
+            nargs="?",
+            const=Path(),
+            metavar="FILE",
+            help=f"draw a picture, a PNG or PDF (without FILE: {picture})",
+        )
+        group.add_argument("--no-plot", action="store_true", help=argparse.SUPPRESS)  # once needed for no picture
+    if overwrite is not None:
+        group.add_argument("--overwrite", action="store_true", help=f"replace {overwrite}")
+    group.add_argument("--json", action="store_true", help="print the results as JSON, for programs")
+    return group
 
 
 def default_name(args: argparse.Namespace, what: str, files: Sequence[Path]) -> str:
     """The name of a file that a command writes, less its suffix: what it shows, of which model and files."""
+    model = f"-{label_of(model_of(args))}" if "model" in args else ""
     more = f"+{len(files) - 1}" if len(files) > 1 else ""
-    return f"{what}-{label_of(model_of(args))}-{files[0].stem}{more}"
+    return f"{what}{model}-{files[0].stem}{more}"
 
 
 def picture_path(args: argparse.Namespace, what: str, files: Sequence[Path]) -> Path | None:
-    """The path of the picture, named for what it shows of which model and files; None if none is wanted.
+    """The path of the picture, named for what it shows of which model and files; None if none was asked for.
 
     :raises DarkforcesError: for whatever stands in its way, before anything is computed
     """
-    if args.no_plot:
-        if args.plot is not None:
-            raise DarkforcesError("--plot and --no-plot contradict each other")
+    if args.plot is None:
         return None
+    if args.no_plot:
+        raise DarkforcesError("--plot and --no-plot contradict each other")
     from matplotlib.figure import Figure  # takes a second, and who serves forces draws nothing
 
-    path: Path = args.plot or Path(f"{default_name(args, what, files)}.png")
+    path: Path = args.plot if args.plot.name else Path(f"{default_name(args, what, files)}.png")
     known = sorted(Figure().canvas.get_supported_filetypes())
     if path.suffix.lstrip(".").lower() not in known:
         raise DarkforcesError(f"picture '{path}' has no suffix of a picture: expected one of {', '.join(known)}")
-    if not path.parent.is_dir():
-        raise DarkforcesError(f"picture '{path}' cannot be written: there is no folder '{path.parent}'")
-    if path.exists() and not args.overwrite:
-        raise DarkforcesError(f"picture '{path}' is there already; give --overwrite, --no-plot or another --plot FILE")
+    check_new_file(path, args.overwrite)
     return path
+
+
+def check_new_file(path: Path, overwrite: bool) -> None:
+    """Raise a DarkforcesError if a file cannot be written, or is there already and may not be replaced."""
+    if not path.parent.is_dir():
+        raise DarkforcesError(f"'{path}' cannot be written: there is no folder '{path.parent}'")
+    if path.exists() and not overwrite:
+        raise DarkforcesError(f"'{path}' exists; choose another name, or --overwrite it")

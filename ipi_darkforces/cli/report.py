@@ -11,6 +11,7 @@ from ..analysis.analyze import Analyses
 from ..errors import DarkforcesError, printable
 from ..reports import trajectories
 from ..stats.rows import aligned
+from . import options
 
 NAME = "report"
 
@@ -36,16 +37,8 @@ def add_parser(questions: argparse._SubParsersAction) -> argparse.ArgumentParser
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
     """Add options for the folder and what is printed."""
-    output = parser.add_argument_group("output")
-    output.add_argument(
-        "--output",
-        type=Path,
-        default=Path("analysis"),
-        metavar="FOLDER",
-        help="for tables, pictures and report.html (default: %(default)s)",
-    )
-    output.add_argument("--json", action="store_true", help="print everything for machines")
-    output.add_argument("--overwrite", action="store_true", help="replace what an earlier report left in the folder")
+    options.add_output_options(parser, folder="analysis", overwrite="what an earlier report left in the folder")
+    parser.set_defaults(output=Path("analysis"))
 
 
 def check(args: argparse.Namespace) -> None:

@@ -6,9 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..simulate.recipe import ENSEMBLES, PILE, Barostat, Recipe
+from ..simulate.recipe import ENSEMBLES, PILE, Barostat
+from .commands import add_command
 from .entry import EXPLODED, INTERRUPTED
-from .options import add_model_options, add_watch_option
+from .options import add_model_options, add_monitor_option, add_output_options, add_state_options
 
 NPT = "npt"
 DEFAULT_TAU = 100.0  # fs
@@ -24,7 +25,7 @@ examples
   darkforces run inputs/nve-mts4.xml --model pet-m
       one of the inputs that come with the package; everything goes to the folder nve-mts4
   darkforces run inputs/nve-*.xml --model pet-m --time 0.5 --output nve
-      several, one after another, 0.5 ps each; and one picture that compares them
+      several, one after another, 0.5 ps each; and one picture that compares them, nve/comparison.png
   darkforces run --structure my.xyz --model my-model.pt --ensemble nve --mts 4
       your own system: writes an input like those in inputs/ for it, and runs it
   darkforces run --structure my.xyz --model my-model.pt --ensemble svr --tau 10 --forces direct --time 20
@@ -47,33 +48,27 @@ exit codes
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser(
-        "run",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = add_command(commands, "run", DESCRIPTION, EPILOG)
+    parser.add_argument(
+        "input", metavar="INPUT", nargs="*", type=Path, help="i-PI inputs; or folders of runs that shall go on"
     )
-    parser.add_argument("input", nargs="*", type=Path, help="i-PI inputs; or folders of runs that shall go on")
     add_model_options(parser)
-    length = parser.add_mutually_exclusive_group()
+    _add_structure_options(parser)
+    group = parser.add_argument_group("simulation")
+    length = group.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, metavar="N", help="i-PI steps in all (default: what the input says)")
     length.add_argument("--time", type=float, metavar="PS", help="simulated time in all, in ps, instead")
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="folder for everything (default: named for the input)"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="start anew even if the folder holds a run")
-    parser.add_argument(
+    group.add_argument(
         "--in-process", action="store_true", help="the model inside i-PI's process instead of one of its own"
     )
-    parser.add_argument(
+    group.add_argument(
         "--resident",
         action="store_true",
         help="the model there, and the fast steps in a loop beside it instead of i-PI's: the same trajectory, faster; "
         "for one classical system at constant volume, else i-PI takes them itself",
     )
-    parser.add_argument("--json", action="store_true", help="print the summary for machines")
-    add_watch_option(parser)
-    _add_structure_options(parser)
+    add_monitor_option(group)
+    add_output_options(parser, folder="named for the input", overwrite="a run that the folder holds: start anew")
     parser.set_defaults(command=run)
 
 
@@ -106,10 +101,7 @@ def _add_structure_options(parser: argparse.ArgumentParser) -> None:
         metavar="FS",
         help=f"time constant of the thermostat, in fs (default for npt and pile: {DEFAULT_TAU:g})",
     )
-    group.add_argument("--temperature", type=float, metavar="K", help=f"(default: {Recipe.temperature:g})")
-    group.add_argument(
-        "--timestep", type=float, metavar="FS", help=f"of the fast forces, in fs (default: {Recipe.timestep:g})"
-    )
+    add_state_options(group, defaults=False)
     _add_pressure_options(parser.add_argument_group("with --structure, for --ensemble npt"))
     _add_nuclei_options(parser.add_argument_group("with --structure, nuclei"))
 

@@ -74,10 +74,13 @@ def _run_each(all_places: list[Place], args: argparse.Namespace) -> int:
             return INTERRUPTED
         exploded |= run.outcome.explosion is not None
     if several and runs:
-        picture = (args.output or Path()) / "comparison.png"
-        _compare(runs, picture)
         if not args.json:
-            print(f"\n{aligned(comparison.rows(runs))}\nall in one picture: {picture}")
+            print(f"\n{aligned(comparison.rows(runs))}", flush=True)
+        if args.output is not None:
+            picture = args.output / "comparison.png"
+            _compare(runs, picture)
+            if not args.json:
+                print(f"all in one picture: {picture}")
     if args.json and runs:
         print(json.dumps([run.summary for run in runs] if several else runs[0].summary, indent=2))
     return EXPLODED if exploded else 0

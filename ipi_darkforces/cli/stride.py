@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from ..diagnostics.stride import Prediction, stride
 from ..diagnostics.stride_picture import draw_strides
@@ -12,22 +11,35 @@ from ..errors import DarkforcesError, printable
 from ..models.structure_file import read_atoms
 from ..progress_bar import counting_bar
 from ..simulate.hydrogen_mass import DEUTERIUM
+from .commands import add_command
 from .files import show
-from .options import MODEL_HELP, add_evaluation_options, add_picture_options, load, picture_path
+from .options import (
+    MODEL_HELP,
+    PICTURE,
+    add_evaluation_options,
+    add_model_argument,
+    add_output_options,
+    add_seed_option,
+    add_state_options,
+    add_structure_argument,
+    load,
+    picture_path,
+)
 
 DESCRIPTION = """\
 Predicts how much every stride of multiple time stepping heats, from one short run under conservative forces in which
-both kinds of forces are known at every step: without running any stride. A table and a picture say, for every stride,
-the heating without a thermostat with its error, the excess of temperature that each thermostat leaves, what the stride
-costs and which vibrations do it; then which stride to take.
+both kinds of forces are known at every step: without running any stride. A table says for every stride the heating
+without a thermostat with its error, the excess of temperature that each thermostat leaves, what the stride costs and
+which vibrations do it; then which stride to take. With --plot, so does a picture.
 """
 
 EPILOG = """\
 examples
   darkforces stride pet-m inputs/water.xyz
-      2 ps after half a ps of equilibration: some minutes; draws stride-pet-m-water.png
-  darkforces stride pet-m inputs/water.xyz --time 10 --allow 0.2
-      smaller errors, and the longest stride that heats by less than 0.2 K/ps, or is less than 0.2 K too hot
+      2 ps after half a ps of equilibration: some minutes
+  darkforces stride pet-m inputs/water.xyz --time 10 --allow 0.2 --plot
+      smaller errors, and the longest stride that heats by less than 0.2 K/ps, or is less than 0.2 K too hot; draws
+      stride-pet-m-water.png
   darkforces stride pet-m inputs/water.xyz --hmr 3
       the same with hydrogen atoms of 3 u, the rest taken from the oxygen: slower vibrations allow longer strides
   darkforces stride "fast=student.ckpt slow=pet-m" inputs/water.xyz
@@ -47,31 +59,20 @@ _ENSEMBLES = {"nve": "NVE", "langevin": "Langevin", "svr": "SVR", "gle": "GLE"}
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser(
-        "stride",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", metavar="MODEL", help=f"{MODEL_HELP}; or two models, as 'fast=MODEL slow=MODEL'")
-    parser.add_argument(
-        "structure",
-        metavar="STRUCTURE",
-        type=Path,
-        help="where to start: a file of i-PI, or anything that ase reads; the last structure of a file",
-    )
+    parser = add_command(commands, "stride", DESCRIPTION, EPILOG)
+    add_model_argument(parser, help=f"{MODEL_HELP}; or two models, as 'fast=MODEL slow=MODEL'")
+    add_structure_argument(parser, "where to start")
     add_evaluation_options(parser.add_argument_group("model"))
     group = parser.add_argument_group("run")
-    group.add_argument("--time", type=float, default=2.0, metavar="PS", help="length (default: %(default)s)")
-    group.add_argument("--timestep", type=float, default=0.5, metavar="FS", help="of the fast forces (default: 0.5)")
+    group.add_argument("--time", type=float, default=2.0, metavar="PS", help="length, in ps (default: %(default)g)")
+    add_state_options(group)
     group.add_argument(
         "--equilibrate",
         type=float,
         metavar="PS",
-        help="of Langevin dynamics before it (default: 0.5 if the structure has no velocities, else none)",
+        help="of Langevin dynamics before it, in ps (default: 0.5 if the structure has no velocities, else none)",
     )
-    group.add_argument("--temperature", type=float, default=300.0, metavar="K", help="of that (default: %(default)s)")
-    group.add_argument("--seed", type=int, default=1, metavar="N", help="of its random numbers (default: %(default)s)")
+    add_seed_option(group)
     masses = group.add_mutually_exclusive_group()
     masses.add_argument(
         "--hmr",
@@ -80,20 +81,23 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="give hydrogen atoms this mass, and take what they gain from the atoms they are bonded to",
     )
     masses.add_argument("--deuterium", action="store_true", help="give hydrogen atoms the mass of deuterium")
-    group = parser.add_argument_group("what is wanted")
-    group.add_argument("--max-stride", type=int, default=16, metavar="M", help="the last one (default: %(default)s)")
+    group = parser.add_argument_group("strides and thermostats")
+    group.add_argument("--max-stride", type=int, default=16, metavar="M", help="largest stride (default: %(default)s)")
     group.add_argument(
-        "--tau", type=float, default=100.0, metavar="FS", help="time constant of thermostats (default: %(default)s)"
+        "--tau",
+        type=float,
+        default=100.0,
+        metavar="FS",
+        help="time constant of thermostats, in fs (default: %(default)g)",
     )
     group.add_argument(
         "--allow",
         type=float,
         default=1.0,
         metavar="K",
-        help="excess of temperature with a thermostat, and K/ps without one (default: %(default)s)",
+        help="excess of temperature with a thermostat, and K/ps without one (default: %(default)g)",
     )
-    add_picture_options(parser, "stride-MODEL-STRUCTURE.png")
-    parser.add_argument("--json", action="store_true", help="print all numbers for machines")
+    add_output_options(parser, picture="stride-MODEL-STRUCTURE.png", overwrite=PICTURE)
     parser.set_defaults(command=run)
 
 

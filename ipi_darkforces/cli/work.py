@@ -13,24 +13,33 @@ from ..diagnostics.work import Loop, integrate
 from ..diagnostics.work_picture import draw_work
 from ..errors import DarkforcesError, printable
 from ..progress_bar import progress_bar
+from .commands import add_command
 from .files import show
-from .options import MODEL_HELP, add_evaluation_options, add_picture_options, load, picture_path
+from .options import (
+    PICTURE,
+    add_evaluation_options,
+    add_model_argument,
+    add_output_options,
+    add_structure_argument,
+    load,
+    picture_path,
+)
 
 logger = logging.getLogger(__name__)
 
 DESCRIPTION = """\
 Integrates forces along a closed path, at the end of which conservative forces have done no work. In STRUCTURE, one
 molecule turns once about the axis of its largest moment of inertia and is deformed on the way, the rest is fixed; or
-the path goes through the structures of a file. Both kinds of forces that the model has, with the error of the integral
-and a picture.
+the path goes through the structures of a file. For both kinds of forces that the model has, with the error of the
+integral.
 """
 
 EPILOG = """\
 examples
   darkforces work pet-m inputs/water.xyz
-      the molecule with the most room; draws work-pet-m-water.png
-  darkforces work pet-m inputs/water.xyz --atom 17 --tolerance 0.01 --dtype float64
-      the molecule of atom 17, counted from zero, and more digits
+      the molecule with the most room
+  darkforces work pet-m inputs/water.xyz --atom 17 --tolerance 0.01 --dtype float64 --plot work.pdf
+      the molecule of atom 17, counted from zero, more digits, and a picture
   darkforces work my-model.pt --path loop.xyz
       a smooth path through the structures of a file, of which the last is the same as the first
 
@@ -44,32 +53,21 @@ reading the result
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser(
-        "work",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument(
-        "structure",
-        metavar="STRUCTURE",
-        nargs="?",
-        type=Path,
-        help="molecules, one of which turns: a file of i-PI, or anything that ase reads; the last one of a file",
-    )
+    parser = add_command(commands, "work", DESCRIPTION, EPILOG)
+    add_model_argument(parser)
+    add_structure_argument(parser, "molecules, one of which turns", nargs="?")
     add_evaluation_options(parser.add_argument_group("model"))
-    parser.add_argument(
+    group = parser.add_argument_group("path")
+    group.add_argument(
         "--atom", type=int, metavar="I", help="turn the molecule of this atom, counted from zero (default: most room)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--path", type=Path, metavar="FILE", help="a closed path through the structures of this file, instead"
     )
-    parser.add_argument(
+    group.add_argument(
         "--tolerance", type=float, default=0.1, metavar="MEV", help="largest error, in meV (default: %(default)s)"
     )
-    add_picture_options(parser, "work-MODEL-STRUCTURE.png")
-    parser.add_argument("--json", action="store_true", help="print all numbers for machines")
+    add_output_options(parser, picture="work-MODEL-STRUCTURE.png", overwrite=PICTURE)
     parser.set_defaults(command=run)
 
 

@@ -360,7 +360,7 @@ def test_what_has_no_curves_has_no_data():
         (["temperatures", "hot", "--target", "0"], "--target 0 cannot be: expected more than 0 K"),
         (["temperatures", "hot", "--target", "inf"], "--target inf cannot be: expected more than 0 K"),
         (["temperatures", "hot", "--interval", "nan"], "--interval nan cannot be: expected more than 0 fs"),
-        (["drift", "hot", "--plot", "picture.svg"], "--plot picture.svg is of no known kind: expected .png or .pdf"),
+        (["drift", "hot", "--plot", "picture.txt"], "'picture.txt' has no suffix of a picture: expected one of"),
         (["drift", "hot", "--plot", "nowhere/picture.png"], "there is no folder 'nowhere'"),
         (["spectra", "hot"], "'hot' has no velocities: add <trajectory filename='vel'>"),
         (["structure", "hot"], "'hot' has no positions: add <trajectory filename='pos'>"),

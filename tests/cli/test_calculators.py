@@ -61,16 +61,14 @@ def test_evaluate(run: Command) -> None:
 
 def test_pictures_are_called_after_the_model(run: Command, tmp_path: Path) -> None:
     pair = f"fast={ROTATED}?forces=direct slow=ase:{FILE}:emt"
-    code, _, _ = run("darkforces", "evaluate", pair, "val.xyz")
+    code, _, _ = run("darkforces", "evaluate", pair, "val.xyz", "--plot")
     assert code == 0
     assert (tmp_path / "parity-calculators.py_rotated_direct-calculators.py_emt-val.png").is_file()
 
 
 def test_jacobian(run: Command) -> None:
     """That of the rotated forces is the rotated one of the others."""
-    code, out, _ = run(
-        "darkforces", "jacobian", ROTATED, "cu.xyz", "-o", "forces=direct,angle=0.05", "--json", "--no-plot"
-    )
+    code, out, _ = run("darkforces", "jacobian", ROTATED, "cu.xyz", "-o", "forces=direct,angle=0.05", "--json")
     assert code == 0
     (found,) = json.loads(out)["structures"]
     structure = as_structure(copper())

@@ -8,7 +8,7 @@ import pytest
 from programs import PATIENCE, finish
 
 from ipi_darkforces import __version__
-from ipi_darkforces.cli.main import COMMANDS
+from ipi_darkforces.cli.commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 WATER = ("run", "--structure", "water.xyz", "--model", "pet-m")

@@ -77,9 +77,9 @@ def test_numbers_for_machines(data: Path, tmp_path: Path) -> None:
 
 
 def test_table_and_picture_for_people(data: Path, tmp_path: Path) -> None:
-    """The default picture; and units that are given are those of the file."""
+    """The name that a picture gets; and units that are given are those of the file."""
     given = ["--energy-unit", "hartree", "--force-unit", "hartree/bohr"]
-    done = evaluate("pet-c", data / "au.xyz", *given, cwd=tmp_path)
+    done = evaluate("pet-c", data / "au.xyz", "--plot", *given, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == "pet-c on au.xyz: 3 structures, 576 atoms"
@@ -88,7 +88,7 @@ def test_table_and_picture_for_people(data: Path, tmp_path: Path) -> None:
     assert rows["H"] == ["40.0", "40.0"]
     assert rows["O"] == ["10.0", "10.0"]
     assert "direct" not in done.stdout
-    assert lines[-1] == "picture: parity-pet-c-au.png"
+    assert lines[-1] == "written: parity-pet-c-au.png"
     assert (tmp_path / "parity-pet-c-au.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -97,9 +97,7 @@ def test_a_picture_is_not_overwritten_unasked(data: Path, tmp_path: Path) -> Non
     picture.write_text("mine")
     done = evaluate("pet-nc", data / "val.xyz", "--plot", picture, cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == (
-        f"darkforces: error: picture '{picture}' is there already; give --overwrite, --no-plot or another --plot FILE\n"
-    )
+    assert done.stderr == f"darkforces: error: '{picture}' exists; choose another name, or --overwrite it\n"
     assert picture.read_text() == "mine"
     done = evaluate("pet-nc", data / "val.xyz", "--plot", picture, "--overwrite", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -139,7 +137,7 @@ def test_wrong_units_of_length(data: Path, tmp_path: Path) -> None:
             atoms.set_cell(scale * 12.4447 * np.eye(3), scale_atoms=True)
             atoms.calc = SinglePointCalculator(atoms, **results)
         ase.io.write(tmp_path / f"{unit}.xyz", frames)
-    bohr, nm = (evaluate("pet-m", f"{unit}.xyz", "--no-plot", cwd=tmp_path) for unit in ("bohr", "nm"))
+    bohr, nm = (evaluate("pet-m", f"{unit}.xyz", cwd=tmp_path) for unit in ("bohr", "nm"))
     assert bohr.returncode == 0
     assert bohr.stderr.startswith("darkforces: the shortest distances between atoms are 1.")
     assert "seem to be in bohr, expected Å" in bohr.stderr

@@ -57,21 +57,21 @@ def test_jacobian_exactly(said: Say, folder: Path) -> None:
     assert 0.0 < float(lines[3].split()[1]) < 0.3
     assert "open.xyz #4: 6 atoms" in lines
     assert any(line.split()[:4] == ["0.5", "to", "1.5", "4"] for line in lines)
-    assert lines[-1] == "picture: mine.pdf"
+    assert lines[-1] == "written: mine.pdf"
     assert (folder / "mine.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_jacobian_of_molecules_is_that_without_their_torque(said: Say) -> None:
-    alone, _, _ = said("jacobian", "pet-m", "molecule.xyz", "--no-plot")
+    alone, _, _ = said("jacobian", "pet-m", "molecule.xyz")
     assert alone.splitlines()[0] == "pet-m: direct forces, as they are served, without their mean and torque"
-    both, _, _ = said("jacobian", "pet-m", "molecule.xyz", "waters.xyz", "--no-plot")
+    both, _, _ = said("jacobian", "pet-m", "molecule.xyz", "waters.xyz")
     assert both.splitlines()[0].endswith(", without their mean and, of molecules, torque")
 
 
 def test_jacobian_for_machines(said: Say, folder: Path) -> None:
     """The bonds of the table add up to the whole; the estimate agrees; conservative forces are conservative."""
     exact, estimated, conservative = (
-        json.loads(said("jacobian", "pet-m", "waters.xyz", "--json", "--no-plot", "--dtype", "float64", *more)[0])
+        json.loads(said("jacobian", "pet-m", "waters.xyz", "--json", "--dtype", "float64", *more)[0])
         for more in ([], ["--error", "0.05"], ["--forces", "conservative"])
     )
     value = exact["structures"][0]["lambda"]
@@ -89,7 +89,7 @@ def test_jacobian_for_machines(said: Say, folder: Path) -> None:
 
 
 def test_rounding_is_called_so(said: Say) -> None:
-    out, _, code = said("jacobian", "pet-c", "waters.xyz", "--forces", "conservative", "--no-plot")
+    out, _, code = said("jacobian", "pet-c", "waters.xyz", "--forces", "conservative")
     assert code == 0
     assert "(rounding: derivatives are known to 1e-07; the forces are conservative)" in out
 
@@ -97,14 +97,14 @@ def test_rounding_is_called_so(said: Say) -> None:
 def test_fastest_backend_gives_the_same_by_differences(said: Say) -> None:
     """It cannot be differentiated."""
     exact, differences = (
-        json.loads(said("jacobian", "pet-m", "waters.xyz", "--json", "--no-plot", "--dtype", "float64", *more)[0])
+        json.loads(said("jacobian", "pet-m", "waters.xyz", "--json", "--dtype", "float64", *more)[0])
         for more in ([], ["--backend", "auto"])
     )
     assert differences["structures"][0]["lambda"] == pytest.approx(exact["structures"][0]["lambda"], rel=1e-5)
 
 
 def test_work(said: Say, folder: Path) -> None:
-    out, err, code = said("work", "pet-m", "waters.xyz", "--atom", "4", "--tolerance", "1")
+    out, err, code = said("work", "pet-m", "waters.xyz", "--atom", "4", "--tolerance", "1", "--plot")
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].startswith("pet-m: the molecule of O 3, H 4, H 5 turns; ")

@@ -126,16 +126,16 @@ def test_evaluate_of_a_file_of_such_a_name(name: str, tmp_path: Path) -> None:
     atoms.calc = SinglePointCalculator(atoms, energy=atoms.get_potential_energy(), forces=atoms.get_forces())
     ase.io.write(tmp_path / "data.xyz", [atoms, atoms])
     os.rename(tmp_path / "data.xyz", tmp_path / f"{name}.xyz")
-    done = darkforces("evaluate", MODEL, f"{name}.xyz", cwd=tmp_path)
+    done = darkforces("evaluate", MODEL, f"{name}.xyz", "--plot", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"{MODEL} on {NAMES[name]}.xyz: 2 structures, 8 atoms\n" in done.stdout
-    assert f"\npicture: parity-ase_ase.calculators.emt_EMT-{NAMES[name]}.png\n" in done.stdout
+    assert f"\nwritten: parity-ase_ase.calculators.emt_EMT-{NAMES[name]}.png\n" in done.stdout
     assert len(list(tmp_path.glob("*.png"))) == 1
 
 
 def test_errors_stay_one_line(tmp_path: Path) -> None:
     for name, shown in NAMES.items():
-        done = darkforces("evaluate", MODEL, f"{name}.xyz", cwd=tmp_path)
+        done = darkforces("evaluate", MODEL, f"{name}.xyz", "--plot", cwd=tmp_path)
         assert done.returncode == 1
         assert done.stderr.startswith(f"darkforces: error: data file '{shown}.xyz' does not exist")
         assert done.stderr.count("\n") == 1

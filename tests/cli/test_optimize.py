@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_table_and_picture(say: Say, folder: Path) -> None:
-    out, err, code = say("pet-m", "waters.xyz", "--steps", 3, "--starts", 2)
+    out, err, code = say("pet-m", "waters.xyz", "--steps", 3, "--starts", 2, "--plot")
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == "pet-m: geometry optimisations, at most 3 steps"
@@ -58,14 +58,14 @@ def test_table_and_picture(say: Say, folder: Path) -> None:
     assert "PET-NC 52" in out
     assert "fell after 3 steps" in out  # why none arrives
     assert "of 2 not further, as there its two kinds of forces are more than 1 eV/Å apart" in out
-    assert lines[-2] == "each optimisation: optimize-pet-m-waters.jsonl"
-    assert lines[-1] == "picture: optimize-pet-m-waters.png"
+    assert lines[-3] == "each optimisation: optimize-pet-m-waters.jsonl"
+    assert lines[-1] == "written: optimize-pet-m-waters.png"
     assert (folder / "optimize-pet-m-waters.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_double_precision_by_default(say: Say, folder: Path) -> None:
     """Unless another precision is asked for."""
-    arguments = ("pet-nc", "waters.xyz", "--sets", "structures", "--steps", "1", "--no-plot", "--json")
+    arguments = ("pet-nc", "waters.xyz", "--sets", "structures", "--steps", "1", "--json")
     said = [json.loads(say(*arguments, *more)[0]) for more in ((), ("--dtype", "float32"))]
     assert [each["dtype"] for each in said] == ["float64", "float32"]
     double, single = (each["optimizations"][0]["largest_force_eV_per_angstrom"][0] for each in said)
@@ -77,7 +77,7 @@ def test_double_precision_by_default(say: Say, folder: Path) -> None:
 
 def test_crystals_of_what_a_calculator_knows_and_the_same_again(say: Say, folder: Path) -> None:
     """No structures are needed; the second time, all is found in the file of results."""
-    arguments = ("ase:ase.calculators.emt:EMT", "--sets", "crystals", "--starts", "2", "--no-plot", "--json")
+    arguments = ("ase:ase.calculators.emt:EMT", "--sets", "crystals", "--starts", "2", "--json")
     out, _, code = say(*arguments, "--results", "kept.jsonl")
     assert code == 0
     said = json.loads(out)
@@ -123,7 +123,7 @@ def test_calculators_that_fail_at_once_are_errors(
 ) -> None:
     """No results: neither are forces followed that are no gradient, though they should be."""
     (folder / "faulty.py").write_text(FAULTY)
-    out, err, code = say(f"ase:faulty.py:{name}", "waters.xyz", "--sets", "molecules", "--no-plot", *more)
+    out, err, code = say(f"ase:faulty.py:{name}", "waters.xyz", "--sets", "molecules", *more)
     assert (code, out) == (1, "")
     assert message in err
     assert err.startswith("darkforces: error: waters.xyz, around atom ")
@@ -133,7 +133,7 @@ def test_calculators_that_fail_at_once_are_errors(
 
 def test_displaced_as_far_as_is_asked_for(say: Say) -> None:
     """Whatever the model knows."""
-    arguments = ("pet-nc", "waters.xyz", "--sets", "molecules", "--starts", 1, "--steps", 1, "--no-plot", "--json")
+    arguments = ("pet-nc", "waters.xyz", "--sets", "molecules", "--starts", 1, "--steps", 1, "--json")
     (near, *_), (far, *_) = (
         json.loads(say(*arguments, *more)[0])["optimizations"] for more in ((), ("--displace", "0.4"))
     )

@@ -46,7 +46,7 @@ def test_a_table_a_picture_and_advice(say: Say, tmp_path: Path) -> None:
     assert "100%" in lines[7]
     assert "vibrations" in lines[7]
     assert [line.split(",")[0] for line in lines[9:13]] == ["NVE", "Langevin", "SVR", "GLE"]
-    assert lines[-1] == "picture: mine.png"
+    assert lines[-1] == "written: mine.png"
     assert (tmp_path / "mine.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -54,8 +54,8 @@ def test_each_species_has_its_own_share(say: Say, tmp_path: Path) -> None:
     alloy = bulk("Cu", cubic=True) * (2, 1, 1)
     alloy.symbols[0] = "Al"
     ase.io.write(tmp_path / "alloy.xyz", alloy)
-    out, _, _ = say(PAIR, "alloy.xyz", *SHORT, "--no-plot")
-    told = json.loads(say(PAIR, "alloy.xyz", *SHORT, "--no-plot", "--json")[0])["strides"][3]
+    out, _, _ = say(PAIR, "alloy.xyz", *SHORT)
+    told = json.loads(say(PAIR, "alloy.xyz", *SHORT, "--json")[0])["strides"][3]
     header, last = out.splitlines()[3], out.splitlines()[7]
     shown = dict(zip(re.findall(r"to (\w+)", header), re.findall(r"(-?\d+)%", last), strict=True))
     total = told["heating_meV_per_atom_per_ps"]["value"]
@@ -67,7 +67,7 @@ def test_each_species_has_its_own_share(say: Say, tmp_path: Path) -> None:
 
 
 def test_for_machines(say: Say) -> None:
-    out, _, code = say(PAIR, "metal.xyz", *SHORT, "--no-plot", "--json", "--allow", 1e9)
+    out, _, code = say(PAIR, "metal.xyz", *SHORT, "--json", "--allow", 1e9)
     found = json.loads(out)
     assert (code, found["longest_stride"]["svr"], len(found["strides"])) == (0, 4, 4)
     assert found["strides"][3]["heating_meV_per_atom_per_ps"]["value"] > 0.0
@@ -78,7 +78,7 @@ def test_for_machines(say: Say) -> None:
     [
         (["--allow", 0], "--allow 0 cannot be used: expected K, more than zero"),
         (["--time", 0.2], "0.2 ps are too short to know errors: expected at least 0.7"),
-        (["--hmr", 3, "--no-plot"], "there are no hydrogen atoms whose mass could be changed"),
+        (["--hmr", 3], "there are no hydrogen atoms whose mass could be changed"),
     ],
 )
 def test_bad_input_is_one_line(say: Say, arguments: list[object], message: str) -> None:

@@ -176,7 +176,7 @@ class TestFilesOfIpi:
     def test_jacobian(self, said: Say) -> None:
         found = []
         for file in ("angstrom.extxyz", "bohr@1.xyz"):
-            out, err, code = said("jacobian", MODEL, file, "--forces", "conservative", "--json", "--no-plot")
+            out, err, code = said("jacobian", MODEL, file, "--forces", "conservative", "--json")
             assert (code, err) == (0, "")
             found.append(json.loads(out)["structures"][0]["total_of_pairs_eV_per_angstrom2"])
         np.testing.assert_allclose(*found, atol=1e-5)
@@ -184,7 +184,7 @@ class TestFilesOfIpi:
     def test_optimize(self, said: Say) -> None:
         energies = []
         for file in ("angstrom.extxyz", "bohr@1.xyz"):
-            out, err, code = said("optimize", MODEL, file, "--sets", "structures", "--steps", 2, "--json", "--no-plot")
+            out, err, code = said("optimize", MODEL, file, "--sets", "structures", "--steps", 2, "--json")
             assert (code, err) == (0, "")
             energies.append([run["energy_eV"][0] for run in json.loads(out)["optimizations"]])
         np.testing.assert_allclose(*energies, atol=1e-6)
@@ -202,6 +202,6 @@ def test_that_constraints_do_not_count_is_said(said: Say, tmp_path: Path, caplog
     atoms = bulk("Cu", cubic=True)
     atoms.set_constraint(FixAtoms([0]))
     ase.io.write(tmp_path / "cu.traj", atoms)
-    _, _, code = said("jacobian", MODEL, "cu.traj", "--forces", "conservative", "--no-plot")
+    _, _, code = said("jacobian", MODEL, "cu.traj", "--forces", "conservative")
     assert code == 0
     assert any("the constraints in 'cu.traj' do not count here" in message for message in caplog.messages)

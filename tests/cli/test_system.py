@@ -57,14 +57,14 @@ def read_only(folder: Path) -> str:
 
 
 WITH_PICTURES = {
-    "evaluate": ([MODEL, "cu.xyz"], "conservative forces", "parity-ase_ase.calculators.emt_EMT-cu.png"),
+    "evaluate": ([MODEL, "cu.xyz", "--plot"], "conservative forces", "parity-ase_ase.calculators.emt_EMT-cu.png"),
     "jacobian": (
-        [MODEL, "cu.xyz", "--forces", "conservative"],
+        [MODEL, "cu.xyz", "--forces", "conservative", "--plot"],
         "lambda",
         "jacobian-ase_ase.calculators.emt_EMT-cu.png",
     ),
     "optimize": (
-        [MODEL, "cu.xyz", "--sets", "structures", "--steps", "2", "--results", "../each.jsonl"],
+        [MODEL, "cu.xyz", "--sets", "structures", "--steps", "2", "--results", "../each.jsonl", "--plot"],
         "L-BFGS conservative",
         "optimize-ase_ase.calculators.emt_EMT-cu.png",
     ),
