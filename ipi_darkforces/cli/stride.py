@@ -44,14 +44,19 @@ examples
       the same with hydrogen atoms of 3 u, the rest taken from the oxygen: slower vibrations allow longer strides
   darkforces stride "fast=student.ckpt slow=pet-m" inputs/water.xyz
       fast forces of one model, slow ones of another
+  darkforces stride pet-m inputs/water.xyz --thorough
+      and which vibrations the impulses drive as parametric oscillators: some minutes more
 
 reading the table
   Impulses of the slow force come every M steps, and heat what vibrates with a multiple of their frequency: the power
   of the slow force, which has the frequencies of the vibrations, their overtones and sums. The prediction has no
-  parameter and holds while heating is slow; strides near half a period of a sharp vibration can be worse. K/ps are
-  those of classical vibrations (3 k_B for each atom). The excess of temperature is that of the mean over all atoms
-  after a few time constants; the GLE is that of `darkforces run --ensemble gle`. Errors are standard errors; a stride
-  is advised if the 95 % intervals of all strides up to it are below what is allowed.
+  parameter and holds while heating is slow; strides near half a period of a sharp vibration can be worse: --thorough
+  tells. K/ps are those of classical vibrations (3 k_B for each atom). The excess of temperature is that of the mean
+  over all atoms after a few time constants; the GLE is that of `darkforces run --ensemble gle`. Errors are standard
+  errors; a stride is advised if the 95 % intervals of all strides up to it are below what is allowed.
+  With --thorough, eigenvalues of the propagator of an outer step, linear in displacements from the last structure of
+  the run, say what grows there: |lambda| of the worst vibration in an outer step, its growth in a ps, how many grow.
+  Vibrations of a liquid forget their frequencies within tenths of a ps: what grows slower than that only heats.
 """
 
 _ENSEMBLES = {"nve": "NVE", "langevin": "Langevin", "svr": "SVR", "gle": "GLE"}
@@ -97,6 +102,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         metavar="K",
         help="excess of temperature with a thermostat, and K/ps without one (default: %(default)g)",
     )
+    group.add_argument(
+        "--thorough",
+        action="store_true",
+        help="also look for vibrations that impulses drive as parametric oscillators, by eigenvalues of the propagator",
+    )
     add_output_options(parser, picture="stride-MODEL-STRUCTURE.png", overwrite=PICTURE)
     parser.set_defaults(command=run)
 
@@ -121,6 +131,7 @@ def run(args: argparse.Namespace) -> None:
             hydrogen_mass=DEUTERIUM if args.deuterium else args.hmr,
             repartition=args.hmr is not None,
             seed=args.seed,
+            thorough=args.thorough,
             report=progress,
         )
     if args.json:
@@ -128,7 +139,7 @@ def run(args: argparse.Namespace) -> None:
         found = {**prediction.as_json(), "allowed_K": args.allow, "longest_stride": advised}
         text = json.dumps({**found, "picture": picture and str(picture)}, indent=2)
     else:
-        text = f"{_table(prediction)}\n\n{_advice(prediction, args.allow)}"
+        text = "\n\n".join([_table(prediction), *_stability(prediction), _advice(prediction, args.allow)])
     show(text, picture, lambda file: draw_strides(prediction, file), args.json)
 
 
@@ -157,6 +168,18 @@ def _table(prediction: Prediction) -> str:
             + f"   {through}"
         )
     return "\n".join(lines)
+
+
+def _stability(prediction: Prediction) -> list[str]:
+    if prediction.stability is None:
+        return []
+    lines = ["growing vibrations, frozen at the last structure", "  M   |lambda|  growth, 1/ps  how many   the worst"]
+    for each in prediction.stability[1:]:
+        through = " and ".join(f"{prediction.band(w)}, {w:.0f} cm⁻¹" for w in each.wavenumbers)
+        lines.append(
+            f"{each.stride:>3} {each.modulus:>10.4f} {each.growth:>13.2f} {each.growing:>9}   {through}".rstrip()
+        )
+    return ["\n".join(lines)]
 
 
 def _advice(prediction: Prediction, allowed: float) -> str:

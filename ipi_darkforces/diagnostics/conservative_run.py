@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -18,6 +18,7 @@ from ..models.model import ForceModel, Need, of_kind
 from ..models.structure import Structure
 from ..simulate.inner_loop import State, velocity_verlet
 from .heating import Power
+from .stability import Stability, stability
 
 _FRICTION_TIME = 0.1  # ps, of the Langevin thermostat before the run
 _FRAMES_EVERY = 2.0  # fs, of the velocities that are kept: resolves the O-H stretch, with a period of 9 fs
@@ -157,6 +158,11 @@ class ConservativeRun:
                 self._model.evaluate(self._at(self._state.positions), need)
                 row[i] = perf_counter() - began
         return Costs(*times.min(axis=0).tolist())
+
+    def stability(self, strides: Sequence[int], report: Callable[[int], None]) -> tuple[Stability, ...]:
+        """Stability of strides where the atoms are now; see `stability.stability`."""
+        here = self._at(self._state.positions)
+        return tuple(stability(self._model, here, self.masses, self._moving, self._timestep, strides, report))
 
     def _step(self, forces: Callable[[np.ndarray], np.ndarray]) -> None:
         if not self._began:

@@ -16,6 +16,7 @@ from ..simulate.hydrogen_mass import with_hydrogen_mass
 from ..stats.estimates import Estimate
 from .conservative_run import ConservativeRun, Costs
 from .heating import WAVENUMBER, Heating, fewest_steps, heating, spectrum
+from .stability import Stability
 from .structures import as_structure
 from .thermostats import excess_times, mean_friction
 
@@ -48,6 +49,7 @@ class Prediction:
     :param excess_times: ps, by ensemble: steady excess of temperature over the heating without a thermostat
     :param fastest: cm⁻¹, the highest peak in the spectrum of the velocities
     :param spectrum: cm⁻¹ and meV/atom/ps, shape (2, n): what a harmonic of the impulse frequency contributes there
+    :param stability: of each stride, at the last structure of the run; None unless it was asked for
     """
 
     model: str
@@ -62,6 +64,7 @@ class Prediction:
     excess_times: dict[str, float]
     fastest: float
     spectrum: np.ndarray
+    stability: tuple[Stability, ...] | None = None
 
     def excess(self, stride: Heating, ensemble: str) -> Estimate:
         """Steady excess of temperature with a thermostat, K; for ``nve`` the drift, K/ps."""
@@ -103,6 +106,7 @@ class Prediction:
             "fastest_vibration_per_cm": self.fastest,
             "milliseconds": {name: 1000.0 * value for name, value in vars(self.costs).items()},
             "strides": [self._stride_as_json(stride) for stride in self.strides],
+            "stability": None if self.stability is None else [each.as_json() for each in self.stability],
             "spectrum_per_cm": self.spectrum[0].tolist(),
             "spectrum_meV_per_atom_per_ps": self.spectrum[1].tolist(),
         }
@@ -133,6 +137,7 @@ def stride(
     hydrogen_mass: float | None = None,
     repartition: bool = False,
     seed: int = 1,
+    thorough: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Prediction:
     """Predict how much every stride of multiple time stepping heats, from one run under conservative forces.
@@ -148,7 +153,9 @@ def stride(
     :param hydrogen_mass: u, for all hydrogen atoms
     :param repartition: whether what hydrogen atoms gain is taken from the atoms they are bonded to
     :param seed: of the random numbers of the equilibration
-    :param report: called with the steps that are done and their total
+    :param thorough: whether parametric resonance is looked for too, which linear response cannot see: for the
+        Jacobians of all forces, with (3 n_atoms)² elements each
+    :param report: called with the steps that are done and their total; thoroughly, atoms and strides are steps too
     :raises DarkforcesError: if the model lacks forces or does not know an element, for numbers that cannot be, or if
         the run is too short or explodes
 
@@ -167,11 +174,14 @@ def stride(
     if equilibration is None:
         equilibration = 0.0 if np.any(atoms.get_momenta()) else 0.5
     before, steps = round(1000.0 * equilibration / timestep), round(1000.0 * time / timestep)
+    strides = range(1, longest + 1)
+    ran = before + steps
+    total = ran + (2 * len(masses) + longest if thorough else 0)
     if not np.any(atoms.get_momenta()):
         run.thermalize(temperature)
-    run.equilibrate(temperature, before, lambda done: report(done, before + steps))
+    run.equilibrate(temperature, before, lambda done: report(done, total))
     run.change_masses(masses)
-    power, velocities, interval = run.follow(steps, lambda done: report(before + done, before + steps))
+    power, velocities, interval = run.follow(steps, lambda done: report(before + done, total))
     matrix = high_pass_friction(tau / 1000.0, MEMORY / 1000.0)
     friction = mean_friction(matrix, velocities, run.masses_of_moving, interval)
     numbers = np.unique(structure.species)
@@ -184,12 +194,13 @@ def stride(
         timestep,
         time,
         power.temperature,
-        tuple(heating(power, range(1, longest + 1))),
+        tuple(heating(power, strides)),
         run.costs(),
         tau,
         excess_times(tau / 1000.0, friction),
         fastest,
         np.array(spectrum(power, min(4.0 * fastest, 500.0 * WAVENUMBER / timestep))),
+        run.stability(strides, lambda done: report(ran + done, total)) if thorough else None,
     )
 
 
