@@ -10,7 +10,6 @@ import numpy as np
 
 from ..atomic import atomic_file
 from ..stats.rows import Row
-from .io.units import BOLTZMANN_EV
 from .overview import Overview
 from .pictures import KIND_COLORS, new_figure, plain, tidy
 from .summarized_run import SummarizedRun
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _STEADY = 1.0  # K/ps: a drift that is known to be smaller counts as none
-_MEV_PER_KELVIN = 3000.0 * BOLTZMANN_EV  # heat capacity of an atom, of classical vibrations
 _NS_PER_DAY = 86400e-6  # for one fs per second
 _MEANS = 40  # in a row, of the line that is drawn over the pale values
 _APART = 0.07  # of the height of a picture, between two names at the ends of lines
@@ -49,14 +47,14 @@ def _row(run: SummarizedRun, overview: Overview) -> Row:
 def verdict(run: SummarizedRun) -> str:
     """Tell in words whether the conserved quantity stays, by the 95 % interval of its drift.
 
-    A drift is given as one of the temperature, by the heat capacity of classical vibrations, 3 k_B per atom.
+    A drift is given as one of the temperature; see `heat_capacity`.
     """
     overview = run.overview
     if run.outcome.explosion is not None:
         return "explodes"
-    if overview is None or not overview.moves or not overview.n_atoms:
+    drift = overview.heating if overview is not None and overview.moves else None
+    if drift is None:
         return ""
-    drift = overview.energy_drift.times(1.0 / _MEV_PER_KELVIN)
     margin = drift.margin()
     if margin is None or abs(drift.value) <= margin > _STEADY:
         return "too short to tell"

@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import DarkforcesError
 from ..stats.estimates import Estimate
 from ..stats.slopes import slope
+from .heat_capacity import temperature_drift
 from .io.runs import Run
 from .io.units import BOLTZMANN_EV
 from .pictures import new_figure, plain, tidy
@@ -62,29 +63,19 @@ class Drift:
 
     @cached_property
     def conserved_slope(self) -> Estimate | None:
-        """meV/atom/ps; None without a conserved quantity.
-
-        What heats at random with the mean power P per atom lets the energy of N atoms walk by √(2 k_B T P t/N) in a
-        time t (fluctuation and dissipation): no error is smaller than that over t, however straight the line.
-        """
+        """meV/atom/ps; None without a conserved quantity."""
         if self.conserved is None or self.conserved_time is None:
             return None
-        found = slope(self.conserved_time, self.conserved)
-        if not self.n_atoms or not np.isfinite(found.value):
-            return found
-        power = abs(found.value) / float(np.ptp(self.conserved_time))
-        return found.at_least(float(np.sqrt(2000.0 * BOLTZMANN_EV * self.temperature.mean() * power / self.n_atoms)))
+        return conserved_slope(self.conserved_time, self.conserved, self.n_atoms, float(self.temperature.mean()))
 
     @property
     def heating(self) -> Estimate | None:
-        """`conserved_slope` as a drift of the temperature, K/ps, by the heat capacity of classical vibrations.
+        """`conserved_slope` as a drift of the temperature, K/ps; see `heat_capacity`.
 
-        That is 3 k_B for each atom that moves. The conserved quantity fluctuates much less than the temperature, so
-        that this is known much earlier than the slope of the latter. None without a conserved quantity or a number of
-        atoms.
+        None without a conserved quantity or a number of atoms.
         """
         found = self.conserved_slope
-        return found.times(1e-3 / (3.0 * BOLTZMANN_EV * self.moving)) if found and self.n_atoms else None
+        return temperature_drift(found, self.moving) if found and self.n_atoms else None
 
     @property
     def relative_slope(self) -> Estimate | None:
@@ -111,6 +102,24 @@ class Drift:
         }
 
 
+def conserved_slope(time: np.ndarray, conserved: np.ndarray, n_atoms: int | None, temperature: float) -> Estimate:
+    """Slope of the conserved quantity, meV/atom/ps.
+
+    What heats at random with the mean power P per atom lets the energy of N atoms walk by √(2 k_B T P t/N) in a time t
+    (fluctuation and dissipation): no error is smaller than that over t, however straight the line.
+
+    :param time: ps, shape (n,)
+    :param conserved: meV/atom, shape (n,)
+    :param n_atoms: None if not known
+    :param temperature: K, the mean
+    """
+    found = slope(time, conserved)
+    if not n_atoms or not np.isfinite(found.value):
+        return found
+    power = abs(found.value) / float(np.ptp(time))
+    return found.at_least(float(np.sqrt(2000.0 * BOLTZMANN_EV * temperature * power / n_atoms)))
+
+
 def measure(run: Run, selection: Selection) -> Drift:
     """Drifts of a run, as far as its outputs have them.
 
@@ -130,8 +139,7 @@ def measure(run: Run, selection: Selection) -> Drift:
     if len(time) < 2:
         raise DarkforcesError(f"'{run.path}' has the temperature at one time only: expected two or more for a drift")
     conserved_time, conserved = _conserved(run, selection)
-    fixed = len(run.constraints.fixed) if run.constraints else 0
-    moving = 1.0 - fixed / (3.0 * run.n_atoms) if run.n_atoms else 1.0
+    moving = run.constraints.moving(run.n_atoms) if run.constraints and run.n_atoms else 1.0
     deviation = _kinetic_deviation(run, selection, temperature, moving)
     return Drift(run.name, run.n_atoms, time, temperature, conserved_time, conserved, deviation, moving)
 

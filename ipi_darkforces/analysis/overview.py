@@ -18,6 +18,8 @@ from ..simulate.run import Outcome
 from ..stats import estimates as statistics
 from ..stats.estimates import Estimate
 from ..stats.slopes import slope
+from .drift import conserved_slope
+from .heat_capacity import temperature_drift
 from .io.setup import FREE, Constraints
 from .io.table import read_table
 from .pictures import new_figure, plain, tidy
@@ -36,6 +38,7 @@ class Overview:
     :param time: ps, shape (n,); always the same in what is no dynamics, as an optimisation
     :param temperature: K, shape (n,)
     :param conserved: eV, i-PI's conserved quantity, relative to its first value, shape (n,)
+    :param moving: part of the coordinates that are not fixed
     """
 
     name: str
@@ -44,6 +47,7 @@ class Overview:
     time: np.ndarray
     temperature: np.ndarray
     conserved: np.ndarray
+    moving: float = 1.0
 
     @classmethod
     def read(cls, path: Path, name: str, n_atoms: int | None, constraints: Constraints = FREE) -> Overview:
@@ -56,11 +60,12 @@ class Overview:
         missing = [column for column in ("temperature", "conserved") if column not in table.columns]
         if missing:
             raise DarkforcesError(f"'{path}' has no column '{missing[0]}'; it has {', '.join(table.columns)}")
-        conserved = table.columns["conserved"]
-        temperature = table.columns["temperature"]
+        conserved = table.columns["conserved"] - table.columns["conserved"][0]
+        temperature, moving = table.columns["temperature"], 1.0
         if n_atoms is not None:
             temperature = constraints.of_moving(temperature, np.arange(n_atoms))
-        return cls(name, n_atoms, table.step, table.time, temperature, conserved - conserved[0])
+            moving = constraints.moving(n_atoms)
+        return cls(name, n_atoms, table.step, table.time, temperature, conserved, moving)
 
     @classmethod
     def of(cls, outcome: Outcome, simulation: SimulationInput) -> Overview:
@@ -91,7 +96,13 @@ class Overview:
     @property
     def energy_drift(self) -> Estimate:
         """Slope of the conserved quantity in meV/atom/ps (meV/ps if the number of atoms is not known)."""
-        return slope(self.time, 1000.0 * self.conserved / (self.n_atoms or 1))
+        conserved = 1000.0 * self.conserved / (self.n_atoms or 1)
+        return conserved_slope(self.time, conserved, self.n_atoms, float(self.temperature.mean()))
+
+    @property
+    def heating(self) -> Estimate | None:
+        """`energy_drift` as a drift of the temperature, K/ps; None if the number of atoms is not known."""
+        return temperature_drift(self.energy_drift, self.moving) if self.n_atoms else None
 
     @property
     def energy_unit(self) -> str:

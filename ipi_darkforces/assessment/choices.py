@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..analysis.io.units import BOLTZMANN_EV
 from ..campaign.findings import Finding, Findings
 from ..stats.estimates import Estimate
 from .strides import Strides
@@ -19,7 +18,8 @@ class Choice:
     :param nve: ps simulated without a thermostat
     :param svr: ps simulated with one; None if there is no such simulation
     :param exploded: which simulation did, when and how; None if none did
-    :param heating: K/ps, of NVE: the drift of the conserved quantity over 3 k_B for each atom
+    :param drift: meV/atom/ps, of NVE: that of the conserved quantity
+    :param heating: K/ps, the same as a drift of the temperature; see `analysis.heat_capacity`
     :param predicted: K/ps, of a stride: the heating that is expected
     :param relative_drift: 1/ps, of NVE: the drift over the standard deviation of the kinetic energy
     :param milliseconds: wall time of a step of the fast forces, everything included; None if not known
@@ -33,6 +33,7 @@ class Choice:
     nve: float
     svr: float | None = None
     exploded: str | None = None
+    drift: Estimate | None = None
     heating: Estimate | None = None
     predicted: Estimate | None = None
     relative_drift: Estimate | None = None
@@ -58,7 +59,7 @@ class Choice:
             "svr_ps": self.svr,
             "exploded": self.exploded,
             "heating_K_per_ps": known(self.heating),
-            "drift_meV_per_atom_per_ps": known(self.heating and self.heating.times(3000.0 * BOLTZMANN_EV)),
+            "drift_meV_per_atom_per_ps": known(self.drift),
             "predicted_heating_K_per_ps": known(self.predicted),
             "drift_over_kinetic_deviation_per_ps": known(self.relative_drift),
             "milliseconds_per_step": self.milliseconds,
@@ -92,6 +93,7 @@ def _choice(nve: Finding, svr: Finding | None, predicted: Estimate | None) -> Ch
         nve=simulation.ended.picoseconds,
         svr=svr.measured[0].ended.picoseconds if svr else None,
         exploded=_explosion(nve, "NVE") or (_explosion(svr, "SVR") if svr else None),
+        drift=nve.conserved_slope,
         heating=nve.heating,
         predicted=predicted,
         relative_drift=nve.relative_slope,

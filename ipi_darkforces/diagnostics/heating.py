@@ -28,6 +28,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from scipy.sparse import csr_array
 
+from ..analysis.heat_capacity import temperature_drift
 from ..analysis.io.units import BOLTZMANN_EV
 from ..stats.estimates import Estimate
 
@@ -85,8 +86,8 @@ class Heating:
 
     @property
     def rate(self) -> Estimate:
-        """K/ps: the drift of the temperature, by 3 k_B for each atom that moves."""
-        return self.total.times(1e-3 / (3.0 * BOLTZMANN_EV * self.moving))
+        """K/ps: the drift of the temperature; see `heat_capacity`."""
+        return temperature_drift(self.total, self.moving)
 
     @property
     def dominant(self) -> float | None:

@@ -27,7 +27,7 @@ from .heating import WAVENUMBER
 from .jacobian import check_finite
 
 _PICOSECOND = 1000.0 * units.fs  # in ase's time
-# 1/ps: what grows slower does not in the time for which vibrations keep their phase, and can be rounding of derivatives.
+# 1/ps: what grows slower does not while vibrations keep their phase, and can be rounding of derivatives.
 _NEGLIGIBLE = 0.01
 # A motion in which less of the energy goes the other way round is of one frequency alone.
 _ONE_WAY = 0.05

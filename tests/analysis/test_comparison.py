@@ -11,12 +11,12 @@ from ipi_darkforces.analysis.summarized_run import SummarizedRun
 from ipi_darkforces.simulate.run import Outcome
 
 
-def run_of(name, drift, length=2.0, forces="direct", stride=1, noise=0.01, seconds=0.02):
+def run_of(name, drift, length=2.0, forces="direct", stride=1, noise=0.01, seconds=0.02, moving=1.0):
     """A run of 100 atoms, whose energy per atom rises by so many meV/ps, with noise of so many meV."""
     time = np.linspace(0.0, length, 400)
     rng = np.random.default_rng(0)
     conserved = 0.1 * (drift * time + noise * rng.normal(size=len(time)))
-    overview = Overview(name, 100, np.arange(len(time)), time, np.full(len(time), 300.0), conserved)
+    overview = Overview(name, 100, np.arange(len(time)), time, np.full(len(time), 300.0), conserved, moving)
     outcome = Outcome(
         folder=Path(name), prefix=name, steps=400, total_steps=400, interrupted=False, seconds_per_step=seconds
     )
@@ -35,7 +35,7 @@ def test_speeds_are_those_of_simulated_time():
     ("drift", "noise", "said"),
     [
         (0.0, 0.01, "steady within 0.1 K/ps"),
-        (0.1, 0.01, "steady within 0.4 K/ps"),
+        (0.02, 0.01, "steady within 0.6 K/ps"),  # what heats at random by 0.08 K/ps can do so in 2 ps
         (5.17, 0.01, "heats by 20 K/ps"),  # 3 k_B are 0.2585 meV/K
         (-5.17, 0.01, "cools by 20 K/ps"),
         (0.0, 30.0, "too short to tell"),
@@ -43,6 +43,10 @@ def test_speeds_are_those_of_simulated_time():
 )
 def test_what_a_drift_means(drift, noise, said):
     assert verdict(run_of("run", drift, noise=noise)) == said
+
+
+def test_where_atoms_are_fixed_the_others_are_heated():
+    assert verdict(run_of("run", 5.17, moving=0.5)) == "heats by 40 K/ps"
 
 
 def test_a_picture_is_drawn(tmp_path):

@@ -45,6 +45,7 @@ def test_the_temperature_is_that_of_what_moves(heating):
     overview = Overview.read(heating, "heating", 3)
     fixed = Overview.read(heating, "heating", 3, Constraints(250.0, fixed=(0, 4)))
     np.testing.assert_allclose(fixed.temperature, (9 * overview.temperature - 2 * 250.0) / 7)
+    assert (overview.moving, fixed.moving) == (1.0, pytest.approx(7 / 9))
     without = Overview.read(heating, "heating", 3, Constraints(None, fixed=(0, 4)))  # i-PI counts nothing then
     np.testing.assert_allclose(without.temperature, 9 * overview.temperature / 7)
 

@@ -63,6 +63,10 @@ class Constraints:
         """Count the coordinates of these atoms that do not move."""
         return int(np.isin(self.fixed, (3 * atoms[:, None] + np.arange(3)).ravel()).sum())
 
+    def moving(self, n_atoms: int) -> float:
+        """The part of the coordinates of all atoms that are not fixed."""
+        return 1.0 - len(self.fixed) / (3.0 * n_atoms)
+
     def of_moving(self, temperature: Any, atoms: np.ndarray) -> Any:
         """The temperature of the coordinates that move.
 
