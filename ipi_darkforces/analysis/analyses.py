@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..stats.rows import Row
-from . import drift, motion, motion_picture, statements, structure, structure_picture, temperatures
+from . import averages, drift, motion, motion_picture, statements, structure, structure_picture, temperatures
 from .io.runs import Run
 from .selection import Selection
 from .statements import Statement
@@ -41,6 +41,7 @@ class Analysis:
     :param draw: draws the results of several runs as one picture, to a PNG or PDF
     :param statements: the result in words, compared with that of a reference, or with None
     :param columns: curves of the result by their names with units, each of any length; None if there are none
+    :param applies: whether a run has anything for it, where only some kinds of simulations have; None if all should
     """
 
     name: str
@@ -51,6 +52,7 @@ class Analysis:
     draw: Callable[[Sequence[Any], Path], None]
     statements: Callable[[Any, Any], list[Statement]]
     columns: Callable[[Any], dict[str, np.ndarray]] | None = None
+    applies: Callable[[Run], bool] | None = None
 
 
 def _drift_rows(result: drift.Drift) -> list[Row]:
@@ -108,6 +110,14 @@ def _structure_rows(result: structure.Correlations) -> list[Row]:
     ]
 
 
+def _averages_rows(result: averages.Averages) -> list[Row]:
+    row: Row = {"run": result.name, "time / ps": result.duration}
+    for title, mean in result.means.items():
+        unit = result.units[title]
+        row[f"{title} / {f'({unit})' if '/' in unit else unit}"] = mean
+    return [row]
+
+
 DRIFT = Analysis(
     "drift",
     "does it heat? slopes of temperature and conserved quantity",
@@ -161,4 +171,21 @@ STRUCTURE = Analysis(
     columns=lambda result: result.columns(),
 )
 
-ANALYSES = (DRIFT, TEMPERATURES, SPECTRA, STRUCTURE)
+AVERAGES = Analysis(
+    "averages",
+    "constant pressure and quantum nuclei: density, pressure, quantum kinetic energy",
+    "Means of density, volume, pressure and quantum kinetic energies (K, by the centroid virial estimator), as far as "
+    "i-PI's properties have them: density{g/cm3}, volume{angstrom3}, pressure_md{bar}, or pressure_cv{bar} of several "
+    "beads, kinetic_cv{electronvolt}, kinetic_cv(H){electronvolt}.",
+    averages.measure,
+    _averages_rows,
+    averages.draw,
+    statements.of_averages,
+    columns=lambda result: (
+        {"t / ps": result.time}
+        | {f"{title} / {result.units[title]}": values for title, values in result.series.items()}
+    ),
+    applies=averages.has_some,
+)
+
+ANALYSES = (DRIFT, TEMPERATURES, SPECTRA, STRUCTURE, AVERAGES)

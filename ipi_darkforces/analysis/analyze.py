@@ -113,7 +113,8 @@ class Results:
 
 @dataclass(frozen=True)
 class Analyses:
-    """The results of several analyses of the same runs: ``drift``, ``temperatures``, ``spectra`` and ``structure``.
+    """The results of several analyses of the same runs: ``drift``, ``temperatures``, ``spectra``, ``structure``,
+    and of simulations that have them ``averages``.
 
     :param results: of each analysis
     :param notices: remarks on files of which only a part can be used
@@ -162,8 +163,8 @@ def analyze(
 
     :param runs: one run or several: what `run` returns, a folder made by it or by ``darkforces run``, a folder with
         outputs of i-PI, an i-PI input beside its outputs, or one file of properties or a trajectory
-    :param only: the one analysis to make: ``drift``, ``temperatures``, ``spectra`` or ``structure``. Default: all,
-        as far as the files allow
+    :param only: the one analysis to make: ``drift``, ``temperatures``, ``spectra``, ``structure`` or ``averages``.
+        Default: all, as far as the files allow
     :param discard: ps at the beginning that do not count
     :param target: K, what the temperature should be; default: that of the thermostat in the input
     :param farthest: Å, largest distance of radial distributions; never more than half of the cell
@@ -223,7 +224,8 @@ def analyze(
         failed += [] if any(found) else [printable(path)]
     if not any(each.found for each in results):
         raise DarkforcesError("nothing could be found out about any run, so there is no report")
-    return Analyses(results, list(notices), failed, discard)
+    shown = tuple(each for each in results if only or each.found or each.analysis.applies is None)
+    return Analyses(shown, list(notices), failed, discard)
 
 
 def _add(results: Results, run: Run, selection: Selection, needed: bool) -> bool:
@@ -231,6 +233,9 @@ def _add(results: Results, run: Run, selection: Selection, needed: bool) -> bool
 
     :param needed: whether a missing result is an error
     """
+    applies = results.analysis.applies
+    if not needed and applies is not None and not applies(run):
+        return False
     try:
         results.found.append(results.analysis.measure(run, selection))
     except DarkforcesError as error:

@@ -11,6 +11,7 @@ from enum import IntEnum
 import numpy as np
 
 from ..stats.estimates import Estimate
+from .averages import Averages
 from .drift import Drift
 from .motion import Motion
 from .structure import Correlations, difference
@@ -183,6 +184,32 @@ def _against_reference(result: Correlations, reference: Correlations, key: str) 
 def _is_long(result: Correlations) -> bool:
     """Tell whether errors are to be trusted: in curves, the noise of counting hides how slowly a liquid changes."""
     return all(each.peak is None or each.peak.position.error is not None for each in result.functions.values())
+
+
+def of_averages(result: Averages, reference: Averages | None) -> list[Statement]:
+    """The averages, and whether they agree with those of the reference.
+
+    :param reference: None if there is nothing to compare with
+    """
+    found = []
+    for title, mean in result.means.items():
+        text = f"The mean of {title} is {_text(mean, result.units[title])}"
+        if title.startswith("K") and result.classical and result.units[title] == "meV/atom":
+            text += f", {mean.value / result.classical:.2f} times that of classical atoms"
+        other = None if reference is None else reference.means.get(title)
+        found.append(_against_average(text, mean, other, reference.name if reference else ""))
+    return found
+
+
+def _against_average(text: str, mean: Estimate, other: Estimate | None, name: str) -> Statement:
+    if other is None:
+        return Statement(f"{text}.", Verdict.UNKNOWN if mean.error is None else Verdict.MEASURED)
+    margins = mean.margin(), other.margin()
+    if margins[0] is None or margins[1] is None:
+        return Statement(f"{text}; too short to compare with {name}.", Verdict.UNKNOWN)
+    if abs(mean.value - other.value) <= np.hypot(margins[0], margins[1]):
+        return Statement(f"{text}: it agrees with that of {name}.", Verdict.AGREES)
+    return Statement(f"{text}: it differs from that of {name}.", Verdict.DIFFERS)
 
 
 def _is_zero(estimate: Estimate, expected: float = 0.0) -> bool:

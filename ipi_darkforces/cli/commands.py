@@ -33,7 +33,7 @@ COMMANDS = {
     "input": "give an i-PI input of yours multiple time stepping, or other forces",
     "assess": "judge whether a model's direct forces are safe to run with, and if not, how to run",
     "campaign": "run a matrix of simulations, and write a document of their results",
-    "analyze": "analyze trajectories: drift, temperatures, spectra, structure",
+    "analyze": "analyze trajectories: drift, temperatures, spectra, structure, averages",
     "evaluate": "compare a model with reference data",
     "stride": "predict which stride of multiple time stepping is safe",
     "distill": "train a small model that makes a slow one several times faster",

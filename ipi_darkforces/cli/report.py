@@ -16,10 +16,10 @@ from . import options
 NAME = "report"
 
 DESCRIPTION = """\
-Asks all questions (drift, temperatures, spectra, structure), as far as the files allow, and says what could not be
-found out, and why. The table, the curves and the picture of each go to a folder, with report.html: one page that shows
-them and says what they mean, with everything in it, to be sent around. Several runs are compared; their structure with
-that of the first.
+Asks all questions (drift, temperatures, spectra, structure, averages), as far as the files allow, and says what could
+not be found out, and why. The table, the curves and the picture of each go to a folder, with report.html: one page that
+shows them and says what they mean, with everything in it, to be sent around. Several runs are compared; their structure
+with that of the first.
 """
 
 

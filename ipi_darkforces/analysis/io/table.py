@@ -24,6 +24,11 @@ _DIMENSIONS = {
     "conserved": "energy",
     "potential": "energy",
     "kinetic_md": "energy",
+    "kinetic_cv": "energy",
+    "density": "density",
+    "volume": "volume",
+    "pressure_md": "pressure",
+    "pressure_cv": "pressure",
 }
 _COLUMN = re.compile(r"#\s*(?:column|cols\.)\s+(\d+)(?:-(\d+))?\s*-->\s*(.*?)\s*(?::|$)")
 
@@ -35,7 +40,8 @@ class Table:
     :param path: the file
     :param step: increasing, evenly spaced, shape (n,)
     :param time: ps, shape (n,)
-    :param columns: by i-PI's names, without the unit: temperatures in K, energies in eV, shape (n,) each
+    :param columns: by i-PI's names, without the unit: temperatures in K, energies in eV, volumes in Å³, densities in
+        g/cm³, pressures in bar, shape (n,) each
     """
 
     path: Path
@@ -75,7 +81,7 @@ def looks_like_table(path: Path) -> bool:
 
 
 def read_table(path: Path, notice: Notice) -> Table:
-    """Read step, time, temperatures and energies.
+    """Read step, time, temperatures, energies, volumes, densities and pressures.
 
     Rows that cannot be read are left out; of steps that are there twice, the later ones count.
 

@@ -1,4 +1,4 @@
-"""Conversion of i-PI's units to those of the analysis: ps, Å, Å/ps, K, eV, amu."""
+"""Conversion of i-PI's units to those of the analysis: ps, Å, Å/ps, K, eV, amu, Å³, g/cm³, bar."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from ipi.utils.units import Constants, Elements, unit_to_internal, unit_to_user
 from ...errors import DarkforcesError, one_line
 from ...models.labels import element_of
 
-_OURS = {"time": "picosecond", "length": "angstrom", "temperature": "kelvin", "energy": "electronvolt"}
+_OURS = {
+    "time": "picosecond",
+    "length": "angstrom",
+    "temperature": "kelvin",
+    "energy": "electronvolt",
+    "volume": "angstrom3",
+    "density": "g/cm3",
+    "pressure": "bar",
+}
 # K; the constants of i-PI, so that results agree with its own to the last digits. amu Å²/ps² for each kelvin.
 BOLTZMANN = float(
     Constants.kb
@@ -27,7 +35,8 @@ BOLTZMANN_EV = float(
 def factor_from_ipi(dimension: str, unit: str | None) -> float:
     """The value of one of i-PI's units in ours.
 
-    :param dimension: ``time``, ``length``, ``velocity``, ``temperature`` or ``energy``
+    :param dimension: as i-PI calls it: ``time``, ``length``, ``velocity``, ``temperature``, ``energy``, ``volume``,
+        ``density`` or ``pressure``
     :param unit: by i-PI's name; None for atomic units
     :raises DarkforcesError: if i-PI does not know the unit
     """
