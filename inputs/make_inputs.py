@@ -182,12 +182,12 @@ def constant_pressure() -> list[Recipe]:
 
 def path_integrals() -> list[Recipe]:
     shows = (
-        "PIMD with 32 beads, a PILE-L thermostat, and multiple time stepping, M = 4{}.\n"
+        "PIMD with 32 beads, a PILE-L thermostat, multiple time stepping, M = 4{}.\n"
         "kinetic_cv is the quantum kinetic energy, by the centroid virial estimator: docs/ensembles.md."
     )
     common = {"start": "water-16", "atoms": SMALL, "ensemble": PILE, "tau": 100.0, "beads": 32, "stride": 4}
     common |= {"thermalize": True, "duration": 1000.0}
-    contracted = ". Slow forces act on\nring polymers contracted to 4 beads: 4 evaluations instead of 32, every 2 fs"
+    contracted = ", and ring-polymer contraction:\nslow forces of 4 beads instead of 32, every 2 fs"
     return [
         recipe("pimd-mts4", shows.format(""), **common),
         recipe("pimd-mts4-contracted", shows.format(contracted), slow_beads=4, **common),

@@ -14,6 +14,7 @@ Direct machine-learned forces for i-PI, without paying for them with wrong physi
     darkforces run inputs/nve-mts4.xml --model pet-m
     darkforces run --structure my.xyz --model my-model.pt --ensemble nve --mts 4
     darkforces input mine.xml --mts 4 > mine-mts4.xml
+    darkforces inputs npt-mts4
     darkforces assess my-model.pt water.xyz
     darkforces campaign inputs/campaigns/quick.yaml
     darkforces analyze drift nve-mts4
@@ -31,6 +32,7 @@ Direct machine-learned forces for i-PI, without paying for them with wrong physi
 COMMANDS = {
     "run": "run simulations: i-PI and the driver from one command",
     "input": "give an i-PI input of yours multiple time stepping, or other forces",
+    "inputs": "list the inputs that come with the package, or copy them",
     "assess": "judge whether a model's direct forces are safe to run with, and if not, how to run",
     "campaign": "run a matrix of simulations, and write a document of their results",
     "analyze": "analyze trajectories: drift, temperatures, spectra, structure, averages",

@@ -101,6 +101,7 @@ def test_exit_codes_are_documented() -> None:
 WITHOUT_FILE = {
     "run": "missing --model pet-m",
     "input": "missing --mts 4",
+    "inputs": "missing",
     "assess": "pet-m missing",
     "campaign": "missing",
     "analyze": "drift missing",
