@@ -89,7 +89,7 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds of CPU time of a fast step, beside the model and in all: median and quartiles of the turns."""
     atoms = ase.io.read(ROOT / "inputs" / "water.xyz").repeat(args.repeat)
     simulations = {kind: simulation(folder / str(i), atoms, args) for i, kind in enumerate(KINDS)}
-    clock = Clock(simulations[KINDS[0]].syslist[0].forces.mforces[0].ff.driver._split.model, args.free)
+    clock = Clock(simulations[KINDS[0]].syslist[0].forces.mforces[0].ff.driver.split.model, args.free)
     reason = make_resident(simulations[KINDS[1]])
     assert reason is None, reason
     times: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}

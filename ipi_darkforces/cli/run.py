@@ -65,7 +65,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--resident",
         action="store_true",
         help="the model there, and the fast steps in a loop beside it instead of i-PI's: the same trajectory, faster; "
-        "for one classical system at constant volume, else i-PI takes them itself",
+        "for one system at constant volume, else i-PI takes them itself",
     )
     add_monitor_option(group)
     add_output_options(parser, folder="named for the input", overwrite="a run that the folder holds: start anew")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Flag, auto
 from typing import Any, overload
@@ -140,6 +140,26 @@ class ForceModel(ABC):
         :raises DarkforcesError: as `evaluate`, when results are asked for
         """
         self.check_request(structures, need)
+        yield from self._checked_in_turn(structures, need)
+
+    def along(self, structure: Structure, need: Need) -> Callable[[Sequence[np.ndarray]], list[Forces]]:
+        """Evaluate replicas of one structure again and again: all but their positions is checked here, once.
+
+        :param structure: whose atoms and cell they have
+        :param need: what to compute
+        :return: what `evaluate` gives, as a function of positions that follow from finite forces: Å, shape
+            (n_replicas, n_atoms, 3)
+        :raises DarkforcesError: as `evaluate`; from what is returned, for results that are NaN or infinite
+        """
+        self.check_request([structure], need)
+
+        def evaluate(positions: Sequence[np.ndarray]) -> list[Forces]:
+            *_, results = self._checked_in_turn([structure.moved(each) for each in positions], need)
+            return results
+
+        return evaluate
+
+    def _checked_in_turn(self, structures: Sequence[Structure], need: Need) -> Iterator[list[Forces]]:
         ahead = False
         for results in self._evaluate_in_turn(structures, need):
             self.passes.forward += 0 if ahead else len(structures)

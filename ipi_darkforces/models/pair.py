@@ -7,7 +7,9 @@ two models in place of one with two heads). The energies are split alike, V and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from .jacobian import Jacobian
 from .model import ForceModel, Need
@@ -59,6 +61,14 @@ class PairModel(ForceModel):
             return self._fast.jacobian(structure, self._fast_kind)
         return self._slow.jacobian(structure, kind)
 
+    def along(self, structure: Structure, need: Need) -> Callable[[Sequence[np.ndarray]], list[Forces]]:
+        """See `ForceModel.along`; what is asked of the fast model alone goes there at once."""
+        if Need.CONSERVATIVE in need:
+            return super().along(structure, need)
+        self.check_request([structure], need)
+        fast = self._fast.along(structure, self._of_fast(need))
+        return lambda positions: self._as_fast(fast(positions))
+
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
         if Need.DIRECT not in need:
             return self._slow.evaluate(structures, need)
@@ -69,8 +79,13 @@ class PairModel(ForceModel):
         return [f.merged(s) for f, s in zip(fast, slow, strict=True)]
 
     def _evaluate_fast(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
-        beside = need & (Need.ENERGY | Need.VIRIAL) & self._fast.provides
-        results = self._fast.evaluate(structures, self._fast_kind | beside)
+        return self._as_fast(self._fast.evaluate(structures, self._of_fast(need)))
+
+    def _of_fast(self, need: Need) -> Need:
+        """The share of what is needed that is asked of the fast model."""
+        return self._fast_kind | (need & (Need.ENERGY | Need.VIRIAL) & self._fast.provides)
+
+    def _as_fast(self, results: list[Forces]) -> list[Forces]:
         if self._fast_kind is Need.DIRECT:
             return [Forces(r.energy, None, r.direct, None, r.direct_virial, r.energy) for r in results]
         return [Forces(r.energy, None, r.conservative, None, r.virial, r.energy) for r in results]

@@ -77,6 +77,10 @@ class Structure:
         """Volume of the cell in Å³; zero unless all three directions are periodic."""
         return float(abs(np.linalg.det(self.cell)))
 
+    def moved(self, positions: np.ndarray) -> Structure:
+        """The same atoms at other positions, Å, shape (n_atoms, 3)."""
+        return Structure(self.species, positions, self.cell, self.charge, self.spin_multiplicity)
+
     def check(self) -> None:
         """Say which atoms or cell vectors cannot be used.
 

@@ -29,6 +29,6 @@ class InProcessDriver(DarkforcesDriver):
         virials = Virials(**said.pop("virials"))
         super().__init__(**said, **settings)
         try:
-            virials.check(self._split.model, self._role.component)
+            virials.check(self.split.model, self.role.component)
         except DarkforcesError as error:
             raise SystemExit(f"{ERROR}{error}") from error

@@ -34,6 +34,7 @@ import numpy as np
 
 FastForces = Callable[[np.ndarray], np.ndarray]
 Constraint = Callable[[np.ndarray], np.ndarray]
+Drift = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 BothForces = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
@@ -41,9 +42,9 @@ BothForces = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 class State:
     """Atoms between two time steps.
 
-    :param positions: shape (n_atoms, 3)
-    :param momenta: shape (n_atoms, 3)
-    :param forces: the fast ones at these positions, shape (n_atoms, 3)
+    :param positions: shape (n_atoms, 3), or (n_replicas, n_atoms, 3); so are the others
+    :param momenta: of the atoms
+    :param forces: the fast ones at these positions
     """
 
     positions: np.ndarray
@@ -58,6 +59,7 @@ def velocity_verlet(
     steps: int,
     fast: FastForces,
     constrained: Constraint = lambda momenta: momenta,
+    drift: Drift | None = None,
 ) -> State:
     """Advance by some time steps under the fast forces alone.
 
@@ -65,15 +67,19 @@ def velocity_verlet(
     :param masses: shape (n_atoms,); infinite for atoms that do not move
     :param timestep: of the fast forces
     :param steps: number of time steps
-    :param fast: the fast forces at given positions, both of shape (n_atoms, 3)
+    :param fast: the fast forces at given positions, both of the same shape
     :param constrained: applied to the momenta after each kick
+    :param drift: positions and momenta, those before a time step without forces to those after it; default: r + dt p/m
     :return: the state after these steps
     """
     positions, momenta, forces = state.positions, state.momenta, state.forces
     lengths = timestep / masses[:, None]
     for _ in range(steps):
         momenta = constrained(momenta + 0.5 * timestep * forces)
-        positions = positions + lengths * momenta
+        if drift is None:
+            positions = positions + lengths * momenta
+        else:
+            positions, momenta = drift(positions, momenta)
         forces = fast(positions)
         momenta = constrained(momenta + 0.5 * timestep * forces)
     return State(positions, momenta, forces)

@@ -2,8 +2,9 @@
 
 Between two impulses of the slow forces nothing but positions, momenta and fast forces changes. i-PI takes these steps
 one by one, each with a request to a forcefield and a cascade of dependent quantities. Here they are taken on plain
-arrays, by `inner_loop.velocity_verlet`, and i-PI's beads get the result. All else stays i-PI's: thermostats, kicks of
-the slow forces, outputs, the conserved quantity, checkpoints. Its own requests find what was computed here.
+arrays, by `inner_loop.velocity_verlet`, and i-PI's beads get the result; several beads are evaluated as one batch, and
+between the kicks i-PI moves them as free ring polymers. All else stays i-PI's: thermostats, kicks of the slow forces,
+outputs, the conserved quantity, checkpoints. Its own requests find what was computed here.
 
 i-PI's integrators (``ipi.engine.motion.dynamics``) propagate each level of multiple time stepping by ``mtsprop``, or by
 its halves ``mtsprop_ba`` and ``mtsprop_ab``, between which ``baoab`` has the thermostat. The classes here replace them
@@ -12,7 +13,7 @@ for the innermost level, and inherit everything else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from ipi.engine.forcefields import FFDirect
@@ -20,8 +21,9 @@ from ipi.engine.motion.dynamics import Dynamics, NVEIntegrator, NVTIntegrator
 from ipi.engine.simulation import Simulation
 from ipi.utils.depend import dstrip
 
-from ..serve.pes import DarkforcesDriver, forces_together
-from .inner_loop import State, velocity_verlet
+from ..serve.along import Along
+from ..serve.pes import DarkforcesDriver
+from .inner_loop import Drift, State, velocity_verlet
 
 
 def make_resident(simulation: Simulation) -> str | None:
@@ -45,8 +47,8 @@ def _what_is_in_the_way(simulation: Simulation) -> str | None:
     motion = system.motion
     if type(motion) is not Dynamics or type(motion.integrator) not in (NVEIntegrator, NVTIntegrator):
         return "it is no dynamics at constant volume"
-    if system.beads.nbeads != 1:
-        return f"there are {system.beads.nbeads} beads"
+    if len(motion.fixatoms_dof) and system.beads.nbeads > 1:
+        return "atoms are fixed, and there are beads"
     if motion.ensemble.has_bias:
         return "there is a bias"
     if len(motion.nmts) > 2:
@@ -54,23 +56,25 @@ def _what_is_in_the_way(simulation: Simulation) -> str | None:
     fields = [component.ff for component in system.forces.mforces]
     drivers = [field.driver for field in fields if type(field) is FFDirect]
     # By its methods: i-PI loads the file of a plugin once more, so that its classes are others than ours.
-    ours = [driver for driver in drivers if hasattr(driver, DarkforcesDriver.shares_model_with.__name__)]
-    if len(ours) < len(fields) or not all(driver.shares_model_with(ours[0]) for driver in ours):
+    ours = [driver for driver in drivers if hasattr(driver, DarkforcesDriver.goes_with.__name__)]
+    if len(ours) < len(fields) or not all(driver.goes_with(ours[0]) for driver in ours):
         return "not all forces are those of one model of ours"
     return None
 
 
 class _ResidentNVE(NVEIntegrator):
-    """The innermost level of an integrator without a thermostat, for one classical system at constant volume."""
+    """The innermost level of an integrator without a thermostat, at constant volume.
+
+    Arrays of positions, momenta and forces here have the shape (n_beads, n_atoms, 3).
+    """
 
     def bind(self, motion: Dynamics) -> None:
         """Refer to the parts of the simulation, as i-PI's integrators do."""
         super().bind(motion)
         self._model = _Forces(motion)
         self._masses = dstrip(self.beads.m).copy()
-        self._mass = float(self._masses.sum())
-        self._shares = (self._masses / self._mass)[:, None]
-        self._ones = np.ones(len(self._masses))
+        self._mass = float(self._masses.sum()) * self.beads.nbeads
+        self._taken_out = 0.0  # energy of the centre of mass
 
     def mtsprop(self, index: int) -> None:
         """Propagate a level by all its steps."""
@@ -87,8 +91,8 @@ class _ResidentNVE(NVEIntegrator):
         self._advance(int(self.nmts[index]) // 2)
         if self.nmts[index] % 2:
             positions, momenta = self._state()
-            momenta = self._kicked(momenta, self._model.fast(positions))
-            self._set(self._drifted(positions, momenta), momenta)
+            momenta = self._kicked(momenta, self._model.here(positions))
+            self._set(*self._half_drifted(positions, momenta))
 
     def mtsprop_ab(self, index: int) -> None:
         """Propagate a level by the second half of its steps."""
@@ -97,8 +101,7 @@ class _ResidentNVE(NVEIntegrator):
             return
         steps = int(self.nmts[index]) // 2
         if self.nmts[index] % 2:
-            positions, momenta = self._state()
-            positions = self._drifted(positions, momenta)
+            positions, momenta = self._half_drifted(*self._state())
             forces = self._model.fast(positions) if steps else self._model.fast_before_slow(positions)
             self._set(positions, self._kicked(momenta, forces))
         self._advance(steps, slow_next=True)
@@ -111,10 +114,12 @@ class _ResidentNVE(NVEIntegrator):
         if not steps:
             return
         positions, momenta = self._state()
-        state = State(positions, momenta, self._model.fast(positions))
-        timestep, last = 2.0 * self._half, self._model.fast_before_slow if slow_next else self._model.fast
-        state = velocity_verlet(state, self._masses, timestep, steps - 1, self._model.fast, self._without_drift)
-        state = velocity_verlet(state, self._masses, timestep, 1, last, self._without_drift)
+        state = State(positions, momenta, self._model.here(positions))
+        last = self._model.fast_before_slow if slow_next else self._model.fast
+        for fast, count in ((self._model.fast, steps - 1), (last, 1)):
+            state = velocity_verlet(
+                state, self._masses, 2.0 * self._half, count, fast, self._without_drift, self._drifted
+            )
         self._set(state.positions, state.momenta)
 
     @property
@@ -123,15 +128,32 @@ class _ResidentNVE(NVEIntegrator):
         return float(dstrip(self.pdt)[-1])
 
     def _state(self) -> tuple[np.ndarray, np.ndarray]:
-        """Positions and momenta, shape (n_atoms, 3) both."""
-        return dstrip(self.beads.q).reshape(-1, 3), dstrip(self.beads.p).reshape(-1, 3)
+        """Positions and momenta."""
+        shape = self.beads.nbeads, -1, 3
+        return dstrip(self.beads.q).reshape(shape), dstrip(self.beads.p).reshape(shape)
 
     def _set(self, positions: np.ndarray, momenta: np.ndarray) -> None:
-        self.beads.q = positions.reshape(1, -1)
-        self.beads.p = momenta.reshape(1, -1)
+        self.beads.q = positions.reshape(self.beads.nbeads, -1)
+        self.beads.p = momenta.reshape(self.beads.nbeads, -1)
+        self.ensemble.eens += self._taken_out
+        self._taken_out = 0.0
 
-    def _drifted(self, positions: np.ndarray, momenta: np.ndarray) -> np.ndarray:
-        return positions + self._half * momenta / self._masses[:, None]
+    @property
+    def _drifted(self) -> Drift | None:
+        """Positions and momenta after free motion for a whole step; None for free particles."""
+        if self.beads.nbeads == 1:
+            return None
+        return lambda positions, momenta: self._half_drifted(*self._half_drifted(positions, momenta))
+
+    def _half_drifted(self, positions: np.ndarray, momenta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Positions and momenta after free motion for half of a step: of ring polymers, as i-PI has it."""
+        if self.beads.nbeads == 1:
+            return positions + self._half * momenta / self._masses[:, None], momenta
+        self._set(positions, momenta)
+        self.qcstep()
+        self.nm.free_qstep()
+        positions, momenta = self._state()
+        return positions.copy(), momenta.copy()
 
     def _kicked(self, momenta: np.ndarray, forces: np.ndarray) -> np.ndarray:
         return self._without_drift(momenta + self._half * forces)
@@ -140,9 +162,10 @@ class _ResidentNVE(NVEIntegrator):
         """Take the momentum of the centre of mass out, if i-PI is to, and its energy into the conserved quantity."""
         if not self.fixcom:
             return momenta
-        total = self._ones @ momenta
-        self.ensemble.eens += 0.5 * float(total @ total) / self._mass
-        return momenta - self._shares * total
+        velocity = np.add.reduce(momenta, axis=(0, 1)) / self._mass
+        x, y, z = velocity.tolist()
+        self._taken_out += 0.5 * self._mass * (x * x + y * y + z * z)
+        return momenta - self._masses[:, None] * velocity
 
 
 class _ResidentNVT(_ResidentNVE, NVTIntegrator):
@@ -152,39 +175,50 @@ class _ResidentNVT(_ResidentNVE, NVTIntegrator):
 class _Forces:
     """Fast forces of a system, from the model in this process.
 
+    Zero where atoms are fixed; hartree/bohr. Arrays have the shape (n_beads, n_atoms, 3).
+
     :param motion: of the system
     """
 
     def __init__(self, motion: Dynamics):
         components = motion.forces.mforces
-        self._all = [component.ff.driver for component in components]
         level = len(motion.nmts) - 1
-        weights = [component.weight * _of_level(component.mts_weights, level) for component in components]
-        self._weights = [weight for weight in weights if weight]
-        self._fast = [driver for driver, weight in zip(self._all, weights, strict=True) if weight]
-        self._is_fast = [bool(weight) for weight in weights]
+        self._drivers = [component.ff.driver for component in components]
+        self._weights = [component.weight * _of_level(component.mts_weights, level) for component in components]
+        self._fast_weights = [weight for weight in self._weights if weight]
         self._cell = motion.cell
-        self._moving = np.ones((motion.beads.natoms, 3))
-        self._moving.reshape(-1)[motion.fixatoms_dof] = 0.0
+        self._fixed = motion.fixatoms_dof
+        self._along: Along | None = None
         self._positions = self._forces = np.empty(0)
 
-    def fast(self, positions: np.ndarray) -> np.ndarray:
-        """The fast forces at these positions, hartree/bohr, zero where atoms are fixed, shape (n_atoms, 3)."""
+    def here(self, positions: np.ndarray) -> np.ndarray:
+        """The fast forces where i-PI has the atoms; if they are not known yet, it has asked for them, or will ask."""
         if not np.array_equal(positions, self._positions):
-            at_start = not len(self._positions)  # for which i-PI has asked, or will ask
-            self._remember(positions, forces_together(self._fast, dstrip(self._cell.h), positions, keep=at_start))
+            cell, asked = dstrip(self._cell.h), [w != 0.0 for w in self._weights]
+            self._along = self._along or Along(self._drivers, asked, cell, positions[0])
+            fast = [driver for driver, acts in zip(self._drivers, asked, strict=True) if acts]
+            found = [[forces for _, forces, *_ in each.compute([cell] * len(positions), [*positions])] for each in fast]
+            # A copy: what i-PI gave is its own array, which it changes.
+            self._remember(positions.copy(), zip(*found, strict=True), self._fast_weights)
         return self._forces
+
+    def fast(self, positions: np.ndarray) -> np.ndarray:
+        """The fast forces."""
+        assert self._along is not None
+        return self._remember(positions, self._along.fast(positions), self._fast_weights)
 
     def fast_before_slow(self, positions: np.ndarray) -> np.ndarray:
-        """The fast forces, in one evaluation with the slow ones, which i-PI asks for next; as `fast`."""
-        found = forces_together(self._all, dstrip(self._cell.h), positions, keep=True)
-        self._remember(positions, [each for each, is_fast in zip(found, self._is_fast, strict=True) if is_fast])
-        return self._forces
+        """The fast forces, in one evaluation with the slow ones, for which i-PI asks next."""
+        assert self._along is not None
+        return self._remember(positions, self._along.all(positions), self._weights)
 
-    def _remember(self, positions: np.ndarray, found: Sequence[np.ndarray]) -> None:
-        total = sum(weight * each for weight, each in zip(self._weights, found, strict=True))
-        # A copy: what i-PI gave is its own array, which it changes.
-        self._positions, self._forces = positions.copy(), self._moving * total
+    def _remember(
+        self, positions: np.ndarray, found: Iterable[Sequence[np.ndarray]], weights: Sequence[float]
+    ) -> np.ndarray:
+        forces = np.array([sum(w * f for w, f in zip(weights, each, strict=True) if w) for each in found])
+        forces.reshape(len(forces), -1)[:, self._fixed] = 0.0
+        self._positions, self._forces = positions, forces
+        return forces
 
 
 def _of_level(weights: np.ndarray, level: int) -> float:

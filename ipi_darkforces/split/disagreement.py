@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -93,4 +94,9 @@ class History:
 def _way(old: Structure, new: Structure) -> np.ndarray:
     """Displacements from one geometry to the next, Å, shape (n_atoms, 3), without moves by cell vectors."""
     moved = new.positions - old.positions
-    return moved - np.rint(moved @ np.linalg.pinv(new.cell)) @ new.cell
+    return moved - np.rint(moved @ _inverse(new.cell.tobytes())) @ new.cell
+
+
+@lru_cache(maxsize=64)  # cells seldom change from one step to the next
+def _inverse(cell: bytes) -> np.ndarray:
+    return np.linalg.pinv(np.frombuffer(cell).reshape(3, 3))

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -221,18 +221,29 @@ class Split:
         with self._lock:
             return self._serve(requests)
 
-    def evaluate_once(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answer requests of one geometry for which nobody will ask again: nothing is looked up, learned or kept.
+    def along(
+        self, structure: Structure, components: Sequence[Component], virial: bool
+    ) -> Callable[[Sequence[np.ndarray]], list[list[Answer]]]:
+        """Answer for replicas of a structure that are advanced in this process: nothing is looked up, learned or kept.
 
-        :raises DarkforcesError: see `ForceModel.evaluate`
+        :param structure: whose atoms and cell they have
+        :param components: of the forces
+        :param virial: whether their virials are needed
+        :return: a function of positions, see `ForceModel.along`, to the answers of each component, for each replica
+        :raises DarkforcesError: see `ForceModel.along`
         """
-        need = Need.ENERGY
-        for request in requests:
-            need |= request.component.need
-        with self._lock:
-            [forces] = self.model.evaluate([requests[0].structure], need)
-            self.answered += len(requests)
-        return [answer(forces, request.component) for request in requests]
+        need = (_ALWAYS if virial else Need.ENERGY) & self.model.provides
+        for component in components:
+            need |= component.need
+        evaluate = self.model.along(structure, need)
+
+        def answers(positions: Sequence[np.ndarray]) -> list[list[Answer]]:
+            with self._lock:
+                results = evaluate(positions)
+                self.answered += len(components) * len(results)
+            return [[answer(forces, component) for component in components] for forces in results]
+
+        return answers
 
     def finish(self) -> None:
         """Compute what will be asked for by all experience, and was not needed for the answers so far.

@@ -89,7 +89,7 @@ def test_two_forcefields_share_model_and_evaluations(tmp_path, passes):
     with ipi_here(prepare("nve-mts4", tmp_path, STEPS, INSIDE)) as simulation:
         slow, fast = (forcefield.driver for forcefield in simulation.fflist.values())
         assert slow is not fast
-        assert slow._split is fast._split
+        assert slow.split is fast.split
         simulation.run(STEPS)
         forward, backward = passes()
     # One more if this process has not seen the first geometry before, and one for learning the stride.
@@ -167,4 +167,4 @@ def test_a_parameter_without_a_name():
 
 def test_elements_come_from_a_template():
     driver = DarkforcesDriver("pet-m", template=str(INPUTS / "water.xyz"), verbosity="low")
-    assert driver._role.species.tolist() == [8] * 64 + [1] * 128
+    assert driver.role.species.tolist() == [8] * 64 + [1] * 128

@@ -1,0 +1,75 @@
+"""Forces along a trajectory that is advanced in i-PI's process: what is needed next is known, and not guessed.
+
+At a fast step, only the fast components are evaluated. At the end of an outer step all of them are, together; what i-PI
+asks for then finds its answers with its drivers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..split.disagreement import History
+from ..split.split import Answer, Component
+from .pes import DarkforcesDriver, said
+from .units import ANGSTROM, EV_PER_ANGSTROM, structure_from_ipi
+
+
+class Along:
+    """The forces on all replicas of one system in a cell that does not change.
+
+    :param drivers: i-PI's, for each component of the forces; one evaluation can answer them all
+    :param fast: which of them act at fast steps
+    :param cell: bohr, cell vectors as columns, shape (3, 3)
+    :param positions: bohr, of one replica, shape (n_atoms, 3)
+    """
+
+    def __init__(
+        self, drivers: Sequence[DarkforcesDriver], fast: Sequence[bool], cell: np.ndarray, positions: np.ndarray
+    ):
+        self._drivers = drivers
+        self._cell = cell.copy()
+        self._history = History()
+        self._outer_steps = 0
+        role, split = drivers[0].role, drivers[0].split
+        components = [driver.role.component for driver in drivers]
+        with said():
+            self._structure = structure_from_ipi(cell, positions, role.species, role.periodic)
+            chosen = [component for component, acts in zip(components, fast, strict=True) if acts]
+            self._fast = split.along(self._structure, chosen, virial=False)
+            self._all = split.along(self._structure, components, virial=True)
+
+    def fast(self, positions: np.ndarray) -> list[list[np.ndarray]]:
+        """Forces of each fast component on each replica, hartree/bohr, shape (n_atoms, 3).
+
+        :param positions: bohr, shape (n_replicas, n_atoms, 3)
+        """
+        with said():
+            return _forces(self._fast(positions / ANGSTROM))
+
+    def all(self, positions: np.ndarray) -> list[list[np.ndarray]]:
+        """Forces of each component on each replica, at the end of an outer step; as `fast`."""
+        moved = positions / ANGSTROM
+        with said():
+            found = self._all(moved)
+        for place, driver in enumerate(self._drivers):
+            answers = [answers[place] for answers in found]
+            if driver.role.component is Component.SLOW:
+                answers = [self._compared(*each, len(moved)) for each in enumerate(zip(moved, answers, strict=True))]
+            driver.expect(self._cell, positions, answers)
+        self._outer_steps += 1
+        return _forces(found)
+
+    def _compared(self, replica: int, moved: tuple[np.ndarray, Answer], replicas: int) -> Answer:
+        """The answer of the slow component, with how far both kinds of forces are apart."""
+        positions, answer = moved
+        index = self._outer_steps * replicas + replica
+        before = range(index - replicas, index - replicas + 1)  # the same replica, an outer step ago
+        structure = self._structure.moved(positions)
+        return replace(answer, disagreement=self._history.note(index, before, structure, answer.forces))
+
+
+def _forces(found: list[list[Answer]]) -> list[list[np.ndarray]]:
+    return [[answer.forces * EV_PER_ANGSTROM for answer in answers] for answers in found]
