@@ -26,6 +26,7 @@ Direct machine-learned forces for i-PI, without paying for them with wrong physi
     darkforces optimize my-model.pt water.xyz
     darkforces models
     darkforces doctor
+    darkforces completion bash
 """
 
 # Each is a module beside this one, with `add_parser`.
@@ -42,8 +43,9 @@ COMMANDS = {
     "jacobian": "measure how non-conservative a model's forces are",
     "work": "integrate a model's forces along a closed path",
     "optimize": "test whether geometry optimisations converge",
-    "doctor": "report what is installed, and what is wrong or slow about it",
     "models": "list the models, what each provides and how accurate it is",
+    "doctor": "report what is installed, and what is wrong or slow about it",
+    "completion": "print what makes bash or zsh complete commands, options, models and files",
 }
 
 # These take the model as their first argument; --model MODEL, as `run` has it, is the same.
