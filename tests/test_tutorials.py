@@ -16,6 +16,7 @@ PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 SHORT = {
     r"--time 0\.5\b": "--time 0.004",
     r"--time 0\.6\b": "--time 0.006",
+    r"--time 0\.05\b": "--time 0.004",
     r"(darkforces stride).*": r"\1 --help",  # a minute at least; tests/cli/test_stride.py runs it with a fast model
 }
 PROGRAMS = {"darkforces": "ipi_darkforces.cli.main", "i-pi-darkdriver": "ipi_darkforces.cli.driver"}
