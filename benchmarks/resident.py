@@ -128,16 +128,17 @@ def simulation(folder: Path, atoms: ase.Atoms, args: argparse.Namespace) -> Inte
     for component in ("fast", "slow"):
         begin = text.index(f"<ffsocket name='{component}'")
         end = text.index("</ffsocket>", begin) + len("</ffsocket>")
-        text = text[:begin] + plugin(component, formula, args.model) + text[end:]
+        text = text[:begin] + plugin(component, formula, {"model": args.model}) + text[end:]
     os.chdir(folder)
     return InteractiveSimulation(text)
 
 
-def plugin(component: str, formula: str, model: str) -> str:
-    """The forcefield of a component."""
+def plugin(component: str, formula: str, model: dict[str, str]) -> str:
+    """The forcefield of a component; `model` says which model it is, as the parameters of the plugin do."""
+    said = ", ".join(f"{key}: {value}" for key, value in model.items())
     return (
         f"<ffdirect name='{component}' pbc='False'><pes>custom</pes><pes_path>{pes.__file__}</pes_path>"
-        f"<parameters>{{ model: {model}, component: {component}, species: {formula} }}</parameters></ffdirect>"
+        f"<parameters>{{ {said}, component: {component}, species: {formula} }}</parameters></ffdirect>"
     )
 
 
