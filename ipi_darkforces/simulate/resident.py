@@ -24,6 +24,7 @@ from ipi.utils.depend import dstrip
 from ..serve.along import Along
 from ..serve.pes import DarkforcesDriver
 from .inner_loop import Drift, State, velocity_verlet
+from .loop import BIASED, CONTRACTED, FIXED_AND_BEADS, NO_DYNAMICS, OTHER_FORCES, many_levels, several_systems
 
 
 def make_resident(simulation: Simulation) -> str | None:
@@ -42,23 +43,26 @@ def make_resident(simulation: Simulation) -> str | None:
 
 def _what_is_in_the_way(simulation: Simulation) -> str | None:
     if len(simulation.syslist) != 1:
-        return f"there are {len(simulation.syslist)} systems"
+        return several_systems(len(simulation.syslist))
     [system] = simulation.syslist
     motion = system.motion
     if type(motion) is not Dynamics or type(motion.integrator) not in (NVEIntegrator, NVTIntegrator):
-        return "it is no dynamics at constant volume"
+        return NO_DYNAMICS
     if len(motion.fixatoms_dof) and system.beads.nbeads > 1:
-        return "atoms are fixed, and there are beads"
+        return FIXED_AND_BEADS
     if motion.ensemble.has_bias:
-        return "there is a bias"
+        return BIASED
     if len(motion.nmts) > 2:
-        return f"there are {len(motion.nmts)} levels of multiple time stepping"
+        return many_levels(len(motion.nmts))
+    if any(component.nbeads != system.beads.nbeads for component in system.forces.mforces):
+        return CONTRACTED
     fields = [component.ff for component in system.forces.mforces]
     drivers = [field.driver for field in fields if type(field) is FFDirect]
     # By its methods: i-PI loads the file of a plugin once more, so that its classes are others than ours.
     ours = [driver for driver in drivers if hasattr(driver, DarkforcesDriver.goes_with.__name__)]
-    if len(ours) < len(fields) or not all(driver.goes_with(ours[0]) for driver in ours):
-        return "not all forces are those of one model of ours"
+    every_atom = all(field.active[0] == -1 for field in fields)
+    if len(ours) < len(fields) or not every_atom or not all(driver.goes_with(ours[0]) for driver in ours):
+        return OTHER_FORCES
     return None
 
 

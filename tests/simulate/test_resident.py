@@ -21,6 +21,8 @@ from programs import finish
 
 from ipi_darkforces.serve import pes
 from ipi_darkforces.simulate.compose import compose, write_start
+from ipi_darkforces.simulate.inputs import SimulationInput
+from ipi_darkforces.simulate.loop import why_not_resident
 from ipi_darkforces.simulate.recipe import Recipe
 from ipi_darkforces.simulate.resident import make_resident
 from ipi_darkforces.split import shared
@@ -188,6 +190,11 @@ def with_another_forcefield(root: ET.Element) -> None:
     root.findall("system/forces/force")[-1].find("mts_weights").text = "[1, 0]"
 
 
+def with_contraction(root: ET.Element) -> None:
+    with_beads(3)(root)
+    root.find("system/forces/force").set("nbeads", "1")
+
+
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
@@ -196,10 +203,17 @@ def with_another_forcefield(root: ET.Element) -> None:
         (with_bias, "there is a bias"),
         (with_two_systems, "there are 2 systems"),
         (with_another_forcefield, "not all forces are those of one model of ours"),
+        (with_contraction, "forces are contracted to fewer beads"),
         (with_beads(2), "atoms are fixed, and there are beads"),
+        (lambda root: None, None),
     ],
 )
 def test_what_is_not_resident_is_said(edit, reason, tmp_path):
-    fixed = (0, 1, 2) if "fixed" in reason else ()
-    with ipi_here(prepare(tmp_path / "run", recipe("langevin", fixed=fixed), edit)) as simulation:
+    """Before i-PI is started, of its input; and once more of what it has made of that."""
+    said = recipe("langevin", fixed=(0, 1, 2) if reason is None or "fixed" in reason else ())
+    path = prepare(tmp_path / "run", said, edit)
+    with ipi_here(path) as simulation:
         assert make_resident(simulation) == reason
+    root = ET.fromstring(compose(said))
+    edit(root)
+    assert why_not_resident(SimulationInput.of(ET.tostring(root, "unicode"), path)) == reason
