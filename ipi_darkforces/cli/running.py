@@ -15,6 +15,7 @@ from ..models.registry.choice import ModelChoice
 from ..models.registry.kinds import specified
 from ..simulate.folder import OtherRunError
 from ..simulate.hydrogen_mass import DEUTERIUM
+from ..simulate.packaged_inputs import is_packaged
 from ..simulate.places import Place, places
 from ..simulate.pressure import pressure_in_bar
 from ..simulate.recipe import PILE, Barostat
@@ -97,6 +98,12 @@ def _compare(runs: list[SummarizedRun], picture: Path) -> None:
 def _check(args: argparse.Namespace) -> None:
     if bool(args.input) == (args.structure is not None):
         raise DarkforcesError("what shall be run? expected i-PI inputs, or --structure FILE")
+    for path in args.input:
+        if not path.exists() and is_packaged(path):
+            raise DarkforcesError(
+                f"input '{path}' does not exist; `darkforces inputs {path.stem}` copies the one that comes with the "
+                "package"
+            )
     try:
         check_length(args.steps, args.time)
     except DarkforcesError as error:

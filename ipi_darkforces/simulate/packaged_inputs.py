@@ -41,6 +41,11 @@ def packaged_inputs() -> list[PackagedInput]:
     return ipi + [_of_campaign(path) for path in sorted((FOLDER / "campaigns").glob("*.yaml"))]
 
 
+def is_packaged(path: Path) -> bool:
+    """Tell whether an i-PI input of this name comes with the package, wherever it was looked for."""
+    return (FOLDER / path.name).is_file() and path.suffix == ".xml"
+
+
 def _of_ipi(path: Path) -> PackagedInput:
     text = path.read_text(encoding="utf-8")
     comment = _COMMENT.search(text)

@@ -45,6 +45,7 @@ def test_nothing_is_imported_that_is_not_needed_at_once(modules, slow):
         (["models", "pet-q"], "did you mean 'pet-"),
         (["run", "--model", "pet-m"], "what shall be run?"),
         (["run", "missing.xml", "--model", "pet-m"], "'missing.xml' does not exist"),
+        (["run", "no/nve-mts4.xml", "--model", "pet-m"], "`darkforces inputs nve-mts4` copies the one that comes with"),
         (["run", "--structure", "missing.xyz", "--model", "pet-m"], "'missing.xyz' does not exist"),
         (["run", "water.xyz", "--model", "pet-m"], "is not XML"),
         (["run", "nve-direct.xml", "--model", "pet-m", "--steps", "0"], "--steps 0 is not a number of steps"),
