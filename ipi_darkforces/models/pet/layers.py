@@ -14,9 +14,14 @@ import torch
 from torch.autograd import Function
 
 NOWHERE = -1
-_KINDS = (1, 3)  # of features that are spread and packed at once: one, or queries, keys and values
 _TYPICAL_ROWS = 1000  # for which oneDNN lays out a matrix; any other number will do
-_FUNCTIONS = {"none": lambda y: y, "swish": torch.nn.functional.silu, "sigmoid": torch.sigmoid}
+_FEW = 4_000_000  # multiplications, for fewer of which oneDNN takes longer to be called than it saves
+# Of products, which nobody else has.
+_FUNCTIONS = {
+    "none": lambda y: y,
+    "swish": lambda y: torch.nn.functional.silu(y, inplace=True),
+    "sigmoid": lambda y: y.sigmoid_(),
+}
 
 
 class Linear:
@@ -82,6 +87,7 @@ class RMSNorm:
     def __init__(self, module: torch.nn.RMSNorm):
         self.weight = module.weight.detach()
         self._epsilon = torch.finfo(self.weight.dtype).eps if module.eps is None else module.eps
+        self._added = self.weight.new_tensor(self._epsilon)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """The result for x, shape (n_rows, n_features)."""
@@ -92,7 +98,7 @@ class RMSNorm:
     def scale(self, x: torch.Tensor) -> torch.Tensor:
         """Factors of rows, shape (n_rows, 1)."""
         norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-        return norm.square_().div_(x.shape[1]).add_(self._epsilon).rsqrt_()
+        return torch.addcmul(self._added, norm, norm, value=1.0 / x.shape[1]).rsqrt_()
 
     def scaled(self, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         """The result for x with this scale."""
@@ -107,19 +113,23 @@ class Packing:
     :param sequences: how many sequences there are
     :param width: at least the length of the longest one
     :param heads: the features of a token are so many independent pieces
+    :param gradients: also prepare what only derivatives need
     """
 
-    def __init__(self, places: torch.Tensor, sequences: int, width: int, heads: int):
+    def __init__(self, places: torch.Tensor, sequences: int, width: int, heads: int, gradients: bool = True):
         self.sequences = sequences
         self.width = width
         self.heads = heads
         n = sequences * width
         there = torch.where(places == NOWHERE, n, places)  # one more place, for tokens of no sequence
-        numbers = torch.arange(len(places), device=places.device)
-        self.tokens = places.new_zeros(n + 1).scatter_(0, there, numbers)[:n]
-        self.empty = places.new_ones(n + 1, dtype=torch.bool).index_fill_(0, there, False)[:n]
+        numbers = torch.arange(places.shape[0], device=places.device)
+        tokens = torch.full_like(numbers[:1], NOWHERE).repeat(n + 1).scatter_(0, there, numbers)[:n]
+        self.empty = tokens == NOWHERE
+        self.tokens = tokens.clamp_min_(0)
         self.places = places.clamp_min(0)  # what is at the first place comes back for tokens of no sequence too
-        self._rows = {kinds: self._indices(kinds) for kinds in _KINDS}
+        # Queries, keys and values are spread, and what comes out of attention is packed: derivatives go the other way.
+        self._spreading = {kinds: self._rows_to_spread(kinds) for kinds in (3, 1)[: 1 + gradients]}
+        self._packing = {kinds: self._rows_to_pack(kinds) for kinds in (1, 3)[: 1 + gradients]}
 
     def spread(self, packed: torch.Tensor, kinds: int) -> torch.Tensor:
         """Sequences side by side and split into heads, with the features of some token where there is none.
@@ -127,14 +137,14 @@ class Packing:
         :param packed: shape (n_tokens, kinds × heads × n_features)
         :return: shape (kinds, sequences × heads, width, n_features)
         """
-        pieces = packed.contiguous().view(len(packed) * kinds * self.heads, -1)
-        rows, _ = self._rows[kinds]
+        pieces = packed.contiguous().view(packed.shape[0] * kinds * self.heads, -1)
+        rows = self._spreading[kinds]
         return pieces.index_select(0, rows).view(kinds, self.sequences * self.heads, self.width, -1)
 
     def pack(self, split: torch.Tensor, kinds: int) -> torch.Tensor:
         """The opposite of `spread`."""
-        _, rows = self._rows[kinds]
-        return split.view(-1, split.shape[-1]).index_select(0, rows).view(len(self.places), -1)
+        pieces = split.view(-1, split.shape[-1])
+        return pieces.index_select(0, self._packing[kinds]).view(self.places.shape[0], -1)
 
     def clear(self, split: torch.Tensor) -> torch.Tensor:
         """Zeros, in place, where there are no tokens, in what has one kind of features."""
@@ -148,18 +158,20 @@ class Packing:
             mine.copy_(its)
 
     def _tensors(self) -> list[torch.Tensor]:
-        return [self.tokens, self.empty, self.places, *(rows for both in self._rows.values() for rows in both)]
+        return [self.tokens, self.empty, self.places, *self._spreading.values(), *self._packing.values()]
 
-    def _indices(self, kinds: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Order of the pieces, on both ways."""
-        device = self.places.device
-        kind = torch.arange(kinds, device=device).view(-1, 1, 1, 1)
-        head = torch.arange(self.heads, device=device).view(-1, 1)
-        there = (self.tokens.view(-1, 1, self.width) * kinds + kind) * self.heads + head
-        places = self.places.view(-1, 1, 1)
-        sequence = torch.div(places, self.width, rounding_mode="floor")
-        back = ((kind[:, 0, 0] * self.sequences + sequence) * self.heads + head[:, 0]) * self.width
-        return there.view(-1), (back + (places - sequence * self.width)).view(-1)
+    def _rows_to_spread(self, kinds: int) -> torch.Tensor:
+        """The piece that comes to each place: for each kind, sequence, head and number within the sequence."""
+        pieces = torch.arange(kinds * self.heads, device=self.tokens.device).view(kinds, 1, self.heads, 1)
+        return (pieces + (self.tokens * (kinds * self.heads)).view(-1, 1, self.width)).view(-1)
+
+    def _rows_to_pack(self, kinds: int) -> torch.Tensor:
+        """The place of each piece: for each token, kind and head."""
+        sequence = torch.div(self.places, self.width, rounding_mode="floor")
+        first = self.places + sequence.mul_((self.heads - 1) * self.width)
+        steps = torch.arange(self.heads, device=first.device) * self.width
+        steps = steps + torch.arange(kinds, device=first.device).view(-1, 1) * (self.tokens.shape[0] * self.heads)
+        return (first.unsqueeze(1) + steps.view(-1)).view(-1)
 
 
 def attention(qkv: torch.Tensor, bias: torch.Tensor, packing: Packing) -> torch.Tensor:
@@ -170,32 +182,34 @@ def attention(qkv: torch.Tensor, bias: torch.Tensor, packing: Packing) -> torch.
     :param packing: which tokens belong together
     :return: shape (n_tokens, n_features)
     """
-    return _Attention.apply(qkv, bias, packing)
+    return _Attention.apply(qkv, bias, packing) if _has_gradient(qkv, bias) else _attend(qkv, bias, packing)[0]
 
 
 class _Matrix:
     """A matrix that never changes, laid out for products with it on CPUs; GPUs take it as it is, and need no copy."""
 
     def __init__(self, matrix: torch.Tensor):
-        if matrix.device.type == "cpu":
-            matrix = matrix.contiguous()
-        self._by_onednn = matrix.dtype == torch.float32 and matrix.device.type == "cpu" and has_onednn()
-        self._matrix = torch.ops.mkldnn._reorder_linear_weight(matrix, _TYPICAL_ROWS) if self._by_onednn else matrix
+        on_cpu = matrix.device.type == "cpu"
+        self._matrix = matrix.contiguous() if on_cpu else matrix
+        self._prepared = None
+        if on_cpu and matrix.dtype == torch.float32 and has_onednn():
+            self._prepared = torch.ops.mkldnn._reorder_linear_weight(self._matrix, _TYPICAL_ROWS)
 
     def times(self, x: torch.Tensor, bias: torch.Tensor | None = None, then: str = "none") -> torch.Tensor:
         """The product x Mᵀ + bias, or a function of it: its ``sigmoid``, or ``swish``, which is SiLU."""
-        if self._by_onednn and len(x):
-            return torch.ops.mkldnn._linear_pointwise(x, self._matrix, bias, then, [], "")
-        if self._by_onednn:
-            return x.new_empty((0, self._matrix.shape[0]))
+        if self._by_onednn(x):
+            return torch.ops.mkldnn._linear_pointwise(x, self._prepared, bias, then, [], "")
         return _FUNCTIONS[then](torch.nn.functional.linear(x, self._matrix, bias))
 
     def times_and(self, x: torch.Tensor, bias: torch.Tensor | None, how: str, other: torch.Tensor) -> torch.Tensor:
         """The product x Mᵀ + bias, to which another matrix is added (``add``) or which it multiplies (``mul``)."""
-        if self._by_onednn and len(x):
-            return torch.ops.mkldnn._linear_pointwise.binary(x, other, self._matrix, bias, how)
-        product = self.times(x, bias)
+        if self._by_onednn(x):
+            return torch.ops.mkldnn._linear_pointwise.binary(x, other, self._prepared, bias, how)
+        product = torch.nn.functional.linear(x, self._matrix, bias)
         return product.add_(other) if how == "add" else product.mul_(other)
+
+    def _by_onednn(self, x: torch.Tensor) -> bool:
+        return self._prepared is not None and x.shape[0] * self._matrix.numel() > _FEW
 
 
 def _has_gradient(*tensors: torch.Tensor) -> bool:
@@ -276,15 +290,10 @@ class _RMSNorm(Function):
 class _Attention(Function):
     @staticmethod
     def forward(ctx: Any, qkv: torch.Tensor, bias: torch.Tensor, packing: Packing) -> torch.Tensor:
-        q, k, v = packing.spread(qkv, 3)
-        scores = torch.bmm(q, k.transpose(1, 2))
-        # Empty places get no weight.
-        keys = bias.index_select(0, packing.tokens).masked_fill_(packing.empty, -torch.inf)
-        _by_head(scores, packing).add_(keys.view(packing.sequences, 1, 1, packing.width))
-        weights = torch.softmax(scores, -1)  # in place it takes twice as long
+        result, *kept = _attend(qkv, bias, packing)
         ctx.packing = packing
-        ctx.save_for_backward(q, k, v, weights)
-        return packing.pack(torch.bmm(weights, v), 1)
+        ctx.save_for_backward(*kept)
+        return result
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -299,6 +308,19 @@ class _Attention(Function):
         torch.bmm(by_scores.transpose(1, 2), q, out=by_qkv[1])
         torch.bmm(weights.transpose(1, 2), grad, out=by_qkv[2])
         return packing.pack(by_qkv, 3), by_bias, None
+
+
+def _attend(
+    qkv: torch.Tensor, bias: torch.Tensor, packing: Packing
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The result of `attention`, with queries, keys, values and weights of the sequences side by side."""
+    q, k, v = packing.spread(qkv, 3)
+    scores = torch.bmm(q, k.transpose(1, 2))
+    # Empty places get no weight.
+    keys = bias.index_select(0, packing.tokens).masked_fill_(packing.empty, -torch.inf)
+    _by_head(scores, packing).add_(keys.view(packing.sequences, 1, 1, packing.width))
+    weights = torch.softmax(scores, -1)  # in place it takes twice as long
+    return packing.pack(torch.bmm(weights, v), 1), q, k, v, weights
 
 
 def _by_head(scores: torch.Tensor, packing: Packing) -> torch.Tensor:

@@ -154,7 +154,7 @@ class PetModel(ForceModel):
         beyond = vectors.new_full((spare, 3), network.cutoff)
         if cutoffs is not None:
             cutoffs = torch.cat([cutoffs, beyond[:, 0]]).to(self._dtype)
-        graph = batch.graph(first.numpy(), second.numpy(), spare, network)
+        graph = batch.graph(first.numpy(), second.numpy(), spare, network, vectors.requires_grad)
         return graph, torch.cat([vectors, beyond]).to(self._dtype), cutoffs
 
     def _repel(self, batch: _Batch, vectors: torch.Tensor) -> torch.Tensor | None:
@@ -231,10 +231,10 @@ class _Batch:
         self.vectors = np.concatenate([p.vectors for p in pairs])
         self.elements = elements[np.concatenate([s.species for s in structures])]
 
-    def graph(self, first: np.ndarray, second: np.ndarray, spare: int, network: PetNetwork) -> Graph:
+    def graph(self, first: np.ndarray, second: np.ndarray, spare: int, network: PetNetwork, gradients: bool) -> Graph:
         """These pairs, and so many more."""
         none = np.zeros(spare, np.int64)
-        packing = _pack(first, second, spare, len(self.elements), network.heads)
+        packing = _pack(first, second, spare, len(self.elements), network.heads, gradients)
         one, other = (torch.from_numpy(np.concatenate([atoms, none])) for atoms in (first, second))
         return Graph(torch.from_numpy(self.elements), one, other, packing, conditions(network, self._structures))
 
@@ -273,7 +273,7 @@ def _spare(n_pairs: int) -> int:
     return -n_pairs % (1 << max(0, (n_pairs // 32).bit_length() - 1))
 
 
-def _pack(first: np.ndarray, second: np.ndarray, spare: int, n_atoms: int, heads: int) -> Packing:
+def _pack(first: np.ndarray, second: np.ndarray, spare: int, n_atoms: int, heads: int, gradients: bool) -> Packing:
     """Places of the tokens of atoms and of their neighbours: each atom is the first of its own sequence."""
     n = len(first)
     centres = np.concatenate([first, second])
@@ -282,7 +282,7 @@ def _pack(first: np.ndarray, second: np.ndarray, spare: int, n_atoms: int, heads
     width += -width % _MULTIPLE
     neighbours, nowhere = centres * width + 1 + rank, np.full(spare, NOWHERE)
     places = np.concatenate([np.arange(n_atoms) * width, neighbours[:n], nowhere, neighbours[n:], nowhere])
-    return Packing(torch.from_numpy(places), n_atoms, width, heads)
+    return Packing(torch.from_numpy(places), n_atoms, width, heads, gradients)
 
 
 @dataclass(frozen=True)
