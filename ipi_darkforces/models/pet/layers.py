@@ -1,8 +1,9 @@
 """The layers that transformers are made of, for networks whose weights are fixed.
 
 Gradients are with respect to the inputs alone, so that little need be remembered and matrices can be laid out in
-advance. In single precision on CPUs, products go through oneDNN, with the full precision of the inputs: PyTorch's
-default there, MKL, does not use all that the processors of other makers than its own can do.
+advance. In single precision on CPUs, large products go through oneDNN, with the full precision of the inputs: PyTorch's
+default there, MKL, does not use all that the processors of other makers than its own can do. Small ones do not, as each
+call of oneDNN takes some 10 µs more.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Any
 import torch
 from torch.autograd import Function
 
-NOWHERE = -1
 _TYPICAL_ROWS = 1000  # for which oneDNN lays out a matrix; any other number will do
 _FEW = 4_000_000  # multiplications, for fewer of which oneDNN takes longer to be called than it saves
 # Of products, which nobody else has.
@@ -43,17 +43,17 @@ class Linear:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """The result for x."""
-        return _Linear.apply(x, self) if _has_gradient(x) else self.weight.times(x, self.bias)
+        return _Linear.apply(x, self) if has_gradient(x) else self.weight.times(x, self.bias)
 
     def plus(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         """Apply it, with something added."""
-        if _has_gradient(x, residual):
+        if has_gradient(x, residual):
             return _LinearPlus.apply(x, residual, self)
         return self.weight.times_and(x, self.bias, "add", residual)
 
     def silu(self, x: torch.Tensor) -> torch.Tensor:
         """Apply it, with y / (1 + exp(-y)) for y."""
-        return _SiLU.apply(x, self) if _has_gradient(x) else self.weight.times(x, self.bias, then="swish")
+        return _SiLU.apply(x, self) if has_gradient(x) else self.weight.times(x, self.bias, then="swish")
 
 
 class SwiGLU:
@@ -70,7 +70,7 @@ class SwiGLU:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """The result for x."""
-        return _SwiGLU.apply(x, self) if _has_gradient(x) else self.parts(x)[0]
+        return _SwiGLU.apply(x, self) if has_gradient(x) else self.parts(x)[0]
 
     def parts(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The result, and its second factor."""
@@ -93,7 +93,7 @@ class RMSNorm:
         """The result for x, shape (n_rows, n_features)."""
         if x.device.type != "cpu":
             return torch.nn.functional.rms_norm(x, [len(self.weight)], self.weight, self._epsilon)
-        return _RMSNorm.apply(x, self) if _has_gradient(x) else self.scaled(x, self.scale(x))
+        return _RMSNorm.apply(x, self) if has_gradient(x) else self.scaled(x, self.scale(x))
 
     def scale(self, x: torch.Tensor) -> torch.Tensor:
         """Factors of rows, shape (n_rows, 1)."""
@@ -103,86 +103,6 @@ class RMSNorm:
     def scaled(self, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         """The result for x with this scale."""
         return (x * scale).mul_(self.weight)
-
-
-class Packing:
-    """Sequences of tokens, which are packed without gaps, whatever the lengths of their sequences and in any order.
-
-    :param places: where each token belongs: number of its sequence × width + number within it, shape (n_tokens,);
-        `NOWHERE` for tokens of no sequence, which nobody sees and which mean nothing
-    :param sequences: how many sequences there are
-    :param width: at least the length of the longest one
-    :param heads: the features of a token are so many independent pieces
-    :param gradients: also prepare what only derivatives need
-    """
-
-    def __init__(self, places: torch.Tensor, sequences: int, width: int, heads: int, gradients: bool = True):
-        self.sequences = sequences
-        self.width = width
-        self.heads = heads
-        n = sequences * width
-        there = torch.where(places == NOWHERE, n, places)  # one more place, for tokens of no sequence
-        numbers = torch.arange(places.shape[0], device=places.device)
-        tokens = torch.full_like(numbers[:1], NOWHERE).repeat(n + 1).scatter_(0, there, numbers)[:n]
-        self.empty = tokens == NOWHERE
-        self.tokens = tokens.clamp_min_(0)
-        self.places = places.clamp_min(0)  # what is at the first place comes back for tokens of no sequence too
-        # Queries, keys and values are spread, and what comes out of attention is packed: derivatives go the other way.
-        self._spreading = {kinds: self._rows_to_spread(kinds) for kinds in (3, 1)[: 1 + gradients]}
-        self._packing = {kinds: self._rows_to_pack(kinds) for kinds in (1, 3)[: 1 + gradients]}
-
-    def spread(self, packed: torch.Tensor, kinds: int) -> torch.Tensor:
-        """Sequences side by side and split into heads, with the features of some token where there is none.
-
-        :param packed: shape (n_tokens, kinds × heads × n_features)
-        :return: shape (kinds, sequences × heads, width, n_features)
-        """
-        pieces = packed.contiguous().view(packed.shape[0] * kinds * self.heads, -1)
-        rows = self._spreading[kinds]
-        return pieces.index_select(0, rows).view(kinds, self.sequences * self.heads, self.width, -1)
-
-    def pack(self, split: torch.Tensor, kinds: int) -> torch.Tensor:
-        """The opposite of `spread`."""
-        pieces = split.view(-1, split.shape[-1])
-        return pieces.index_select(0, self._packing[kinds]).view(self.places.shape[0], -1)
-
-    def clear(self, split: torch.Tensor) -> torch.Tensor:
-        """Zeros, in place, where there are no tokens, in what has one kind of features."""
-        empty = self.empty.view(self.sequences, 1, self.width, 1)
-        split.view(self.sequences, self.heads, self.width, -1).masked_fill_(empty, 0.0)
-        return split
-
-    def take_over(self, other: Packing) -> None:
-        """Become equal to another one of the same shape, in the memory that this one has."""
-        for mine, its in zip(self._tensors(), other._tensors(), strict=True):
-            mine.copy_(its)
-
-    def _tensors(self) -> list[torch.Tensor]:
-        return [self.tokens, self.empty, self.places, *self._spreading.values(), *self._packing.values()]
-
-    def _rows_to_spread(self, kinds: int) -> torch.Tensor:
-        """The piece that comes to each place: for each kind, sequence, head and number within the sequence."""
-        pieces = torch.arange(kinds * self.heads, device=self.tokens.device).view(kinds, 1, self.heads, 1)
-        return (pieces + (self.tokens * (kinds * self.heads)).view(-1, 1, self.width)).view(-1)
-
-    def _rows_to_pack(self, kinds: int) -> torch.Tensor:
-        """The place of each piece: for each token, kind and head."""
-        sequence = torch.div(self.places, self.width, rounding_mode="floor")
-        first = self.places + sequence.mul_((self.heads - 1) * self.width)
-        steps = torch.arange(self.heads, device=first.device) * self.width
-        steps = steps + torch.arange(kinds, device=first.device).view(-1, 1) * (self.tokens.shape[0] * self.heads)
-        return (first.unsqueeze(1) + steps.view(-1)).view(-1)
-
-
-def attention(qkv: torch.Tensor, bias: torch.Tensor, packing: Packing) -> torch.Tensor:
-    """Self-attention among the tokens of each sequence: softmax(Q Kᵀ + bias) V.
-
-    :param qkv: queries (scaled already), keys and values, shape (n_tokens, 3 × n_features)
-    :param bias: of each token as a key, shape (n_tokens,)
-    :param packing: which tokens belong together
-    :return: shape (n_tokens, n_features)
-    """
-    return _Attention.apply(qkv, bias, packing) if _has_gradient(qkv, bias) else _attend(qkv, bias, packing)[0]
 
 
 class _Matrix:
@@ -212,7 +132,7 @@ class _Matrix:
         return self._prepared is not None and x.shape[0] * self._matrix.numel() > _FEW
 
 
-def _has_gradient(*tensors: torch.Tensor) -> bool:
+def has_gradient(*tensors: torch.Tensor) -> bool:
     """Tell whether derivatives with respect to one of them may be asked for; else autograd need not know of it."""
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
@@ -285,46 +205,6 @@ class _RMSNorm(Function):
         grad = grads[0] * ctx.layer.weight
         along = (grad * x).sum(1, keepdim=True).mul_(scale).mul_(scale).div_(x.shape[1])
         return grad.addcmul_(x, along, value=-1.0).mul_(scale), None
-
-
-class _Attention(Function):
-    @staticmethod
-    def forward(ctx: Any, qkv: torch.Tensor, bias: torch.Tensor, packing: Packing) -> torch.Tensor:
-        result, *kept = _attend(qkv, bias, packing)
-        ctx.packing = packing
-        ctx.save_for_backward(*kept)
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        q, k, v, weights = ctx.saved_tensors
-        packing: Packing = ctx.packing
-        (grad,) = packing.clear(packing.spread(grads[0], 1))
-        by_weights = torch.bmm(grad, v.transpose(1, 2))
-        by_scores = torch.ops.aten._softmax_backward_data(by_weights, weights, -1, weights.dtype)
-        by_bias = _by_head(by_scores, packing).sum((1, 2)).view(-1).index_select(0, packing.places)
-        by_qkv = torch.empty((3, *q.shape), dtype=q.dtype, device=q.device)
-        torch.bmm(by_scores, k, out=by_qkv[0])
-        torch.bmm(by_scores.transpose(1, 2), q, out=by_qkv[1])
-        torch.bmm(weights.transpose(1, 2), grad, out=by_qkv[2])
-        return packing.pack(by_qkv, 3), by_bias, None
-
-
-def _attend(
-    qkv: torch.Tensor, bias: torch.Tensor, packing: Packing
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The result of `attention`, with queries, keys, values and weights of the sequences side by side."""
-    q, k, v = packing.spread(qkv, 3)
-    scores = torch.bmm(q, k.transpose(1, 2))
-    # Empty places get no weight.
-    keys = bias.index_select(0, packing.tokens).masked_fill_(packing.empty, -torch.inf)
-    _by_head(scores, packing).add_(keys.view(packing.sequences, 1, 1, packing.width))
-    weights = torch.softmax(scores, -1)  # in place it takes twice as long
-    return packing.pack(torch.bmm(weights, v), 1), q, k, v, weights
-
-
-def _by_head(scores: torch.Tensor, packing: Packing) -> torch.Tensor:
-    return scores.view(packing.sequences, -1, packing.width, packing.width)
 
 
 @cache

@@ -17,8 +17,9 @@ import torch
 from torch.nn.functional import embedding
 
 from ...errors import DarkforcesError
+from .attention import Packing, attention
 from .cutoffs import adaptive_cutoffs, bump, cosine
-from .layers import Linear, Packing, RMSNorm, SwiGLU, attention
+from .layers import Linear, RMSNorm, SwiGLU
 
 # As metatrain has them.
 _SMALLEST_FACTOR = 1e-15
@@ -106,10 +107,10 @@ class PetNetwork:
         weights = torch.log(factors.clamp_min(_SMALLEST_FACTOR))
         if beyond is not None:
             weights = weights.masked_fill(beyond, -torch.inf)
-        bias = torch.cat([weights.new_zeros(len(graph.elements)), weights, weights])
+        keys = graph.packing.keys(torch.cat([weights.new_zeros(len(graph.elements)), weights, weights]))
         neighbours = graph.elements.index_select(0, torch.cat([graph.second, graph.first]))
 
-        features = self._features(graph, neighbours, geometry, bias)
+        features = self._features(graph, neighbours, geometry, keys)
         both = torch.cat([factors, factors]).unsqueeze(1)
         results = {}
         for name in outputs:
@@ -118,7 +119,7 @@ class PetNetwork:
         return results
 
     def _features(
-        self, graph: Graph, neighbours: torch.Tensor, geometry: torch.Tensor, bias: torch.Tensor
+        self, graph: Graph, neighbours: torch.Tensor, geometry: torch.Tensor, keys: torch.Tensor
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Features of atoms and of their neighbours, for each time that they are read out."""
         atoms = embedding(graph.elements, self._atoms[0])
@@ -127,7 +128,7 @@ class PetNetwork:
         for i, layer in enumerate(self._layers):
             if self._residual:
                 atoms = embedding(graph.elements, self._atoms[i])
-            atoms, pairs = layer(graph, neighbours, geometry, bias, atoms, messages)
+            atoms, pairs = layer(graph, neighbours, geometry, keys, atoms, messages)
             if graph.conditions is not None:
                 atoms = atoms + graph.conditions
             if self._residual:
@@ -214,7 +215,7 @@ class _MessagePassing:
         graph: Graph,
         neighbours: torch.Tensor,
         geometry: torch.Tensor,
-        bias: torch.Tensor,
+        keys: torch.Tensor,
         atoms: torch.Tensor,
         messages: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -224,7 +225,7 @@ class _MessagePassing:
             pairs = self._messages.plus(messages, pairs)
         pairs = self._compress(torch.nn.functional.silu(pairs))
         for transformer in self._transformers:
-            atoms, pairs = transformer(graph.packing, bias, atoms, pairs)
+            atoms, pairs = transformer(graph.packing, keys, atoms, pairs)
         return atoms, pairs
 
 
@@ -245,18 +246,18 @@ class _Transformer:
         self._wide = _WideAtoms(module) if module.expanded_node_features else None
 
     def __call__(
-        self, packing: Packing, bias: torch.Tensor, atoms: torch.Tensor, pairs: torch.Tensor
+        self, packing: Packing, keys: torch.Tensor, atoms: torch.Tensor, pairs: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """New features of atoms and neighbours."""
         n = len(atoms)
         tokens = torch.cat([atoms if self._wide is None else self._wide.narrow(atoms), pairs])
         if self._post_norm:
-            mixed = attention(self._qkv(tokens), bias, packing)
+            mixed = attention(self._qkv(tokens), keys, packing)
             tokens = self._norm_attention(self._output.plus(mixed, tokens))
             tokens = self._norm_mlp(self._mlp.plus(tokens, tokens))
             new_atoms, pairs = tokens[:n], tokens[n:]
         else:
-            mixed = attention(self._qkv(self._norm_attention(tokens)), bias, packing)
+            mixed = attention(self._qkv(self._norm_attention(tokens)), keys, packing)
             new_atoms = self._output(mixed[:n])
             pairs = self._output.plus(mixed[n:], pairs)
             pairs = self._mlp.plus(self._norm_mlp(pairs), pairs)

@@ -27,7 +27,7 @@ from ..neighbors.verlet import Pairs, VerletLists, number_within
 from ..registry.export import is_checkpoint, quiet
 from ..result import Forces
 from ..structure import Structure
-from .layers import NOWHERE, Packing
+from .attention import NOWHERE, Packing
 from .network import Graph, PetNetwork, untrained
 from .repulsion import Repulsion
 
@@ -44,6 +44,8 @@ STATES = (
     "atoms.info['charge'] and atoms.info['spin_multiplicity']"
 )
 _MULTIPLE = 4  # of which the width of sequences is one: matrices of such sizes are multiplied faster
+_VECTOR = 16  # the smallest width; PyTorch's softmax takes seven times as long for rows of fewer numbers
+_WORTH = 5_000  # products of queries with keys, fewer of which take less time than another block of sequences
 
 
 class UnsupportedModelError(Exception):
@@ -120,9 +122,12 @@ class PetModel(ForceModel):
         vectors = torch.from_numpy(batch.vectors).requires_grad_(Need.CONSERVATIVE in need)
         with torch.inference_mode(Need.CONSERVATIVE not in need):
             graph, inputs, cutoffs = self._neighbours(batch, vectors)
-            outputs = self._network(graph, inputs, self._asked(need), cutoffs=cutoffs)
+            asked, constant = self._asked(need), self._network.constant
+            outputs = self._network(graph, inputs, [each for each in asked if each not in constant], cutoffs=cutoffs)
             repulsion = self._repel(batch, vectors)
-        values = self._physical({name: by_atom(graph, *parts) for name, parts in outputs.items()}, batch.elements)
+        of_atoms = {name: by_atom(graph, *parts) for name, parts in outputs.items()}
+        zeros = {name: np.zeros((len(batch.elements), self._network.sizes[name])) for name in asked if name in constant}
+        values = self._physical({**of_atoms, **zeros}, batch.elements)
         if repulsion is not None:
             values[self._outputs.energy] += batch.by_first(repulsion)
         if Need.CONSERVATIVE not in need or Need.DIRECT in need:
@@ -277,12 +282,27 @@ def _pack(first: np.ndarray, second: np.ndarray, spare: int, n_atoms: int, heads
     """Places of the tokens of atoms and of their neighbours: each atom is the first of its own sequence."""
     n = len(first)
     centres = np.concatenate([first, second])
-    rank = number_within(centres, n_atoms)
-    width = int(rank.max(initial=-1)) + 2
-    width += -width % _MULTIPLE
-    neighbours, nowhere = centres * width + 1 + rank, np.full(spare, NOWHERE)
-    places = np.concatenate([np.arange(n_atoms) * width, neighbours[:n], nowhere, neighbours[n:], nowhere])
-    return Packing(torch.from_numpy(places), n_atoms, width, heads, gradients)
+    lengths = 1 + np.bincount(centres, minlength=n_atoms)
+    starts = np.empty(n_atoms, np.int64)
+    blocks, end = [], 0
+    for width, atoms in _by_length(lengths):
+        starts[atoms] = np.arange(end, end + len(atoms) * width, width)
+        blocks.append((len(atoms), width))
+        end += len(atoms) * width
+    neighbours, nowhere = starts[centres] + 1 + number_within(centres, n_atoms), np.full(spare, NOWHERE)
+    places = np.concatenate([starts, neighbours[:n], nowhere, neighbours[n:], nowhere])
+    return Packing(torch.from_numpy(places), blocks, heads, gradients)
+
+
+def _by_length(lengths: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """Widths of sequences, and the atoms of each: one for all, or two where this saves many products."""
+    longest = max(_VECTOR, int(lengths.max(initial=0)))
+    longest += -longest % _MULTIPLE
+    saved = {w: np.count_nonzero(lengths <= w) * (longest**2 - w**2) for w in range(_VECTOR, longest, _VECTOR)}
+    width = max(saved, key=lambda w: saved[w], default=longest)
+    if saved.get(width, 0) < _WORTH:
+        return [(longest, np.arange(len(lengths)))]
+    return [(width, np.flatnonzero(lengths <= width)), (longest, np.flatnonzero(lengths > width))]
 
 
 @dataclass(frozen=True)

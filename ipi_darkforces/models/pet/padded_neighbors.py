@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ..neighbors.verlet import VerletList
-from .layers import NOWHERE, Packing
+from .attention import NOWHERE, Packing
 from .network import Graph
 
 _UNUSED = [[0], [0], [NOWHERE], [NOWHERE]]  # of a pair: first, second, and the places of both directions
@@ -136,7 +136,7 @@ class PaddedGraph:
         """
         packing = self.graph.packing
         spread = tokens.index_select(0, packing.tokens).masked_fill(packing.empty.unsqueeze(1), 0.0)
-        return spread.view(packing.sequences, packing.width, -1).sum(1)
+        return spread.view(len(self.elements), self.room.width, -1).sum(1)
 
     def _places_for(self, lists: Sequence[VerletList]) -> list[int]:
         """Blocks, of the right kind: simulations that come together do so in any order, and need not be sorted."""
@@ -170,7 +170,7 @@ class PaddedGraph:
 
     def _packing(self) -> Packing:
         _, _, *places = self._pairs
-        return Packing(torch.cat([self._atom_places, *places]), len(self.elements), self.room.width, self._heads)
+        return Packing(torch.cat([self._atom_places, *places]), [(len(self.elements), self.room.width)], self._heads)
 
 
 def _width(lists: Sequence[VerletList]) -> int:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import linear, rms_norm, silu
 
+from ipi_darkforces.models.pet import layers as pet_layers_module
 from ipi_darkforces.models.pet.layers import Linear, RMSNorm, SwiGLU
 
 N, WIDTH, HIDDEN = 7, 8, 12
@@ -76,11 +77,17 @@ def test_nothing_is_kept_where_no_derivatives_are_asked_for(name: str) -> None:
     assert torch.equal(x, before)
 
 
-def test_single_precision() -> None:
-    module = torch.nn.Linear(WIDTH, HIDDEN)
+@pytest.mark.parametrize("few", [0, 10**9])
+def test_single_precision(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With oneDNN, and without, as products of few rows are."""
+    monkeypatch.setattr(pet_layers_module, "_FEW", few)
+    module, double = torch.nn.Linear(WIDTH, HIDDEN), torch.nn.Linear(WIDTH, 2 * HIDDEN)
     layer, x = Linear.of(module), torch.randn(N, WIDTH)
     residual = torch.randn(N, HIDDEN)
-    kept = residual.clone()
-    torch.testing.assert_close(layer.plus(x, residual), module(x).detach() + kept)
+    kept, expected = residual.clone(), module(x).detach()
+    values, gates = double(x).detach().chunk(2, dim=1)
+    torch.testing.assert_close(layer.plus(x, residual), expected + kept)
+    torch.testing.assert_close(layer.silu(x), silu(expected))
+    torch.testing.assert_close(SwiGLU(double)(x), values * torch.sigmoid(gates))
     assert torch.equal(residual, kept)
     assert layer.silu(x[:0]).shape == (0, HIDDEN)
