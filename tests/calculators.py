@@ -170,3 +170,29 @@ def failing(every: int) -> Calculator:
             raise RuntimeError("not converged")
 
     return Changed(EMT(), change)
+
+
+BARRIER = 0.425, 0.349, 20.0  # eV, Å, eV/Å²
+
+
+class Barrier(Calculator):
+    """A barrier of Eckart along x around the middle of the cell, and springs across: V₀/cosh²(x/a) + k (y² + z²)/2."""
+
+    implemented_properties = ["energy", "forces"]
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        height, width, across = BARRIER
+        positions = self.atoms.positions - self.atoms.cell.sum(axis=0) / 2.0
+        x, y, z = positions.T
+        energy = height / np.cosh(x / width) ** 2 + 0.5 * across * (y**2 + z**2)
+        self.results = {"energy": float(energy.sum()), "forces": -barrier_gradient(positions)}
+
+
+def barrier_gradient(positions: np.ndarray) -> np.ndarray:
+    """Of the energy of `Barrier`, eV/Å, at positions from its middle, Å, both (n, 3)."""
+    height, width, across = BARRIER
+    gradient = across * positions
+    x = positions[:, 0] / width
+    gradient[:, 0] = -2.0 * height / width * np.tanh(x) / np.cosh(x) ** 2
+    return gradient

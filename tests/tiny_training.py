@@ -13,7 +13,6 @@ import numpy as np
 from ase.build import molecule
 from programs import PATIENCE
 
-SCRIPT = Path(__file__).parents[1] / "training" / "train.py"
 SPACING = 3.1  # Å, between molecules
 TINY = [
     *(f"architecture.model.d_{part}=8" for part in ("pet", "node", "head", "feedforward")),
@@ -35,7 +34,7 @@ def molecules() -> ase.Atoms:
 
 
 class Training:
-    """The command `training/train.py`, as users start it, with a network that trains within a second.
+    """The command `darkforces train`, as users start it, with a network that trains within a second.
 
     Nothing of it outlives the test: neither the command, nor a metatrain without it.
     """
@@ -45,7 +44,7 @@ class Training:
         self.log = folder / "said.log"
         self.places = {"XDG_DATA_HOME": str(folder / "data"), "XDG_CACHE_HOME": str(folder / "cache")}
         options = [*TINY, f"architecture.training.num_epochs={epochs}"]
-        self.arguments = [recipe, "--data", str(data), "--fraction", "0.25", "--branches", "1"]
+        self.arguments = ["train", recipe, "--data", str(data), "--fraction", "0.25", "--branches", "1"]
         self.arguments += ["--output", str(self.output), "--name", self.name]
         self.arguments += [part for option in options for part in ("-r", f"all:{option}")]
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -55,7 +54,10 @@ class Training:
         environment = os.environ | self.places | {"OMP_NUM_THREADS": "1"}
         with self.log.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, str(SCRIPT), *self.arguments], stdout=log, stderr=subprocess.STDOUT, env=environment
+                [sys.executable, "-m", "ipi_darkforces.cli.main", *self.arguments],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
             )
         self._processes.append(process)
         return process

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from stage import Stage
-from train import RECIPES
 
 from ipi_darkforces.cli import entry
 from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.training.recipes.recipe import RECIPES
+from ipi_darkforces.training.recipes.stage import Stage
 
 KINDS = {"forces": "conservative", "non_conservative_force": "direct"}
 
@@ -59,7 +59,7 @@ def _force_error(metrics: dict[str, float], kind: str) -> float | None:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="the --output of training/train.py")
+    parser.add_argument("folder", type=Path, help="the --output of darkforces train")
     parser.add_argument("--output", type=Path, required=True, metavar="PNG", help="the picture")
     args = parser.parse_args()
     sys.exit(entry.run(lambda: draw(args.folder, args.output)))

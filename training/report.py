@@ -15,12 +15,12 @@ from pathlib import Path
 from statistics import median
 
 import curves
-from stage import Stage
-from train import RECIPES
 
 from ipi_darkforces.atomic import write_atomically
 from ipi_darkforces.cli import entry
 from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.training.recipes.recipe import RECIPES
+from ipi_darkforces.training.recipes.stage import Stage
 
 # Tables 1 and 5 of the paper: MAE of the energy (meV/atom), of conservative and of direct forces (meV/Å), on its own
 # data; models trained on energies and forces.
@@ -134,13 +134,13 @@ def _command(recipe: str, folder: Path, name: str) -> str:
         for stage in RECIPES[recipe]
     )
     data = "--data train.xyz --validation val.xyz"
-    return f"python training/train.py {recipe} {data} --output {folder} --name {name} {changed}"
+    return f"darkforces train {recipe} {data} --output {folder} --name {name} {changed}"
 
 
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="the --output of training/train.py")
+    parser.add_argument("folder", type=Path, help="the --output of darkforces train")
     parser.add_argument("--output", type=Path, required=True, metavar="MD", help="the page")
     parser.add_argument("--machine", required=True, help="what the times were measured on, in words")
     args = parser.parse_args()

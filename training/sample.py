@@ -1,9 +1,4 @@
-"""Structures that a model labels itself: short hot and strained dynamics, branching off from those of a data set.
-
-A model's conservative forces are labels that cost no electronic structure. Its direct forces can be trained to match
-them on as many structures as one cares to sample (the paper, section 3.5), and it is this match, not the error against
-the reference, that decides which stride of multiple time stepping is stable. So the sample is wider than what will be
-simulated: every branch starts from another structure, is strained, and is thermalised at a temperature of its own.
+"""Structures with labels of a model itself, from short hot and strained dynamics: see `training.recipes.own_labels`.
 
     python training/sample.py model.pt train.xyz --output pool.xyz
 
@@ -12,110 +7,12 @@ Stopped and started again with the same command, it goes on where it was.
 
 from __future__ import annotations
 
-import environment  # noqa: F401  isort: skip
-
 import argparse
-import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-import ase
-import ase.io
-import numpy as np
-from ase import units
-from ase.calculators.calculator import Calculator
-from ase.calculators.singlepoint import SinglePointCalculator
-from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
-from data import write_frames
-
 from ipi_darkforces.cli import entry
-from ipi_darkforces.errors import DarkforcesError, one_line
-from ipi_darkforces.models.structure_file import read_frames
-
-TIMESTEP = 1.0 * units.fs
-FRICTION = 0.05 / units.fs  # strong: new temperatures arrive within a few steps, dynamics is of no interest
-INTERVAL = 20  # steps between structures that are kept
-EXPLODED = 10.0  # times the temperature that was asked for
-
-
-def sample(
-    calculator: Calculator,
-    starts: Sequence[ase.Atoms],
-    folder: Path,
-    branches: int,
-    keep: int = 5,
-    temperatures: tuple[float, float] = (200.0, 600.0),
-    strain: float = 0.02,
-    seed: int = 0,
-) -> list[ase.Atoms]:
-    """Run the branches that are not in the folder yet.
-
-    :param calculator: gives conservative forces
-    :param starts: structures to branch off from
-    :param folder: gets a file for each finished branch
-    :param keep: structures of each branch, 20 fs apart
-    :param temperatures: K, lowest and highest
-    :param strain: standard deviation of each element of the strain tensor
-    :return: the structures of all branches with energies (eV) and forces (eV/Å)
-    :raises DarkforcesError: if the dynamics explodes
-    """
-    from tqdm import tqdm
-
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{branch:05d}.xyz" for branch in range(branches)]
-    for branch, file in enumerate(tqdm(files, desc="sampling", unit="branch")):
-        if not file.exists():
-            random = np.random.default_rng([seed, branch])
-            write_frames(file, _branch(calculator, starts, keep, temperatures, strain, random))
-    return [atoms for file in files for atoms in ase.io.read(file, index=":")]
-
-
-def _branch(
-    calculator: Calculator,
-    starts: Sequence[ase.Atoms],
-    keep: int,
-    temperatures: tuple[float, float],
-    strain: float,
-    random: np.random.Generator,
-) -> list[ase.Atoms]:
-    atoms = starts[int(random.integers(len(starts)))].copy()
-    deviation = random.normal(scale=strain, size=(3, 3))
-    atoms.set_cell(atoms.cell @ (np.eye(3) + (deviation + deviation.T) / 2.0), scale_atoms=True)
-    atoms.calc = calculator
-    temperature = random.uniform(*temperatures)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=random)
-    dynamics = Langevin(atoms, TIMESTEP, temperature_K=temperature, friction=FRICTION, rng=random)
-    kept = []
-    for _ in range(keep):
-        for _ in dynamics.irun(INTERVAL):
-            if not atoms.get_temperature() < EXPLODED * temperature:
-                raise DarkforcesError(
-                    f"dynamics at {temperature:.0f} K explodes: the model cannot label structures yet; train it longer"
-                )
-        kept.append(labelled(atoms))
-    return kept
-
-
-def label(calculator: Calculator, frames: Sequence[ase.Atoms]) -> list[ase.Atoms]:
-    """Copies of structures that carry energies (eV) and forces (eV/Å) of a calculator as labels."""
-    from tqdm import tqdm
-
-    copies = []
-    for atoms in tqdm(frames, desc="labelling", unit="structure"):
-        copy = atoms.copy()
-        copy.calc = calculator
-        copies.append(labelled(copy))
-    return copies
-
-
-def labelled(atoms: ase.Atoms) -> ase.Atoms:
-    """A copy, without velocities, that carries the energy (eV) and forces (eV/Å) of its calculator as labels."""
-    copy = ase.Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-    forces = atoms.get_forces(apply_constraint=False)  # of fixed atoms too
-    copy.calc = SinglePointCalculator(copy, energy=atoms.get_potential_energy(), forces=forces)
-    return copy
+from ipi_darkforces.training.recipes.own_labels import sample_to_file
 
 
 def main() -> None:
@@ -129,22 +26,7 @@ def main() -> None:
     parser.add_argument("--branches", type=int, default=200, help="number of branches (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default: %(default)s)")
     args = parser.parse_args()
-    sys.exit(entry.run(lambda: _sample_to_file(args)))
-
-
-def _sample_to_file(args: argparse.Namespace) -> None:
-    if args.output.exists():
-        raise DarkforcesError(f"'{args.output}' exists; give another --output")
-    from metatomic_ase import MetatomicCalculator  # not for help
-
-    folder = args.output.with_suffix(".branches")
-    try:
-        calculator = MetatomicCalculator(args.model)
-    except Exception as error:  # torch's readers raise anything on a file that they cannot read
-        raise DarkforcesError(f"model '{args.model}' cannot be read: {one_line(error)}") from error
-    starts = list(read_frames(args.structures, "structure file"))
-    write_frames(args.output, sample(calculator, starts, folder, args.branches, seed=args.seed))
-    shutil.rmtree(folder)
+    sys.exit(entry.run(lambda: sample_to_file(args.model, args.structures, args.output, args.branches, args.seed)))
 
 
 if __name__ == "__main__":

@@ -17,8 +17,6 @@ Stopped and started again with the same command, it goes on where it was.
 
 from __future__ import annotations
 
-import environment  # noqa: F401  isort: skip
-
 import argparse
 import shutil
 import sys
@@ -32,11 +30,11 @@ import numpy as np
 import numpy.typing as npt
 from ase import units
 from ase.calculators.singlepoint import SinglePointCalculator
-from data import as_atoms, write_frames
 
 from ipi_darkforces.cli import entry
 from ipi_darkforces.diagnostics.reference import read_reference
 from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.training.recipes.data import as_atoms, write_frames
 
 FUNCTIONAL, BASIS = "pbe0", "def2-svpd"
 MOLECULES = 5  # in a cluster: donor, acceptor and their nearest neighbours

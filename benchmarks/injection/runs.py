@@ -132,7 +132,7 @@ def _killed(folder: Path, kill: Kill, choice: random.Random) -> dict[str, Any]:
 def _saved(run: Path) -> tuple[int, str]:
     """From which step a run would go on, and what stands in the way of it."""
     try:
-        state = RunFolder(run).last_state()
+        state = RunFolder(run).states.last()
         return 0 if state is None else state.step, ""
     except DarkforcesError as error:
         return 0, str(error)

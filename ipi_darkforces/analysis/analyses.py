@@ -31,7 +31,7 @@ class Result(Protocol):
 
 @dataclass(frozen=True)
 class Analysis:
-    """One kind of analysis.
+    """A kind of analysis.
 
     :param name: in the command line and of files
     :param help: its question and what it gives, in a line

@@ -194,8 +194,8 @@ def analyze(
     results = tuple(Results(analysis) for analysis in asked)
     notices: dict[str, None] = {}
 
-    def notice(said: str) -> None:
-        text = printable(said)
+    def notice(message: str) -> None:
+        text = printable(message)
         if text not in notices:  # several analyses read the same file
             notices[text] = None
             logger.warning(text)

@@ -74,8 +74,8 @@ class Judged:
     @property
     def judgement(self) -> Judgement:
         """Safe only if nothing is left to know."""
-        said = [reason.judgement for reason in self.reasons]
-        return next((each for each in (Judgement.UNSAFE, Judgement.UNKNOWN) if each in said), Judgement.SAFE)
+        judgements = [reason.judgement for reason in self.reasons]
+        return next((each for each in (Judgement.UNSAFE, Judgement.UNKNOWN) if each in judgements), Judgement.SAFE)
 
     def as_json(self) -> dict[str, object]:
         """JSON values."""

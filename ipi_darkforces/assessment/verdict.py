@@ -73,7 +73,7 @@ def decide(model: str, judged: Sequence[Judged], strides: Strides | None, temper
     direct, conservative = by_forces["direct"], by_forces.get("conservative")
     safe = next((each for each in judged if each.choice.stride and each.judgement is Judgement.SAFE), None)
     longest = max(each.choice.nve for each in judged)
-    text = [_said(direct)]
+    text = [_reasons(direct)]
     choice: Choice | None = None
     if direct.judgement is Judgement.SAFE:
         advice, choice = Advice.DIRECT, direct.choice
@@ -90,7 +90,7 @@ def decide(model: str, judged: Sequence[Judged], strides: Strides | None, temper
     elif conservative.judgement is Judgement.UNSAFE or (safe is None and conservative.judgement is Judgement.UNKNOWN):
         advice = Advice.NOTHING
         headline = f"Nothing that was tried with {model} is shown to be safe."
-        text.append(_said(conservative))
+        text.append(_reasons(conservative))
         text += _why_not_even_conservative(conservative)
     else:
         choice = safe.choice if safe else conservative.choice
@@ -107,16 +107,16 @@ def decide(model: str, judged: Sequence[Judged], strides: Strides | None, temper
     return Verdict(advice, choice, headline, tuple(text))
 
 
-def _said(judged: Judged) -> str:
+def _reasons(judged: Judged) -> str:
     """Tell whether it is safe, and why."""
     name = f"M = {judged.choice.stride}" if judged.choice.stride else judged.choice.name
     are = "is" if judged.choice.stride else "are"
-    said = {
+    advice = {
         Judgement.SAFE: f"{name} {are} safe.",
         Judgement.UNSAFE: f"{name} {are} not safe.",
         Judgement.UNKNOWN: f"whether {name} {are} safe is not known.",
     }[judged.judgement]
-    return " ".join([said[0].upper() + said[1:], *(reason.text for reason in judged.reasons)])
+    return " ".join([advice[0].upper() + advice[1:], *(reason.text for reason in judged.reasons)])
 
 
 def _instead(direct: Judged) -> str:
@@ -138,7 +138,7 @@ def _why_not_even_conservative(conservative: Judged) -> Iterator[str]:
 def _strides(judged: Sequence[Judged], safe: Judged | None) -> Iterator[str]:
     """Reasons for this stride, and against others that were tried."""
     tried = [each for each in judged if each.choice.stride and each is not safe]
-    yield from (_said(each) for each in ([safe] if safe else []) + tried)
+    yield from (_reasons(each) for each in ([safe] if safe else []) + tried)
     if safe is None:
         yield (
             "Strides are longer for models whose two kinds of force agree better: training with both, or more of it, "

@@ -52,7 +52,7 @@ class Ended:
     machine: dict[str, str]
 
     def write(self, path: Path) -> None:
-        """All of it or nothing."""
+        """Write the record, atomically."""
         write_atomically(path, json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
@@ -192,7 +192,7 @@ class CampaignFolder:
         return Ended.read(path) if path.exists() else None
 
     def has_ended(self, name: str, ended: Ended) -> None:
-        """Say so."""
+        """Record the end of a simulation."""
         ended.write(self._ended(name))
 
     def picoseconds(self, simulation: Simulation) -> float:
@@ -213,8 +213,8 @@ class CampaignFolder:
             lines = self.log(name).read_text(errors="replace").splitlines()
         except FileNotFoundError:
             return "it was not started"
-        said = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)] or lines
-        return f"{said[-1] if said else 'its job said nothing'} (see logs/{name}.log)"
+        errors = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)] or lines
+        return f"{errors[-1] if errors else 'its job said nothing'} (see logs/{name}.log)"
 
 
 def check_models(campaign: Campaign, loading: Loading) -> None:

@@ -77,7 +77,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Simulation:
-    """One simulation of a campaign.
+    """A simulation of a campaign.
 
     :param condition: all but the seed
     :param seed: of the first velocities and of the thermostat
@@ -289,7 +289,7 @@ class _Reader:
 
 
 def _listed(value: Any) -> list[Any]:
-    """One or several."""
+    """A list of what may be one value or several."""
     return [] if value is None else value if isinstance(value, list) else [value]
 
 

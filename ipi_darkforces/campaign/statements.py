@@ -241,14 +241,14 @@ def _coloured_noise(findings: Findings) -> Iterator[Statement]:
             judge(minus(slowed, Estimate(1.0, 0.0)), 0.25),
         ]
         wrong = finding.exploded or any(each in ("above", "below") for each in judged)
-        said = [f"too hot by {shown(excess, 'K')}"]
+        effects = [f"too hot by {shown(excess, 'K')}"]
         if finding.heavy != finding.light:
-            said.append(f"T({finding.heavy}) − T({finding.light}) {shown(inequality, 'K')}")
+            effects.append(f"T({finding.heavy}) − T({finding.light}) {shown(inequality, 'K')}")
         if reference is not None:
-            said.append(f"diffusion slowed by a factor {shown(slowed, '')}")
+            effects.append(f"diffusion slowed by a factor {shown(slowed, '')}")
         yield Statement(
             f"GLE, τ = {finding.condition.tau:g} fs, direct forces: no cure",
-            explosion(finding) or "; ".join(said),
+            explosion(finding) or "; ".join(effects),
             "none with ORB: 1181 K",
             AS_IN_PAPER if wrong else TOO_SHORT if None in judged else UNLIKE_PAPER,
         )

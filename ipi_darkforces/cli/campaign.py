@@ -126,8 +126,8 @@ def _write(
     write(campaign, loading, measured, found, failed, document)
     if args.json:
         models = [as_json(findings) for findings in found]
-        said = {"document": str(document), **loading.as_json(), "models": models, "failed": failed}
-        print(json.dumps(said, indent=2))
+        results = {"document": str(document), **loading.as_json(), "models": models, "failed": failed}
+        print(json.dumps(results, indent=2))
     else:
         print(f"written: {printable(document)}")
     return bool(failed)

@@ -40,6 +40,7 @@ COMMANDS = {
     "evaluate": "compare a model with reference data",
     "stride": "predict which stride of multiple time stepping is safe",
     "distill": "train a small model that makes a slow one several times faster",
+    "train": "train a model with both kinds of forces on labelled structures",
     "jacobian": "measure how non-conservative a model's forces are",
     "work": "integrate a model's forces along a closed path",
     "optimize": "test whether geometry optimisations converge",

@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> None:
 
 @contextmanager
 def _bars() -> Iterator[Report]:
-    """One bar of progress after another, each for one kind of work."""
+    """Progress bars, one for each kind of work."""
     bar, shown = None, ""
 
     def show(what: str, done: int, total: int) -> None:

@@ -94,7 +94,7 @@ def _row(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _row_by_card(name: str) -> dict[str, Any]:
-    """The same without loading it, as far as its card says it."""
+    """A row of the list for a model that is not loaded, from its card."""
     entry = all_models().get(name)
     card, problem = None, None
     try:
@@ -166,9 +166,9 @@ def _list(rows: list[dict[str, Any]]) -> str:
         own = " (your own)" if row["own"] else ""
         lines.append(f"{row['name']:{width}}{row['description'] or 'no description'}{own}")
         knows = f"knows {', '.join(row['elements'])}" if row["elements"] else ""
-        said = "; ".join(filter(None, [f"provides {', '.join(row['provides'])}" if row["provides"] else "", knows]))
+        known = "; ".join(filter(None, [f"provides {', '.join(row['provides'])}" if row["provides"] else "", knows]))
         lines.append(
-            f"{'':{width}}{said or 'what it provides, its card does not say: darkforces models ' + row['name']}"
+            f"{'':{width}}{known or 'what it provides, its card does not say: darkforces models ' + row['name']}"
         )
         errors = ", ".join(f"{label} {value}" for label, value in _errors(row))
         if errors:

@@ -175,10 +175,11 @@ def run(args: argparse.Namespace) -> None:
             starts = within_range(model, starts, progress)
     with counting_bar(Path(args.model).name, "step") as progress:
         optimizations = optimize(model, starts, args.steps, args.fmax, progress, records)
-    said = {"dtype": args.dtype, "seed": args.seed, "results": str(results), "picture": picture and str(picture)}
+    settings = {"dtype": args.dtype, "seed": args.seed}
+    files = {"results": str(results), "picture": picture and str(picture)}
     text = f"{table(optimizations)}\n\neach optimisation: {printable(results)}"
     if args.json:
-        text = json.dumps({**optimizations.as_json(), **said})
+        text = json.dumps({**optimizations.as_json(), **settings, **files})
     show(text, picture, lambda file: draw_optimizations(optimizations, file), args.json)
 
 

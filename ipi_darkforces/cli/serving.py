@@ -15,7 +15,8 @@ from ..models.registry.specification import with_options
 from ..serve.address import DEFAULT_NAME, DEFAULT_PREFIX, Address, InetAddress, UnixAddress, UnixPattern
 from ..serve.driver import Driver
 from ..serve.settings import Settings
-from ..simulate.inputs import SimulationInput, SocketForcefield
+from ..simulate.forcefields import SocketForcefield
+from ..simulate.inputs import SimulationInput
 from ..split.monitor import checked_limit
 from ..split.split import Component, Split
 from .options import loading_of, model_of, params
@@ -66,11 +67,11 @@ def _check(settings: Settings, simulation: SimulationInput | None, model: ForceM
     if simulation is None:
         return
     for forcefield in simulation.socket_forcefields():
-        said = forcefield.settings
-        template = simulation.folder / (said.template or "")
+        wanted = forcefield.settings
+        template = simulation.folder / (wanted.template or "")
         if template.is_file():  # beside the input: it may not be where we are, until i-PI is
-            said = replace(said, template=str(template))
-        simulation.virials.check(model, settings.completed(said).resolved(model).component)
+            wanted = replace(wanted, template=str(template))
+        simulation.virials.check(model, settings.completed(wanted).resolved(model).component)
 
 
 def _announce(descriptor: int) -> None:

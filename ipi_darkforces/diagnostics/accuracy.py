@@ -197,7 +197,7 @@ def measure(
 
 
 def _check(model: ForceModel, references: Sequence[Reference]) -> None:
-    """Say at once what would be found after minutes."""
+    """Check what would fail after minutes."""
     if not model.provides & (Need.CONSERVATIVE | Need.DIRECT):
         raise DarkforcesError(f"model '{model.name}' provides no forces to be judged; it provides {model.provides}")
     for reference in references:

@@ -55,7 +55,7 @@ class ClosedPath:
 
 
 def turning_molecule(structure: Structure, name: str, atom: int | None = None) -> ClosedPath:
-    """One molecule turns once about the axis of its largest moment of inertia and is deformed on the way.
+    """Closed path of a molecule that turns once about the axis of its largest moment of inertia, deformed on the way.
 
     Seen from the molecule, its atoms move along the other two axes, ± 4 % of what they are away from its centre: one is
     stretched when the other is compressed. All other atoms stay where they are.

@@ -204,7 +204,7 @@ def jacobian_at(model: ForceModel, structure: Structure, name: str, kind: Need) 
 
 
 def check_finite(values: np.ndarray, name: str) -> np.ndarray:
-    """The same, unless there is a NaN or infinity.
+    """Raise a DarkforcesError for NaN or infinity; return the values.
 
     :raises DarkforcesError: naming the structure
     """

@@ -50,7 +50,7 @@ def draw_asymmetry(asymmetries: Sequence[Asymmetry], title: str, path: Path) -> 
 
 
 def _points(axis: Axes, asymmetry: Asymmetry, values: np.ndarray, color: str, n_structures: int) -> None:
-    """One for each pair that interacts; atoms with themselves at zero."""
+    """Points for each pair that interacts; atoms with themselves at zero."""
     upper = np.triu_indices(len(asymmetry.species))
     distances, values = asymmetry.distances[upper], values[upper]
     shown = values > 0.0

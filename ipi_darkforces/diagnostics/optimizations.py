@@ -57,7 +57,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Optimization:
-    """One optimisation.
+    """An optimisation.
 
     :param start: where it started
     :param algorithm: one of `ALGORITHMS`
@@ -118,18 +118,18 @@ class Optimization:
         }
 
     @classmethod
-    def from_json(cls, start: Start, said: Mapping[str, Any]) -> Optimization:
-        """The same again, unless the model failed."""
+    def from_json(cls, start: Start, record: Mapping[str, Any]) -> Optimization:
+        """Read `as_json`, unless the model failed."""
         return cls(
             start,
-            said["algorithm"],
-            said["forces"],
-            said["threshold_eV_per_angstrom"],
-            np.array(said["largest_force_eV_per_angstrom"]),
-            np.array(said["energy_eV"]),
-            replace(start.structure, positions=np.array(said["final_positions_angstrom"])),
-            Outcome(said["outcome"]),
-            End.from_json(said),
+            record["algorithm"],
+            record["forces"],
+            record["threshold_eV_per_angstrom"],
+            np.array(record["largest_force_eV_per_angstrom"]),
+            np.array(record["energy_eV"]),
+            replace(start.structure, positions=np.array(record["final_positions_angstrom"])),
+            Outcome(record["outcome"]),
+            End.from_json(record),
         )
 
 

@@ -71,9 +71,9 @@ class End:
         }
 
     @classmethod
-    def from_json(cls, said: Mapping[str, object]) -> End:
-        """The same again."""
-        return cls(*(said[name] for name in cls(0.0, 0.0, False, 0.0).as_json()))  # type: ignore[arg-type]
+    def from_json(cls, record: Mapping[str, object]) -> End:
+        """Read `as_json`."""
+        return cls(*(record[name] for name in cls(0.0, 0.0, False, 0.0).as_json()))  # type: ignore[arg-type]
 
 
 def examine(model: ForceModel, kind: Need, structure: Structure, converged: bool, free: _Free = None) -> End:

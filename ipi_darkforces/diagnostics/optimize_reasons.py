@@ -74,10 +74,10 @@ def _why_wandering(run: Optimization) -> str:
 def _outside(runs: Sequence[Optimization]) -> str:
     overlapping = sum(run.state.overlapping for run in runs)
     found = [run.state.apart for run in runs if run.state.apart is not None and not run.state.overlapping]
-    said = [f"both kinds of forces are {np.median(found):.2g} eV/Å apart there"] if found else []
+    reasons = [f"both kinds of forces are {np.median(found):.2g} eV/Å apart there"] if found else []
     if overlapping:
-        said.append(f"atoms overlap ({overlapping})")
-    return ", ".join(said)
+        reasons.append(f"atoms overlap ({overlapping})")
+    return ", ".join(reasons)
 
 
 def _above_rounding(runs: Sequence[Optimization]) -> str:

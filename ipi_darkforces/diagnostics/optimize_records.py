@@ -43,21 +43,21 @@ class Records:
             if not line.startswith(_BEGIN) and not _BEGIN.startswith(line):
                 raise self._unusable(f"line {number} is no optimisation")
             try:
-                said = json.loads(line)
+                record = json.loads(line)
             except json.JSONDecodeError:  # cut off by whatever stopped the program that wrote it
                 continue
-            self._known[said["optimization"]] = said
+            self._known[record["optimization"]] = record
 
     def find(self, begun: Optimization, most_steps: int) -> Optimization | None:
-        """One that was done before, with the same model; None if there is none.
+        """An optimisation that was done before, with the same model; None if there is none.
 
         :param begun: the same, when the model has been asked for its start only
         :param most_steps: after which it would be stopped
         """
-        said = self._known.get(self._key(begun, most_steps))
-        if said is None:
+        record = self._known.get(self._key(begun, most_steps))
+        if record is None:
             return None
-        found = Optimization.from_json(begun.start, said)
+        found = Optimization.from_json(begun.start, record)
         same = np.allclose(found.forces[:1], begun.forces, atol=_SAME) and np.allclose(
             found.energies[:1], begun.energies, rtol=0.0, atol=_SAME
         )
@@ -86,6 +86,6 @@ class Records:
         )
 
     def _key(self, run: Optimization, most_steps: int) -> str:
-        said = f"{self._model} {run.algorithm} {run.kind} {run.threshold!r} {most_steps}".encode()
+        settings = f"{self._model} {run.algorithm} {run.kind} {run.threshold!r} {most_steps}".encode()
         fixed = b"" if run.start.moving.all() else run.start.moving.tobytes()
-        return hashlib.sha256(run.start.structure.key + run.start.original.key + said + fixed).hexdigest()
+        return hashlib.sha256(run.start.structure.key + run.start.original.key + settings + fixed).hexdigest()

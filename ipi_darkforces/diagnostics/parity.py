@@ -23,7 +23,7 @@ _PANEL = 3.3  # inches
 
 @dataclass(frozen=True)
 class _Panel:
-    """One of the pictures: what is along x and y, eV/Å, shape (n_atoms, 3), and how far it is from the diagonal."""
+    """A panel: what is along x and y, eV/Å, shape (n_atoms, 3), and how far it is from the diagonal."""
 
     title: str
     xlabel: str

@@ -178,7 +178,7 @@ def suspicious(references: Sequence[Reference], force_unit: str = "eV/Angstrom")
 
 
 def unusual_forces(references: Sequence[Reference], force_unit: str = "eV/Angstrom") -> str | None:
-    """Say so if forces are so small or large that they could be in another unit than the one they were read in."""
+    """Warning of forces so small or large that they could be in another unit than the one they were read in."""
     rms = float(np.sqrt(np.mean(np.concatenate([reference.forces for reference in references]) ** 2)))
     smallest, largest = ORDINARY_FORCES
     if smallest <= rms <= largest:
@@ -196,12 +196,12 @@ def unusual_forces(references: Sequence[Reference], force_unit: str = "eV/Angstr
 
 
 def atoms_too_close(references: Sequence[Reference]) -> str | None:
-    """Say so if atoms overlap as if positions were in a longer unit than Å."""
+    """Warning of atoms that overlap, as if positions were in a longer unit than Å."""
     return _length_slip(references, {factor: meaning for factor, meaning in _LENGTH_SLIPS.items() if factor < 1.0})
 
 
 def atoms_too_far(references: Sequence[Reference]) -> str | None:
-    """Say so if no atoms are bonded, as if positions were in a shorter unit than Å; some structures are like that."""
+    """Warning of atoms without bonds, as if positions were in a shorter unit than Å; some structures are like that."""
     return _length_slip(references, {factor: meaning for factor, meaning in _LENGTH_SLIPS.items() if factor > 1.0})
 
 

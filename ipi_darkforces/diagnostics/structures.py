@@ -67,7 +67,7 @@ def _constrained(path: Path, atoms: ase.Atoms) -> tuple[Structure, np.ndarray]:
 
 
 def _told_apart(files: Mapping[Path, Mapping[str, _Named]]) -> dict[str, _Named]:
-    """All of them, by names that tell them apart."""
+    """Structures by names that tell them apart."""
     found: dict[str, _Named] = {}
     for path, named in files.items():
         for name, each in named.items():
@@ -76,7 +76,7 @@ def _told_apart(files: Mapping[Path, Mapping[str, _Named]]) -> dict[str, _Named]
 
 
 def as_structure(atoms: ase.Atoms, name: str, require_cell: bool = False) -> Structure:
-    """The same, checked.
+    """Check a structure, and convert it.
 
     :param name: for messages: "structure 3 in 'val.xyz'"
     :param require_cell: refuse structures that are not periodic in all three directions

@@ -49,7 +49,7 @@ class Plan:
 
     @property
     def hours(self) -> float:
-        """All of it."""
+        """Estimated hours of sampling, labels and training."""
         return (self.teacher * self.asked + self.step * self.steps) / 3600.0
 
     def __str__(self) -> str:

@@ -274,7 +274,7 @@ def pick_device(name: str, device: str, supported: Sequence[str]) -> torch.devic
 
 
 def _in_precision(model: mta.AtomisticModel, dtype: str) -> mta.AtomisticModel:
-    """The same model with its weights cast to another precision."""
+    """A copy of a model, with its weights cast to another precision."""
     known = model.capabilities()
     capabilities = mta.ModelCapabilities(
         outputs=known.outputs,

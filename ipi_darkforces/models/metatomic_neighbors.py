@@ -28,7 +28,7 @@ def wrap(positions: torch.Tensor, cell: torch.Tensor, periodic: torch.Tensor) ->
 
 
 class NeighborList:
-    """One of the neighbour lists that a metatomic model asks for.
+    """A neighbour list that a metatomic model asks for.
 
     :param options: what the model asks for: cutoff, full or half list
     :param device: where the distances are needed

@@ -96,7 +96,7 @@ class ForceModel(ABC):
         """Compute; `need` is within `provides`, structures are finite and of known species."""
 
     def _evaluate_in_turn(self, structures: Sequence[Structure], need: Need) -> Iterator[list[Forces]]:
-        """The same, in one piece or two; see `evaluate_in_turn`."""
+        """Results in one piece or two; see `evaluate_in_turn`."""
         yield self._evaluate(structures, need)
 
     @overload

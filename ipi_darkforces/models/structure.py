@@ -49,7 +49,7 @@ class Structure:
 
     @classmethod
     def from_ase(cls, atoms: ase.Atoms) -> Structure:
-        """The same atoms, as ase has them: periodic along the cell vectors for which `pbc` says so.
+        """Convert ase.Atoms: periodic along the cell vectors for which `pbc` says so.
 
         Charge and spin multiplicity are what `atoms.info` has as ``charge`` and as ``spin_multiplicity`` or ``spin``,
         as for metatomic's calculator.
@@ -82,7 +82,7 @@ class Structure:
         return Structure(self.species, positions, self.cell, self.charge, self.spin_multiplicity)
 
     def check(self) -> None:
-        """Say which atoms or cell vectors cannot be used.
+        """Raise a DarkforcesError that names atoms or cell vectors that cannot be used.
 
         :raises DarkforcesError: for NaN or infinite positions or cell, or a cell that is (nearly) flat
         """

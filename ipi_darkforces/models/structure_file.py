@@ -98,7 +98,7 @@ def _frames(path: Path) -> Iterator[ase.Atoms]:
 
 
 def _last_frame(path: Path) -> ase.Atoms:
-    """The same, without reading those before, which can be many."""
+    """Read the last frame, without those before, which can be many."""
     kind = _kind(path)
     if kind == "chk":
         return _checkpoint(path)

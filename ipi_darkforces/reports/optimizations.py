@@ -30,7 +30,7 @@ _PAPER = {
 
 
 def table(optimizations: Optimizations) -> str:
-    """All of it, set by set."""
+    """The whole table, set by set."""
     lines = [
         f"{printable(optimizations.model)}: geometry optimisations, at most {optimizations.most_steps} steps",
         "all forces without net force and, where nothing is periodic, without net torque",

@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..split.disagreement import History
-from ..split.split import Answer, Component
-from .pes import DarkforcesDriver, said
+from ..split.split import ComponentForces, Component
+from .pes import DarkforcesDriver, one_line_errors
 from .units import ANGSTROM, EV_PER_ANGSTROM, structure_from_ipi
 
 
@@ -35,7 +35,7 @@ class Along:
         self._outer_steps = 0
         role, split = drivers[0].role, drivers[0].split
         components = [driver.role.component for driver in drivers]
-        with said():
+        with one_line_errors():
             self._structure = structure_from_ipi(cell, positions, role.species, role.periodic)
             chosen = [component for component, acts in zip(components, fast, strict=True) if acts]
             self._fast = split.along(self._structure, chosen, virial=False)
@@ -46,13 +46,13 @@ class Along:
 
         :param positions: bohr, shape (n_replicas, n_atoms, 3)
         """
-        with said():
+        with one_line_errors():
             return _forces(self._fast(positions / ANGSTROM))
 
     def all(self, positions: np.ndarray) -> list[list[np.ndarray]]:
         """Forces of each component on each replica, at the end of an outer step; as `fast`."""
         moved = positions / ANGSTROM
-        with said():
+        with one_line_errors():
             found = self._all(moved)
         for place, driver in enumerate(self._drivers):
             answers = [answers[place] for answers in found]
@@ -62,7 +62,7 @@ class Along:
         self._outer_steps += 1
         return _forces(found)
 
-    def _compared(self, replica: int, moved: tuple[np.ndarray, Answer], replicas: int) -> Answer:
+    def _compared(self, replica: int, moved: tuple[np.ndarray, ComponentForces], replicas: int) -> ComponentForces:
         """The answer of the slow component, with how far both kinds of forces are apart."""
         positions, answer = moved
         index = self._outer_steps * replicas + replica
@@ -71,5 +71,5 @@ class Along:
         return replace(answer, disagreement=self._history.note(index, before, structure, answer.forces))
 
 
-def _forces(found: list[list[Answer]]) -> list[list[np.ndarray]]:
+def _forces(found: list[list[ComponentForces]]) -> list[list[np.ndarray]]:
     return [[answer.forces * EV_PER_ANGSTROM for answer in answers] for answers in found]

@@ -1,4 +1,4 @@
-"""One client of i-PI: its socket, its requests, and the replies that it waits for."""
+"""A client of i-PI: its socket, its requests, and the replies that it waits for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Hashable, Sequence
 from ..errors import DarkforcesError
 from ..models.structure import MOST_ATOMS, formula_from_species
 from ..split.monitor import TOO_FAR, Watch
-from ..split.split import Answer, Request, Split
+from ..split.split import ComponentForces, Request, Split
 from .address import Address, UnixAddress
 from .protocol import (
     Decoder,
@@ -122,7 +122,7 @@ class Connection:
             return
         self._act()
 
-    def answer(self, answers: Sequence[Answer]) -> None:
+    def answer(self, answers: Sequence[ComponentForces]) -> None:
         """Take the results for what was pending, and send them if i-PI has asked for them already.
 
         :raises DarkforcesError: as `proceed`, for what has arrived in the meantime
@@ -191,8 +191,8 @@ class Connection:
                 self._leave("said goodbye")
 
     def _initialize(self, message: Init) -> None:
-        said = Settings.from_ipi(message.parameters, f"the <parameters> that i-PI sent from {self.address}")
-        role = self._settings.completed(said).resolved(self._split.model)
+        sent = Settings.from_ipi(message.parameters, f"the <parameters> that i-PI sent from {self.address}")
+        role = self._settings.completed(sent).resolved(self._split.model)
         n_atoms, batch = len(role.species), self._decoder.batch_size or 1
         if n_atoms * batch > MOST_ATOMS:
             raise ProtocolError(

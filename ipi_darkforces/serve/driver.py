@@ -1,4 +1,4 @@
-"""One process, one model, any number of i-PI sockets.
+"""The driver: one process, one model, any number of i-PI sockets.
 
 The loop waits until something has arrived on any socket, reads all that has, evaluates all structures that are now
 pending as one batch, and answers. While i-PI is busy with the answers, it computes what will be asked for next. Sockets
@@ -19,7 +19,7 @@ from collections.abc import Hashable, Sequence
 
 from ..errors import ERROR, DarkforcesError
 from ..split.monitor import TOO_FAR
-from ..split.split import Answer, Split
+from ..split.split import ComponentForces, Split
 from .address import Address, process_behind
 from .connection import Connection, simulation_error
 from .lingering import LingeringSocket
@@ -134,10 +134,10 @@ class Driver:
     def _give_up(self) -> None:
         """Stop to wait for those who are missing; without whom the others go on, if they are other simulations."""
         places = " and ".join(map(str, self._search.missing))
-        said = f"nobody is listening at {places} after {self._wait:g} s; is i-PI running?"
+        reason = f"nobody is listening at {places} after {self._wait:g} s; is i-PI running?"
         if self._one_simulation or not self._connections:
-            raise DarkforcesError(said)
-        self._say(said)
+            raise DarkforcesError(reason)
+        self._say(reason)
         self._search.missing.clear()
 
     def _adopt(self, address: Address, connected: socket.socket) -> None:
@@ -151,7 +151,7 @@ class Driver:
         log.info("connected to i-PI at %s", address)
 
     def _simulation(self, address: Address, connected: socket.socket) -> Hashable:
-        """The same for all connections with one i-PI, as far as it can be told."""
+        """Identity of the i-PI behind a connection, as far as it can be told."""
         if self._one_simulation:
             return "the input's"
         return process_behind(connected) or address
@@ -207,7 +207,7 @@ class Driver:
             if connection.open:
                 self._answer(connection, own)
 
-    def _answer(self, connection: Connection, answers: Sequence[Answer]) -> None:
+    def _answer(self, connection: Connection, answers: Sequence[ComponentForces]) -> None:
         try:
             connection.answer(answers)
         except Exception as error:
@@ -238,18 +238,18 @@ class Driver:
 
     def _fail(self, connection: Connection, error: Exception) -> None:
         """End a client with which something is wrong, and with it what cannot go on without it."""
-        said = simulation_error(connection, error)
+        reason = simulation_error(connection, error)
         self._all_well = False
         before = self._search.failure(connection.address)
-        if before is None or before.reason != said:
-            self._say(said)
+        if before is None or before.reason != reason:
+            self._say(reason)
         if not isinstance(error, DarkforcesError):
             log.error("this was not expected:", exc_info=error)
-        self._dismiss(connection, said)
+        self._dismiss(connection, reason)
         for other in list(self._connections.values()):
             if other.simulation == connection.simulation:
                 if self._one_simulation:
-                    self._dismiss(other, said)
+                    self._dismiss(other, reason)
                 else:
                     self._orphans[other] = time.monotonic()
 
@@ -257,9 +257,9 @@ class Driver:
         self._all_well = False
         print(f"{ERROR}{what}", file=sys.stderr, flush=True)
 
-    def _dismiss(self, connection: Connection, said: str) -> None:
+    def _dismiss(self, connection: Connection, reason: str) -> None:
         """End the conversation from our side, so that i-PI notices."""
-        self._search.leave_alone(connection.address, said, connection.simulation, connection.identity)
+        self._search.leave_alone(connection.address, reason, connection.simulation, connection.identity)
         self._forget(connection)
         self._linger(connection)
 

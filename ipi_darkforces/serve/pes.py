@@ -23,7 +23,7 @@ from ipi_darkforces.serve.settings import Settings
 from ipi_darkforces.serve.units import reply_to_ipi, structure_from_ipi
 from ipi_darkforces.split.monitor import TOO_FAR, Watch, checked_limit
 from ipi_darkforces.split.shared import shared_split
-from ipi_darkforces.split.split import Answer, Request
+from ipi_darkforces.split.split import ComponentForces, Request
 
 __DRIVER_NAME__ = "darkforces"
 __DRIVER_CLASS__ = "DarkforcesDriver"
@@ -71,19 +71,19 @@ class DarkforcesDriver(Dummy_driver):
             raise SystemExit(f"{ERROR}'{args[0]}' has no name: expected key=value")
         try:
             self._watch = Watch("darkforces", checked_limit(warn_above, "warn_above"))
-            said = chosen(model, fast, slow)
+            name = chosen(model, fast, slow)
             role, options = Settings.separated(
-                settings, specified(said).takes_options, "the parameters of the forcefield"
+                settings, specified(name).takes_options, "the parameters of the forcefield"
             )
             loading = Loading(device=device, dtype=dtype, variant=variant, backend=backend)
-            self.split = shared_split(with_options(said, options), loading)
+            self.split = shared_split(with_options(name, options), loading)
             for part in self.split.model.parts:
                 part.goes_on = str(goes_on) == str(True)
             self.role = role.resolved(self.split.model)
         except DarkforcesError as error:
             raise SystemExit(f"{ERROR}{error}") from error
         self._stream = self.split.open_stream()
-        self._next: tuple[np.ndarray, list[tuple[np.ndarray, Answer]]] = np.empty(0), []
+        self._next: tuple[np.ndarray, list[tuple[np.ndarray, ComponentForces]]] = np.empty(0), []
         super().__init__(verbose)
 
     def compute(self, cell: Any, pos: Any) -> Any:
@@ -98,7 +98,7 @@ class DarkforcesDriver(Dummy_driver):
         geometries = list(zip(cells, positions, strict=True))
         answers = [answer for geometry in geometries if (answer := self._expected(*geometry)) is not None]
         if len(answers) < len(geometries):
-            with said():
+            with one_line_errors():
                 answers = self.split.serve([self._request(*geometry) for geometry in geometries])
         for answer in answers:
             if answer.disagreement is not None:
@@ -112,7 +112,7 @@ class DarkforcesDriver(Dummy_driver):
         mine, its = ((each.role.species.tolist(), np.array(each.role.periodic).tolist()) for each in (self, other))
         return self.split is other.split and mine == its
 
-    def expect(self, cell: np.ndarray, positions: np.ndarray, answers: Sequence[Answer]) -> None:
+    def expect(self, cell: np.ndarray, positions: np.ndarray, answers: Sequence[ComponentForces]) -> None:
         """Be given the answers for geometries that i-PI asks for next, in place of those that it had before.
 
         :param cell: bohr, cell vectors as columns, shape (3, 3)
@@ -120,7 +120,7 @@ class DarkforcesDriver(Dummy_driver):
         """
         self._next = cell, list(zip(positions, answers, strict=True))
 
-    def _expected(self, cell: np.ndarray, positions: np.ndarray) -> Answer | None:
+    def _expected(self, cell: np.ndarray, positions: np.ndarray) -> ComponentForces | None:
         known, geometries = self._next
         for others, answer in geometries:
             if np.array_equal(others, positions) and np.array_equal(known, cell):
@@ -134,8 +134,8 @@ class DarkforcesDriver(Dummy_driver):
 
 
 @contextmanager
-def said() -> Iterator[None]:
-    """Say an error in one line, and end what cannot go on: no answer is sent."""
+def one_line_errors() -> Iterator[None]:
+    """End i-PI with an error in one line; no forces are sent."""
     try:
         yield
     except DarkforcesError as error:

@@ -143,11 +143,11 @@ class Search:
         self._met(attempt.address)
         return attempt.socket
 
-    def leave_alone(self, address: Address, said: str, simulation: Hashable, identity: Hashable) -> None:
+    def leave_alone(self, address: Address, reason: str, simulation: Hashable, identity: Hashable) -> None:
         """Leave an address alone for a while; see `Failure`."""
         before = self._failures.pop(address, None)
-        pause = min(2.0 * before.pause, _LONGEST) if before is not None and before.reason == said else AGAIN
-        self._failures[address] = Failure(said, simulation, identity, pause, time.monotonic() + pause)
+        pause = min(2.0 * before.pause, _LONGEST) if before is not None and before.reason == reason else AGAIN
+        self._failures[address] = Failure(reason, simulation, identity, pause, time.monotonic() + pause)
         if len(self._failures) > _MOST_FAILURES:
             del self._failures[next(iter(self._failures))]
 

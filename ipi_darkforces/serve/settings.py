@@ -76,10 +76,10 @@ class Settings:
 
     def completed(self, fallback: Settings) -> Settings:
         """These settings, completed by those in `fallback`."""
-        said = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
-        if "template" in said or "species" in said:  # they say the same thing: the first to say it is heard
+        given = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        if "template" in given or "species" in given:  # they say the same thing: the first to say it is heard
             fallback = replace(fallback, species=None, template=None)
-        return replace(fallback, **said)
+        return replace(fallback, **given)
 
     def elements(self, folder: Path = Path()) -> np.ndarray | None:
         """Atomic numbers (n_atoms,), as far as anything was said; a template is looked for in `folder`.

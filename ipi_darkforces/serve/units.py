@@ -12,7 +12,7 @@ from ipi.utils.units import unit_to_internal
 
 from ..errors import DarkforcesError
 from ..models.structure import Structure
-from ..split.split import Answer
+from ..split.split import ComponentForces
 from .protocol import Reply
 
 # i-PI multiplies by these to get internal units, and divides by them to leave them.
@@ -62,11 +62,11 @@ def _is_simulated(cell: np.ndarray) -> bool:
     return not np.triu(cell, 1).any() and bool((np.diag(cell) > 0.0).any())
 
 
-def reply_to_ipi(answer: Answer) -> Reply:
+def reply_to_ipi(found: ComponentForces) -> Reply:
     """Convert the results for a structure to i-PI's units."""
     return Reply(
-        answer.energy * ELECTRONVOLT,
-        answer.forces * EV_PER_ANGSTROM,
-        answer.virial * ELECTRONVOLT,
-        "" if answer.disagreement is None else answer.disagreement.as_json(),
+        found.energy * ELECTRONVOLT,
+        found.forces * EV_PER_ANGSTROM,
+        found.virial * ELECTRONVOLT,
+        "" if found.disagreement is None else found.disagreement.as_json(),
     )

@@ -95,13 +95,13 @@ class AddedOutputs:
         if child(self._root, "output") is None:
             self._root.fields.append(("output", parse("<output prefix='simulation'/>")))
         if self.progress is None:
-            said = f"filename='{self._free_name(PROGRESS)}' stride='{stride}'"
-            self._add(f"<properties {said}> [ {', '.join(_PROGRESS_PROPERTIES)} ] </properties>")
+            where = f"filename='{self._free_name(PROGRESS)}' stride='{stride}'"
+            self._add(f"<properties {where}> [ {', '.join(_PROGRESS_PROPERTIES)} ] </properties>")
         if slow is not None and self.disagreement is None:
-            said = f"filename='{self._free_name(DISAGREEMENT)}' stride='{stride}' extra_type='{', '.join(EXTRAS)}'"
-            self._add(f"<trajectory {said}> {_DISAGREEMENT}({slow}) </trajectory>")
-        said = f"filename='{self.state}' stride='{self._state_stride()}' overwrite='False'"
-        self._add(f"<checkpoint {said}> {states} </checkpoint>")
+            where = f"filename='{self._free_name(DISAGREEMENT)}' stride='{stride}' extra_type='{', '.join(EXTRAS)}'"
+            self._add(f"<trajectory {where}> {_DISAGREEMENT}({slow}) </trajectory>")
+        where = f"filename='{self.state}' stride='{self._state_stride()}' overwrite='False'"
+        self._add(f"<checkpoint {where}> {states} </checkpoint>")
 
     def _add(self, text: str) -> None:
         output = child(self._root, "output")

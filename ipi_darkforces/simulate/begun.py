@@ -53,7 +53,7 @@ class Begun:
             ) from error
 
     def write(self, path: Path) -> None:
-        """All of it or nothing."""
+        """Write the record, atomically."""
         write_atomically(path, json.dumps(asdict(self), indent=1) + "\n")
 
 

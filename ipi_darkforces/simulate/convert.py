@@ -134,19 +134,19 @@ def _socket(text: str, name: str, component: Component, whole: str) -> str:
 
 
 def _with_parameters(socket: str, component: Component, whole: str) -> str:
-    """Say which component a socket is for, and where the elements are, if nothing says so."""
+    """Add the component of a socket to its parameters, and the elements, if nothing gives them."""
     found = _PARAMETERS.search(socket)
     kept = [] if found is None else [each.strip() for each in found[2].strip().strip("{}").split(",")]
     kept = [each for each in kept if each and each.partition(":")[0].strip() != "component"]
     start = _FILE.search(whole)
     if start is not None and not any(each.partition(":")[0].strip() in ("species", "template") for each in kept):
         kept.append(f"template: {start[1]}")
-    said = f"<parameters> {{ {', '.join([f'component: {component.value}', *kept])} }} </parameters>"
+    parameters = f"<parameters> {{ {', '.join([f'component: {component.value}', *kept])} }} </parameters>"
     if found is not None:
-        return socket.replace(found[0], said)
+        return socket.replace(found[0], parameters)
     end = re.search(r"[ \t]*</ffsocket>", socket)
     assert end is not None
-    return socket.replace(end[0], f"    {said}\n{end[0]}")
+    return socket.replace(end[0], f"    {parameters}\n{end[0]}")
 
 
 def _force(text: str, name: str, component: Component, weights: str) -> str:

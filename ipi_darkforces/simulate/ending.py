@@ -44,12 +44,12 @@ class SoftExit:
     signalled: bool = False
 
 
-def soft_exit(said: Sequence[str]) -> SoftExit | None:
+def soft_exit(lines: Sequence[str]) -> SoftExit | None:
     """The last soft exit in i-PI's log; None if there is none.
 
-    :param said: lines of the log, from when i-PI was started
+    :param lines: lines of the log, from when i-PI was started
     """
-    text = "\n".join(said)
+    text = "\n".join(lines)
     found = _SOFT_EXIT.findall(text)
     if not found:
         return None
@@ -66,16 +66,16 @@ def soft_exit(said: Sequence[str]) -> SoftExit | None:
     return SoftExit(message, told="it was sent a signal" if signalled else told, signalled=signalled)
 
 
-def complaint(said: Sequence[str]) -> str | None:
+def complaint(lines: Sequence[str]) -> str | None:
     """The last complaint of a program in words meant for the user: ours begin all alike."""
-    return next((line.removeprefix(ERROR) for line in reversed(said) if line.startswith(ERROR)), None)
+    return next((line.removeprefix(ERROR) for line in reversed(lines) if line.startswith(ERROR)), None)
 
 
-def cause(said: Sequence[str]) -> str | None:
+def cause(lines: Sequence[str]) -> str | None:
     """The exception that ended a Python program, of its main thread if there is one; None if there is none."""
-    starts = [i for i, line in enumerate(said) if _TRACEBACK in line]
-    beside = [i for i in starts if i > 0 and said[i - 1].startswith(_BESIDE)]
-    found = [_exception(said[i + 1 :]) for i in [*beside, *(i for i in starts if i not in beside)]]
+    starts = [i for i, line in enumerate(lines) if _TRACEBACK in line]
+    beside = [i for i in starts if i > 0 and lines[i - 1].startswith(_BESIDE)]
+    found = [_exception(lines[i + 1 :]) for i in [*beside, *(i for i in starts if i not in beside)]]
     return next((line for line in reversed(found) if line is not None), None)
 
 

@@ -56,15 +56,15 @@ class Explosion:
     @property
     def text(self) -> str:
         """Description in one line."""
-        said = f"exploded at step {self.seen.step} ({1e-3 * self.seen.time:.4g} ps): {self.seen.temperature:.3g} K"
+        text = f"exploded at step {self.seen.step} ({1e-3 * self.seen.time:.4g} ps): {self.seen.temperature:.3g} K"
         if self.expected < self.seen.temperature:
-            said += f" instead of {self.expected:.3g} K"
-        said += f", conserved quantity off by {self.seen.drift:.3g} eV"
+            text += f" instead of {self.expected:.3g} K"
+        text += f", conserved quantity off by {self.seen.drift:.3g} eV"
         if self.complaint is not None:
-            said += f"; then {self.complaint}"
+            text += f"; then {self.complaint}"
         if self.calm is not None:
-            said += f"; it began after step {self.calm.step} ({1e-3 * self.calm.time:.4g} ps)"
-        return f"{said}; fastest: {self.atoms}" if self.atoms else said
+            text += f"; it began after step {self.calm.step} ({1e-3 * self.calm.time:.4g} ps)"
+        return f"{text}; fastest: {self.atoms}" if self.atoms else text
 
     def as_json(self) -> dict[str, object]:
         """JSON values, units in the names."""

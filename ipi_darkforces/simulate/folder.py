@@ -1,25 +1,12 @@
-"""The folder of a run: what is in it, how far the run got, and what may be overwritten.
+"""Starting and continuing a run in its folder, and what may be overwritten there.
 
-A folder belongs to one simulation. It holds everything needed to start or continue it:
-
-    input.xml               the simulation, for people to read and to change, with the files that it names beside it
-    model.json              the model that it was begun with
-    begun.json              the input and the files that it was begun with, to notice when they are changed
-    i-pi.xml                what i-PI was started with last: input.xml or a state, adapted to how it is served
-    in-process.py, .json    the plugin that serves it inside of i-PI, and which model that loads
-    RESTART                 i-PI's state after the last step; of a run that has exploded, one from before that
-    RESTART.exploded        that in which i-PI was stopped then
-    PREFIX.resume_N         i-PI's last two states of those that it saves now and then
-    PREFIX.out, ...         i-PI's outputs; PREFIX.progress is for those who watch
-    i-pi.log, driver.log    what the programs said
-    summary.png, .json      what came out
+A folder belongs to one simulation. It holds everything needed to start or continue it: see `run_files`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
@@ -34,32 +21,11 @@ from .begun import Begun, difference
 from .copies import aside, consists_of, has, is_text, is_unfinished, put_copies, same
 from .files import InputFile
 from .inputs import SimulationInput
-from .outputs import DISAGREEMENT, PROGRESS, numbered
+from .run_files import DRIVER_LOG, FRESH_LOG, INPUT, OURS, RunFiles
+from .states import States
 
-# States that are kept while a run goes on, should it explode; and the one in which it was stopped when it did.
-GOOD, CANDIDATE, EXPLODED = "RESTART.good", "RESTART.candidate", "RESTART.exploded"
-_INPUT, _DRIVER_LOG, _FRESH_LOG = "input.xml", "driver.log", "driver.log.new"
-_OURS = (
-    _INPUT,
-    "model.json",
-    "begun.json",
-    "i-pi.xml",
-    "in-process.py",
-    "in-process.json",
-    "RESTART",
-    GOOD,
-    CANDIDATE,
-    EXPLODED,
-    "i-pi.log",
-    _DRIVER_LOG,
-    _FRESH_LOG,
-    "summary.png",
-    "summary.json",
-    "EXIT",
-)
 _PLUGIN = Path(__file__).with_name("in_process.py")
 _FINGERPRINT = "fingerprint"
-_KEPT = 2  # states: the newest, which may not be whole, and the one before
 
 
 class FinishedError(DarkforcesError):
@@ -70,90 +36,16 @@ class OtherRunError(DarkforcesError):
     """Error: what the folder holds does not go on as was asked for."""
 
 
-class RunFolder:
+class RunFolder(RunFiles):
     """The folder of one simulation.
 
     :param path: where it is; made if it does not exist
     """
 
-    def __init__(self, path: Path):
-        self.path = path
-
     @property
-    def input(self) -> Path:
-        """The simulation as it was asked for."""
-        return self.path / _INPUT
-
-    @property
-    def _model(self) -> Path:
-        return self.path / "model.json"
-
-    @property
-    def _begun(self) -> Path:
-        return self.path / "begun.json"
-
-    @property
-    def launched(self) -> Path:
-        """Input with which i-PI is started."""
-        return self.path / "i-pi.xml"
-
-    @property
-    def ipi_log(self) -> Path:
-        """Log of i-PI."""
-        return self.path / "i-pi.log"
-
-    @property
-    def driver_log(self) -> Path:
-        """Log of the driver, which is only added to."""
-        return self.path / _DRIVER_LOG
-
-    @property
-    def fresh_driver_log(self) -> Path:
-        """Log of a driver whose run is to take the place of another one."""
-        return self.path / _FRESH_LOG
-
-    @property
-    def restart(self) -> Path:
-        """i-PI's state after the last step."""
-        return self.path / "RESTART"
-
-    @property
-    def plugin(self) -> Path:
-        """Plugin that serves the forces inside of i-PI."""
-        return self.path / "in-process.py"
-
-    @property
-    def choice(self) -> Path:
-        """Record of the model that the plugin loads."""
-        return self.path / "in-process.json"
-
-    def progress(self, prefix: str) -> Path:
-        """Output of step, time, temperature and conserved quantity."""
-        name = None if self._as_launched is None else self._as_launched.added.progress
-        return self.path / f"{prefix}.{name or PROGRESS}"
-
-    def disagreement(self, prefix: str) -> Path:
-        """Output of the difference of both kinds of forces, with multiple time stepping."""
-        name = None if self._as_launched is None else self._as_launched.added.disagreement
-        return self.path / f"{prefix}.{name or DISAGREEMENT}"
-
-    @property
-    def _as_launched(self) -> SimulationInput | None:
-        """Input with which i-PI was started last; None if it was not, or what is there cannot be read."""
-        try:
-            return SimulationInput.read(self.launched)
-        except DarkforcesError:
-            return None
-
-    @property
-    def is_run(self) -> bool:
-        """Tell whether a run was begun here."""
-        return self._model.exists() and self.input.exists() or self._begun.exists()
-
-    @property
-    def total_steps(self) -> int | None:
-        """Steps that were asked for last; None if i-PI was never started."""
-        return None if self._as_launched is None else self._as_launched.total_steps
+    def states(self) -> States:
+        """The states that i-PI can go on from."""
+        return States(self)
 
     def begun_with(self) -> dict[str, str]:
         """The model that the run was begun with, and how it was to be evaluated, by name.
@@ -161,8 +53,8 @@ class RunFolder:
         :raises OtherRunError: if that is not known
         """
         try:
-            said = json.loads(self._model.read_text())
-            return {str(key): str(value) for key, value in said.items()}
+            record = json.loads(self.model.read_text())
+            return {str(key): str(value) for key, value in record.items()}
         except (OSError, ValueError, AttributeError) as error:
             raise OtherRunError(f"'{self.path}' does not say which model its run was begun with") from error
 
@@ -193,19 +85,19 @@ class RunFolder:
             with locked(self.path / ".lock", f"another simulation is running in '{self.path}'") as lock:
                 yield lock
         except (DarkforcesError, KeyboardInterrupt) as error:
-            if made and f"{self.path}{os.sep}" not in str(error) and self.last_state() is None:
+            if made and f"{self.path}{os.sep}" not in str(error) and self.states.last() is None:
                 self._remove(made)
             raise
 
     def _remove(self, made: Sequence[Path]) -> None:
         """Remove folders that were made for nothing."""
-        simulation = self._as_launched
-        begun = Begun.read(self._begun)
+        simulation = self.as_launched
+        begun = Begun.read(self.begun)
         with suppress(OSError):  # somebody else has put something there
             self._clear([] if simulation is None else [simulation], set())
             for name in () if begun is None else begun.copies:
                 (self.path / name).unlink(missing_ok=True)
-            for name in (*_OURS, ".lock"):
+            for name in (*OURS, ".lock"):
                 (self.path / name).unlink(missing_ok=True)
             for inner, _, _ in sorted(os.walk(self.path), reverse=True):
                 os.rmdir(inner)
@@ -233,7 +125,7 @@ class RunFolder:
         :raises DarkforcesError: if the folder holds something else, or the simulation cannot be
         """
         simulation.check()
-        fresh, files = simulation.copied(lambda name: name in _OURS or simulation.outputs.match(name))
+        fresh, files = simulation.copied(lambda name: name in OURS or simulation.outputs.match(name))
         if not self.is_run:
             self._check_free(simulation, fresh, files)
         if steps is not None:
@@ -244,7 +136,7 @@ class RunFolder:
                 f"{fresh.total_steps}; to go on from there, give --steps or --time beyond that"
             )
         if self.is_run and not overwrite:
-            states, broken = self._read_states()
+            states, broken = self.states.read()
             if states:
                 self._check_same(fresh, files, model)
                 state = self._continued(max(states, key=lambda state: state.step), fresh)
@@ -270,7 +162,7 @@ class RunFolder:
         there = sorted(
             path.name
             for path in self.path.iterdir()
-            if path.name not in (".lock", _DRIVER_LOG) and not is_unfinished(path) and not consists_of(path, copies)
+            if path.name not in (".lock", DRIVER_LOG) and not is_unfinished(path) and not consists_of(path, copies)
         )
         if not there:
             return
@@ -280,8 +172,8 @@ class RunFolder:
                 "choose another --output"
             )
         # In the folder of an input, only what a run would overwrite is in the way.
-        in_the_way = [name for name in there if name in _OURS and not same(self.path / name, simulation.source)]
-        in_the_way += [file.name for file in simulation.outputs.existing(self.path) if file.name not in _OURS]
+        in_the_way = [name for name in there if name in OURS and not same(self.path / name, simulation.source)]
+        in_the_way += [file.name for file in simulation.outputs.existing(self.path) if file.name not in OURS]
         if in_the_way:
             raise DarkforcesError(
                 f"'{self.path}' holds '{in_the_way[0]}', which a run there would overwrite; choose another --output"
@@ -292,18 +184,18 @@ class RunFolder:
 
         Nothing is removed before everything new is there, as the new may be made from the old.
         """
-        before = [held for held in (self._as_begun, self._as_launched) if held is not None] if self.is_run else []
-        begun, text = Begun.read(self._begun), fresh.text()
+        before = [held for held in (self.as_begun, self.as_launched) if held is not None] if self.is_run else []
+        begun, text = Begun.read(self.begun), fresh.text()
         ours = {} if begun is None else begun.copies
         digests = {file.target: file.digest() for file in files}
-        put = put_copies(self.path, {_INPUT: fresh.faithful_text()}, files, fresh.source, ours)
+        put = put_copies(self.path, {INPUT: fresh.faithful_text()}, files, fresh.source, ours)
         self._clear(before, set(digests))
         for target, known in ours.items():
-            if target not in digests and target != _INPUT and has(self.path / target, known):
+            if target not in digests and target != INPUT and has(self.path / target, known):
                 (self.path / target).unlink()
         watched = {file.target: digests[file.target] for file in files if not file.written}
-        Begun(text, fresh.step, watched, put).write(self._begun)
-        write_atomically(self._model, json.dumps(model, indent=2) + "\n")
+        Begun(text, fresh.step, watched, put).write(self.begun)
+        write_atomically(self.model, json.dumps(model, indent=2) + "\n")
         fresh.settle(self.input)
 
     def _continued(self, state: SimulationInput, simulation: SimulationInput) -> SimulationInput:
@@ -319,7 +211,7 @@ class RunFolder:
 
     def _check_same(self, fresh: SimulationInput, files: Sequence[InputFile], model: dict[str, str]) -> None:
         """Raise a DarkforcesError if the run in the folder is another one, but for its length."""
-        begun = Begun.read(self._begun)
+        begun = Begun.read(self.begun)
         held = SimulationInput.read(self.input).text() if begun is None else begun.input
         other = difference(held, fresh.text())
         if other is not None:
@@ -377,79 +269,10 @@ class RunFolder:
         except OSError as error:
             raise DarkforcesError(f"'{self.path}' cannot be written: {error.strerror}") from error
 
-    def next_state(self, simulation: SimulationInput) -> int:
-        """The number that the next of i-PI's states is to have."""
-        there = numbered(self.path / f"{simulation.prefix}.{simulation.added.state}")
-        return int(there[-1].name.rpartition("_")[2]) + 1 if there else 0
-
-    def drop_states(self, simulation: SimulationInput) -> None:
-        """Remove i-PI's states but the last two: the newest may not be whole yet."""
-        for file in numbered(self.path / f"{simulation.prefix}.{simulation.added.state}")[:-_KEPT]:
-            with suppress(OSError):  # which those say who cannot do without
-                file.unlink()
-
-    def last_state(self) -> SimulationInput | None:
-        """The newest state that is whole: i-PI's RESTART, one of its checkpoints, or what it was started with last."""
-        return max(self._read_states()[0], key=lambda state: state.step, default=None)
-
-    def _read_states(self) -> tuple[list[SimulationInput], DarkforcesError | None]:
-        """States that are whole, beyond the beginning of the run; and what is wrong with one that is not."""
-        states, broken, first = [], None, 0
-        if self.is_run:
-            begun = Begun.read(self._begun)
-            first = 0 if begun is None else begun.step
-            for file in self._states():
-                try:
-                    state = SimulationInput.read(file)
-                except DarkforcesError as error:  # i-PI was killed while it wrote this one
-                    broken = error
-                else:
-                    states += [state] if state.step > first else []
-        return states, broken
-
-    def states(self, simulation: SimulationInput) -> list[Path]:
-        """States of a simulation that i-PI has written and can go on from."""
-        files = [self.restart, *simulation.outputs.checkpoints(self.path)]
-        return [file for file in files if file.exists()]
-
-    def _states(self) -> list[Path]:
-        """States that i-PI can go on from, among them the input with which it was started last."""
-        held = [each for each in (self._as_begun, self._as_launched) if each is not None]
-        files = [self.restart, self.launched, *(file for each in held for file in self.states(each))]
-        return [file for file in dict.fromkeys(files) if file.exists()]
-
-    @property
-    def _as_begun(self) -> SimulationInput | None:
-        """The input that the run was begun with; None if it cannot be read."""
-        try:
-            begun = Begun.read(self._begun)
-            return SimulationInput.read(self.input) if begun is None else SimulationInput.of(begun.input, self.input)
-        except DarkforcesError:
-            return None
-
-    def forget_sockets(self, ours: str, simulation: SimulationInput) -> None:
-        """Take out of what i-PI can go on from what we have put there: the prefix of our sockets, and our checkpoints.
-
-        Whoever starts i-PI with that by hand gets the prefix of the input: the folder of our sockets is gone then.
-
-        :param ours: with which i-PI was started
-        :param simulation: what it was started with
-        """
-        named = "sockets_prefix='{}'"
-        state = re.compile(rf"\n\s*<checkpoint filename='{re.escape(simulation.added.state)}'[^>]*>[^<]*</checkpoint>")
-        for file in self._states():
-            with suppress(OSError, UnicodeDecodeError):  # of a full disk, or a state that is not whole
-                text = file.read_text()
-                changed = text.replace(named.format(ours), named.format(simulation.sockets_prefix), 1)
-                if file != self.launched:  # which says that we asked for them
-                    changed = state.sub("", changed)
-                if changed != text:
-                    write_atomically(file, changed)
-
     def _clear(self, simulations: Sequence[SimulationInput], keep: Set[str]) -> None:
         """Remove what is left of runs, but not what they are made from."""
-        for name in _OURS:
-            if name not in (_INPUT, _DRIVER_LOG, _FRESH_LOG):  # the driver is at work already
+        for name in OURS:
+            if name not in (INPUT, DRIVER_LOG, FRESH_LOG):  # the driver is at work already
                 (self.path / name).unlink(missing_ok=True)
         for simulation in simulations:
             for file in simulation.outputs.existing(self.path):

@@ -8,9 +8,10 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from .folder import CANDIDATE, EXPLODED, GOOD, RunFolder
+from .folder import RunFolder
 from .inputs import SimulationInput
 from .progress import Progress
+from .run_files import CANDIDATE, EXPLODED, GOOD
 
 _CALM = 20  # reports without a sign of an explosion, after which a checkpoint counts as good
 _STEP = re.compile(rb"<step>\s*(\d+)\s*</step>")
@@ -68,7 +69,7 @@ class GoodState:
         return max(((changed, file) for file in self._checkpoints() if (changed := _changed(file))), default=None)
 
     def _checkpoints(self) -> list[Path]:
-        return [file for file in self._folder.states(self._prepared) if file != self._folder.restart]
+        return [file for file in self._folder.states.of(self._prepared) if file != self._folder.restart]
 
     def forget(self) -> None:
         """Remove what is kept, of a run that has not exploded."""

@@ -18,16 +18,16 @@ __DRIVER_CLASS__ = "InProcessDriver"
 
 
 class InProcessDriver(DarkforcesDriver):
-    """The same as `DarkforcesDriver`, with a model that is said elsewhere.
+    """The same as `DarkforcesDriver`, with a model that another file names.
 
     :param choice: a JSON file of the parameters that say which model, and of the virials that the simulation needs
     :param settings: component, species, template
     """
 
     def __init__(self, choice: str, **settings: Any):
-        said = json.loads(Path(choice).read_text(encoding="utf-8"))
-        virials = Virials(**said.pop("virials"))
-        super().__init__(**said, **settings)
+        parameters = json.loads(Path(choice).read_text(encoding="utf-8"))
+        virials = Virials(**parameters.pop("virials"))
+        super().__init__(**parameters, **settings)
         try:
             virials.check(self.split.model, self.role.component)
         except DarkforcesError as error:

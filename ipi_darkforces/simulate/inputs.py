@@ -1,4 +1,4 @@
-"""Reading an i-PI input: which forcefields it has and what the driver must do for them; and preparing it for a run.
+"""i-PI inputs: reading, checking, and preparing them for a run.
 
 An input is held as the tree of i-PI's own XML reader and checked by i-PI's own input classes, so that what we accept is
 what i-PI accepts.
@@ -8,64 +8,28 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from xml.sax import SAXParseException
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import escape
 
 import numpy as np
-from ipi.inputs.forcefields import InputFFSocket
 from ipi.inputs.motion.dynamics import InputDynamics
 from ipi.inputs.simulation import InputSimulation
-from ipi.utils.io.inputs.io_xml import write_dict, xml_node, xml_parse_string
+from ipi.utils.io.inputs.io_xml import xml_node, xml_parse_string
 from ipi.utils.units import unit_to_user
 
 from ..errors import DarkforcesError, one_line
-from ..serve.address import DEFAULT_PREFIX, Address, InetAddress, UnixAddress
-from ..serve.settings import Settings
-from ..split.split import Component
 from .added_outputs import AddedOutputs
 from .files import InputFile, Placing, arrays_in_files, replace_name
+from .forcefields import Forcefields, SocketForcefield
 from .outputs import Outputs
-from .tree import child, descendants, fill_templates, parse, replace_child, set_text, text_of, write
+from .tree import child, fill_templates, replace_child, set_text, text_of, write
 from .virials import Virials
 
-# Forcefields that wait for a driver of a kind that we are not.
-_NOT_SERVED = ("ffmpi", "ffcavphsocket")
-# Forcefields that combine what those inside of them say.
-_WRAPPERS = ("ffcommittee", "ffrotations")
 _TOTAL_STEPS = re.compile(r"(<total_steps[^>/]*>)[^<]*(</total_steps>)")
-
-
-@dataclass(frozen=True)
-class SocketForcefield:
-    """A forcefield of the input that our driver shall serve.
-
-    :param name: by which the input's `<force>` refers to it
-    :param mode: ``unix``, ``inet`` or ``shm``
-    :param address: name of the unix socket, or host
-    :param port: for ``inet``
-    :param settings: what its `<parameters>` say
-    :param wrapped: whether it stands in a `<ffcommittee>` or `<ffrotations>`
-    """
-
-    name: str
-    mode: str
-    address: str
-    port: int
-    settings: Settings
-    wrapped: bool = False
-
-    def place(self, prefix: str) -> Address:
-        """The address where i-PI will listen; `prefix` is that of unix sockets."""
-        if self.mode == "inet":
-            return InetAddress(self.address, self.port)
-        if self.wrapped:  # i-PI 3.3.1 does not hand a prefix on to these
-            prefix = DEFAULT_PREFIX
-        return UnixAddress(prefix + self.address, shared_memory=self.mode == "shm")
 
 
 class SimulationInput:
@@ -114,7 +78,7 @@ class SimulationInput:
 
     @classmethod
     def of(cls, text: str, source: Path) -> SimulationInput:
-        """One whose text is known.
+        """Read a text.
 
         :param source: where its files are looked for
         :raises DarkforcesError: if it is no i-PI input
@@ -203,56 +167,27 @@ class SimulationInput:
     @property
     def forces(self) -> str:
         """The forces that act: ``conservative``, ``direct``, ``MTS-8``; empty if that is not so simple."""
-        components = {forcefield.settings.component for _, forcefield in self._served()}
+        components = self._forcefields.components()
         if self.stride > 1:
             return f"MTS-{self.stride}"
         [component, *others] = components or {None}
         return component if component is not None and not others else ""
+
+    @property
+    def _forcefields(self) -> Forcefields:
+        return Forcefields(self.root, self.source)
 
     def socket_forcefields(self) -> list[SocketForcefield]:
         """The forcefields that our driver shall serve.
 
         :raises DarkforcesError: if a force refers to a forcefield that is not there, or one cannot be served
         """
-        for kind, node in self.root.fields:
-            if kind in _NOT_SERVED:
-                raise DarkforcesError(
-                    f"forcefield '{node.attribs.get('name', '')}' of '{self.source}' is an <{kind}>, which this driver "
-                    "cannot serve; expected <ffsocket>"
-                )
-        found = [
-            self._socket_forcefield(node, parent is not self.root)
-            for parent in self._parents_of_sockets()
-            for kind, node in parent.fields
-            if kind == "ffsocket"
-        ]
-        self._check_references()
-        return found
-
-    def _parents_of_sockets(self) -> list[xml_node]:
-        """Nodes in which an `<ffsocket>` can stand."""
-        return [self.root, *(node for kind, node in self.root.fields if kind in _WRAPPERS)]
-
-    def _socket_forcefield(self, node: xml_node, wrapped: bool) -> SocketForcefield:
-        parsed = InputFFSocket()
-        parsed.parse(node)
-        name = parsed.name.fetch()
-        settings = Settings.from_ipi(
-            parsed.parameters.fetch(), f"the <parameters> of forcefield '{name}' of '{self.source}'"
-        )
-        if settings.component is not None:
-            Component.named(settings.component)
-        mode, address, port = parsed.mode.fetch(), parsed.address.fetch(), int(parsed.port.fetch())
-        return SocketForcefield(name, mode, address, port, settings, wrapped)
+        return self._forcefields.sockets()
 
     @property
     def species(self) -> np.ndarray | None:
         """Atomic numbers (n_atoms,), as far as the input says, before i-PI has read what it starts from."""
-        for forcefield in self.socket_forcefields():
-            species = forcefield.settings.elements(self.folder)
-            if species is not None:
-                return species
-        return None
+        return self._forcefields.species(self.folder)
 
     @property
     def n_atoms(self) -> int | None:
@@ -265,49 +200,15 @@ class SimulationInput:
             self.outputs.check()
         except DarkforcesError as error:
             raise DarkforcesError(f"'{self.source}': {error}") from error
-        for forcefield in self.socket_forcefields():
-            if forcefield.settings.elements(self.folder) is None:
-                raise DarkforcesError(
-                    f"forcefield '{forcefield.name}' of '{self.source}' does not say which elements its atoms are, and "
-                    f"i-PI sends positions only: add {self._elements_to_say()} to its <parameters>"
-                )
-
-    def _elements_to_say(self) -> str:
-        """An example that fits."""
-        for node in descendants(self.root, "file"):
-            if node.attribs.get("mode") in ("xyz", "pdb", "ase"):
-                return f"{{ template: {text_of(node)} }}"
-        return "{ species: FORMULA }, such as O64H128 or (OH2)64,"
-
-    def _check_references(self) -> None:
-        names = {node.attribs.get("name", "") for kind, node in self.root.fields if kind.startswith("ff")}
-        for force in _forces(self.root, "forces", "bias"):
-            wanted = force.attribs.get("forcefield", "")
-            if wanted not in names:
-                raise DarkforcesError(
-                    f"a <force> of '{self.source}' refers to forcefield '{wanted}', which is not defined; "
-                    f"defined: {', '.join(sorted(names)) or 'none'}"
-                )
+        self._forcefields.check_species(self.folder)
 
     @property
     def virials(self) -> Virials:
         """The virials that the pressure is made of, if it is to be constant."""
-        components = {
-            node.attribs.get("name", ""): None if said is None else Component.named(said)
-            for node, said in ((node, forcefield.settings.component) for node, forcefield in self._served())
-        }
-        return Virials.of(self.root, components)
-
-    def _served(self) -> Iterator[tuple[xml_node, SocketForcefield]]:
-        """The forcefields to which forces refer, and the sockets that they are, or that are in them."""
-        for kind, node in self.root.fields:
-            if kind == "ffsocket":
-                yield node, self._socket_forcefield(node, False)
-            elif kind in _WRAPPERS:
-                yield from ((node, self._socket_forcefield(held, True)) for held in descendants(node, "ffsocket"))
+        return self._forcefields.virials()
 
     def set_total_steps(self, steps: int) -> None:
-        """Say when the simulation shall be finished."""
+        """Set the step at which the simulation is finished."""
         replace_child(self.root, "total_steps", f"<total_steps> {steps} </total_steps>")
         self.parsed = self._check()
 
@@ -327,7 +228,7 @@ class SimulationInput:
         return fresh, list(placing.files.values())
 
     def settle(self, path: Path) -> None:
-        """Say that the input and its files have been put where they are to be."""
+        """Note that the input and its files have been put where they are to be."""
         self.source, self.folder, self._files = path, path.parent, {}
 
     def add_outputs(self, stride: int, states: int = 0) -> None:
@@ -339,7 +240,7 @@ class SimulationInput:
         :param stride: of what is for those who watch
         :param states: how many checkpoints there are already
         """
-        self.added.add(stride, states, self._slow_component())
+        self.added.add(stride, states, self._forcefields.slow_component())
         self.parsed = self._check()
 
     @property
@@ -347,34 +248,14 @@ class SimulationInput:
         """The names of our own outputs."""
         return AddedOutputs(self.root)
 
-    def _slow_component(self) -> int | None:
-        """The index of the slow force of the first system, counted from zero."""
-        slow = {f.name for f in self.socket_forcefields() if f.settings.component == Component.SLOW.value}
-        system = next((node for name, node in self.root.fields if name == "system"), None)
-        forces = [] if system is None else [force.attribs.get("forcefield") for force in _forces(system, "forces")]
-        return next((i for i, forcefield in enumerate(forces) if forcefield in slow), None)
-
     def serve_in_process(self, plugin: str, choice: str) -> None:
         """Turn the sockets into plugins that run inside i-PI.
 
         :param plugin: the file of the plugin
         :param choice: the file that says which model it loads
         """
-        for parent in self._parents_of_sockets():
-            parent.fields = [
-                ("ffdirect", self._plugin(node, plugin, choice)) if kind == "ffsocket" else (kind, node)
-                for kind, node in parent.fields
-            ]
+        self._forcefields.serve_in_process(plugin, choice)
         self.parsed = self._check()
-
-    def _plugin(self, node: xml_node, plugin: str, choice: str) -> xml_node:
-        """The `<ffdirect>` that serves inside i-PI what this `<ffsocket>` has asked for."""
-        forcefield = self._socket_forcefield(node, wrapped=False)
-        said = {key: value for key, value in vars(forcefield.settings).items() if value is not None}
-        return parse(
-            f"<ffdirect name={quoteattr(forcefield.name)} pbc='False'><pes>custom</pes><pes_path>{plugin}</pes_path>"
-            f"<parameters>{escape(write_dict({'choice': choice, **said}))}</parameters></ffdirect>"
-        )
 
     def adopt(self, other: SimulationInput) -> None:
         """Take over what another input says of forcefields, the length of the simulation, and outputs.
@@ -408,10 +289,3 @@ class SimulationInput:
         except (SAXParseException, DarkforcesError):
             return self.text()
         return text if write(root, "simulation") == write(self.root, "simulation") else self.text()
-
-
-def _forces(node: xml_node, *groups: str) -> Iterator[xml_node]:
-    """The `<force>` nodes in groups of that name; the tolerances of optimizers have a `<force>` of another kind."""
-    for name in groups:
-        for group in descendants(node, name):
-            yield from descendants(group, "force")

@@ -84,14 +84,14 @@ class Outputs:
         return [name for names in self._by_kind().values() for name in names]
 
     def _by_kind(self) -> dict[str, list[str]]:
-        """The same, by what i-PI may add to them, as a regular expression."""
+        """Names of outputs, by what i-PI may add to them, as a regular expression."""
         prefixes = list(dict.fromkeys(self.system_prefixes))
         tables = [o.filename for o in self._outputs if isinstance(o, PropertyOutput)]
         trajectories = [o.filename for o in self._outputs if isinstance(o, TrajectoryOutput)]
         checkpoints = [o.filename for o in self._outputs if isinstance(o, CheckpointOutput)]
         return {
             "": [f"{prefix}.{name}" for prefix in prefixes for name in [*tables, *_ours(PROGRESS)]]
-            + [self._named(name) for name in self._others()],
+            + [self._named(name) for name in self._other_names()],
             r"(?:_\d+)?(?:\.\w+)?": [
                 f"{prefix}.{name}" for prefix in prefixes for name in [*trajectories, *_ours(DISAGREEMENT)]
             ],
@@ -101,7 +101,7 @@ class Outputs:
     def _named(self, name: str) -> str:
         return f"{self.prefix}.{name}" if self.prefix else name
 
-    def _others(self) -> Iterator[str]:
+    def _other_names(self) -> Iterator[str]:
         for kind, (tag, default) in _OTHERS.items():
             for node in descendants(self._root, kind):
                 yield next((text_of(named) for named in descendants(node, tag)), default)

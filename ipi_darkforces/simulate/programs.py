@@ -58,8 +58,8 @@ class Programs:
         """
         reader, writer = os.pipe()
         self._ready = self._stack.enter_context(os.fdopen(reader, "rb"))
-        said = [f"--input={simulation.source.absolute()}", f"--sockets_prefix={self._scratch.prefix}"]
-        command = ["-m", "ipi_darkforces.cli.driver", *options, *said, f"--ready={writer}"]
+        places = [f"--input={simulation.source.absolute()}", f"--sockets_prefix={self._scratch.prefix}"]
+        command = ["-m", "ipi_darkforces.cli.driver", *options, *places, f"--ready={writer}"]
         path, log, kept = self._folder.path, self._folder.driver_log, [*self._kept, writer]
         if self._anew:  # the old one stays until the driver can serve
             log = self._folder.fresh_driver_log
@@ -84,10 +84,10 @@ class Programs:
         if self._ready.read(1):
             return
         self.driver.wait(GRACE)
-        said = complaint(self.driver.log_lines())
-        if said is not None:
+        error = complaint(self.driver.log_lines())
+        if error is not None:
             self.driver.take_back()
-            raise DarkforcesError(said)
+            raise DarkforcesError(error)
         words, log = self.driver.log_lines(), self._folder.driver_log
         if self._anew:
             with log.open("ab") as stream:

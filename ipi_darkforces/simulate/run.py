@@ -125,7 +125,7 @@ def run(
         programs.settle_log()
         species = prepared.species
         stride = max(1, round(PROGRESS_EVERY / (prepared.timestep or PROGRESS_EVERY)))
-        prepared.add_outputs(stride, folder.next_state(prepared))
+        prepared.add_outputs(stride, folder.states.next_number(prepared))
         if in_process:
             choice = {**model.parameters(), "warn_above": str(warn_above), "goes_on": str(prepared.step > 0)}
             folder.serve_in_process(prepared, choice)
@@ -139,13 +139,13 @@ def run(
             return running.watch(_alarmed(watch, Watch(prepared.prefix, warn_above), species))
         finally:
             with suppress(OSError, ValueError):  # of a full disk, say, which has been said
-                folder.forget_sockets(scratch.prefix, prepared)
+                folder.states.forget_sockets(scratch.prefix, prepared)
 
 
 def _alarmed(
     report: Callable[[Progress, int], None], alarm: Watch, species: np.ndarray | None
 ) -> Callable[[Progress, int], None]:
-    """The same, with warnings."""
+    """Report progress, and warn of forces that differ too much."""
 
     def report_and_warn(progress: Progress, total: int) -> None:
         report(progress, total)
@@ -178,7 +178,7 @@ def _finished(folder: RunFolder) -> str | None:
 def last_outcome(output: Path) -> Outcome:
     """The end of the run in a folder, when it ended."""
     folder = RunFolder(output)
-    state = folder.last_state()
+    state = folder.states.last()
     assert state is not None  # or else it would not have been finished
     finished = _finished(folder)
     return Outcome(output, state.system_prefixes[0], state.step, state.total_steps, None, False, finished)
@@ -223,7 +223,7 @@ class _Run:
             while not exploded and self._goes_on():
                 time.sleep(POLL)
                 exploded = self._look(report)
-                self._folder.drop_states(self._prepared)
+                self._folder.states.drop_old(self._prepared)
             if not exploded:
                 exploded = self._look(report)  # what was written since the last look
             self._note_fault()
@@ -278,7 +278,7 @@ class _Run:
         :raises DarkforcesError: if it should not have
         """
         try:
-            state = self._folder.last_state()
+            state = self._folder.states.last()
         except DarkforcesError:  # none of the states can be read: there is another reason why
             state = None
         steps = 0 if state is None else state.step
@@ -310,13 +310,13 @@ class _Run:
 
     def _complaint(self) -> str | None:
         return next(
-            (said for each in (self._driver, self._ipi) if each and (said := complaint(each.log_lines()))), None
+            (error for each in (self._driver, self._ipi) if each and (error := complaint(each.log_lines()))), None
         )
 
     def _lost(self) -> bool:
         """Tell whether the driver has ended because of an explosion that we have not seen, or only its beginning."""
-        said = self._complaint()
-        return said is not None and self._explosions.seen and (_LOST in said or self._explosions.in_doubt)
+        error = self._complaint()
+        return error is not None and self._explosions.seen and (_LOST in error or self._explosions.in_doubt)
 
     def _exploded(self) -> Outcome:
         atoms = fastest_atoms(self._good.restore(), self._species)
@@ -329,9 +329,9 @@ class _Run:
         trouble = trouble_with(self._folder.path, self._inode)
         if trouble is not None:
             return f"i-PI stopped: {trouble}{saved}"
-        said = None if self._how else self._complaint()
-        if said is not None:
-            return said + saved
+        error = None if self._how else self._complaint()
+        if error is not None:
+            return error + saved
         words = self._at_fault.log_lines()
         reason = self._how or (end.message if end.problem else "") or cause(words) or (words or ["it said nothing"])[-1]
         return f"{self._at_fault.name} stopped at step {steps}: {reason.strip()} (see {self._at_fault.log}){saved}"

@@ -56,7 +56,7 @@ def read_start(path: str | Path) -> Start:
 
 
 def say_where_periodic(start: Start, path: str | Path) -> None:
-    """Say that i-PI shows a cell that means nothing, if the structure is not periodic."""
+    """Warn that i-PI shows a cell that means nothing, if the structure is not periodic."""
     pbc = start.atoms.pbc
     if not pbc.all():
         logger.warning(
@@ -98,7 +98,7 @@ def _read_through_ase(node: xml_node) -> Iterator[str]:
 
 
 def make_start(atoms: ase.Atoms) -> Start:
-    """The same structure, as i-PI can take it.
+    """Convert a structure to one that i-PI takes.
 
     :raises DarkforcesError: see `read_start`; the message lacks the name
     """

@@ -70,8 +70,8 @@ def _shares_by_beads(system: xml_node, shares: Mapping[str, float]) -> Iterable[
     sums: dict[int, float] = {}
     for group in descendants(system, "forces"):
         for force in descendants(group, "force"):
-            said = int(force.attribs.get("nbeads", 0))
-            beads = all_beads if said == 0 else min(said, all_beads)
+            own = int(force.attribs.get("nbeads", 0))
+            beads = all_beads if own == 0 else min(own, all_beads)
             share = _weight(force) * shares.get(force.attribs.get("forcefield", ""), 0.0)
             sums[beads] = sums.get(beads, 0.0) + share
     return sums.values()

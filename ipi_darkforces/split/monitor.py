@@ -50,14 +50,14 @@ class Watch:
             self._warn_at = _WORSE * seen.largest
 
 
-def checked_limit(said: float | str, name: str) -> float:
+def checked_limit(given: float | str, name: str) -> float:
     """A number of eV/Å that was given under this name; raises a DarkforcesError if it is none."""
     try:
-        limit = float(said)
+        limit = float(given)
     except ValueError:
         limit = 0.0
     if not limit > 0.0:
-        raise DarkforcesError(f"{name} {said} cannot be used: expected eV/Å, more than zero")
+        raise DarkforcesError(f"{name} {given} cannot be used: expected eV/Å, more than zero")
     return limit
 
 

@@ -1,4 +1,4 @@
-"""One split for each model of a process, shared by all force components that name it."""
+"""Splits of a process, one for each model, shared by all force components that name it."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from .split import Split
 
 @cache
 def shared_split(model: str, loading: Loading) -> Split:
-    """One model per process, shared by all force components that ask for the same one; see `load_model`."""
+    """The split of a model, shared by all force components that ask for the same one; see `load_model`."""
     return Split(load_as(model, loading))

@@ -82,8 +82,8 @@ _NEEDS = {
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The results for one geometry that i-PI gets to know.
+class ComponentForces:
+    """The forces of one component at one geometry.
 
     :param energy: eV
     :param forces: eV/Å, shape (n_atoms, 3)
@@ -97,8 +97,8 @@ class Answer:
     disagreement: Disagreement | None = None
 
 
-def answer(forces: Forces, component: Component) -> Answer:
-    """The share of `component` in what is known about a geometry.
+def component_forces(forces: Forces, component: Component) -> ComponentForces:
+    """The forces of a component, from those of the model.
 
     The energy belongs to the fast component, unless there are two, of which slow gets the difference. The virials of
     fast and slow add up to the conservative one; a model without direct stress gives the fast component none, and one
@@ -110,12 +110,12 @@ def answer(forces: Forces, component: Component) -> Answer:
     direct_energy = forces.energy if forces.direct_energy is None else forces.direct_energy
     if component in (Component.DIRECT, Component.FAST):
         assert forces.direct is not None
-        return Answer(direct_energy, forces.direct, direct_virial)
+        return ComponentForces(direct_energy, forces.direct, direct_virial)
     assert forces.conservative is not None
     if component is Component.CONSERVATIVE:
-        return Answer(forces.energy, forces.conservative, virial)
+        return ComponentForces(forces.energy, forces.conservative, virial)
     assert forces.direct is not None
-    return Answer(forces.energy - direct_energy, forces.conservative - forces.direct, virial - direct_virial)
+    return ComponentForces(forces.energy - direct_energy, forces.conservative - forces.direct, virial - direct_virial)
 
 
 @dataclass
@@ -139,7 +139,7 @@ class _Wanted:
     structure: Structure
     geometry: _Geometry
     need: Need = Need(0)
-    foreseen: Need = Need(0)
+    predicted: Need = Need(0)
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class _Evaluation:
 
 @dataclass(frozen=True)
 class Request:
-    """One geometry that one client wants one component of."""
+    """A request for a component of the forces at one geometry, by one client."""
 
     structure: Structure
     component: Component
@@ -175,7 +175,7 @@ class Request:
 
 
 class Split:
-    """One model, shared by all who want a component of its forces.
+    """A model, shared by all who want a component of its forces.
 
     :param model: the model
     :param capacity: memory for results that may be asked for again, in bytes; it takes several times as much of the
@@ -191,8 +191,8 @@ class Split:
         self._capacity = capacity
         self._held = 0
         self._geometries: OrderedDict[bytes, _Geometry] = OrderedDict()
-        self._asked: dict[Stream, Component | None] = {}  # what each client wants; None if it has not said so yet
-        self._lacks_direct_virial = False  # as far as was seen
+        self._asked: dict[Stream, Component | None] = {}  # component of each client; None before its first request
+        self._lacks_direct_virial = False  # in the results so far
         self._evaluations: list[_Evaluation] = []  # of the last requests
         self._lock = threading.Lock()  # i-PI calls each <ffdirect threaded='true'> from a thread of its own
         if Need.VIRIAL not in model.provides:
@@ -211,7 +211,7 @@ class Split:
         """Forget a client that has left."""
         del self._asked[stream]
 
-    def serve(self, requests: Sequence[Request]) -> list[Answer]:
+    def serve(self, requests: Sequence[Request]) -> list[ComponentForces]:
         """Answer requests that are ready together, each geometry evaluated once and all in as few batches as possible.
 
         If one of them cannot be answered, none is; the others can be asked for once more.
@@ -223,8 +223,8 @@ class Split:
 
     def along(
         self, structure: Structure, components: Sequence[Component], virial: bool
-    ) -> Callable[[Sequence[np.ndarray]], list[list[Answer]]]:
-        """Answer for replicas of a structure that are advanced in this process: nothing is looked up, learned or kept.
+    ) -> Callable[[Sequence[np.ndarray]], list[list[ComponentForces]]]:
+        """Follow replicas of a structure that are advanced in this process: nothing is looked up, learned or kept.
 
         :param structure: whose atoms and cell they have
         :param components: of the forces
@@ -237,16 +237,16 @@ class Split:
             need |= component.need
         evaluate = self.model.along(structure, need)
 
-        def answers(positions: Sequence[np.ndarray]) -> list[list[Answer]]:
+        def answers(positions: Sequence[np.ndarray]) -> list[list[ComponentForces]]:
             with self._lock:
                 results = evaluate(positions)
                 self.answered += len(components) * len(results)
-            return [[answer(forces, component) for component in components] for forces in results]
+            return [[component_forces(forces, component) for component in components] for forces in results]
 
         return answers
 
     def finish(self) -> None:
-        """Compute what will be asked for by all experience, and was not needed for the answers so far.
+        """Compute the outputs that are predicted for the next requests and were not needed yet.
 
         To be called when nobody waits for an answer. What it finds costs no time when it is asked for. And what is not
         needed any more is let go here: to free a graph of hundreds of operations takes as long as to answer. What
@@ -264,19 +264,19 @@ class Split:
                 log.debug("what was computed ahead has failed", exc_info=True)
         self._forget()
 
-    def _serve(self, requests: Sequence[Request]) -> list[Answer]:
+    def _serve(self, requests: Sequence[Request]) -> list[ComponentForces]:
         self._finish()
         keys = [request.structure.key for request in requests]
         wanted: dict[bytes, _Wanted] = {}
         for key, request in zip(keys, requests, strict=True):
             self._check_volume(request)
             if key not in wanted:
-                wanted[key] = _Wanted(request.structure, self._remembered(key))
+                wanted[key] = _Wanted(request.structure, self._results(key))
             wanted[key].need |= request.component.need
-            wanted[key].foreseen |= self._foreseen(request, wanted[key].geometry)
+            wanted[key].predicted |= self._predict(request, wanted[key].geometry)
         self._evaluate(list(wanted.values()))
         self.answered += len(requests)
-        return [self._answer(request, wanted[key].geometry) for key, request in zip(keys, requests, strict=True)]
+        return [self._component_of(request, wanted[key].geometry) for key, request in zip(keys, requests, strict=True)]
 
     def _check_volume(self, request: Request) -> None:
         """i-PI does not say what it needs a virial for; but where the cell changes, it is what changes it."""
@@ -305,18 +305,18 @@ class Split:
             if other is not stream and other.simulation == stream.simulation
         )
 
-    def _foreseen(self, request: Request, geometry: _Geometry) -> Need:
+    def _predict(self, request: Request, geometry: _Geometry) -> Need:
         """Predict the outputs of the next request at this geometry, and record the prediction."""
-        foreseen = self._is_beginning(request)
+        predicted = self._is_beginning(request)
         self._asked[request.stream] = request.component
         if Need.CONSERVATIVE in request.component.need:
             geometry.mark.correct()
         else:
             trajectory = request.stream.follow(request.structure)
             if not geometry.mark.is_on(trajectory):  # i-PI repeats requests until a batch is full
-                foreseen = foreseen or trajectory.expects_correction()
+                predicted = predicted or trajectory.expects_correction()
                 trajectory.visit(geometry.mark)
-        if foreseen and self.model.evaluates_together:
+        if predicted and self.model.evaluates_together:
             return (Need.CONSERVATIVE | Need.DIRECT) & self.model.provides
         return Need(0)
 
@@ -330,10 +330,10 @@ class Split:
         return fresh and others_to_come
 
     def _evaluate(self, wanted: Sequence[_Wanted]) -> None:
-        """Evaluate until what is needed is known; the rest of what is foreseen is left for `finish`."""
+        """Evaluate until what is needed is known; the rest of what is predicted is left for `finish`."""
         batches: dict[Need, list[_Wanted]] = {}
         for each in wanted:
-            missing = (each.need | each.foreseen) & ~each.geometry.known
+            missing = (each.need | each.predicted) & ~each.geometry.known
             if missing:
                 batches.setdefault(missing, []).append(each)
         for need, batch in batches.items():
@@ -344,16 +344,16 @@ class Split:
             evaluation.advance([each.need for each in batch])
             self._evaluations.append(evaluation)
 
-    def _answer(self, request: Request, geometry: _Geometry) -> Answer:
+    def _component_of(self, request: Request, geometry: _Geometry) -> ComponentForces:
         assert geometry.forces is not None
-        found = answer(geometry.forces, request.component)
+        found = component_forces(geometry.forces, request.component)
         if Need.CONSERVATIVE not in request.component.need:
             self._lacks_direct_virial = geometry.forces.direct_virial is None
         if request.component is not Component.SLOW:
             return found
         return replace(found, disagreement=geometry.mark.disagreement(request.structure, found.forces))
 
-    def _remembered(self, key: bytes) -> _Geometry:
+    def _results(self, key: bytes) -> _Geometry:
         """The known results of a geometry, perhaps none; it becomes the last that will be dropped."""
         if key not in self._geometries:
             self._geometries[key] = _Geometry()

@@ -77,13 +77,13 @@ class Estimate:
         return (self.value - expected) / self.error if self.error else None
 
     def at_least(self, error: float) -> Estimate:
-        """The same with this standard error, which is certain, if that makes the interval longer."""
+        """Estimate with this standard error, which is certain, if that makes the interval longer."""
         known = Estimate(self.value, error)
         margin, other = self.margin(), known.margin()
         return self if margin is None or other is None or margin >= other else known
 
     def times(self, factor: float) -> Estimate:
-        """The same in another unit."""
+        """Convert to another unit."""
         return Estimate(self.value * factor, None if self.error is None else self.error * abs(factor), self.freedom)
 
     def as_json(self) -> dict[str, float | None]:

@@ -1,1 +1,1 @@
-"""Training of models: networks, losses, optimizers. Nothing below imports it."""
+"""Training of models: networks, losses, optimizers; recipes with metatrain. Nothing below imports it."""

@@ -40,7 +40,7 @@ class Trajectory:
         return len(self.positions)
 
     def structure(self, frame: int) -> Structure:
-        """One of the geometries."""
+        """Structure of a frame."""
         return Structure(self.species, self.positions[frame], self.cell)
 
     def momenta(self, frame: int) -> np.ndarray:
@@ -54,7 +54,7 @@ class Trajectory:
 
     @classmethod
     def joined(cls, pieces: Sequence[Trajectory]) -> Trajectory:
-        """One of several that follow one another, of the same system."""
+        """Join trajectories that follow one another, of the same system."""
         return replace(
             pieces[0],
             positions=np.concatenate([piece.positions for piece in pieces]),

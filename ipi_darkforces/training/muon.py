@@ -44,7 +44,7 @@ class MuonAndAdam(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step of each, from the gradients that are there."""
+        """Make a step of each optimizer, from the present gradients."""
         assert closure is None
         self._adam.step()
         for matrix in self.param_groups[0]["params"]:

@@ -136,7 +136,7 @@ def test_help_needs_nothing_but_ipi_and_ase(command):
 
 
 SCRIPTS = [
-    *(f"training/{name}.py" for name in ("train", "sample", "stretch", "curves", "report", "fit")),
+    *(f"training/{name}.py" for name in ("sample", "stretch", "curves", "report")),
     *(f"inputs/{name}.py" for name in ("make_inputs", "make_materials", "make_start")),
 ]
 

@@ -19,7 +19,7 @@ from ipi_darkforces.models import ForceModel, Forces, Need, Structure
 from ipi_darkforces.models.metatomic import MetatomicModel
 from ipi_darkforces.models.registry.zoo import ZOO
 from ipi_darkforces.serve.units import reply_to_ipi, structure_from_ipi
-from ipi_darkforces.split.split import Component, answer
+from ipi_darkforces.split.split import Component, component_forces
 
 BOTH = Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT | Need.VIRIAL
 CONSERVATIVE = Need.ENERGY | Need.CONSERVATIVE | Need.VIRIAL
@@ -78,7 +78,7 @@ def by_us(model: ForceModel, structure: Structure, component: Component) -> tupl
     """The same from us, on the way that i-PI's positions take."""
     seen = structure_from_ipi(*in_bohr(structure), structure.species)
     (forces,) = model.evaluate([seen], component.need | Need.ENERGY | Need.VIRIAL)
-    reply = reply_to_ipi(answer(forces, component))
+    reply = reply_to_ipi(component_forces(forces, component))
     return reply.energy, reply.forces, reply.virial
 
 

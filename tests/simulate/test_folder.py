@@ -41,7 +41,7 @@ def output(tmp_path) -> Path:
 def begin(source: Path, output: Path, model=None, overwrite: bool = False, steps: int | None = None) -> SimulationInput:
     folder = RunFolder(output)
     simulation = folder.begin(SimulationInput.read(source), model or MODEL, steps, overwrite)
-    simulation.add_outputs(2, folder.next_state(simulation))
+    simulation.add_outputs(2, folder.states.next_number(simulation))
     folder.launch(simulation)
     return simulation
 
@@ -74,7 +74,7 @@ def test_states_that_are_cut_at_any_byte_do_not_count(source, output):
     for cut in [*range(0, n - 1, n // 60), *range(n - 14, n - 1)]:
         for name, text in whole.items():
             (output / name).write_text(text.rstrip()[:cut])
-        last = RunFolder(output).last_state()
+        last = RunFolder(output).states.last()
         assert last is not None
         assert last.step == 4, cut
 
@@ -100,9 +100,9 @@ def test_only_the_last_two_of_our_states_are_kept(source, output):
     simulation = begin(source, output)
     for number in (8, 9, 10, 11):
         (output / f"argon.resume_{number}").write_text("")
-    RunFolder(output).drop_states(simulation)
+    RunFolder(output).states.drop_old(simulation)
     assert sorted(file.name for file in output.glob("*.resume_*")) == ["argon.resume_10", "argon.resume_11"]
-    assert RunFolder(output).next_state(simulation) == 12
+    assert RunFolder(output).states.next_number(simulation) == 12
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_start_that_is_called_as_i_pi_s_state_is_not_taken_for_it(source, outp
         other = source.with_name("other.xml")
         other.write_text(source.read_text().replace("start.chk", name))
         begin(other, output)
-        assert RunFolder(output).last_state() is None
+        assert RunFolder(output).states.last() is None
         assert (output / "files" / name).exists()
 
 
@@ -325,7 +325,7 @@ def test_a_state_that_is_finished_is_not_begun_with(source, output, tmp_path):
     fresh = begin(restart, tmp_path / "other", steps=2010)
     header = (tmp_path / "other" / "argon.out").read_text()
     assert header.startswith("# column   1     --> step : The current simulation time step.\n")
-    assert RunFolder(tmp_path / "other").last_state() is None
+    assert RunFolder(tmp_path / "other").states.last() is None
     assert (fresh.step, fresh.total_steps) == (2000, 2010)
 
 

@@ -52,7 +52,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(tmp_path
     assert full.returncode == 1
     assert_one_line(full.stderr)
     (small_disk / "ballast").unlink()
-    state = RunFolder(folder).last_state()
+    state = RunFolder(folder).states.last()
     assert state is not None
     done = finish(command(path, folder, "--steps", str(state.step + 100)))
     assert done.returncode == 0, done.stderr

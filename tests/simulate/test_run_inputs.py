@@ -225,7 +225,7 @@ def test_a_run_that_is_killed_loses_at_most_a_hundred_steps(tmp_path, aluminium)
     with pytest.raises(DarkforcesError, match=r"state after step \d+ is in .*al.resume_"):
         start(tmp_path / "al.xml", text, watch=kill)
     assert not (tmp_path / "run" / "RESTART").exists()
-    state = RunFolder(tmp_path / "run").last_state()
+    state = RunFolder(tmp_path / "run").states.last()
     assert state is not None
     assert start(tmp_path / "al.xml", text, steps=state.step + 2).steps == state.step + 2
 

@@ -12,7 +12,7 @@ from toy_models import EVERYTHING, DirectFirstModel, SpringModel
 
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models import ForceModel, Forces, Need, Structure
-from ipi_darkforces.split.split import Answer, Component, Request, Split
+from ipi_darkforces.split.split import Component, ComponentForces, Request, Split
 from ipi_darkforces.split.stream import MOST_TRAJECTORIES as MOST
 from ipi_darkforces.split.stream import Stream
 
@@ -20,7 +20,7 @@ FAST_SLOW = (Component.FAST, Component.SLOW)
 DIRECT_CONSERVATIVE = (Component.DIRECT, Component.CONSERVATIVE)  # with mts_weights [1,0] and [-1,1]
 
 
-def ask(split: Split, structure: Structure, component: Component, stream: Stream) -> Answer:
+def ask(split: Split, structure: Structure, component: Component, stream: Stream) -> ComponentForces:
     return split.serve([Request(structure, component, stream)])[0]
 
 
@@ -33,27 +33,27 @@ class TestShares:
     """What each component gets, as the design defines it."""
 
     @pytest.fixture(params=[True, False], ids=["direct stress", "no direct stress"])
-    def answers(self, request: pytest.FixtureRequest) -> dict[Component, Answer]:
+    def answers(self, request: pytest.FixtureRequest) -> dict[Component, ComponentForces]:
         split = Split(SpringModel(direct_stress=request.param))
         return {c: ask(split, geometry(0), c, split.open_stream()) for c in Component}
 
-    def test_fast_and_slow_add_up_to_conservative(self, answers: dict[Component, Answer]) -> None:
+    def test_fast_and_slow_add_up_to_conservative(self, answers: dict[Component, ComponentForces]) -> None:
         fast, slow, whole = (answers[c] for c in (*FAST_SLOW, Component.CONSERVATIVE))
         assert fast.energy + slow.energy == whole.energy
         np.testing.assert_allclose(fast.forces + slow.forces, whole.forces, atol=1e-14)
         np.testing.assert_allclose(fast.virial + slow.virial, whole.virial, atol=1e-14)
 
-    def test_fast_is_direct(self, answers: dict[Component, Answer]) -> None:
+    def test_fast_is_direct(self, answers: dict[Component, ComponentForces]) -> None:
         fast, direct = answers[Component.FAST], answers[Component.DIRECT]
         assert fast.energy == direct.energy
         assert np.array_equal(fast.forces, direct.forces)
         assert np.array_equal(fast.virial, direct.virial)
 
-    def test_the_energy_is_that_of_fast(self, answers: dict[Component, Answer]) -> None:
+    def test_the_energy_is_that_of_fast(self, answers: dict[Component, ComponentForces]) -> None:
         assert answers[Component.SLOW].energy == 0.0
         assert answers[Component.FAST].energy > 0.0
 
-    def test_forces_are_those_of_the_model(self, answers: dict[Component, Answer]) -> None:
+    def test_forces_are_those_of_the_model(self, answers: dict[Component, ComponentForces]) -> None:
         (model,) = SpringModel().evaluate([geometry(0)], EVERYTHING)
         assert np.array_equal(answers[Component.CONSERVATIVE].forces, model.conservative)
         assert np.array_equal(answers[Component.DIRECT].forces, model.direct)
@@ -602,7 +602,7 @@ class TestDirectFirst:
         split.finish()
         return split
 
-    def ask(self, split: Split, component: Component, structure: Structure) -> Answer:
+    def ask(self, split: Split, component: Component, structure: Structure) -> ComponentForces:
         return ask(split, structure, component, self.simulation._streams[component])
 
     @pytest.mark.parametrize("finished", [True, False], ids=["finished in time", "asked for before"])

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import ase
 import pytest
-from data import write_frames
 from metatomic_ase import MetatomicCalculator
-from sample import labelled
 from tiny_training import Training, molecules
+
+from ipi_darkforces.training.recipes.data import write_frames
+from ipi_darkforces.training.recipes.own_labels import labelled
 
 
 @pytest.fixture(scope="session")

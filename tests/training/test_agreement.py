@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from agreement import MSEWithAgreement
 from metatensor.torch import Labels, TensorBlock, TensorMap
+
+from ipi_darkforces.training.recipes.agreement import MSEWithAgreement
 
 SCALES = torch.tensor([0.5, 2.0, 3.0], dtype=torch.float64)  # of the direct forces of three atoms
 GRADIENT_SCALE = 7.0

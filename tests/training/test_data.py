@@ -12,9 +12,9 @@ import ase.io
 import numpy as np
 import pytest
 from ase import units
-from data import Source, prepare, write_frames
 
 from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.training.recipes.data import Source, prepare, write_frames
 
 WRITTEN = 1e-8  # the last digit of positions and forces in extended XYZ
 

@@ -6,15 +6,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import publish
 import pytest
 import torch
-from publish import check_free, slim
 from tiny_training import Training
 
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models import Need, Structure, load_model
 from ipi_darkforces.models.registry.zoo import user_directory
+from ipi_darkforces.training.recipes.publish import check_free, slim
 
 ROOT = Path(__file__).parents[2]
 STATES = ("optimizer_state_dict", "best_optimizer_state_dict", "scheduler_state_dict")
@@ -78,7 +77,7 @@ class TestSlim:
         assert slimmed.read_bytes() == before
 
     def test_too_large(self, original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(publish, "LARGEST", 0.01)
+        monkeypatch.setattr("ipi_darkforces.training.recipes.publish.LARGEST", 0.01)
         with pytest.raises(DarkforcesError, match=r"model.ckpt' is a model of 0 MB: expected at most 0 MB$"):
             slim(original, tmp_path / "large.ckpt")
         assert list(tmp_path.iterdir()) == []

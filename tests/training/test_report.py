@@ -10,10 +10,10 @@ import curves
 import pytest
 import report as report_module
 from report import report
-from stage import Stage
 from tiny_training import Training
 
 from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.training.recipes.stage import Stage
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_page_names_the_machine_and_the_commands_and_shows_the_picture(folder: P
     report(folder, page, "two cores of a laptop")
     text = page.read_text()
     assert "two cores of a laptop" in text
-    assert "training/train.py pet-m-distilled" in text
+    assert "darkforces train pet-m-distilled" in text
     assert "-r pet-nc:architecture.training.num_epochs=2" in text
     assert f"]({page.stem}-curves.png)" in text
     assert page.with_name("training-curves.png").read_bytes().startswith(b"\x89PNG")

@@ -10,15 +10,15 @@ import ase
 import ase.io
 import numpy as np
 import pytest
-import sample as sample_module
+import sample as sample_script
 from ase.calculators.calculator import Calculator
-from data import write_frames
 from metatomic_ase import MetatomicCalculator
-from sample import sample
 from tiny_training import molecules
 
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models import Need, Structure, load_model
+from ipi_darkforces.training.recipes.data import write_frames
+from ipi_darkforces.training.recipes.own_labels import sample
 
 
 class IdealGas(Calculator):
@@ -145,7 +145,7 @@ class TestCommand:
     def run(self, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
         monkeypatch.setattr(sys, "argv", ["sample.py", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
-            sample_module.main()
+            sample_script.main()
         assert isinstance(caught.value.code, int)
         return caught.value.code
 

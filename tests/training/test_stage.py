@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from stage import OPTIONS, Epoch, Stage, newest_checkpoint
 
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models.registry.zoo import ZOO
+from ipi_darkforces.training.recipes.stage import OPTIONS, Epoch, Stage, newest_checkpoint
 
 WHOLE = ZOO["pet-m"].path.read_bytes()
 

@@ -12,9 +12,10 @@ import stretch as stretch_module
 from ase import units
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
-from data import write_frames
 from pyscf import dft, gto
 from stretch import STRETCHES, sample, stretch
+
+from ipi_darkforces.training.recipes.data import write_frames
 
 
 @pytest.fixture(autouse=True)

@@ -15,14 +15,14 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
-import train
 from programs import PATIENCE, wait_until
-from stage import Stage
 from tiny_training import Training
 
+from ipi_darkforces.cli import main
 from ipi_darkforces.models import Need, Structure, load_model
 from ipi_darkforces.models.registry.card import Card
 from ipi_darkforces.models.registry.zoo import user_directory
+from ipi_darkforces.training.recipes.stage import Stage
 
 EPOCHS = 30  # of the training that is stopped
 EVALUATION = ("my-water-errors.json", "my-water-parity.png")
@@ -43,9 +43,9 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     def run(training: Training, *more: str) -> int:
         for name, place in training.places.items():
             monkeypatch.setenv(name, place)
-        monkeypatch.setattr(sys, "argv", ["train.py", *training.arguments, *more])
+        monkeypatch.setattr(sys, "argv", ["darkforces", *training.arguments, *more])
         with pytest.raises(SystemExit) as caught:
-            train.main()
+            main.main()
         assert isinstance(caught.value.code, int)
         return caught.value.code
 
@@ -70,7 +70,7 @@ class TestFinished:
 
     def test_has_a_card(self, finished: Training) -> None:
         card = Card.read(finished.output / "my-water.json")
-        assert card.description == "pet-m-distilled, trained with training/train.py"
+        assert card.description == "pet-m-distilled, trained with darkforces train"
         assert card.architecture.startswith("pet, 1888 parameters, cutoff 3.5, d_pet 8,")
         stages = r"pet-nc: 2 epochs in 0\.0 h, then pet-m-ft: 2 epochs .*, then pet-m-distilled: 2 epochs in 0\.0 h;"
         assert re.search(stages, card.training)

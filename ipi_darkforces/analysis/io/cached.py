@@ -13,7 +13,7 @@ LARGEST = 2**28
 
 
 def with_cached_trajectories(run: Run) -> Run:
-    """The same run, whose trajectories are read once."""
+    """A run whose trajectories are read once."""
     kept = tuple(replace(each, source=CachedSource(each.source)) for each in run.trajectories)
     return replace(run, trajectories=kept)
 

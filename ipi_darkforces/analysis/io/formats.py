@@ -66,7 +66,7 @@ def open_trajectories(path: Path, timing: Timing = UNKNOWN, velocity_unit: float
 
 @dataclass(frozen=True)
 class _Quantity:
-    """One of the things that a file holds."""
+    """A quantity in a file."""
 
     quantity: Quantity
     columns: tuple[int, int, int]

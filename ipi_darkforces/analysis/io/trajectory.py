@@ -40,7 +40,7 @@ class Block:
 
 
 class Frame(NamedTuple):
-    """One frame as it is read.
+    """A frame as it is read.
 
     :param time: ps
     :param values: shape (n_atoms, 3)

@@ -315,7 +315,7 @@ class _Reader:
 
 @lru_cache(maxsize=16)
 def _cell(text: bytes) -> np.ndarray:
-    """One cell vector per row, shape (3, 3), in the unit of the file."""
+    """Cell vectors as rows, shape (3, 3), in the unit of the file."""
     lattice = _LATTICE.match(text)
     if lattice is not None:
         return np.array(lattice[1].split(), float).reshape(3, 3)

@@ -40,7 +40,7 @@ def search(
 def search_on(
     device: torch.device, positions: np.ndarray, cell: np.ndarray, periodic: np.ndarray, cutoff: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same, on this device.
+    """Search for neighbours on this device.
 
     GPUs find pairs in any order. They are sorted, so that sums over them are the same each time to the last digit.
 

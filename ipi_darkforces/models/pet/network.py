@@ -191,7 +191,7 @@ class Conditioning:
 
 
 class _MessagePassing:
-    """One layer of the graph neural network: metatrain's `CartesianTransformer`.
+    """Layer of the graph neural network: metatrain's `CartesianTransformer`.
 
     :param module: metatrain's
     :param messages: what the first layer gets as messages for each element, shape (n_elements, n_features)

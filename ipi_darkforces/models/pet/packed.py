@@ -49,7 +49,7 @@ _WORTH = 5_000  # products of queries with keys, fewer of which take less time t
 
 
 class UnsupportedModelError(Exception):
-    """Not a PET model, or one with parts that are not implemented here."""
+    """Error: not a PET model, or one with parts that are not implemented here."""
 
 
 class PetModel(ForceModel):

@@ -118,9 +118,9 @@ def _check_fields(content: Any) -> None:
     lacking = [name for name in _NEEDED if name not in content]
     unknown = [name for name in content if name not in (*_NEEDED, *_NOT_NEEDED)]
     if lacking or unknown:
-        said = [f"lacks {', '.join(lacking)}"] if lacking else []
-        said += [f"has the unknown {', '.join(map(repr, unknown))}"] if unknown else []
-        raise DarkforcesError(f"{' and '.join(said)}; expected {_FIELDS}")
+        problems = [f"lacks {', '.join(lacking)}"] if lacking else []
+        problems += [f"has the unknown {', '.join(map(repr, unknown))}"] if unknown else []
+        raise DarkforcesError(f"{' and '.join(problems)}; expected {_FIELDS}")
 
 
 def _check_text(name: str, value: Any) -> None:
@@ -137,9 +137,9 @@ def _some_of(known: Collection[str], name: str, value: Any) -> tuple[str, ...]:
         raise DarkforcesError(f"'{name}' is {_kind(value)}; expected a list")
     for each in value:
         if not isinstance(each, str) or each not in known:
-            said = repr(each) if isinstance(each, str) else _kind(each)
+            found = repr(each) if isinstance(each, str) else _kind(each)
             expected = "a chemical symbol" if name == "elements" else f"some of {', '.join(known)}"
-            raise DarkforcesError(f"'{name}' has {said}; expected {expected}")
+            raise DarkforcesError(f"'{name}' has {found}; expected {expected}")
     return tuple(value)
 
 

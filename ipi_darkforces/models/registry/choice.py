@@ -41,11 +41,11 @@ class ModelChoice:
         return cls(model.loaded["model"], Loading.of(model.loaded).with_options(**options))
 
     def parameters(self) -> dict[str, str]:
-        """What loads the model: parameters of the driver, by name, as far as they are known."""
-        said = {"model": self.model, **self.loading.as_json()}
-        return {key: value for key, value in said.items() if value is not None}
+        """Parameters of the driver that load the model, by name; those that are None are left out."""
+        parameters = {"model": self.model, **self.loading.as_json()}
+        return {key: value for key, value in parameters.items() if value is not None}
 
     def identity(self) -> dict[str, str]:
-        """What decides the forces: the model, its options, and its fingerprint, which changes with its weights."""
+        """Model, options that decide the forces, and fingerprint, which changes with the weights."""
         decisive = {key: value for key, value in self.loading.identity.items() if value is not None}
         return {"model": self.model, **decisive, "fingerprint": specified(self.model).fingerprint()}

@@ -72,11 +72,11 @@ def load_by_factory(
     :raises DarkforcesError: see `load_calculator`; if there is no such module or nothing of that name in it
     """
     place, options = split_options(name)
-    said = str(options.pop("forces", "conservative"))
-    if said not in _KINDS:
-        raise DarkforcesError(f"forces={said} is not known: expected conservative or direct")
+    kind = str(options.pop("forces", "conservative"))
+    if kind not in _KINDS:
+        raise DarkforcesError(f"forces={kind} is not known: expected conservative or direct")
     factory = find_factory(place)
-    return load_calculator(factory, name, options, device, dtype, kind=_KINDS[said], remove_net_force=remove_net_force)
+    return load_calculator(factory, name, options, device, dtype, kind=_KINDS[kind], remove_net_force=remove_net_force)
 
 
 def find_factory(name: str) -> Callable[..., Any]:

@@ -138,7 +138,7 @@ class AseCalculator(ModelKind):
         return True
 
     def check(self) -> None:
-        """Nothing can be told without calling it."""
+        """Do nothing: without calling the factory, nothing can be checked."""
 
     def load(self, loading: Loading) -> ForceModel:
         return load_by_factory(self.text, loading.device, loading.dtype, loading.remove_net_force)

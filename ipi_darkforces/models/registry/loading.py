@@ -46,7 +46,7 @@ class Loading:
         return ", ".join(f"{key} {value}" for key, value in self.changed.items() if key != "device")
 
     def with_options(self, **options: str | None) -> Loading:
-        """The same with other options; None counts as not given."""
+        """Change some options; None counts as not given."""
         given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
         return replace(self, **given)
 

@@ -38,7 +38,7 @@ def split_options(model: str) -> tuple[str, dict[str, Option]]:
 
 
 def with_options(model: str, options: Mapping[str, Option]) -> str:
-    """The same model with more options; for two models, they begin with ``fast.`` and ``slow.``.
+    """Add options to a model; for two models, they begin with ``fast.`` and ``slow.``.
 
     :raises DarkforcesError: if it is not said which of two models an option is for
     """
@@ -84,7 +84,7 @@ def chosen(model: str | None, fast: str | None, slow: str | None) -> str:
 
 
 def absolute(model: str, folder: Path = Path()) -> str:
-    """The same model for who works elsewhere: files that are there, seen from `folder`, by their whole paths."""
+    """A model as other folders know it: files that are there, seen from `folder`, by their absolute paths."""
 
     def found(text: str) -> str:
         return str((folder / text).resolve()) if (folder / text).is_file() else text
@@ -99,7 +99,7 @@ def absolute(model: str, folder: Path = Path()) -> str:
 
 
 def without_folders(model: str) -> str:
-    """The same model with its files by their names alone: what it is called wherever they lie."""
+    """A model with its files by their names alone."""
 
     def named(text: str) -> str:
         return Path(text).name if "/" in text else text

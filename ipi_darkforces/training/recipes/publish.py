@@ -13,17 +13,17 @@ import torch
 from ase.data import chemical_symbols
 from metatrain.utils.io import load_model as load_checkpoint
 from omegaconf import OmegaConf
-from stage import Stage
 
-from ipi_darkforces.atomic import atomic_file, write_atomically
-from ipi_darkforces.diagnostics.accuracy import Accuracy, check_units, measure
-from ipi_darkforces.diagnostics.parity import draw_parity
-from ipi_darkforces.diagnostics.reference import read_reference
-from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models.model import ForceModel
-from ipi_darkforces.models.registry.card import Card
-from ipi_darkforces.models.registry.kinds import load_model
-from ipi_darkforces.models.registry.zoo import all_models, check_name, install, user_directory
+from ...atomic import atomic_file, write_atomically
+from ...diagnostics.accuracy import Accuracy, check_units, measure
+from ...diagnostics.parity import draw_parity
+from ...diagnostics.reference import read_reference
+from ...errors import DarkforcesError
+from ...models.model import ForceModel
+from ...models.registry.card import Card
+from ...models.registry.kinds import load_model
+from ...models.registry.zoo import all_models, check_name, install, user_directory
+from .stage import Stage
 
 NOT_STATED = "not stated: edit this card"
 LARGEST = 10.0  # MB
@@ -80,7 +80,7 @@ def describe(stages: Sequence[Stage], model: ForceModel, accuracy: Accuracy) -> 
     epochs = {stage.name: len(stage.history()) for stage in stages}
     done = ", then ".join(f"{name}: {epochs[name]} epochs in {hours[name]:.1f} h" for name in hours)
     return Card(
-        description=f"{stages[-1].name}, trained with training/train.py",
+        description=f"{stages[-1].name}, trained with darkforces train",
         architecture=_architecture(stages[-1]),
         data=NOT_STATED,
         license=NOT_STATED,

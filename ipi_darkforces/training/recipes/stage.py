@@ -15,16 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ipi_darkforces.atomic import write_atomically
-from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.lock import locked
+from ...atomic import write_atomically
+from ...errors import DarkforcesError
+from ...lock import locked
+from .environment import environment
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 # metatrain, torch and what they need are imported where they are needed: not for help, nor to read a log.
 OPTIONS = Path(__file__).parent / "options"
-FIT = Path(__file__).with_name("fit.py")
+PROGRAM = f"{__package__}.metatrain_program"
 
 _SHOWN = ("energy MAE (per atom)", "forces MAE", "non_conservative_force MAE (per atom)")
 _EPOCH = re.compile(r"Epoch: +(?P<number>\d+) \|.* \| (?P<used>[\d.]+) s used$")
@@ -101,12 +102,14 @@ class Stage:
 
     def _run(self, epochs: int, lock: int) -> int:
         """Let metatrain go on from the last whole checkpoint; its exit code."""
-        command = [sys.executable, "-W", "ignore", str(FIT), "train", "options.yaml", "-o", "unfinished.pt"]
+        command = [sys.executable, "-W", "ignore", "-m", PROGRAM, "train", "options.yaml", "-o", "unfinished.pt"]
         start = newest_checkpoint(self.folder)
         if start is not None:
             command += ["--restart", str(start.relative_to(self.folder))]
         with open(self.folder / "metatrain.log", "w") as log:
-            process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT, pass_fds=[lock])
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=environment(), stdout=log, stderr=subprocess.STDOUT, pass_fds=[lock]
+            )
             try:
                 _watch(process, self, epochs)
             finally:  # no training without the one who started it
@@ -142,7 +145,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of metatrain's log: number, seconds it took (see `fit.py`), and metrics as metatrain names them."""
+    """A line of metatrain's log: number, seconds it took (see `metatrain_program`), metrics as metatrain names them."""
 
     number: int
     seconds: float
@@ -213,7 +216,7 @@ def _rows(table: Path) -> dict[int, dict[str, float]]:
 
 
 def _seconds(log: Path) -> dict[int, float]:
-    """How long each epoch took, from the times that `fit.py` puts into metatrain's train.log."""
+    """How long each epoch took, from the times that `metatrain_program` puts into metatrain's train.log."""
     seconds = {}
     last = None
     for line in log.read_text().splitlines():

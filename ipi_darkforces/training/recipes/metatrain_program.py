@@ -1,14 +1,12 @@
 """metatrain with what it has no option for: Muon in the place of Adam for PET, losses with `agreement`, CPU times.
 
-    python training/fit.py train options.yaml
+    python -m ipi_darkforces.training.recipes.metatrain_program train options.yaml
 
 The time that training has taken is logged as CPU time, which other work on the machine does not lengthen; on a GPU it
 is wall time.
 """
 
 from __future__ import annotations
-
-import environment  # noqa: F401  isort: skip
 
 import logging
 import sys
@@ -22,7 +20,7 @@ def use_muon_for_pet(options: str) -> None:
     import torch
     from omegaconf import OmegaConf
 
-    from ipi_darkforces.training.muon import MuonAndAdam
+    from ..muon import MuonAndAdam
 
     if OmegaConf.load(options).architecture.name == "pet":
         torch.optim.Adam = MuonAndAdam  # type: ignore[assignment, misc]
@@ -50,8 +48,9 @@ def main() -> None:
         asked = {"-h", "--help"} & set(sys.argv[1:])
         print(__doc__, file=sys.stdout if asked else sys.stderr)
         sys.exit(0 if asked else 2)
-    import agreement
     from metatrain.__main__ import main as metatrain
+
+    from . import agreement
 
     use_muon_for_pet(sys.argv[2])
     agreement.register()

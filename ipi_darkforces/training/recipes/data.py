@@ -13,9 +13,9 @@ import ase.io
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from ipi_darkforces.atomic import atomic_file, write_atomically
-from ipi_darkforces.diagnostics.reference import Reference, read_reference, suspicious
-from ipi_darkforces.errors import DarkforcesError
+from ...atomic import atomic_file, write_atomically
+from ...diagnostics.reference import Reference, read_reference, suspicious
+from ...errors import DarkforcesError
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Recipes of training with metatrain: from labelled structures to a model with a name."""
