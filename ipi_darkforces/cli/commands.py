@@ -21,6 +21,7 @@ Direct machine-learned forces for i-PI, without paying for them with wrong physi
     darkforces evaluate my-model.pt val.xyz
     darkforces stride my-model.pt water.xyz
     darkforces distill my-model.pt water.xyz --output water-fast
+    darkforces train pet-m-ft --data train.xyz --output runs/water --name my-water
     darkforces jacobian my-model.pt water.xyz
     darkforces work my-model.pt water.xyz
     darkforces optimize my-model.pt water.xyz

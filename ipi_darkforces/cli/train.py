@@ -9,6 +9,7 @@ from pathlib import Path
 from ..models.units import ENERGY_UNITS, FORCE_UNITS
 from ..training.recipes.data import Source
 from ..training.recipes.recipe import RECIPES, train
+from .commands import add_command
 
 DESCRIPTION = """\
 Trains a model with energies, conservative and direct forces on labelled structures, with metatrain, judges it on
@@ -36,9 +37,7 @@ examples
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser(
-        "train", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = add_command(commands, "train", DESCRIPTION, EPILOG)
     parser.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help=", ".join(RECIPES))
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for everything")
     parser.add_argument("--name", required=True, help="of the finished model: `darkforces run --model NAME` uses it")

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..split.disagreement import History
-from ..split.split import ComponentForces, Component
+from ..split.split import Component, ComponentForces
 from .pes import DarkforcesDriver, one_line_errors
 from .units import ANGSTROM, EV_PER_ANGSTROM, structure_from_ipi
 

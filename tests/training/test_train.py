@@ -232,7 +232,7 @@ class TestRefused:
         self, override: str, complaint: str, training: Training, fails: Callable[..., str]
     ) -> None:
         """Also where it is for a stage that comes later."""
-        training.arguments[0] = "pet-m-ft"
+        training.arguments[1] = "pet-m-ft"
         assert complaint in fails("-r", override)
 
     def test_missing_data(self, fails: Callable[..., str], tmp_path: Path) -> None:
