@@ -65,7 +65,11 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_model_options(parser, f"{PARAM_HELP}. And component, species, template and pbc, in the style of i-pi-driver-py")
+    add_model_options(
+        parser,
+        f"{PARAM_HELP}. And component, species, template, pbc, energy_ensemble=True and uncertainty_threshold=EV, in "
+        "the style of i-pi-driver-py",
+    )
     _add_address_options(parser)
     _add_client_options(parser)
     parser.add_argument("--stay", action="store_true", help="when i-PI has gone, wait for the next one")

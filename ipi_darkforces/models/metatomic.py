@@ -31,6 +31,9 @@ from .structure import Structure
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _FORCE_OUTPUTS = ("non_conservative_force", "non_conservative_forces")
 _STRESS_OUTPUT = "non_conservative_stress"
+# Of the energy, which may be that of a variant; the second name is metatrain's.
+_UNCERTAINTY_OUTPUTS = ("energy_uncertainty{suffix}", "mtt::aux::energy{suffix}_uncertainty")
+_ENSEMBLE_OUTPUTS = ("energy_ensemble{suffix}", "mtt::aux::energy{suffix}_ensemble")
 _INPUTS = ("charge", "spin_multiplicity")  # that some models ask for; metatomic's names, and a structure's
 log = logging.getLogger(__name__)
 # One array for each structure; None where it was not asked for.
@@ -44,6 +47,21 @@ class Outputs:
     energy: str
     direct: str | None
     stress: str | None
+    uncertainty: str | None
+    ensemble: str | None
+
+    @property
+    def provides(self) -> Need:
+        """What a model with these outputs provides beside its energy and what is derived from that."""
+        of_outputs = {
+            Need.DIRECT: self.direct,
+            Need.UNCERTAINTY: self.uncertainty,
+            Need.ENSEMBLE: self.ensemble,
+        }
+        provides = Need(0)
+        for need, output in of_outputs.items():
+            provides |= Need(0) if output is None else need
+        return provides
 
 
 class MetatomicModel(ForceModel):
@@ -85,9 +103,7 @@ class MetatomicModel(ForceModel):
         self._neighbor_lists = [NeighborList(o, self._device) for o in self._model.requested_neighbor_lists()]
         self._inputs = [each for each in _INPUTS if each in self._model.requested_inputs(use_new_names=True)]
 
-        provides = Need.ENERGY | Need.CONSERVATIVE | Need.VIRIAL
-        if self._outputs.direct is not None:
-            provides |= Need.DIRECT
+        provides = Need.ENERGY | Need.CONSERVATIVE | Need.VIRIAL | self._outputs.provides
         species = frozenset(self._model.capabilities().atomic_types)
         super().__init__(name, provides & ~withhold, species, remove_net_force)
 
@@ -102,15 +118,27 @@ class MetatomicModel(ForceModel):
             outputs = self._predict(systems, need)
         energies = outputs[self._outputs.energy].block().values
 
-        conservative = virials = direct = direct_virials = _nothing(structures)
+        conservative = virials = direct = direct_virials = uncertainties = ensembles = _nothing(structures)
         if Need.CONSERVATIVE in need:
             conservative, virials = _derivatives(energies, leaves)
         if Need.DIRECT in need:
             direct, direct_virials = self._predictions(outputs, structures, need)
+        if Need.UNCERTAINTY in need:
+            assert self._outputs.uncertainty is not None
+            uncertainties = _split(_numpy(outputs[self._outputs.uncertainty].block().values).reshape(-1), structures)
+        if Need.ENSEMBLE in need:
+            assert self._outputs.ensemble is not None
+            if Need.UNCERTAINTY in need:  # metatrain has one of both right at a time: of a system, or of its atoms
+                with torch.no_grad():
+                    outputs = self._predict(systems, Need.ENSEMBLE)
+            ensembles = list(_numpy(outputs[self._outputs.ensemble].block().values).reshape(len(structures), -1))
+        nothing = _nothing(structures)
         return [
             Forces(*values)
             for values in zip(
-                _numpy(energies).reshape(-1).tolist(), conservative, direct, virials, direct_virials, strict=True
+                _numpy(energies).reshape(-1).tolist(),
+                *(conservative, direct, virials, direct_virials, nothing, uncertainties, ensembles),
+                strict=True,
             )
         ]
 
@@ -163,8 +191,7 @@ class MetatomicModel(ForceModel):
         """Forces and virials that the model predicts directly, for each structure."""
         assert self._outputs.direct is not None
         values = _numpy(outputs[self._outputs.direct].block().values).reshape(-1, 3)
-        ends = np.cumsum([len(s.positions) for s in structures])
-        forces = np.split(values, ends[:-1])
+        forces = _split(values, structures)
         if self._outputs.stress is None or Need.VIRIAL not in need:
             return forces, _nothing(structures)
         stresses = _numpy(outputs[self._outputs.stress].block().values).reshape(-1, 3, 3)
@@ -182,6 +209,12 @@ class MetatomicModel(ForceModel):
             outputs[self._outputs.direct] = mta.ModelOutput(unit="eV/Angstrom", sample_kind="atom")
             if self._outputs.stress is not None and Need.VIRIAL in need:
                 outputs[self._outputs.stress] = mta.ModelOutput(unit="eV/Angstrom^3", sample_kind="system")
+        if Need.UNCERTAINTY in need:
+            assert self._outputs.uncertainty is not None
+            outputs[self._outputs.uncertainty] = mta.ModelOutput(unit="eV", sample_kind="atom")
+        elif Need.ENSEMBLE in need:
+            assert self._outputs.ensemble is not None
+            outputs[self._outputs.ensemble] = mta.ModelOutput(unit="eV", sample_kind="system")
         return outputs
 
     def _system(
@@ -246,9 +279,17 @@ def pick_outputs(name: str, available: dict[str, mta.ModelOutput], variant: str 
         given = "several energy variants" if variant is None else f"no energy variant '{variant}'"
         raise DarkforcesError(f"model '{name}' has {given}; choose one with --variant: {named}")
     suffix = f"/{variant}" if variant else ""
-    direct = next((key + suffix for key in _FORCE_OUTPUTS if key + suffix in available), None)
-    stress = _STRESS_OUTPUT + suffix
-    return Outputs("energy" + suffix, direct, stress if stress in available else None)
+
+    def first(*names: str) -> str | None:
+        return next((each for each in names if each in available), None)
+
+    return Outputs(
+        "energy" + suffix,
+        direct=first(*(each + suffix for each in _FORCE_OUTPUTS)),
+        stress=first(_STRESS_OUTPUT + suffix),
+        uncertainty=first(*(each.format(suffix=suffix) for each in _UNCERTAINTY_OUTPUTS)),
+        ensemble=first(*(each.format(suffix=suffix) for each in _ENSEMBLE_OUTPUTS)),
+    )
 
 
 def pick_device(name: str, device: str, supported: Sequence[str]) -> torch.device:
@@ -307,6 +348,11 @@ def _derivatives(
 
 def _nothing(structures: Sequence[Structure]) -> _Arrays:
     return [None] * len(structures)
+
+
+def _split(values: np.ndarray, structures: Sequence[Structure]) -> list[np.ndarray]:
+    """Values of atoms, by structure."""
+    return np.split(values, np.cumsum([len(s.positions) for s in structures])[:-1])
 
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:

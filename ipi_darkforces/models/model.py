@@ -26,6 +26,8 @@ class Need(Flag):
     CONSERVATIVE = auto()
     DIRECT = auto()
     VIRIAL = auto()
+    UNCERTAINTY = auto()
+    ENSEMBLE = auto()
 
     def __str__(self) -> str:
         return ", ".join(_NAMES[need] for need in Need if need in self) or "nothing"
@@ -36,6 +38,8 @@ _NAMES = {
     Need.CONSERVATIVE: "conservative forces",
     Need.DIRECT: "direct forces",
     Need.VIRIAL: "virial",
+    Need.UNCERTAINTY: "uncertainty",
+    Need.ENSEMBLE: "energy ensemble",
 }
 
 
@@ -221,9 +225,14 @@ class ForceModel(ABC):
                 continue
             atoms = name_atoms(np.flatnonzero(~np.isfinite(values).all(axis=1)), structure.species)
             raise DarkforcesError(f"model '{self.name}' predicts {kind} forces that are NaN or infinite for {atoms}")
-        for virial in (forces.virial, forces.direct_virial):
-            if virial is not None and not np.isfinite(virial).all():
-                raise DarkforcesError(f"model '{self.name}' predicts a virial that is NaN or infinite")
+        others = {
+            "a virial": (forces.virial, forces.direct_virial),
+            "an uncertainty": (forces.uncertainty,),
+            "an energy ensemble": (forces.ensemble,),
+        }
+        for what, arrays in others.items():
+            if any(values is not None and not np.isfinite(values).all() for values in arrays):
+                raise DarkforcesError(f"model '{self.name}' predicts {what} that is NaN or infinite")
 
 
 def of_kind(kind: Need, forces: Forces) -> np.ndarray:

@@ -16,12 +16,14 @@ from .model import ForceModel, Need
 from .result import Forces
 from .structure import Structure
 
+_OF_SLOW = Need.VIRIAL | Need.UNCERTAINTY | Need.ENSEMBLE  # where it has them
+
 
 class PairModel(ForceModel):
     """Two models, each evaluated only when its forces are asked for.
 
     :param fast: its direct forces are the direct forces here; its conservative ones if it has no others
-    :param slow: its conservative forces, energy and virial are those here
+    :param slow: its conservative forces, energy, virial and uncertainty are those here
     :param name: what the user calls both
     :raises DarkforcesError: if the slow model has no conservative forces
     """
@@ -33,7 +35,7 @@ class PairModel(ForceModel):
         self._fast = fast
         self._slow = slow
         self._fast_kind = Need.DIRECT if Need.DIRECT in fast.provides else Need.CONSERVATIVE
-        provides = Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT | (Need.VIRIAL & slow.provides)
+        provides = Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT | (_OF_SLOW & slow.provides)
         known = [model.species for model in (fast, slow) if model.species is not None]
         # Net forces are removed by the model that has them.
         super().__init__(name, provides, frozenset.intersection(*known) if known else None, remove_net_force=False)
@@ -73,7 +75,7 @@ class PairModel(ForceModel):
         if Need.DIRECT not in need:
             return self._slow.evaluate(structures, need)
         fast = self._evaluate_fast(structures, need)
-        if Need.CONSERVATIVE not in need:
+        if not need & (Need.CONSERVATIVE | Need.UNCERTAINTY | Need.ENSEMBLE):
             return fast
         slow = self._slow.evaluate(structures, need & ~Need.DIRECT)
         return [f.merged(s) for f, s in zip(fast, slow, strict=True)]

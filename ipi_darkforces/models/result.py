@@ -19,6 +19,8 @@ class Forces:
     :param direct_virial: eV, minus the volume times the directly predicted stress, symmetric, shape (3, 3); None for
         models without direct stress
     :param direct_energy: eV, what belongs to the direct forces where they are those of another model; None otherwise
+    :param uncertainty: eV, standard deviation of each atom's part of the energy, shape (n_atoms,)
+    :param ensemble: eV, energies that members of an ensemble of models predict, shape (n_members,)
     """
 
     energy: float
@@ -27,6 +29,8 @@ class Forces:
     virial: np.ndarray | None = None
     direct_virial: np.ndarray | None = None
     direct_energy: float | None = None
+    uncertainty: np.ndarray | None = None
+    ensemble: np.ndarray | None = None
 
     def merged(self, newer: Forces) -> Forces:
         """Both results for the same structure in one: what `newer` has, completed by what only `self` has.

@@ -39,7 +39,8 @@ class Along:
             self._structure = structure_from_ipi(cell, positions, role.species, role.periodic)
             chosen = [component for component, acts in zip(components, fast, strict=True) if acts]
             self._fast = split.along(self._structure, chosen, virial=False)
-            self._all = split.along(self._structure, components, virial=True)
+            beside = [driver.role.beside for driver in drivers]
+            self._all = split.along(self._structure, components, virial=True, beside=beside)
 
     def fast(self, positions: np.ndarray) -> list[list[np.ndarray]]:
         """Forces of each fast component on each replica, hartree/bohr, shape (n_atoms, 3).

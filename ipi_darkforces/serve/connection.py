@@ -128,10 +128,9 @@ class Connection:
         :raises DarkforcesError: as `proceed`, for what has arrived in the meantime
         """
         self._replies = [reply_to_ipi(answer) for answer in answers]
+        assert self._role is not None
         for answer in answers:
-            if answer.disagreement is not None:
-                assert self._role is not None
-                self._watch.see(answer.disagreement, self._role.species)
+            self._role.watch(self._watch, answer)
         self.pending = []
         self.last_word = time.monotonic()
         self._waited_for_until = self.last_word + _SOON
@@ -216,10 +215,11 @@ class Connection:
             cells, positions = self._shared.read(batch, message.n_atoms)
         else:
             cells, positions = message.cells, message.positions
-        self.pending = [
-            Request(structure_from_ipi(cell, position, role.species, role.periodic), role.component, self._stream)
+        structures = [
+            structure_from_ipi(cell, position, role.species, role.periodic)
             for cell, position in zip(cells, positions, strict=True)
         ]
+        self.pending = [Request(each, role.component, self._stream, role.beside) for each in structures]
 
     def _send_forces(self) -> None:
         if self._replies is None:

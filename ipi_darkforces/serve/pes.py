@@ -47,6 +47,9 @@ class DarkforcesDriver(Dummy_driver):
     :param dtype: float32 or float64; default: that of the model
     :param variant: which head to use of a model that has several
     :param backend: metatomic for the exported model even where there is a faster way
+    :param energy_ensemble: whether i-PI gets the energies of the model's ensemble, as ``committee_pot`` in its extras
+    :param uncertainty_threshold: eV; then i-PI gets the uncertainties of atoms, as ``energy_uncertainty``, and there is
+        a warning when one is larger
     :param warn_above: eV/Å, say so when slow forces on an atom are larger
     :param goes_on: whether the simulation was begun before; then nothing that the forces are found to be ends it
     """
@@ -101,8 +104,7 @@ class DarkforcesDriver(Dummy_driver):
             with one_line_errors():
                 answers = self.split.serve([self._request(*geometry) for geometry in geometries])
         for answer in answers:
-            if answer.disagreement is not None:
-                self._watch.see(answer.disagreement, self.role.species)
+            self.role.watch(self._watch, answer)
         replies = [reply_to_ipi(answer) for answer in answers]
         results = [(r.energy, r.forces, r.virial, r.extras) for r in replies]
         return results if batched else results[0]
@@ -130,7 +132,7 @@ class DarkforcesDriver(Dummy_driver):
     def _request(self, cell: np.ndarray, positions: np.ndarray) -> Request:
         self.role.check_size(len(positions))
         structure = structure_from_ipi(cell, positions.reshape(-1, 3), self.role.species, self.role.periodic)
-        return Request(structure, self.role.component, self._stream)
+        return Request(structure, self.role.component, self._stream, self.role.beside)
 
 
 @contextmanager

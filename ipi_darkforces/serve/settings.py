@@ -7,6 +7,7 @@ input, where i-PI hands them on to its drivers. The command line comes first, th
 from __future__ import annotations
 
 import logging
+import math
 import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,15 +15,17 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DarkforcesError
-from ..models.model import ForceModel
+from ..models.model import ForceModel, Need
 from ..models.registry.specification import Option
 from ..models.structure import Structure, species_from_formula
 from ..models.structure_file import read_atoms
-from ..split.split import Component
+from ..split.monitor import Watch, checked_limit
+from ..split.split import Component, ComponentForces
 
 log = logging.getLogger(__name__)
 # What i-PI adds: an <ffdirect> without <parameters> puts it into those of all forcefields that have none.
 _OF_IPI = {"verbosity"}
+_TRUTH = {"true": True, "false": False}
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,17 @@ class Settings:
     :param species: the elements in the order of the atoms, as a formula: ``O64H128``, ``(OH2)64``
     :param template: a structure file of i-PI or that ase reads, from which the elements are taken, instead of `species`
     :param pbc: along which vectors of i-PI's cell the atoms are periodic: ``TTF`` for a slab, ``FFF`` for a molecule
+    :param energy_ensemble: whether i-PI gets the energies of the model's ensemble too, as ``committee_pot``
+    :param uncertainty_threshold: eV; if given, i-PI gets the uncertainty of each atom's energy, as
+        ``energy_uncertainty``, and there is a warning if one of them is larger. Both as in i-PI's own driver
     """
 
     component: str | None = None
     species: str | None = None
     template: str | None = None
     pbc: str | None = None
+    energy_ensemble: str | None = None
+    uncertainty_threshold: str | None = None
 
     @classmethod
     def parsed(cls, given: dict[str, str], where: str) -> Settings:
@@ -108,7 +116,21 @@ class Settings:
                 "<parameters> of the forcefield, or give --species or --template to i-pi-darkdriver"
             )
         model.check_species(species)
-        return Role(component, species, self._periodic())
+        beside, threshold = self._beside(model)
+        return Role(component, species, self._periodic(), beside, threshold)
+
+    def _beside(self, model: ForceModel) -> tuple[Need, float]:
+        """What is wanted beside forces, and the threshold for warnings."""
+        beside, threshold = Need(0), math.inf
+        if self.energy_ensemble is not None:
+            if self.energy_ensemble.lower() not in _TRUTH:
+                raise DarkforcesError(f"energy_ensemble {self.energy_ensemble!r} is not known: expected True or False")
+            beside |= Need.ENSEMBLE if _TRUTH[self.energy_ensemble.lower()] else Need(0)
+        if self.uncertainty_threshold is not None:
+            threshold = checked_limit(self.uncertainty_threshold, "uncertainty_threshold", "eV")
+            beside |= Need.UNCERTAINTY
+        model.check_need(beside)
+        return beside, threshold
 
     def _periodic(self) -> np.ndarray | None:
         if self.pbc is None:
@@ -125,13 +147,24 @@ class Role:
     :param component: which one it serves
     :param species: atomic numbers, shape (n_atoms,)
     :param periodic: along which vectors of i-PI's cell, shape (3,); None: all of them
+    :param beside: see `Request`
+    :param threshold: eV, of the uncertainty of an atom's energy, beyond which there is a warning
     """
 
     component: Component
     species: np.ndarray
     periodic: np.ndarray | None = None
+    beside: Need = Need(0)
+    threshold: float = math.inf
 
     def check_size(self, n_atoms: int) -> None:
         """Raise a DarkforcesError if i-PI has another number of atoms than the template."""
         if n_atoms != len(self.species):
             raise DarkforcesError(f"i-PI sends {n_atoms} atoms but the template (or species) has {len(self.species)}")
+
+    def watch(self, watch: Watch, found: ComponentForces) -> None:
+        """Show results to what watches this client."""
+        if found.disagreement is not None:
+            watch.see(found.disagreement, self.species)
+        if found.uncertainty is not None:
+            watch.warn_of_uncertainty(found.uncertainty, self.species, self.threshold)

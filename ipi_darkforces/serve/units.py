@@ -5,6 +5,7 @@ The same conversions, in the same order, as in i-PI's own drivers, so that resul
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 
 import numpy as np
@@ -68,5 +69,14 @@ def reply_to_ipi(found: ComponentForces) -> Reply:
         found.energy * ELECTRONVOLT,
         found.forces * EV_PER_ANGSTROM,
         found.virial * ELECTRONVOLT,
-        "" if found.disagreement is None else found.disagreement.as_json(),
+        _extras(found),
     )
+
+
+def _extras(found: ComponentForces) -> str:
+    """What i-PI gets beside forces, as JSON: energies in hartree, by the names that its own driver has for them."""
+    parts = [] if found.disagreement is None else [found.disagreement.as_json()]
+    for name, energies in (("energy_uncertainty", found.uncertainty), ("committee_pot", found.ensemble)):
+        if energies is not None:
+            parts.append(json.dumps({name: (energies * ELECTRONVOLT).tolist()}))
+    return "{" + ", ".join(part[1:-1] for part in parts) + "}" if parts else ""

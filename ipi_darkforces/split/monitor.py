@@ -30,6 +30,7 @@ class Watch:
     def __init__(self, who: str, too_far: float = TOO_FAR):
         self._who = who
         self._too_far = self._warn_at = too_far
+        self._uncertain = 0.0  # eV, an uncertainty of which was warned
         self._next_report = time.monotonic() + EVERY
 
     def see(self, seen: Disagreement, species: np.ndarray) -> None:
@@ -49,15 +50,32 @@ class Watch:
             log.warning("%s: %s", self._who, too_far_apart(seen, species, self._too_far))
             self._warn_at = _WORSE * seen.largest
 
+    def warn_of_uncertainty(self, uncertainty: np.ndarray, species: np.ndarray, threshold: float) -> None:
+        """Warn when the energy of an atom is too uncertain for the first time, and when it is twice as bad as then.
 
-def checked_limit(given: float | str, name: str) -> float:
-    """A number of eV/Å that was given under this name; raises a DarkforcesError if it is none."""
+        :param uncertainty: eV, shape (n_atoms,)
+        :param species: atomic numbers, shape (n_atoms,)
+        :param threshold: eV
+        """
+        largest = float(uncertainty.max())
+        if largest > max(threshold, _WORSE * self._uncertain):
+            worst = name_atoms(np.array([uncertainty.argmax()]), species)
+            log.warning(
+                "%s: the energy of %s has an uncertainty of %.3g eV, more than %.3g eV: the model may not know such "
+                "structures",
+                *(self._who, worst, largest, threshold),
+            )
+            self._uncertain = largest
+
+
+def checked_limit(given: float | str, name: str, unit: str = "eV/Å") -> float:
+    """A number above zero that was given under this name; raises a DarkforcesError if it is none."""
     try:
         limit = float(given)
     except ValueError:
         limit = 0.0
     if not limit > 0.0:
-        raise DarkforcesError(f"{name} {given} cannot be used: expected eV/Å, more than zero")
+        raise DarkforcesError(f"{name} {given} cannot be used: expected {unit}, more than zero")
     return limit
 
 

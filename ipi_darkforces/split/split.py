@@ -20,6 +20,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import reduce
+from operator import or_
 
 import numpy as np
 
@@ -89,12 +91,16 @@ class ComponentForces:
     :param forces: eV/Å, shape (n_atoms, 3)
     :param virial: eV, shape (3, 3)
     :param disagreement: of both kinds of forces, where slow ones are asked for
+    :param uncertainty: see `Forces`; as far as it is asked for
+    :param ensemble: likewise
     """
 
     energy: float
     forces: np.ndarray
     virial: np.ndarray
     disagreement: Disagreement | None = None
+    uncertainty: np.ndarray | None = None
+    ensemble: np.ndarray | None = None
 
 
 def component_forces(forces: Forces, component: Component) -> ComponentForces:
@@ -167,11 +173,15 @@ class _Evaluation:
 
 @dataclass(frozen=True)
 class Request:
-    """A request for a component of the forces at one geometry, by one client."""
+    """A request for a component of the forces at one geometry, by one client.
+
+    :param beside: the uncertainty and the ensemble of the energy, as far as they are wanted too
+    """
 
     structure: Structure
     component: Component
     stream: Stream
+    beside: Need = Need(0)
 
 
 class Split:
@@ -192,6 +202,7 @@ class Split:
         self._held = 0
         self._geometries: OrderedDict[bytes, _Geometry] = OrderedDict()
         self._asked: dict[Stream, Component | None] = {}  # component of each client; None before its first request
+        self._beside: dict[Stream, Need] = {}  # what each client wants beside forces
         self._lacks_direct_virial = False  # in the results so far
         self._evaluations: list[_Evaluation] = []  # of the last requests
         self._lock = threading.Lock()  # i-PI calls each <ffdirect threaded='true'> from a thread of its own
@@ -210,6 +221,7 @@ class Split:
     def close_stream(self, stream: Stream) -> None:
         """Forget a client that has left."""
         del self._asked[stream]
+        self._beside.pop(stream, None)
 
     def serve(self, requests: Sequence[Request]) -> list[ComponentForces]:
         """Answer requests that are ready together, each geometry evaluated once and all in as few batches as possible.
@@ -222,26 +234,31 @@ class Split:
             return self._serve(requests)
 
     def along(
-        self, structure: Structure, components: Sequence[Component], virial: bool
+        self, structure: Structure, components: Sequence[Component], virial: bool, beside: Sequence[Need] = ()
     ) -> Callable[[Sequence[np.ndarray]], list[list[ComponentForces]]]:
         """Follow replicas of a structure that are advanced in this process: nothing is looked up, learned or kept.
 
         :param structure: whose atoms and cell they have
         :param components: of the forces
         :param virial: whether their virials are needed
+        :param beside: see `Request`, of each component; nothing by default
         :return: a function of positions, see `ForceModel.along`, to the answers of each component, for each replica
         :raises DarkforcesError: see `ForceModel.along`
         """
         need = (_ALWAYS if virial else Need.ENERGY) & self.model.provides
-        for component in components:
-            need |= component.need
+        wanted = list(zip(components, beside or [Need(0)] * len(components), strict=True))
+        for component, more in wanted:
+            need |= component.need | more
         evaluate = self.model.along(structure, need)
 
         def answers(positions: Sequence[np.ndarray]) -> list[list[ComponentForces]]:
             with self._lock:
                 results = evaluate(positions)
                 self.answered += len(components) * len(results)
-            return [[component_forces(forces, component) for component in components] for forces in results]
+            return [
+                [_with(component_forces(forces, component), forces, more) for component, more in wanted]
+                for forces in results
+            ]
 
         return answers
 
@@ -272,7 +289,7 @@ class Split:
             self._check_volume(request)
             if key not in wanted:
                 wanted[key] = _Wanted(request.structure, self._results(key))
-            wanted[key].need |= request.component.need
+            wanted[key].need |= request.component.need | request.beside
             wanted[key].predicted |= self._predict(request, wanted[key].geometry)
         self._evaluate(list(wanted.values()))
         self.answered += len(requests)
@@ -309,6 +326,7 @@ class Split:
         """Predict the outputs of the next request at this geometry, and record the prediction."""
         predicted = self._is_beginning(request)
         self._asked[request.stream] = request.component
+        self._beside[request.stream] = request.beside
         if Need.CONSERVATIVE in request.component.need:
             geometry.mark.correct()
         else:
@@ -317,7 +335,8 @@ class Split:
                 predicted = predicted or trajectory.expects_correction()
                 trajectory.visit(geometry.mark)
         if predicted and self.model.evaluates_together:
-            return (Need.CONSERVATIVE | Need.DIRECT) & self.model.provides
+            beside = reduce(or_, self._beside.values(), Need(0))
+            return (Need.CONSERVATIVE | Need.DIRECT | beside) & self.model.provides
         return Need(0)
 
     def _is_beginning(self, request: Request) -> bool:
@@ -346,7 +365,7 @@ class Split:
 
     def _component_of(self, request: Request, geometry: _Geometry) -> ComponentForces:
         assert geometry.forces is not None
-        found = component_forces(geometry.forces, request.component)
+        found = _with(component_forces(geometry.forces, request.component), geometry.forces, request.beside)
         if Need.CONSERVATIVE not in request.component.need:
             self._lacks_direct_virial = geometry.forces.direct_virial is None
         if request.component is not Component.SLOW:
@@ -370,6 +389,17 @@ class Split:
         while self._held > capacity and len(self._geometries) > 1:
             oldest, _ = self._geometries.popitem(last=False)
             self._held -= _size(oldest)
+
+
+def _with(found: ComponentForces, forces: Forces, beside: Need) -> ComponentForces:
+    """Forces of a component with the uncertainty and the ensemble, as far as they are wanted."""
+    if not beside:
+        return found
+    return replace(
+        found,
+        uncertainty=forces.uncertainty if Need.UNCERTAINTY in beside else None,
+        ensemble=forces.ensemble if Need.ENSEMBLE in beside else None,
+    )
 
 
 def _size(key: bytes) -> int:

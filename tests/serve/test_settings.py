@@ -36,7 +36,10 @@ class TestParsed:
         with pytest.raises(DarkforcesError) as caught:
             Settings.parsed({key: "x", "species": "OH2"}, "the <parameters>")
         message = str(caught.value)
-        assert message == f"{key!r} in the <parameters> is not known: expected component, pbc, species, template"
+        assert message == (
+            f"{key!r} in the <parameters> is not known: expected component, energy_ensemble, pbc, species, template, "
+            "uncertainty_threshold"
+        )
         assert "\n" not in message
 
 

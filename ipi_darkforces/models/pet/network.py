@@ -9,7 +9,7 @@ halves exchanged. And what depends on nothing but the weights is worked out once
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,11 @@ from .layers import Linear, RMSNorm, SwiGLU
 _SMALLEST_FACTOR = 1e-15
 _DISTANCE_MARGIN = 1e-15
 
+_LAST_LAYER = ", features of the last layer"
+
 _Layer = Callable[[torch.Tensor], torch.Tensor]
+# Of atoms and of their neighbours, for each time that they are read out.
+_Features = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class PetNetwork:
         ]
         self._heads = {name: _Heads(backend, name, name in constant) for name in outputs}
         self.sizes = {name: heads.size for name, heads in self._heads.items()}
+        self.sizes |= {last_layer(name): heads.hidden_size for name, heads in self._heads.items()}
         self.constant = constant
 
     def __call__(
@@ -94,7 +99,7 @@ class PetNetwork:
 
         :param graph: the atoms and their pairs
         :param vectors: Å, from first to second, shape (n_pairs, 3)
-        :param outputs: names of outputs
+        :param outputs: names of outputs, or of what their last layers are applied to, see `last_layer`
         :param beyond: which pairs are in the graph but no neighbours, shape (n_pairs,); none if None
         :param cutoffs: of pairs, Å, shape (n_pairs,), where they are adaptive
         :return: for each of them the contributions of the atoms, shape (n_atoms, n_values), and of the neighbours, in
@@ -112,15 +117,17 @@ class PetNetwork:
 
         features = self._features(graph, neighbours, geometry, keys)
         both = torch.cat([factors, factors]).unsqueeze(1)
+        hidden = {name: self._heads[name].hidden(features) for name in dict.fromkeys(map(_head, outputs))}
         results = {}
         for name in outputs:
-            atoms, pairs = self._heads[name](features)
+            heads = self._heads[_head(name)]
+            atoms, pairs = (heads.values if name in self._heads else _side_by_side)(hidden[_head(name)])
             results[name] = atoms, pairs * both
         return results
 
     def _features(
         self, graph: Graph, neighbours: torch.Tensor, geometry: torch.Tensor, keys: torch.Tensor
-    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    ) -> _Features:
         """Features of atoms and of their neighbours, for each time that they are read out."""
         atoms = embedding(graph.elements, self._atoms[0])
         messages = embedding(neighbours, self._messages)
@@ -137,6 +144,18 @@ class PetNetwork:
             else:
                 messages = self._combinations[i](messages, pairs)
         return features if self._residual else [(atoms, messages)]
+
+
+def last_layer(output: str) -> str:
+    """The name of the features that the last layers of an output multiply, as an output.
+
+    Of each time that features are read out, those of atoms, then the sums of those of their neighbours.
+    """
+    return output + _LAST_LAYER
+
+
+def _head(name: str) -> str:
+    return name.removesuffix(_LAST_LAYER)
 
 
 def untrained(backend: Any, outputs: Sequence[str]) -> frozenset[str]:
@@ -312,25 +331,45 @@ class _Heads:
             for pairs in [(pair_head, pair_last)]
         ]
         self.size = self._readouts[0][0].size
+        self.hidden_size = sum(head.hidden_size for both in self._readouts for head in both)
 
-    def __call__(self, features: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+    def hidden(self, features: _Features) -> _Features:
+        """What the last layers are applied to, for atoms and for neighbours, each time that features are read out."""
         if self._is_zero:
-            atoms, pairs = features[0]
+            return features
+        return [(a.hidden(atoms), p.hidden(pairs)) for (a, p), (atoms, pairs) in self._each(features)]
+
+    def values(self, hidden: _Features) -> tuple[torch.Tensor, torch.Tensor]:
+        """The output."""
+        if self._is_zero:
+            atoms, pairs = hidden[0]
             return atoms.new_zeros((len(atoms), self.size)), pairs.new_zeros((len(pairs), self.size))
-        values = [(a(atoms), p(pairs)) for (a, p), (atoms, pairs) in zip(self._readouts, features, strict=True)]
+        values = [(a.last(atoms), p.last(pairs)) for (a, p), (atoms, pairs) in self._each(hidden)]
         atoms, pairs = (torch.stack(v).sum(0) if len(v) > 1 else v[0] for v in zip(*values, strict=True))
         return atoms, pairs
+
+    def _each(self, features: _Features) -> Iterator[tuple[tuple[_Head, _Head], tuple[torch.Tensor, torch.Tensor]]]:
+        return zip(self._readouts, features, strict=True)
 
 
 class _Head:
     def __init__(self, head: Any, last: Any):
         self._first, self._second = Linear.of(head[0]), Linear.of(head[2])
         (block,) = last.values()
-        self._last = Linear.of(block)
-        self.size = block.out_features
+        self.last = Linear.of(block)
+        self.size, self.hidden_size = block.out_features, block.in_features
 
-    def __call__(self, features: torch.Tensor) -> torch.Tensor:
-        return self._last(self._second.silu(self._first.silu(features)))
+    def hidden(self, features: torch.Tensor) -> torch.Tensor:
+        return self._second.silu(self._first.silu(features))
+
+
+def _side_by_side(hidden: _Features) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features of atoms and of neighbours in columns of their own, so that a sum over both keeps them apart."""
+    of_atoms, of_pairs = list[torch.Tensor](), list[torch.Tensor]()
+    for atoms, pairs in hidden:
+        of_atoms += [atoms.detach(), atoms.new_zeros((len(atoms), pairs.shape[1]))]
+        of_pairs += [pairs.new_zeros((len(pairs), atoms.shape[1])), pairs.detach()]
+    return torch.cat(of_atoms, 1), torch.cat(of_pairs, 1)
 
 
 def _norm(module: Any) -> _Layer:

@@ -28,8 +28,9 @@ from ..registry.export import is_checkpoint, quiet
 from ..result import Forces
 from ..structure import Structure
 from .attention import NOWHERE, Packing
-from .network import Graph, PetNetwork, untrained
+from .network import Graph, PetNetwork, last_layer, untrained
 from .repulsion import Repulsion
+from .uncertainty import LastLayerUncertainty
 
 # What each kind of output is measured in here, and for what it is predicted, with which shape.
 _UNITS = {
@@ -79,9 +80,9 @@ class PetModel(ForceModel):
         if dtype is not None and dtype not in DTYPES:
             raise DarkforcesError(f"dtype '{dtype}' is not known: expected {' or '.join(DTYPES)}")
         name = name or str(path)
-        model = _read(path)
+        model, wrapper = _read(path)
         keep_freed_memory()
-        outputs = pick_outputs(name, model.supported_outputs(), variant)
+        outputs = pick_outputs(name, (wrapper or model).supported_outputs(), variant)
         used = [output for output in (outputs.energy, outputs.direct, outputs.stress) if output is not None]
         _check_outputs(model, used)
         self._outputs = outputs
@@ -94,11 +95,15 @@ class PetModel(ForceModel):
         reach = 0.0 if self._repulsion is None else self._repulsion.cutoff
         self._lists = VerletLists(max(self._network.cutoff, reach), device)
 
-        provides = Need.ENERGY
-        if outputs.energy not in self._network.constant:  # as that of a student of direct forces is
+        provides = Need.ENERGY | outputs.provides
+        if outputs.energy in self._network.constant:  # as that of a student of direct forces is
+            provides &= ~(Need.UNCERTAINTY | Need.ENSEMBLE)
+        else:
             provides |= Need.CONSERVATIVE | Need.VIRIAL
-        if outputs.direct is not None:
-            provides |= Need.DIRECT
+        self._features = last_layer(outputs.energy)
+        self._uncertainty = None
+        if outputs.uncertainty is not None:
+            self._uncertainty = LastLayerUncertainty(wrapper, outputs.energy, outputs.uncertainty)
         super().__init__(name, provides & ~withhold, frozenset(model.atomic_types), remove_net_force)
         if self._network.conditioning is not None:
             self.remarks = (STATES,)
@@ -173,13 +178,16 @@ class PetModel(ForceModel):
         names: list[str | None] = [self._outputs.energy]
         if Need.DIRECT in need:
             names += [self._outputs.direct, self._outputs.stress if Need.VIRIAL in need else None]
+        if need & (Need.UNCERTAINTY | Need.ENSEMBLE):
+            names.append(self._features)
         return [name for name in names if name is not None]
 
     def _physical(self, values: dict[str, np.ndarray], elements: np.ndarray) -> dict[str, np.ndarray]:
         """Outputs of the network for atoms, (n_atoms, n_values), in eV and Å."""
-        constants = self._constants
         return {
-            name: value * constants[name].scales[elements] + constants[name].offsets[elements]
+            name: value * constants.scales[elements] + constants.offsets[elements]
+            if (constants := self._constants.get(name))
+            else value
             for name, value in values.items()
         }
 
@@ -212,7 +220,14 @@ class PetModel(ForceModel):
             total = values[self._outputs.stress].sum(axis=0).reshape(3, 3)
             factor = structure.volume if "/" in str(self._outputs.stress) else 1.0
             direct_virial = -factor * symmetric(total) if structure.volume else np.zeros((3, 3))
-        return Forces(float(values[self._outputs.energy].sum()), conservative, direct, virial, direct_virial)
+        energy = float(values[self._outputs.energy].sum())
+        uncertainty = ensemble = None
+        if self._features in values:
+            assert self._uncertainty is not None
+            uncertainty = self._uncertainty.of_atoms(values[self._features])
+            if Need.ENSEMBLE in self.provides:
+                ensemble = self._uncertainty.ensemble(values[self._features], energy)
+        return Forces(energy, conservative, direct, virial, direct_virial, uncertainty=uncertainty, ensemble=ensemble)
 
 
 class _Batch:
@@ -331,8 +346,8 @@ def _constants(model: Any, output: str) -> _Constants:
     return _Constants(factor * scales.numpy(), factor * offsets.numpy())
 
 
-def _read(path: Path) -> Any:
-    """The model as metatrain makes it."""
+def _read(path: Path) -> tuple[Any, Any]:
+    """The model as metatrain makes it, and what adds uncertainties to it, or None."""
     if not is_checkpoint(path):  # a file can hold code, and none is run before its name has been checked
         raise UnsupportedModelError("it is not a metatrain checkpoint")
     try:
@@ -340,11 +355,11 @@ def _read(path: Path) -> Any:
             from metatrain.utils.io import model_from_checkpoint
 
             checkpoint = torch.load(path, weights_only=False, map_location="cpu")
-            if checkpoint["architecture_name"] == "llpr":  # which adds uncertainties to a model as it is
-                checkpoint = checkpoint["wrapped_model_checkpoint"]
-            if checkpoint["architecture_name"] != "pet":
-                raise UnsupportedModelError(f"its architecture is {checkpoint['architecture_name']}")
-            model = model_from_checkpoint(checkpoint, context="export").eval()
+            wrapped = checkpoint.get("wrapped_model_checkpoint", checkpoint)
+            if wrapped["architecture_name"] != "pet":
+                raise UnsupportedModelError(f"its architecture is {wrapped['architecture_name']}")
+            whole = model_from_checkpoint(checkpoint, context="export").eval()
+            model, wrapper = (whole, None) if wrapped is checkpoint else (whole.model, whole)
     except UnsupportedModelError:
         raise
     except Exception as error:  # metatrain and torch raise many kinds, with many lines
@@ -353,7 +368,7 @@ def _read(path: Path) -> Any:
         raise UnsupportedModelError("it has long-range features")
     if mta.unit_conversion_factor(model.dataset_info.length_unit, "angstrom") != 1.0:
         raise UnsupportedModelError(f"its unit of length is {model.dataset_info.length_unit}")
-    return model
+    return model, wrapper
 
 
 def _repulsion(model: Any, energy: str, device: torch.device) -> Repulsion | None:

@@ -104,7 +104,7 @@ class Card:
 
 
 # What a model can provide; see `Need`.
-OUTPUTS = ("energy", "conservative forces", "direct forces", "virial")
+OUTPUTS = ("energy", "conservative forces", "direct forces", "virial", "uncertainty", "energy ensemble")
 _OPTIONAL: dict[str, Collection[str]] = {"provides": OUTPUTS, "elements": frozenset(atomic_numbers) - {"X"}}
 _OPTIONAL_TEXTS = ("teacher", "teacher_fingerprint")
 _NOT_NEEDED = (*_OPTIONAL, *_OPTIONAL_TEXTS)

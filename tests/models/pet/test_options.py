@@ -10,7 +10,6 @@ from typing import Any
 import ase
 import numpy as np
 import pytest
-import torch
 from ase.build import bulk, fcc111
 from random_pet import random_pet
 from waters import TRICLINIC, VACUUM, few_waters, strained, water_like
@@ -145,16 +144,6 @@ class TestCharges:
     def test_it_is_said_where_they_come_from(self, path: Path) -> None:
         (remark,) = PetModel(path).remarks
         assert "0 and 1 for i-PI" in remark
-
-
-def test_uncertainties_are_left_out(tmp_path: Path) -> None:
-    """LLPR models are another model, to which uncertainties have been added."""
-    path, _ = random_pet(tmp_path)
-    wrapped = torch.load(path, weights_only=False)
-    llpr = tmp_path / "llpr.ckpt"
-    torch.save({"architecture_name": "llpr", "wrapped_model_checkpoint": wrapped}, llpr)
-    structure = few_waters(VACUUM, 1)
-    assert PetModel(llpr).evaluate(structure, BOTH).energy == PetModel(path).evaluate(structure, BOTH).energy
 
 
 @pytest.mark.parametrize("hypers", [GRID, {"zbl": True}])
