@@ -118,3 +118,13 @@ def test_of_two_models_it_is_the_slow_one(ways: Ways) -> None:
 def test_models_without_say_so() -> None:
     with pytest.raises(DarkforcesError, match="model 'pet-m' does not provide uncertainty; it provides energy, cons"):
         PetModel(ZOO["pet-m"].path, "pet-m").evaluate(few_waters(VACUUM, 1), Need.UNCERTAINTY)
+
+
+def test_along_a_trajectory_in_this_process(ways: Ways) -> None:
+    model, structure = ways.ours[0], few_waters(TRICLINIC)
+    along = Split(model).along(structure, [Component.FAST, Component.SLOW], virial=True, beside=[Need(0), BESIDE])
+    ((fast, slow),) = along(structure.positions[None])
+    expected = model.evaluate(structure, BESIDE)
+    assert fast.uncertainty is None
+    np.testing.assert_allclose(slow.uncertainty, expected.uncertainty, rtol=1e-12)
+    np.testing.assert_allclose(slow.ensemble, expected.ensemble, rtol=1e-12)
