@@ -66,7 +66,9 @@ def add_place_options(group: argparse._ActionsContainer) -> None:
         help="precision of the network (default: that of the model); float64 is slower and has more digits",
     )
     group.add_argument(
-        "--variant", metavar="NAME", help="which head to use of a model that has several: pbe for energy/pbe"
+        "--variant",
+        metavar="NAME",
+        help="which head to use of a model that has several: pbe for energy/pbe; of the --slow model, slow.pbe",
     )
     group.add_argument(
         "--backend",

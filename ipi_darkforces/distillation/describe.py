@@ -9,6 +9,7 @@ from ase.data import chemical_symbols
 
 from ..models.model import ForceModel
 from ..models.registry.card import Card
+from ..models.registry.kinds import weights_of
 from ..models.registry.specification import without_folders
 from ..training.direct_pet import Shape
 
@@ -43,5 +44,5 @@ def card(found: Distillation, student: ForceModel, identity: dict[str, str], sha
         provides=tuple(str(student.provides).split(", ")),
         elements=symbols,
         teacher=teacher,
-        teacher_fingerprint=identity["fingerprint"],
+        teacher_fingerprint=weights_of(identity["fingerprint"], identity.get("variant")),
     )

@@ -15,7 +15,7 @@ from ..errors import DarkforcesError
 from ..lock import locked
 from ..models.model import ForceModel, Need
 from ..models.registry.choice import ModelChoice
-from ..models.registry.kinds import load_model
+from ..models.registry.kinds import load_model, weights_of
 from ..models.registry.zoo import all_models, check_name, install, user_directory
 from ..models.structure import Structure
 from ..training.direct_pet import SIZES, shape_for
@@ -89,7 +89,7 @@ def distill(
     _check_free(name, place.checkpoint)
     plan = measure(teacher, systems, size, timestep, evaluations, steps)
     announce(plan)
-    weights = " ".join(identity[key] for key in ("fingerprint", "variant") if key in identity)
+    weights = weights_of(identity["fingerprint"], identity.get("variant"))
     settings = Settings(weights, digest_of(systems), size, temperature, timestep, seed)
     if not place.rounds():
         check_time(plan, hours)
@@ -106,11 +106,21 @@ def distill(
             rounds.train(number, wanted["steps"], branches)
         student = load_model(place.checkpoint)
         judgement = judge(student, held_out, report=lambda done, total: report("judging", done, total))
-        times = _times(teacher, student, systems[0].structure)
+        slow, fast = _times(teacher, student, systems[0].structure)
         found = Distillation(
-            name, identity["model"], teacher.name, plan, timestep, judgement, *times, tuple(place.failures()),
-            sum(map(len, place.branches())), sum(each["steps"] for each in planned),
-        )  # fmt: skip
+            name=name,
+            teacher=identity["model"],
+            variant=identity.get("variant"),
+            title=teacher.name,
+            plan=plan,
+            timestep=timestep,
+            judgement=judgement,
+            slow=slow,
+            fast=fast,
+            failures=tuple(place.failures()),
+            labels=sum(map(len, place.branches())),
+            steps=sum(each["steps"] for each in planned),
+        )
         shape = shape_for(size, [system.structure for system in systems])
         install(place.checkpoint, card(found, student, identity, shape, temperature), name, overwrite=True)
     return found

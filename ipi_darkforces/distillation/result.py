@@ -17,6 +17,7 @@ class Distillation:
 
     :param name: of the student
     :param teacher: as it is given to commands
+    :param variant: of the teacher
     :param title: the teacher as people call it
     :param plan: what was to be done
     :param timestep: fs, of the fast forces
@@ -30,6 +31,7 @@ class Distillation:
 
     name: str
     teacher: str
+    variant: str | None
     title: str
     plan: Plan
     timestep: float
@@ -50,7 +52,8 @@ class Distillation:
         """The command line to type next, with the stride that is advised, or the shortest."""
         stride = self.advised.stride if self.advised else self.judgement.strides[0].stride
         step = f" --timestep {self.timestep:g}" if self.timestep != 0.5 else ""
-        models = f"--fast {self.name} --slow {_quoted(self.teacher)}"
+        variant = "" if self.variant is None else f" --variant slow.{self.variant}"
+        models = f"--fast {self.name} --slow {_quoted(self.teacher)}{variant}"
         return f"darkforces run --structure STRUCTURE --mts {stride} {models}{step}"
 
     def seconds(self, stride: int) -> float:

@@ -7,6 +7,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ def test_the_result_says_what_to_type_next(finished: tuple[Path, Distillation]) 
     assert found.command.startswith("darkforces run --structure STRUCTURE --mts ")
     assert "--fast cu-fast --slow" in found.command
     assert str(found).endswith(found.command)
+    assert replace(found, variant="pbe").command.endswith(" --variant slow.pbe --timestep 4")
     assert json.loads(json.dumps(found.as_json()))["strides"][0]["stride"] == 2
 
 

@@ -101,12 +101,16 @@ class Pair(ModelKind):
             part.check()
 
     def load(self, loading: Loading) -> ForceModel:
-        self._warn_of_other_teacher()
-        fast, slow = (_load(part, loading) for part in self.parts)
+        own = loading.of_two()
+        self._warn_of_other_teacher(own[1].variant)
+        fast, slow = (_load(part, each) for part, each in zip(self.parts, own, strict=True))
         return PairModel(fast, slow, self.text)
 
-    def _warn_of_other_teacher(self) -> None:
-        """Warn if the fast model is a student of another model than the slow one, or of other weights."""
+    def _warn_of_other_teacher(self, variant: str | None) -> None:
+        """Warn if the fast model is a student of another model than the slow one, or of other weights.
+
+        :param variant: of the slow model
+        """
         fast, slow = self.parts
         try:
             card = card_of(fast.text)
@@ -114,7 +118,7 @@ class Pair(ModelKind):
             return
         if card is None or card.teacher_fingerprint is None:
             return
-        given = slow.fingerprint()
+        given = weights_of(slow.fingerprint(), variant)
         if given != card.teacher_fingerprint:
             log.warning(
                 "%s '%s': it is a student of '%s' (fingerprint %s), and the slow forces are those of '%s' (%s): "
@@ -287,6 +291,11 @@ class Exported(ModelKind):
 KINDS: tuple[type[ModelKind], ...] = (Pair, AseCalculator, Upet, Packaged, Named, Checkpoint, Exported)
 
 
+def weights_of(fingerprint: str, variant: str | None) -> str:
+    """The fingerprint of a teacher in the card of its student, with the variant, if any."""
+    return fingerprint if variant is None else f"{fingerprint} {variant}"
+
+
 def specified(text: str) -> ModelKind:
     """The model that a line specifies, whether or not there is one."""
     return next(kind for kind in KINDS if kind.recognises(text))(text)
@@ -313,7 +322,7 @@ def load_model(
     :param device: ``cpu``, ``cuda`` or ``cuda:1``
     :param dtype: ``float32`` or ``float64``; default: the precision in which the model was exported. Single precision
         is faster, double precision is for tests and for checks of energy conservation
-    :param variant: the head to use of a model that has several
+    :param variant: the head to use of a model that has several; of two models, ``slow.NAME``
     :param backend: ``metatomic`` for the exported model even where there is a faster way, ``auto`` for the fastest
     :param remove_net_force: see `ForceModel`
     :raises DarkforcesError: if there is no such model or it cannot be loaded

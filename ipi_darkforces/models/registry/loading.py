@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ...errors import DarkforcesError
+from .specification import PARTS
 
 BACKENDS = ("auto", "metatomic")
 # What decides the forces, beside the model.
@@ -16,6 +17,8 @@ _IDENTITY = ("dtype", "variant")
 @dataclass(frozen=True, kw_only=True)
 class Loading:
     """Options of loading a model; see `load_model`.
+
+    All of them are those of both of two models, but for the variant: see `of_two`.
 
     :raises DarkforcesError: for a backend that is not known
     """
@@ -44,6 +47,23 @@ class Loading:
     def in_words(self) -> str:
         """Options that are not as by default, but for the device, as a sentence has them; perhaps empty."""
         return ", ".join(f"{key} {value}" for key, value in self.changed.items() if key != "device")
+
+    def of_two(self) -> tuple[Loading, Loading]:
+        """Options of loading the models of fast and of slow forces.
+
+        A variant is one of the slow model as ``slow.pbe``, and ``fast.pbe,slow.pbe`` are variants of both.
+
+        :raises DarkforcesError: if it is not said which model a variant is for
+        """
+        variants = dict[str, str]()
+        for each in (self.variant or "").split(",") if self.variant else ():
+            part, dot, name = each.partition(".")
+            if part not in PARTS or not dot or part in variants:
+                expected = " or ".join(f"{part}.NAME" for part in PARTS)
+                raise DarkforcesError(f"variant '{each}' is of which of the two models? expected {expected}")
+            variants[part] = name
+        fast, slow = (replace(self, variant=variants.get(part)) for part in PARTS)
+        return fast, slow
 
     def with_options(self, **options: str | None) -> Loading:
         """Change some options; None counts as not given."""

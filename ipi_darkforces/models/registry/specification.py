@@ -25,7 +25,7 @@ MODEL_FILES = (".ckpt", ".pt")  # what ends like this is a path
 Option = str | int | float | bool | None
 _PAIR = re.compile(r"fast=(?P<fast>.+) slow=(?P<slow>.+)")
 _SAFE = "/:"
-_PARTS = ("fast", "slow")
+PARTS = ("fast", "slow")
 _WORDS: dict[str, Option] = {"true": True, "false": False, "none": None}
 
 
@@ -44,7 +44,7 @@ def with_options(model: str, options: Mapping[str, Option]) -> str:
     """
     pair = split_pair(model)
     if pair is not None:
-        return join_pair(*(with_options(each, _of(part, options)) for part, each in zip(_PARTS, pair, strict=True)))
+        return join_pair(*(with_options(each, _of(part, options)) for part, each in zip(PARTS, pair, strict=True)))
     if not options:
         return model
     name, present = split_options(model)
@@ -55,7 +55,7 @@ def with_options(model: str, options: Mapping[str, Option]) -> str:
 def _of(part: str, options: Mapping[str, Option]) -> dict[str, Option]:
     """Options for one of two models."""
     for key in options:
-        if key.partition(".")[0] not in _PARTS:
+        if key.partition(".")[0] not in PARTS:
             raise DarkforcesError(f"option '{key}' is for which of the two models? expected fast.{key} or slow.{key}")
     return {key.partition(".")[2]: value for key, value in options.items() if key.partition(".")[0] == part}
 
