@@ -14,6 +14,7 @@ from .io.runs import Run
 from .io.trajectory import Block
 from .selection import Selection
 from .spectra import Spectra, spectra
+from .temperatures import ALL, have_exchanged
 
 # ps, of a simulation. Molecules of a liquid leave their cages within picoseconds; what is shorter does not know how far
 # off its diffusion coefficient is, however small its scatter.
@@ -55,6 +56,11 @@ class Motion:
         moved = {} if self.displacements is None else self.displacements.diffusion
         return self.without_errors({species for species, each in moved.items() if each.error is None})
 
+    def without_temperatures_of_species(self) -> Motion:
+        """Drop errors of the temperatures of species, which have not exchanged energy yet; see `temperatures`."""
+        known = self.spectra.temperatures
+        return replace(self, spectra=replace(self.spectra, temperatures=_without_errors(known, set(known) - {ALL})))
+
     def without_errors(self, species: Set[str]) -> Motion:
         """Drop errors of the diffusion coefficients of these species."""
         moved = self.displacements
@@ -95,6 +101,8 @@ def measure(run: Run, selection: Selection) -> Motion:
             selection.notice(f"{run.name}: {remark}")
     believed = found.without_caged()
     length = selection.discard + found.spectra.duration
+    if not have_exchanged(run, length):
+        believed = believed.without_temperatures_of_species()
     # The last step need not be in the outputs.
     if length < 0.99 * DIFFUSIVE and any(each.error for each in believed.spectra.diffusion.values()):
         selection.notice(

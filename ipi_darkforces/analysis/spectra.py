@@ -9,11 +9,12 @@ where M_s / M, the share of the species in the total mass, is its share of the t
 mass: c_vv(0) is the kinetic temperature of the species (i-PI's convention with ``fixcom``). Where atoms are fixed, only
 the others count, relative to these, and how many of their coordinates move takes the place of 3 (N_s - M_s / M).
 ``all`` is all atoms; since its degrees of freedom count alike, it is the density of vibrational states of a harmonic
-system. The paper (section
-4.4, figure 3) does not say whether its velocities are weighted: for one species it makes no difference.
+system. The paper (section 4.4, figure 3) does not say whether its velocities are weighted: for one species it makes no
+difference.
 
 The spectrum ĉ_vv is the one-sided Fourier transform against the wavenumber ν̃ = ω / (2π c), in K cm, so that
-∫_0^∞ ĉ_vv dν̃ = c_vv(0) = T. Its limit at zero gives the diffusion coefficient of a species of mass m,
+∫_0^∞ ĉ_vv dν̃ = c_vv(0) = T, of frames weighted by the square of Hann's window. Its limit at zero gives the diffusion
+coefficient of a species of mass m,
 
     D = 1/3 ∫_0^∞ ⟨v(0)·v(t)⟩ dt = k_B / (4 c m) ĉ_vv(0)      (velocities per atom, D. Frenkel and B. Smit,
                                                               Understanding Molecular Simulation, eq. 4.4.11)
@@ -25,7 +26,7 @@ of mass, which makes them smaller by 1/N for N independent particles, and not co
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.constants
@@ -73,7 +74,8 @@ class Spectra:
     :param lags: ps, shape (m,)
     :param correlation: c_vv in K, shape (n_rows, m)
     :param correlation_errors: standard errors (see `curve_errors`), NaN if not known, shape (n_rows, m)
-    :param temperatures: K, for each row
+    :param temperatures: K, for each row, the mean over all frames; c_vv(0), the area of the spectrum, is one in which
+        frames in the middle of a segment count more
     :param diffusion: Å²/ps, from ω → 0, for each species
     :param bands: cm⁻¹, positions of the bands of each row by their names (see `peaks`); None for those not seen
     :param duration: of the trajectory, ps
@@ -174,10 +176,6 @@ def spectra(
 
     errors, freedom = standard_errors(means)
     average, averages = correlation(power), np.array([correlation(batch) for batch in means])
-    # c_vv(0) may be correlated over many segments: the series of temperatures knows.
-    temperatures = [
-        replace(statistics.mean(each), value=float(value)) for each, value in zip(series, average[:, 0], strict=True)
-    ]
     decay = [_decay(*pair) for pair in zip(average, standard_errors(averages)[0], strict=True)]
     windows = np.array([_window(each, n_lags) for each in decay])
     zero = _at_zero(average, windows, interval)
@@ -204,7 +202,7 @@ def spectra(
         lags=interval * np.arange(n_lags),
         correlation=average,
         correlation_errors=curve_errors(averages),
-        temperatures=dict(zip(rows, temperatures, strict=True)),
+        temperatures=dict(zip(rows, map(statistics.mean, series), strict=True)),
         diffusion={
             row: value.times(_diffusion_per_density(row, symbols, masses, moving))
             for row, value in zip(rows[1:], at_zero[1:], strict=True)

@@ -32,6 +32,9 @@ from .pairs import BIN, PairCounter
 from .selection import FARTHEST, Selection
 
 ORIENTATION = "c_uu"
+# ps. Neighbours in a liquid last for a ps or more, and the noise of counting hides how slowly they change: what is
+# shorter does not know how far off its peaks are, however small their scatter.
+RELAXED = 10.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,10 @@ class Peak:
 
     position: Estimate
     height: Estimate
+
+    def without_errors(self) -> Peak:
+        """The same, of a run that is too short to know errors."""
+        return Peak(Estimate(self.position.value, None), Estimate(self.height.value, None))
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,14 @@ class Correlations:
     coordination: dict[tuple[str, str], np.ndarray]
     n_frames: int
     remarks: tuple[str, ...]
+
+    def without_errors_of_peaks(self) -> Correlations:
+        """Drop errors of positions and heights of peaks."""
+        functions = {
+            key: each if each.peak is None else replace(each, peak=each.peak.without_errors())
+            for key, each in self.functions.items()
+        }
+        return replace(self, functions=functions)
 
     def as_json(self) -> dict[str, object]:
         """JSON values with standard errors, units in the names; the curves are in `columns`."""
@@ -145,7 +160,16 @@ def measure(run: Run, selection: Selection) -> Correlations:
     found = correlations(run.name, selection.blocks(trajectory), trajectory.species, farthest=selection.farthest)
     for remark in found.remarks:
         selection.notice(f"{run.name}: {remark}")
-    return found
+    if trajectory.interval is None:
+        return found
+    length = selection.discard + (found.n_frames - 1) * trajectory.interval
+    if length > 0.99 * RELAXED:  # the last step need not be in the outputs
+        return found
+    selection.notice(
+        f"{run.name}: errors of peaks are not known from {length:.3g} ps: it takes {RELAXED:g} ps until the structure "
+        "of a liquid has changed often enough"
+    )
+    return found.without_errors_of_peaks()
 
 
 def _result(name: str, counter: PairCounter) -> Correlations:

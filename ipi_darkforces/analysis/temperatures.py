@@ -122,8 +122,7 @@ def measure(run: Run, selection: Selection) -> Temperatures:
     """
     source, time, series = temperature_series(run, selection)
     length = float(selection.discard + time[-1] - time[0])
-    # The last step need not be in the outputs.
-    exchanged = run.of_each_atom is not False or length > 0.99 * EXCHANGED
+    exchanged = have_exchanged(run, length)
     if len(series) > 2 and not exchanged:
         selection.notice(
             f"{run.name}: errors of the temperatures of species are not known from {length:.3g} ps: without a "
@@ -132,6 +131,14 @@ def measure(run: Run, selection: Selection) -> Temperatures:
     target = run.target if selection.target is None else selection.target
     timed = source == "properties" or run.trajectory("velocities").interval is not None
     return Temperatures(run.name, source, target, time, series, exchanged, timed)
+
+
+def have_exchanged(run: Run, length: float) -> bool:
+    """Tell whether errors of the temperatures of species can be known; see the docstring of the module.
+
+    :param length: ps, from the beginning of the run
+    """
+    return run.of_each_atom is not False or length > 0.99 * EXCHANGED  # the last step need not be in the outputs
 
 
 def temperature_series(run: Run, selection: Selection) -> tuple[str, np.ndarray, dict[str, np.ndarray]]:

@@ -63,6 +63,22 @@ def test_short_runs_are_told_that_they_may_know_nothing_of_diffusion(frames, dis
     assert any("left their cages yet" in notice for notice in notices) is told
 
 
+@pytest.mark.parametrize(
+    ("of_each_atom", "frames", "known"), [(False, 1900, False), (False, 2001, True), (True, 1900, True)]
+)
+def test_errors_of_the_temperatures_of_species_are_those_that_can_be_known(of_each_atom, frames, known):
+    """As in `temperatures`: not in less than 20 ps, but for a thermostat on each atom."""
+    velocities = np.random.default_rng(0).normal(size=(frames, 12, 3))
+    trajectories = (trajectory("velocities", velocities),)
+    run = Run("made up", Path("made up"), (), trajectories, None, of_each_atom, Constraints(), 12)
+    found = measure(run, Selection(notice=lambda text: None)).spectra.temperatures
+    _, _, series = temperature_series(run, Selection())
+    assert found["all"].error is not None
+    for name in ("O", "H"):
+        assert (found[name].error is not None) is known
+        assert found[name].value == pytest.approx(series[name].mean(), rel=0.01)  # of velocities at rest, or not
+
+
 def test_what_moves_counts_relative_to_what_is_fixed():
     """H drifts over a surface of O, of which two atoms vibrate along z; in a frame of reference that rests."""
     random = np.random.default_rng(2)
@@ -77,8 +93,8 @@ def test_what_moves_counts_relative_to_what_is_fixed():
     twice_kinetic = np.square(velocities).sum(axis=2).mean(axis=0)  # of masses of 1 amu
     temperatures = {name: each.value for name, each in found.spectra.temperatures.items()}
     expected = {"O": twice_kinetic[:6].sum() / 2, "H": twice_kinetic[6:].sum() / 18, "all": twice_kinetic.sum() / 20}
-    for name, value in expected.items():  # segments with Hann windows do not weigh all frames alike
-        assert temperatures[name] == pytest.approx(value / BOLTZMANN, rel=0.05)
+    for name, value in expected.items():
+        assert temperatures[name] == pytest.approx(value / BOLTZMANN)
     moved = found.displacements
     drift = np.square(3.0 * moved.lags[-1])
     assert moved.squares[moved.rows.index("H"), -1] == pytest.approx(drift, rel=0.2)

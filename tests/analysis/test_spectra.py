@@ -113,7 +113,7 @@ def test_the_lines_of_a_crystal_have_their_exact_weights(crystal):
 def test_the_integral_is_the_temperature(crystal):
     _, result = crystal
     integrals = scipy.integrate.trapezoid(result.spectrum, result.wavenumbers, axis=1)
-    np.testing.assert_allclose(integrals, [result.temperatures[row].value for row in result.rows], rtol=1e-12)
+    np.testing.assert_allclose(integrals, [result.temperatures[row].value for row in result.rows], rtol=1e-3)
     np.testing.assert_allclose(integrals, KELVIN, rtol=1e-3)
     np.testing.assert_allclose(result.correlation[:, 0], integrals, rtol=1e-12)
 

@@ -9,10 +9,12 @@ import pytest
 from ase.build import bulk, make_supercell, molecule
 from ase.geometry.rdf import get_rdf
 
+from ipi_darkforces.analysis.io.runs import Reading, Run
 from ipi_darkforces.analysis.io.trajectory import Block
 from ipi_darkforces.analysis.molecules import find_molecules, orientations
 from ipi_darkforces.analysis.pairs import BIN
-from ipi_darkforces.analysis.structure import Correlations, Function, correlations, difference
+from ipi_darkforces.analysis.selection import Selection
+from ipi_darkforces.analysis.structure import Correlations, Function, correlations, difference, measure
 from ipi_darkforces.analysis.structure_picture import draw
 from ipi_darkforces.errors import DarkforcesError
 
@@ -162,12 +164,16 @@ def test_a_cell_that_changes_counts_with_its_own_volume():
     assert function.values[40:].mean() == pytest.approx(1 - 1 / 30, abs=0.01)
 
 
-def test_the_first_peak_is_found_with_its_error():
-    rng = np.random.default_rng(6)
-    cell = 20.0 * np.eye(3)
+@pytest.fixture
+def dimers():
+    """Eight of them, of about 3.33 Å, in a cell of 20 Å, and in each frame of another length (60, 16 atoms, 3)."""
+    lengths = np.random.default_rng(6).normal(3.33, 0.1, size=(60, 8, 1))
     base = 10.0 * np.stack(np.meshgrid(*3 * [[0.0, 1.0]], indexing="ij"), axis=-1).reshape(8, 3)
-    lengths = rng.normal(3.33, 0.1, size=(60, 8, 1))
-    positions = np.concatenate([np.tile(base, (60, 1, 1)), base + lengths * np.array([1.0, 0.0, 0.0])], axis=1)
+    return np.concatenate([np.tile(base, (60, 1, 1)), base + lengths * np.array([1.0, 0.0, 0.0])], axis=1)
+
+
+def test_the_first_peak_is_found_with_its_error(dimers):
+    positions, cell = dimers, 20.0 * np.eye(3)
     peak = correlations("pairs", trajectory(positions, cell), ["Ar"] * 16).functions["g_ArAr"].peak
     assert peak.position.value == pytest.approx(3.33, abs=0.08)
     assert 0.005 < peak.position.error < 0.06
@@ -176,6 +182,18 @@ def test_the_first_peak_is_found_with_its_error():
     peak = correlations("pairs", trajectory(few, cell), ["Ar"] * 16).functions["g_ArAr"].peak
     assert peak.position.error is None
     assert peak.height.error is None
+
+
+@pytest.mark.parametrize(("interval", "known"), [(0.1, False), (0.2, True), (None, True)])
+def test_short_runs_do_not_know_the_errors_of_their_peaks(interval, known, dimers, tmp_path):
+    frames = [ase.Atoms("Ar16", positions, cell=20.0 * np.eye(3), pbc=True) for positions in dimers]
+    ase.io.write(tmp_path / "dimers.xyz", frames)
+    notices: list[str] = []
+    run = Run.read(tmp_path / "dimers.xyz", notices.append, Reading(interval=interval))
+    found = measure(run, Selection(notice=notices.append)).functions["g_ArAr"]
+    assert np.isfinite(found.errors).any()
+    assert (found.peak.height.error is not None) is known
+    assert any("errors of peaks are not known from 5.9 ps" in notice for notice in notices) is not known
 
 
 def test_the_first_peak_of_water(water):
