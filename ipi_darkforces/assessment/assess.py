@@ -36,6 +36,7 @@ from .stages import ASYMMETRY, STRIDES, WORK, Stages, estimated_seconds, simulat
 from .strides import LONGEST, Strides
 from .verdict import Advice, Verdict, decide
 
+STOPPED = "stopped; the same command goes on from there"
 QUICK, THOROUGH = 0.5, 20.0  # ps; the latter is what temperatures of species take to say anything
 _ERRORS = {False: 0.05, True: 0.01}  # relative, of λ: quick and thorough
 _PREDICTED = {False: 2.0, True: 10.0}  # ps, of the run from which strides are predicted
@@ -61,15 +62,15 @@ def assess(
 
     The heating of all strides of multiple time stepping is predicted from one run under conservative forces.
     Simulations with i-PI follow: NVE with conservative forces, direct ones, and the largest stride that is predicted to
-    be safe, and SVR with the latter two. It takes minutes at least, with progress bars, and the time that is left at
-    the beginning of each stage. The same call goes on where one was stopped.
+    be safe; and, if thorough, SVR with the latter two. It takes minutes at least, with progress bars, and the time that
+    is left at the beginning of each stage. The same call goes on where one was stopped.
 
     :param model: a name or path, see `load_model`, or a model that it has returned
     :param structure: what all simulations start from, in equilibrium: a file, of which the last structure is taken, or
         atoms, which are kept in a file beside the folder
     :param temperature: K
     :param timestep: fs, of the fast forces
-    :param time: ps, of each NVE simulation; those with a thermostat take twice that
+    :param time: ps, of each NVE simulation; from 10 on, others with a thermostat take twice that
     :param thorough: 20 ps instead, strides predicted from 10 ps instead of 2, and λ to 1 % instead of 5 %
     :param output: folder for everything; default: ``assess-MODEL-STRUCTURE`` in the current folder
     :param device: of the model, as `dtype`, `variant` and `backend`: see `load_model`. Default: as it was loaded
@@ -102,8 +103,8 @@ def assess(
         return Assessment(plan, choice.loading, formula, folder, _nothing_to_choose(loaded))
     kept = CampaignFolder(folder.resolve())
     with kept.locked():
-        kept.prepare(plan.campaign([*plan.nve, plan.svr(None)]), choice.loading)
-        stages = Stages(estimated_seconds(plan, loaded, system, _PREDICTED[thorough]))
+        kept.prepare(plan.campaign(plan.first), choice.loading)
+        stages = Stages(estimated_seconds(plan, loaded, start.atoms, system, _PREDICTED[thorough]))
         stages.begin(ASYMMETRY)
         asymmetry = _asymmetry(plan, choice.loading, system, kept.path, _ERRORS[thorough])
         stages.begin(WORK)
@@ -117,7 +118,7 @@ def assess(
             plan, strides, kept, choice.loading, lambda each: _simulate(kept, each, start, stages)
         )
     if result is None:
-        raise KeyboardInterrupt("stopped; the same command goes on from there")
+        raise KeyboardInterrupt(STOPPED)
     verdict = decide(label, result.judged, strides, temperature)
     return Assessment(plan, choice.loading, formula, folder, verdict, result, asymmetry, work, found)
 

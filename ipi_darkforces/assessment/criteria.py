@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from ..analysis.temperatures import EXCHANGED
 from ..campaign.statements import judge, shown
 from ..stats.estimates import Estimate
 from .choices import Choice
@@ -40,7 +41,8 @@ REASONS = {
         f"O and H with the paper's direct forces (table 7). Direct forces that differ by certainly more than "
         f"{UNEQUAL:.0%} violate it, and it must be known that they do not. Multiple time stepping fails only if it is "
         f"certainly more than {EQUAL:.0%}: it samples what conservative forces do, up to errors that the conserved "
-        "quantity shows earlier. Species exchange energy so slowly that simulations of less than 20 ps decide nothing."
+        "quantity shows earlier. Species exchange energy so slowly that simulations of less than 20 ps decide nothing, "
+        "and are not run."
     ),
 }
 
@@ -134,7 +136,13 @@ def _confirmed(measured: Reason) -> Reason:
 def _equipartition(choice: Choice, species: Sequence[str], temperature: float) -> Reason:
     heavy, light = species
     unknown = Judgement.UNKNOWN if choice.forces == "direct" else None
-    if choice.inequality is None or choice.svr is None:
+    if choice.svr is None:
+        return Reason(
+            f"Whether it shares energy evenly between {heavy} and {light} takes {EXCHANGED:g} ps with a thermostat to "
+            "see: --thorough, or a longer --time.",
+            unknown,
+        )
+    if choice.inequality is None:
         return Reason("Nothing is known of how it shares energy between species.", unknown)
     length = f"{choice.svr:.2g} ps of SVR"
     difference = f"T({heavy}) − T({light}) = {shown(choice.inequality, 'K')}"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..analysis.temperatures import EXCHANGED
 from ..campaign.matrix import NVE, Campaign, Condition, Simulation
 from ..models.model import Need
 from ..models.registry.specification import label_of
@@ -47,16 +48,23 @@ class Plan:
             return (direct,)
         return (self._simulation(NVE, Component.CONSERVATIVE, None), direct)
 
-    def multiple_time_stepping(self, stride: int) -> Simulation:
-        """Simulation of a stride without a thermostat."""
-        return self._simulation(NVE, Component.CONSERVATIVE, stride)
+    @property
+    def thermostatted(self) -> bool:
+        """Tell whether simulations with a thermostat are long enough for species to exchange energy.
 
-    def svr(self, stride: int | None) -> Simulation:
-        """Simulation with a thermostat, and direct forces or multiple time stepping.
-
-        :param stride: M; None for direct forces at all steps
+        Shorter ones would decide nothing, and are not run.
         """
-        return self._simulation("svr", Component.DIRECT if stride is None else Component.CONSERVATIVE, stride)
+        return SVR_LONGER * self.time >= EXCHANGED
+
+    @property
+    def first(self) -> tuple[Simulation, ...]:
+        """Simulations with each kind of forces; with a thermostat, direct ones."""
+        return (*self.nve, self._simulation("svr", Component.DIRECT, None)) if self.thermostatted else self.nve
+
+    def multiple_time_stepping(self, stride: int) -> tuple[Simulation, ...]:
+        """Simulations of a stride, without a thermostat and with one."""
+        ensembles = (NVE, "svr") if self.thermostatted else (NVE,)
+        return tuple(self._simulation(ensemble, Component.CONSERVATIVE, stride) for ensemble in ensembles)
 
     def _simulation(self, ensemble: str, component: Component, stride: int | None) -> Simulation:
         tau, time = (None, self.time) if ensemble == NVE else (_TAU, SVR_LONGER * self.time)

@@ -39,8 +39,9 @@ def simulate(
 ) -> Result | None:
     """Run the simulations that have not ended; None if the user interrupted one.
 
-    First NVE with each kind of forces, and SVR with direct ones. Unless these are safe, or conservative ones are not,
-    the largest stride that is predicted to be safe is confirmed, by NVE and by SVR; if it fails there, half of it.
+    First NVE with each kind of forces, and SVR with direct ones if that can be long enough. Unless these are safe, or
+    conservative ones are not, the largest stride that is predicted to be safe is confirmed in the same way; if it fails
+    there, half of it.
 
     :param strides: what is predicted of them; None if there are none
     :param folder: where they are kept
@@ -56,10 +57,10 @@ def simulate(
             return None
         return _result(plan, strides, simulations, folder, measured)
 
-    result = results_with(*plan.nve, plan.svr(None))
+    result = results_with(*plan.first)
     stride = None if strides is None else strides.longest(HEATING * plan.temperature)
     while result is not None and stride is not None and stride >= 2 and needs_stride(result.judged):
-        for simulation in (plan.multiple_time_stepping(stride), plan.svr(stride)):
+        for simulation in plan.multiple_time_stepping(stride):
             result = results_with(simulation)
             if result is None or not may_be_safe(result.judged, stride):
                 break

@@ -7,6 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from time import perf_counter
 
+import ase
+import numpy as np
+
+from ..campaign.matrix import NVE
+from ..diagnostics.stride import EQUILIBRATION
 from ..models.model import ForceModel, Need
 from ..models.structure import Structure
 from .plan import SVR_LONGER, Plan
@@ -44,29 +49,35 @@ def simulation_name(ensemble: str, forces: str) -> str:
     return f"{ensemble.upper()}, {'multiple time stepping' if forces.startswith('mts') else f'{forces} forces'}"
 
 
-def estimated_seconds(plan: Plan, model: ForceModel, structure: Structure, predicted: float) -> dict[str, float | None]:
+def estimated_seconds(
+    plan: Plan, model: ForceModel, atoms: ase.Atoms, structure: Structure, predicted: float
+) -> dict[str, float | None]:
     """Seconds that each stage takes, from the times of evaluations.
 
+    :param atoms: that all start from
+    :param structure: the same, for the model
     :param predicted: ps, of the run from which strides are predicted
     """
     steps = 1000.0 * plan.time / plan.timestep
     direct = _seconds(model, structure, Need.DIRECT)
     found: dict[str, float | None] = {ASYMMETRY: None, WORK: None}
     if Need.CONSERVATIVE not in plan.provides:
-        found[simulation_name("nve", "direct")] = _STARTING + steps * direct
-        found[simulation_name("svr", "direct")] = _STARTING + SVR_LONGER * steps * direct
+        found[simulation_name(NVE, "direct")] = _STARTING + steps * direct
+        if plan.thermostatted:
+            found[simulation_name("svr", "direct")] = _STARTING + SVR_LONGER * steps * direct
         return found
     conservative = _seconds(model, structure, Need.CONSERVATIVE)
     both = _seconds(model, structure, Need.CONSERVATIVE | Need.DIRECT)
     split = direct + (both - direct) / _STRIDE
+    predicted += 0.0 if np.any(atoms.get_momenta()) else EQUILIBRATION
     found[STRIDES] = 1000.0 * predicted / plan.timestep * both
     for ensemble, longer, costs in (
-        ("nve", 1.0, {"conservative": conservative, "direct": direct}),
+        (NVE, 1.0, {"conservative": conservative, "direct": direct}),
         ("svr", SVR_LONGER, {"direct": direct}),
-        ("nve", 1.0, {"mts": split}),
+        (NVE, 1.0, {"mts": split}),
         ("svr", SVR_LONGER, {"mts": split}),
     ):
-        for forces, cost in costs.items():
+        for forces, cost in costs.items() if plan.thermostatted or ensemble == NVE else ():
             found[simulation_name(ensemble, forces)] = _STARTING + longer * steps * cost
     return found
 

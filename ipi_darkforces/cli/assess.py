@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from ..assessment.assess import QUICK, THOROUGH, assess, check_settings
+from ..assessment.assess import QUICK, STOPPED, THOROUGH, assess, check_settings
 from ..assessment.page import PAGE, SUMMARY
 from ..assessment.verdict import Advice
 from ..errors import DarkforcesError, printable
@@ -26,17 +26,18 @@ Judges a model for somebody who is to choose one: is it safe to run with its dir
 time stepping is, and what does it save; what to use instead. In order: how asymmetric the Jacobian of the direct forces
 is (lambda), the work along a closed path, how much every stride of multiple time stepping heats, predicted from one run
 with conservative forces; then simulations: NVE with conservative forces, direct ones, and the largest stride that is
-predicted to be safe, and SVR with the latter two, for the temperatures of species. Says at each stage how long the
-rest takes. Ends with a page in plain words, with pictures, and an exit code.
+predicted to be safe; and, where there is the time that species take to exchange energy, SVR with the latter two. Says
+at each stage how long the rest takes. Ends with a page in plain words, with pictures, and an exit code.
 """
 
 EPILOG = f"""\
 examples
   darkforces assess pet-m inputs/water.xyz
-      {QUICK:g} ps of each NVE, twice that of SVR: minutes on two cores; everything goes to assess-pet-m-water, with
-      {PAGE} and {SUMMARY}
+      {QUICK:g} ps of each NVE: minutes on two cores; everything goes to assess-pet-m-water, with {PAGE} and
+      {SUMMARY}
   darkforces assess pet-m inputs/water.xyz --thorough
-      {THOROUGH:g} ps: hours on two cores, for a model that is to be used; goes on where the quick one ended
+      {THOROUGH:g} ps, and twice that with a thermostat: hours on two cores, for a model that is to be used; goes on
+      where the quick one ended
   darkforces assess my-model.pt my.xyz --time 2 --temperature 350 --device cuda
 
 reading the result
@@ -69,7 +70,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         type=float,
         default=QUICK,
         metavar="PS",
-        help="of each NVE simulation, in ps; SVR takes twice that (default: %(default)s)",
+        help="of each NVE simulation, in ps; from 10 on, SVR takes twice that (default: %(default)s)",
     )
     length.add_argument(
         "--thorough",
@@ -100,9 +101,8 @@ def run(args: argparse.Namespace) -> int:
             variant=args.variant,
             backend=args.backend,
         )
-    except KeyboardInterrupt as stopped:
-        if stopped.args:
-            print(stopped, file=sys.stderr)
+    except KeyboardInterrupt:
+        print(STOPPED, file=sys.stderr)
         return INTERRUPTED
     if found.result is None:
         verdict = {"model": args.model, "verdict": found.verdict.as_json()}

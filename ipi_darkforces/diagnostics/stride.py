@@ -20,6 +20,7 @@ from .stability import Stability
 from .structures import as_structure
 from .thermostats import excess_times, mean_friction
 
+EQUILIBRATION = 0.5  # ps, of structures without velocities
 _PEAK = 0.05  # of the highest one, what counts as a peak of the spectrum of velocities
 _BANDS = (  # by the wavenumber over that of the stretch, for structures of O and H
     (0.42, "librations"),
@@ -172,7 +173,7 @@ def stride(
         masses = with_hydrogen_mass(atoms, hydrogen_mass, repartition)
     run = ConservativeRun(model, atoms, structure, timestep, np.random.default_rng(seed))
     if equilibration is None:
-        equilibration = 0.0 if np.any(atoms.get_momenta()) else 0.5
+        equilibration = 0.0 if np.any(atoms.get_momenta()) else EQUILIBRATION
     before, steps = round(1000.0 * equilibration / timestep), round(1000.0 * time / timestep)
     strides = range(1, longest + 1)
     ran = before + steps

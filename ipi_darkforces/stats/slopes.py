@@ -4,7 +4,8 @@ A conserved quantity is bounded noise, from the integrator, and a random walk wi
 and wrong forces do work at random. Residuals around a line say little of a walk, which is at its largest where the line
 is, so that errors from them are several times too small. Here the slope is estimated in the space of the lowest cosine
 transforms of the series (U. K. Müller and M. W. Watson, Econometrica 76, 979 (2008)), which are independent for all of
-it: with z_k those of the series and d_k those of time, for k from 1 to 30::
+it: with z_k those of the series and d_k those of time, for k from 1 to 30 (of fewer than 300 values, a tenth of them,
+12 at least: vibrations are no noise of low frequencies)::
 
     z_k = b d_k + e_k,    var e_k ∝ c_k + ρ (π/2n)² / sin²(π k/2n)
 
@@ -12,8 +13,9 @@ The second term is exact for a random walk of n steps; the first is noise, eithe
 vibrations that are slower than usual, rising as c_k = 1 + (k/κ)². What is slower than the series can show, such as
 noise that remembers a part of it, counts as a walk. The ratio ρ is seldom known from one series. All values are
 therefore averaged over, weighted with their likelihood, the scale of e_k and b integrated out (restricted likelihood),
-and with ρ^0.1, so that a walk that cannot be seen is not taken for none: intervals are two to three times as wide as
-those of someone who knows that there is no walk, and right where there is one. `benchmarks/coverage.py` measures it.
+and with ρ^0.05, so that a walk that cannot be seen is not taken for none: intervals are more than twice as wide as
+those of someone who knows that there is no walk, and right where there is one. With less weight on walks the former
+would be shorter, and the latter too short. `benchmarks/coverage.py` measures it.
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ from .estimates import Estimate
 
 FEWEST = 20  # values
 _TRANSFORMS = 30
-_RATIOS = np.logspace(-2.0, 4.5, 27)  # ρ; from no walk to a walk alone
+_FEWEST_TRANSFORMS = 12
+_RATIOS = np.logspace(-2.0, 6.0, 33)  # ρ; from no walk to a walk alone
 _RISES = (5.0, 15.0)  # κ
-_PREFERENCE = 0.1  # exponent of ρ
+_PREFERENCE = 0.05  # exponent of ρ
 # With fewer the interval has no length worth saying.
 _FEWEST_DEGREES = 1.0
 _CONFIDENCES = (0.95, 0.6827)
@@ -44,7 +47,7 @@ def slope(times: np.ndarray, series: np.ndarray) -> Estimate:
     n = len(series)
     if n < FEWEST or times[-1] == times[0] or not np.isfinite(series).all():
         return Estimate(float("nan"), None)
-    k = np.arange(1, min(_TRANSFORMS, n - 1) + 1)
+    k = np.arange(1, min(_TRANSFORMS, max(_FEWEST_TRANSFORMS, n // 10)) + 1)
     drift = fft.dct(times - times[0], norm="ortho")[k]
     values = fft.dct(series - series[0], norm="ortho")[k]
     if not values.any():  # a constant

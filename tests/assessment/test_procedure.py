@@ -185,10 +185,10 @@ def test_too_short_is_not_known(simulate) -> None:
 
 
 def test_before_species_have_exchanged_energy_their_temperatures_decide_nothing(simulate) -> None:
-    result, _ = simulate({}, {"direct": 14.0}, provides=Need.ENERGY | Need.DIRECT, time=5.0)
-    [direct] = result.judged
+    result, asked = simulate({}, {"direct": 14.0}, time=5.0)
+    assert asked == ["nve conservative", "nve direct", "nve mts5"]  # nothing with a thermostat
+    direct = next(each for each in result.judged if each.choice.forces == "direct")
     assert direct.judgement is Judgement.UNKNOWN
-    assert direct.choice.inequality.value == pytest.approx(14.0, abs=1.5)
-    assert direct.choice.inequality.error is None
-    assert direct.choice.excess["O"].error is None
-    assert direct.choice.excess["all"].error is not None
+    assert "between O and H takes 20 ps with a thermostat to see: --thorough" in direct.reasons[-1].text
+    assert (direct.choice.svr, direct.choice.inequality, direct.choice.excess) == (None, None, {})
+    assert judgements(result)["mts5"] is Judgement.SAFE

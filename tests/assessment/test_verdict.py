@@ -50,7 +50,7 @@ def verdict(*choices: Choice, strides: Strides | None = None) -> Verdict:
         (choice("direct", Estimate(0.1, None), EVEN), Judgement.UNKNOWN, "too short for an error bar"),
         (choice("direct", None, EVEN), Judgement.UNKNOWN, "Nothing is known of its heating"),
         (choice("direct", NONE, Estimate(2.0, 20.0)), Judgement.UNKNOWN, "too short to know whether energy is shared"),
-        (choice("direct", NONE), Judgement.UNKNOWN, "Nothing is known of how it shares energy"),
+        (choice("direct", NONE), Judgement.UNKNOWN, "takes 20 ps with a thermostat to see"),
         (choice("direct", NOISY, UNEVEN), Judgement.UNSAFE, "equipartition is violated"),
         (choice("direct", NONE, exploded="SVR explodes after 0.3 ps"), Judgement.UNSAFE, "SVR explodes after 0.3 ps."),
         (choice("conservative"), Judgement.SAFE, "within the limit of 3 K/ps"),
