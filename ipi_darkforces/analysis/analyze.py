@@ -21,7 +21,7 @@ from .io.cached import with_cached_trajectories
 from .io.formats import ASE_VELOCITY
 from .io.runs import Reading, Run
 from .selection import FARTHEST, Selection
-from .statements import Statement, Verdict
+from .statements import Agreement, Statement
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Results:
             return [statement for each in self.found for statement in self.statements(each)]
         return self.analysis.statements(result, None if result is self.found[0] else self.found[0])
 
-    def verdict(self, name: str) -> Verdict | None:
+    def verdict(self, name: str) -> Agreement | None:
         """The most serious verdict of all statements about a run; None if there is no result for it."""
         found = [each.verdict for result in self.found if result.name == name for each in self.statements(result)]
         return max(found, default=None)

@@ -23,7 +23,7 @@ _OBVIOUS = 5.0
 _OFF = 0.1
 
 
-class Verdict(IntEnum):
+class Agreement(IntEnum):
     """The result of a comparison with what is expected; of several, the highest counts."""
 
     MEASURED = 0  # nothing to compare with
@@ -38,7 +38,7 @@ class Statement:
     """A sentence about a result, and its verdict."""
 
     text: str
-    verdict: Verdict
+    verdict: Agreement
 
 
 def of_drift(result: Drift) -> list[Statement]:
@@ -52,45 +52,45 @@ def of_drift(result: Drift) -> list[Statement]:
 def _of_temperature_slope(result: Drift) -> Statement:
     slope = result.temperature_slope
     if not np.isfinite(slope.value):
-        return Statement("The run is too short to know the slope of the temperature.", Verdict.UNKNOWN)
+        return Statement("The run is too short to know the slope of the temperature.", Agreement.UNKNOWN)
     line = slope.value * (result.time - result.time.mean())
     scatter = float((result.temperature - result.temperature.mean() - line).std())
     rises = f"The temperature {'rises' if slope.value > 0 else 'falls'} by {_size(slope, 'K/ps')}"
     if _is_zero(slope):
-        return Statement(f"The temperature is steady: its slope is {_text(slope, 'K/ps')}.", Verdict.AGREES)
+        return Statement(f"The temperature is steady: its slope is {_text(slope, 'K/ps')}.", Agreement.AGREES)
     if slope.error is not None:
-        return Statement(f"{rises}, {_errors_off(slope, 0.0)} from none.", Verdict.DIFFERS)
+        return Statement(f"{rises}, {_errors_off(slope, 0.0)} from none.", Agreement.DIFFERS)
     if np.ptp(line) > _OBVIOUS * scatter:
         ratio = np.ptp(line) / scatter
         return Statement(
-            f"{rises}: over the run, that is {_brief(ratio)} times its standard deviation.", Verdict.DIFFERS
+            f"{rises}: over the run, that is {_brief(ratio)} times its standard deviation.", Agreement.DIFFERS
         )
-    return Statement(f"The slope of the temperature is {_text(slope, 'K/ps')}.", Verdict.UNKNOWN)
+    return Statement(f"The slope of the temperature is {_text(slope, 'K/ps')}.", Agreement.UNKNOWN)
 
 
 def _of_conserved_slope(result: Drift, slope: Estimate) -> Statement:
     unit = f"{result.energy_unit}/ps"
     if not np.isfinite(slope.value):
-        return Statement("The run is too short to know the drift of the conserved quantity.", Verdict.UNKNOWN)
+        return Statement("The run is too short to know the drift of the conserved quantity.", Agreement.UNKNOWN)
     if _is_zero(slope):
-        return Statement(f"No drift of the conserved quantity is seen: {_text(slope, unit)}.", Verdict.AGREES)
+        return Statement(f"No drift of the conserved quantity is seen: {_text(slope, unit)}.", Agreement.AGREES)
     drifts = f"The conserved quantity {'rises' if slope.value > 0 else 'falls'} by {_size(slope, unit)}"
     if slope.error is not None:
         drifts += f", {_errors_off(slope, 0.0)} from none"
     if result.relative_slope is None:
-        return Statement(f"{drifts}.", Verdict.UNKNOWN if slope.error is None else Verdict.DIFFERS)
+        return Statement(f"{drifts}.", Agreement.UNKNOWN if slope.error is None else Agreement.DIFFERS)
     change = abs(result.relative_slope.value) * float(np.ptp(result.time))
     drifts += f"; over the run, that is {_brief(change)} times the standard deviation of the kinetic energy."
     if slope.error is None and change <= _OBVIOUS:
-        return Statement(drifts, Verdict.UNKNOWN)
-    return Statement(drifts, Verdict.SLIGHT if change < 1.0 else Verdict.DIFFERS)
+        return Statement(drifts, Agreement.UNKNOWN)
+    return Statement(drifts, Agreement.SLIGHT if change < 1.0 else Agreement.DIFFERS)
 
 
 def of_temperatures(result: Temperatures) -> list[Statement]:
     """Tell whether temperatures are those of the thermostat, and the same for all species."""
     if result.target is None:
         means = ", ".join(f"{_name(species)} = {_text(mean, 'K')}" for species, mean in result.means.items())
-        found = [Statement(f"{means}; no thermostat says what it should be.", Verdict.MEASURED)]
+        found = [Statement(f"{means}; no thermostat says what it should be.", Agreement.MEASURED)]
     else:
         found = [_against_target(species, mean, result.target) for species, mean in result.means.items()]
     if len(result.series) > 2:
@@ -105,23 +105,23 @@ def _name(species: str) -> str:
 def _against_target(species: str, mean: Estimate, target: float) -> Statement:
     found = f"{_name(species)} = {_text(mean, 'K')}"
     if mean.error is None:
-        return Statement(f"{found}; it should be {target:g} K.", Verdict.UNKNOWN)
+        return Statement(f"{found}; it should be {target:g} K.", Agreement.UNKNOWN)
     off = f"{_errors_off(mean, target)} {'above' if mean.value > target else 'below'}"
     if _is_zero(mean, target):
-        return Statement(f"{found} agrees with {target:g} K: {off}.", Verdict.AGREES)
-    return Statement(f"{found} is not {target:g} K: {off}.", Verdict.DIFFERS)
+        return Statement(f"{found} agrees with {target:g} K: {off}.", Agreement.AGREES)
+    return Statement(f"{found} is not {target:g} K: {off}.", Agreement.DIFFERS)
 
 
 def _equipartition(result: Temperatures) -> Statement:
     off = result.above_all
     listed = ", ".join(f"{species} by {_text(mean, 'K')}" for species, mean in off.items())
     if any(mean.error is not None and not _is_zero(mean) for mean in off.values()):
-        return Statement(f"Energy is not shared evenly: {listed} above the mean of all atoms.", Verdict.DIFFERS)
+        return Statement(f"Energy is not shared evenly: {listed} above the mean of all atoms.", Agreement.DIFFERS)
     if any(mean.error is None for mean in off.values()):
         return Statement(
-            f"Whether energy is shared evenly is not known: {listed} above the mean of all atoms.", Verdict.UNKNOWN
+            f"Whether energy is shared evenly is not known: {listed} above the mean of all atoms.", Agreement.UNKNOWN
         )
-    return Statement(f"Energy is shared evenly: {listed} above the mean of all atoms.", Verdict.AGREES)
+    return Statement(f"Energy is shared evenly: {listed} above the mean of all atoms.", Agreement.AGREES)
 
 
 def of_motion(result: Motion) -> list[Statement]:
@@ -131,7 +131,7 @@ def of_motion(result: Motion) -> list[Statement]:
     for species, bands in result.spectra.bands.items():
         seen = ", ".join(f"{name} at {_text(at, 'cm⁻¹')}" for name, at in bands.items() if at is not None)
         if seen and species != ALL:
-            found.append(Statement(f"Bands of {species}: {seen}.", Verdict.MEASURED))
+            found.append(Statement(f"Bands of {species}: {seen}.", Agreement.MEASURED))
     return found
 
 
@@ -139,15 +139,15 @@ def _of_diffusion(species: str, spectral: Estimate, moved: Estimate | None) -> S
     unit = "Å²/ps"
     text = f"D({species}) = {_text(spectral, unit)} from the spectrum at ω → 0"
     if moved is None:
-        verdict = Verdict.UNKNOWN if spectral.error is None else Verdict.MEASURED
+        verdict = Agreement.UNKNOWN if spectral.error is None else Agreement.MEASURED
         return Statement(f"{text}; there is nothing from displacements to compare it with.", verdict)
     text += f", {_text(moved, unit)} from displacements"
     margins = spectral.margin(), moved.margin()
     if margins[0] is None or margins[1] is None:
-        return Statement(f"{text}.", Verdict.UNKNOWN)
+        return Statement(f"{text}.", Agreement.UNKNOWN)
     if abs(spectral.value - moved.value) <= np.hypot(margins[0], margins[1]):
-        return Statement(f"{text}: they agree.", Verdict.AGREES)
-    return Statement(f"{text}: they differ.", Verdict.DIFFERS)
+        return Statement(f"{text}: they agree.", Agreement.AGREES)
+    return Statement(f"{text}: they differ.", Agreement.DIFFERS)
 
 
 def of_structure(result: Correlations, reference: Correlations | None) -> list[Statement]:
@@ -160,7 +160,7 @@ def of_structure(result: Correlations, reference: Correlations | None) -> list[S
         for key, function in result.functions.items()
         if function.peak is not None
     ]
-    found = [Statement(f"First peaks: {'; '.join(peaks)}.", Verdict.MEASURED)] if peaks else []
+    found = [Statement(f"First peaks: {'; '.join(peaks)}.", Agreement.MEASURED)] if peaks else []
     if reference is not None:
         common = [key for key in result.functions if key in reference.functions]
         found += [_against_reference(result, reference, key) for key in common]
@@ -171,11 +171,12 @@ def _against_reference(result: Correlations, reference: Correlations, key: str) 
     change = difference(result, reference, key)
     known = np.isfinite(change.values) & (change.errors > 0.0)
     if not (known.any() and _is_long(result) and _is_long(reference)):
-        return Statement(f"{key}: too short to compare with {reference.name}.", Verdict.UNKNOWN)
+        return Statement(f"{key}: too short to compare with {reference.name}.", Agreement.UNKNOWN)
     off = float(np.mean(np.abs(change.values[known]) > 2.0 * change.errors[known]))
-    verdict = Verdict.AGREES if off <= _OFF else Verdict.DIFFERS
+    verdict = Agreement.AGREES if off <= _OFF else Agreement.DIFFERS
+    relation = "agrees with" if verdict is Agreement.AGREES else "differs from"
     return Statement(
-        f"{key} {'agrees with' if verdict is Verdict.AGREES else 'differs from'} that of {reference.name}: off by more "
+        f"{key} {relation} that of {reference.name}: off by more "
         f"than two standard errors at {100 * off:.0f} % of distances (5 % are expected by chance).",
         verdict,
     )
@@ -203,13 +204,13 @@ def of_averages(result: Averages, reference: Averages | None) -> list[Statement]
 
 def _against_average(text: str, mean: Estimate, other: Estimate | None, name: str) -> Statement:
     if other is None:
-        return Statement(f"{text}.", Verdict.UNKNOWN if mean.error is None else Verdict.MEASURED)
+        return Statement(f"{text}.", Agreement.UNKNOWN if mean.error is None else Agreement.MEASURED)
     margins = mean.margin(), other.margin()
     if margins[0] is None or margins[1] is None:
-        return Statement(f"{text}; too short to compare with {name}.", Verdict.UNKNOWN)
+        return Statement(f"{text}; too short to compare with {name}.", Agreement.UNKNOWN)
     if abs(mean.value - other.value) <= np.hypot(margins[0], margins[1]):
-        return Statement(f"{text}: it agrees with that of {name}.", Verdict.AGREES)
-    return Statement(f"{text}: it differs from that of {name}.", Verdict.DIFFERS)
+        return Statement(f"{text}: it agrees with that of {name}.", Agreement.AGREES)
+    return Statement(f"{text}: it differs from that of {name}.", Agreement.DIFFERS)
 
 
 def _is_zero(estimate: Estimate, expected: float = 0.0) -> bool:

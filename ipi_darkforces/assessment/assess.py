@@ -31,7 +31,7 @@ from ..simulate.inputs import SimulationInput
 from ..simulate.start import Start, read_start
 from . import model_diagnostics, procedure
 from .assessment import Assessment
-from .plan import Plan
+from .plan import AssessmentPlan
 from .stages import ASYMMETRY, STRIDES, WORK, Stages, estimated_seconds, simulation_name
 from .strides import LONGEST, Strides
 from .verdict import Advice, Verdict, decide
@@ -97,7 +97,7 @@ def assess(
     loaded = model if isinstance(model, ForceModel) else load_as(choice.model, choice.loading)
     loaded.check_species(system.species)
     length = THOROUGH if thorough else time
-    plan = Plan(choice.model, loaded.provides, path, temperature, timestep, length)
+    plan = AssessmentPlan(choice.model, loaded.provides, path, temperature, timestep, length)
     formula = start.atoms.get_chemical_formula()
     if Need.DIRECT not in loaded.provides:
         return Assessment(plan, choice.loading, formula, folder, _nothing_to_choose(loaded))
@@ -156,7 +156,9 @@ def _nothing_to_choose(model: ForceModel) -> Verdict:
     return Verdict(Advice.CONSERVATIVE, None, text, ())
 
 
-def _asymmetry(plan: Plan, loading: Loading, structure: Structure, folder: Path, error: float) -> dict[str, object]:
+def _asymmetry(
+    plan: AssessmentPlan, loading: Loading, structure: Structure, folder: Path, error: float
+) -> dict[str, object]:
     with progress_bar(desc="lambda", disable=None, leave=False, unit="probe") as bar:
 
         def show(done: int, reached: float) -> None:
@@ -170,7 +172,7 @@ def _asymmetry(plan: Plan, loading: Loading, structure: Structure, folder: Path,
         return model_diagnostics.asymmetry(folder, differentiable, structure, plan.structure.name, error, show)
 
 
-def _work(plan: Plan, model: ForceModel, structure: Structure, folder: Path) -> dict[str, object]:
+def _work(plan: AssessmentPlan, model: ForceModel, structure: Structure, folder: Path) -> dict[str, object]:
     with progress_bar(desc="work", disable=None, leave=False, unit="evaluation") as bar:
 
         def show(done: int) -> None:
@@ -179,7 +181,7 @@ def _work(plan: Plan, model: ForceModel, structure: Structure, folder: Path) -> 
         return model_diagnostics.work(folder, model, structure, plan.structure.name, show)
 
 
-def _strides(plan: Plan, model: ForceModel, atoms: ase.Atoms, folder: Path, time: float) -> dict[str, Any]:
+def _strides(plan: AssessmentPlan, model: ForceModel, atoms: ase.Atoms, folder: Path, time: float) -> dict[str, Any]:
     with counting_bar("strides", "step") as show:
         return model_diagnostics.strides(folder, model, atoms, plan.temperature, plan.timestep, time, show)
 

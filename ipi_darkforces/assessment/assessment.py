@@ -15,8 +15,8 @@ from ..models.registry.loading import Loading
 from ..stats.rows import Row, aligned, html_table
 from . import page, pictures
 from .criteria import REASONS, Judged
-from .plan import Plan
-from .procedure import Result
+from .plan import AssessmentPlan
+from .procedure import SimulationResults
 from .verdict import Verdict
 
 
@@ -33,12 +33,12 @@ class Assessment:
     :param asymmetry, work, strides: as they are kept in their files; empty if there was nothing to choose
     """
 
-    plan: Plan
+    plan: AssessmentPlan
     loading: Loading
     formula: str
     folder: Path
     verdict: Verdict
-    result: Result | None = None
+    result: SimulationResults | None = None
     asymmetry: Mapping[str, Any] = field(default_factory=dict)
     work: Mapping[str, Any] = field(default_factory=dict)
     strides: Mapping[str, Any] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from ..stats.html import document, figure, links, mark, table
 from ..stats.rows import Row
 from .criteria import REASONS, Judgement
 from .model_diagnostics import STRIDES_PICTURE, WORK_PICTURE
-from .procedure import Result
+from .procedure import SimulationResults
 from .verdict import Advice, Verdict
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _LAMBDA_OF_PAPER = "0.004 for PET-NC, 0.015 for ORB, 0.017 for EquiformerV2 and 
 _WORK_OF_PAPER = "132 meV for PET-NC, 15 for ORB, −241 for EquiformerV2 and −410 for SOAP-BPNN-NC"
 
 
-def write(assessment: Assessment, result: Result) -> Path:
+def write(assessment: Assessment, result: SimulationResults) -> Path:
     """Write pictures, summary and page into the folder of an assessment.
 
     The page comes last, so that a folder with a page has everything.
@@ -67,7 +67,7 @@ def write(assessment: Assessment, result: Result) -> Path:
     return page
 
 
-def _page(assessment: Assessment, result: Result, drawn: list[str]) -> str:
+def _page(assessment: Assessment, result: SimulationResults, drawn: list[str]) -> str:
     plan, folder = assessment.plan, assessment.folder
     name = printable(Path(plan.model).name)
     title = f"Is {name} safe to run with direct forces?"

@@ -12,7 +12,7 @@ from ..analysis.temperatures import draw_means
 from ..campaign.findings import Findings
 from ..campaign.pictures import course_of
 from .criteria import HEATING, Judged, Judgement
-from .procedure import Result
+from .procedure import SimulationResults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _COLORS = {Judgement.SAFE: "#2a8a4a", Judgement.UNSAFE: "#c4342d", Judgement.UNKNOWN: "0.5"}
 
 
-def draw(result: Result, temperature: float, folder: Path) -> list[str]:
+def draw(result: SimulationResults, temperature: float, folder: Path) -> list[str]:
     """Draw what there is data for, as PNG and PDF.
 
     :param temperature: K, of the simulations
@@ -33,7 +33,7 @@ def draw(result: Result, temperature: float, folder: Path) -> list[str]:
     return names
 
 
-def _pictures(result: Result, temperature: float) -> Iterator[tuple[str, Callable[[Path], None]]]:
+def _pictures(result: SimulationResults, temperature: float) -> Iterator[tuple[str, Callable[[Path], None]]]:
     yield "choices", lambda path: _draw_choices(result.judged, HEATING * temperature, path)
     yield from _courses(result.findings)
     rows = [(each.choice.forces, each.choice.excess) for each in result.judged if each.choice.excess]

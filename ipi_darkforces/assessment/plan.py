@@ -22,7 +22,7 @@ _SEED = 1
 
 
 @dataclass(frozen=True)
-class Plan:
+class AssessmentPlan:
     """The system that is assessed, and the length of its simulations.
 
     :param model: name, or path that does not depend on the current folder

@@ -11,13 +11,13 @@ from ..campaign.matrix import Simulation
 from ..models.registry.loading import Loading
 from .choices import choices
 from .criteria import HEATING, Judged, judged
-from .plan import Plan
+from .plan import AssessmentPlan
 from .strides import Strides
 from .verdict import may_be_safe, needs_stride
 
 
 @dataclass(frozen=True)
-class Result:
+class SimulationResults:
     """The results of all simulations.
 
     :param findings: of all of them
@@ -31,12 +31,12 @@ class Result:
 
 
 def simulate(
-    plan: Plan,
+    plan: AssessmentPlan,
     strides: Strides | None,
     folder: CampaignFolder,
     loading: Loading,
     run: Callable[[Simulation], bool],
-) -> Result | None:
+) -> SimulationResults | None:
     """Run the simulations that have not ended; None if the user interrupted one.
 
     First NVE with each kind of forces, and SVR with direct ones if that can be long enough. Unless these are safe, or
@@ -51,7 +51,7 @@ def simulate(
     simulations: list[Simulation] = []
     measured: dict[str, Measured] = {}
 
-    def results_with(*more: Simulation) -> Result | None:
+    def results_with(*more: Simulation) -> SimulationResults | None:
         simulations.extend(more)
         if not _done(plan, simulations, folder, loading, run):
             return None
@@ -71,7 +71,7 @@ def simulate(
 
 
 def _done(
-    plan: Plan,
+    plan: AssessmentPlan,
     simulations: Sequence[Simulation],
     folder: CampaignFolder,
     loading: Loading,
@@ -82,12 +82,12 @@ def _done(
 
 
 def _result(
-    plan: Plan,
+    plan: AssessmentPlan,
     strides: Strides | None,
     simulations: Sequence[Simulation],
     folder: CampaignFolder,
     measured: dict[str, Measured],
-) -> Result:
+) -> SimulationResults:
     """The results so far.
 
     :param measured: those that were looked at before, by their names; others are added
@@ -101,7 +101,7 @@ def _result(
     [findings] = by_model(campaign, list(measured.values()))
     first = findings.all[0]
     species = (first.heavy, first.light)
-    return Result(
+    return SimulationResults(
         findings,
         tuple(judged(choice, species, plan.temperature) for choice in choices(findings, strides)),
         first.measured[0].ended.machine,

@@ -14,7 +14,7 @@ from ..campaign.matrix import NVE
 from ..diagnostics.stride import EQUILIBRATION
 from ..models.model import ForceModel, Need
 from ..models.structure import Structure
-from .plan import SVR_LONGER, Plan
+from .plan import SVR_LONGER, AssessmentPlan
 
 ASYMMETRY, WORK, STRIDES = "lambda", "work along a closed path", "heating of strides"
 _STARTING = 4.0  # s, of i-PI and the driver
@@ -50,7 +50,7 @@ def simulation_name(ensemble: str, forces: str) -> str:
 
 
 def estimated_seconds(
-    plan: Plan, model: ForceModel, atoms: ase.Atoms, structure: Structure, predicted: float
+    plan: AssessmentPlan, model: ForceModel, atoms: ase.Atoms, structure: Structure, predicted: float
 ) -> dict[str, float | None]:
     """Seconds that each stage takes, from the times of evaluations.
 

@@ -32,7 +32,7 @@ _CHANGED = 0.1
 
 
 @dataclass(frozen=True)
-class Statement:
+class PaperStatement:
     """A statement of the paper, and the same of our simulations.
 
     :param claim: what the paper says
@@ -47,9 +47,9 @@ class Statement:
     verdict: str
 
 
-def statements(findings: Findings) -> list[Statement]:
+def statements(findings: Findings) -> list[PaperStatement]:
     """All for which there are simulations."""
-    parts: tuple[Callable[[Findings], Iterator[Statement]], ...] = (
+    parts: tuple[Callable[[Findings], Iterator[PaperStatement]], ...] = (
         _heating,
         _langevin_temperatures,
         _langevin_diffusion,
@@ -146,7 +146,7 @@ def _compared(ours: Estimate | None, theirs: Estimate, matters: float) -> str:
     )
 
 
-def _heating(findings: Findings) -> Iterator[Statement]:
+def _heating(findings: Findings) -> Iterator[PaperStatement]:
     """NVE, by forces."""
     for finding in findings.with_ensemble("nve"):
         forces, stride = finding.condition.forces, finding.condition.stride
@@ -165,7 +165,7 @@ def _heating(findings: Findings) -> Iterator[Statement]:
             judged = judge(slope, matters, tolerance=_STEADY)
             verdict = _verdict(judged, ["above"] if heats else ["above", "below"] if resonates else ["none"])
         claim = "heats" if heats else "is unstable" if resonates else "no drift of the temperature"
-        yield Statement(
+        yield PaperStatement(
             f"NVE, {_forces(finding)}: {claim}",
             ours,
             f"{paper.HEATING:g} K/ps" if heats else "large drift" if resonates else "none",
@@ -173,14 +173,14 @@ def _heating(findings: Findings) -> Iterator[Statement]:
         )
 
 
-def _langevin_temperatures(findings: Findings) -> Iterator[Statement]:
+def _langevin_temperatures(findings: Findings) -> Iterator[PaperStatement]:
     """State how hot direct forces are with Langevin thermostats, which have to be strong."""
     for finding in findings.with_ensemble("langevin"):
         theirs = paper.EXCESS.get((finding.condition.thermostat, finding.condition.forces))
         if finding.condition.forces != "direct" or theirs is None:
             continue
         ours = finding.if_steady(finding.excess(ALL))
-        yield Statement(
+        yield PaperStatement(
             f"Langevin, τ = {finding.condition.tau:g} fs, direct forces: too hot by",
             explosion(finding) or shown(ours, "K"),
             f"{in_paper(theirs[ALL])} K",
@@ -188,7 +188,7 @@ def _langevin_temperatures(findings: Findings) -> Iterator[Statement]:
         )
 
 
-def _langevin_diffusion(findings: Findings) -> Iterator[Statement]:
+def _langevin_diffusion(findings: Findings) -> Iterator[PaperStatement]:
     """The cost of that in diffusion."""
     reference = findings.reference
     for finding in findings.with_ensemble("langevin"):
@@ -196,7 +196,7 @@ def _langevin_diffusion(findings: Findings) -> Iterator[Statement]:
         if reference is None or theirs is None or finding.exploded:
             continue
         slowed = ratio(reference.diffusion, finding.diffusion)
-        yield Statement(
+        yield PaperStatement(
             f"Langevin, τ = {finding.condition.tau:g} fs, {_forces(finding)}: diffusion slowed by a factor",
             shown(slowed, ""),
             f"about {theirs:g}",
@@ -204,7 +204,7 @@ def _langevin_diffusion(findings: Findings) -> Iterator[Statement]:
         )
 
 
-def _equipartition(findings: Findings) -> Iterator[Statement]:
+def _equipartition(findings: Findings) -> Iterator[PaperStatement]:
     """A global thermostat cannot cure what differs between species."""
     violated = paper.EXCESS["svr10", "direct"]
     matters = (violated["O"].value - violated["H"].value) / 2.0
@@ -218,7 +218,7 @@ def _equipartition(findings: Findings) -> Iterator[Statement]:
         claim = "violates equipartition" if "none" not in expected else "equipartition"
         difference = finding.if_exchanged(finding.inequality)
         judged = judge(difference, matters)
-        yield Statement(
+        yield PaperStatement(
             f"SVR, τ = {finding.condition.tau:g} fs, {_forces(finding)}: {claim}; "
             f"T({finding.heavy}) − T({finding.light})",
             explosion(finding) or shown(difference, "K"),
@@ -227,7 +227,7 @@ def _equipartition(findings: Findings) -> Iterator[Statement]:
         )
 
 
-def _coloured_noise(findings: Findings) -> Iterator[Statement]:
+def _coloured_noise(findings: Findings) -> Iterator[PaperStatement]:
     """GLE spares slow motions, and what is fed into these stays there."""
     reference = findings.reference
     for finding in findings.with_ensemble("gle"):
@@ -246,7 +246,7 @@ def _coloured_noise(findings: Findings) -> Iterator[Statement]:
             effects.append(f"T({finding.heavy}) − T({finding.light}) {shown(inequality, 'K')}")
         if reference is not None:
             effects.append(f"diffusion slowed by a factor {shown(slowed, '')}")
-        yield Statement(
+        yield PaperStatement(
             f"GLE, τ = {finding.condition.tau:g} fs, direct forces: no cure",
             explosion(finding) or "; ".join(effects),
             "none with ORB: 1181 K",
@@ -254,7 +254,7 @@ def _coloured_noise(findings: Findings) -> Iterator[Statement]:
         )
 
 
-def _structure(findings: Findings) -> Iterator[Statement]:
+def _structure(findings: Findings) -> Iterator[PaperStatement]:
     """Against conservative forces."""
     reference = findings.reference
     for finding in findings.with_ensemble("svr"):
@@ -265,7 +265,7 @@ def _structure(findings: Findings) -> Iterator[Statement]:
         same = stride is not None and stride <= paper.LARGEST_STABLE_STRIDE
         claim = "the structure stays" if same else "the structure changes"
         peak = f"height of the first peak of g({finding.heavy}{finding.heavy}) less that with conservative forces"
-        yield Statement(
+        yield PaperStatement(
             f"SVR, τ = {finding.condition.tau:g} fs, {_forces(finding)}: {claim}; {peak}",
             shown(changed, ""),
             "no change" if same else "significant",

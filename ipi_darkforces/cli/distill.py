@@ -92,7 +92,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> None:
     """Distill, or say what it would cost."""
     from ..distillation.distill import distill, plan_of  # torch takes seconds to import, and help can do without
-    from ..distillation.plan import Plan
+    from ..distillation.plan import DistillationPlan
 
     log = logging.getLogger(__name__)
     frames = [atoms for path in args.structures for atoms in read_frames(path, "structure file")]
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> None:
         print(plan_of(teacher, frames, **{key: value for key, value in settings.items() if key != "temperature"}))
         return
 
-    def announce(plan: Plan) -> None:
+    def announce(plan: DistillationPlan) -> None:
         log.info("%s", plan)
 
     with _bars() as report:

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from ..models.units import ENERGY_UNITS, FORCE_UNITS
-from ..training.recipes.data import Source
+from ..training.recipes.data import DataSource
 from ..training.recipes.recipe import RECIPES, train
 from .commands import add_command
 
@@ -76,7 +76,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train what the command line asks for."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's way to stop is as good as Ctrl-C
-    source = Source(
+    source = DataSource(
         args.data, args.validation, args.fraction, args.seed,
         args.energy_key, args.forces_key, args.energy_unit, args.force_unit,
     )  # fmt: skip

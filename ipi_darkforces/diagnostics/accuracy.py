@@ -69,7 +69,7 @@ class ForceErrors:
 
 
 @dataclass(frozen=True)
-class Timing:
+class EvaluationTime:
     """Milliseconds per structure, one structure at a time: median, first and third quartile."""
 
     median: float
@@ -135,10 +135,10 @@ class Accuracy:
         return self._force_errors(self.direct, self.conservative)
 
     @cached_property
-    def timings(self) -> dict[Need, Timing]:
+    def timings(self) -> dict[Need, EvaluationTime]:
         """Timings by what was asked for."""
         quartiles = {need: np.percentile(values, [50, 25, 75]) for need, values in self.milliseconds.items()}
-        return {need: Timing(*values.tolist()) for need, values in quartiles.items()}
+        return {need: EvaluationTime(*values.tolist()) for need, values in quartiles.items()}
 
     def _force_errors(self, one: np.ndarray | None, other: np.ndarray | None) -> ForceErrors | None:
         if one is None or other is None:

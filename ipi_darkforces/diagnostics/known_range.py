@@ -23,7 +23,7 @@ from ..models.result import Forces
 from ..models.structure import Structure
 from ..split.monitor import TOO_FAR
 from .batches import evaluate_each
-from .starts import Start
+from .starts import OptimizationStart
 from .work import KINDS
 
 FRACTIONS = 2.0 ** (-0.5 * np.arange(10, -1, -1))  # of a displacement: 1/32, ..., 1/2, 1/√2, 1
@@ -87,7 +87,7 @@ def too_far_apart(forces: Forces) -> bool:
     return difference is not None and difference > TOO_FAR
 
 
-def check_starts(model: ForceModel, starts: Sequence[Start]) -> None:
+def check_starts(model: ForceModel, starts: Sequence[OptimizationStart]) -> None:
     """Find out if a model can be asked for starts at all; what it fails at later is a result.
 
     :raises DarkforcesError: if it has no forces, does not know an element, or fails at the first structure
@@ -105,8 +105,10 @@ def check_starts(model: ForceModel, starts: Sequence[Start]) -> None:
 
 
 def within_range(
-    model: ForceModel, starts: Sequence[Start], report: Callable[[int, int], None] = lambda done, total: None
-) -> list[Start]:
+    model: ForceModel,
+    starts: Sequence[OptimizationStart],
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> list[OptimizationStart]:
     """Starts as far from where they were displaced as the model's range allows, each on its own way.
 
     :param starts: those that were not displaced are left as they are
@@ -121,7 +123,7 @@ def within_range(
     return found
 
 
-def _pulled_in(model: ForceModel, start: Start) -> Start:
+def _pulled_in(model: ForceModel, start: OptimizationStart) -> OptimizationStart:
     displacement = start.structure.positions - start.original.positions
     farthest = reach(model, start.original, displacement)
     if farthest.limit is None:

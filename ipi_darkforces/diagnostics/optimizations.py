@@ -37,12 +37,12 @@ from ase.optimize.optimize import Optimizer
 
 from ..models.structure import Structure
 from .optimize_ends import End
-from .starts import Start
+from .starts import OptimizationStart
 
 ALGORITHMS: dict[str, type[Optimizer]] = {"FIRE": FIRE, "L-BFGS": LBFGS}
 
 
-class Outcome(Enum):
+class OptimizationOutcome(Enum):
     """The ways in which an optimisation ends."""
 
     CONVERGED = "converged"
@@ -72,14 +72,14 @@ class Optimization:
     :param failure: the model's error, if it failed
     """
 
-    start: Start
+    start: OptimizationStart
     algorithm: str
     kind: str
     threshold: float
     forces: np.ndarray
     energies: np.ndarray
     end: Structure
-    outcome: Outcome
+    outcome: OptimizationOutcome
     state: End
     failure: str | None = None
 
@@ -118,7 +118,7 @@ class Optimization:
         }
 
     @classmethod
-    def from_json(cls, start: Start, record: Mapping[str, Any]) -> Optimization:
+    def from_json(cls, start: OptimizationStart, record: Mapping[str, Any]) -> Optimization:
         """Read `as_json`, unless the model failed."""
         return cls(
             start,
@@ -128,7 +128,7 @@ class Optimization:
             np.array(record["largest_force_eV_per_angstrom"]),
             np.array(record["energy_eV"]),
             replace(start.structure, positions=np.array(record["final_positions_angstrom"])),
-            Outcome(record["outcome"]),
+            OptimizationOutcome(record["outcome"]),
             End.from_json(record),
         )
 
@@ -150,7 +150,7 @@ class Rate:
     group: str
     algorithm: str
     kind: str
-    outcomes: Counter[Outcome]
+    outcomes: Counter[OptimizationOutcome]
     intact: int
     minima: int | None
     steps: float | None
@@ -164,14 +164,14 @@ class Rate:
     @property
     def success(self) -> float:
         """The part of them that converged."""
-        return self.outcomes[Outcome.CONVERGED] / self.starts
+        return self.outcomes[OptimizationOutcome.CONVERGED] / self.starts
 
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the success rate of all such starts (Wilson's, of a binomial)."""
         from scipy.stats import binomtest  # half a second to import, for the end only
 
-        found = binomtest(self.outcomes[Outcome.CONVERGED], self.starts).proportion_ci(method="wilson")
+        found = binomtest(self.outcomes[OptimizationOutcome.CONVERGED], self.starts).proportion_ci(method="wilson")
         return float(found.low), float(found.high)
 
     def as_json(self) -> dict[str, object]:
@@ -183,7 +183,7 @@ class Rate:
             "starts": self.starts,
             "success": self.success,
             "success_95_percent": list(self.interval),
-            "outcomes": {outcome.value: self.outcomes[outcome] for outcome in Outcome},
+            "outcomes": {outcome.value: self.outcomes[outcome] for outcome in OptimizationOutcome},
             "converged_with_bonds_intact": self.intact,
             "converged_to_minimum": self.minima,
             "median_steps_of_converged": self.steps,
@@ -237,9 +237,9 @@ def _kinds(runs: Sequence[Optimization]) -> list[str]:
 
 
 def _rate(group: str, algorithm: str, kind: str, runs: Sequence[Optimization]) -> Rate:
-    converged = [run for run in runs if run.outcome is Outcome.CONVERGED]
+    converged = [run for run in runs if run.outcome is OptimizationOutcome.CONVERGED]
     minima = [run.state.minimum for run in converged]
-    lowest = [run.forces.min() for run in runs if run.outcome is not Outcome.CONVERGED and len(run.forces)]
+    lowest = [run.forces.min() for run in runs if run.outcome is not OptimizationOutcome.CONVERGED and len(run.forces)]
     return Rate(
         group,
         algorithm,

@@ -30,10 +30,10 @@ from ..models.result import Forces
 from ..models.structure import Structure
 from .batches import ATOMS, evaluate_each
 from .known_range import check_starts
-from .optimizations import ALGORITHMS, Optimization, Optimizations, Outcome
+from .optimizations import ALGORITHMS, Optimization, OptimizationOutcome, Optimizations
 from .optimize_ends import End, examine
 from .optimize_records import Records
-from .starts import Start
+from .starts import OptimizationStart
 from .work import KINDS
 
 MOST_STEPS = 1000
@@ -47,7 +47,7 @@ _ROUNDED = 10.0  # forces that are not larger than so many rounding errors
 
 def optimize(
     model: ForceModel,
-    starts: Sequence[Start],
+    starts: Sequence[OptimizationStart],
     most_steps: int = MOST_STEPS,
     threshold: float | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
@@ -108,7 +108,7 @@ def _advance(model: ForceModel, going: Sequence[_OngoingOptimization], records: 
 class _OngoingOptimization:
     """An optimisation that has not ended, or just now."""
 
-    def __init__(self, start: Start, algorithm: str, kind: str, most_steps: int, threshold: float | None):
+    def __init__(self, start: OptimizationStart, algorithm: str, kind: str, most_steps: int, threshold: float | None):
         structure = start.structure
         self._start, self.algorithm, self.kind = start, algorithm, kind
         self._most_steps = most_steps
@@ -121,7 +121,7 @@ class _OngoingOptimization:
         self._watched_from = most_steps - max(1, round(_LAST * most_steps))
         self._reference = structure.positions
         self._moved = 0.0  # Å, of any atom from the reference
-        self._outcome: Outcome | None = None
+        self._outcome: OptimizationOutcome | None = None
         self._record: Optimization | None = None
         self._failure: str | None = None
 
@@ -151,7 +151,7 @@ class _OngoingOptimization:
         :param records: where it may be found that all of this was done before
         """
         if isinstance(result, DarkforcesError):
-            self._outcome, self._failure = Outcome.FAILED, str(result)
+            self._outcome, self._failure = OptimizationOutcome.FAILED, str(result)
             return
         self._end = self.structure()
         forces = without_net_force(of_kind(KINDS[self.kind], result), self._end) * self._start.moving
@@ -164,9 +164,9 @@ class _OngoingOptimization:
             return
         self._watch()
         if self._forces[-1] < self._threshold:
-            self._outcome = Outcome.CONVERGED
+            self._outcome = OptimizationOutcome.CONVERGED
         elif len(self._forces) > self._most_steps:
-            self._outcome = self._what_became_of_it()
+            self._outcome = self._unconverged_outcome()
         else:
             self.atoms.calc = SinglePointCalculator(self.atoms, forces=forces)
             with np.errstate(all="ignore"):  # what comes of it is found when it is evaluated
@@ -183,29 +183,37 @@ class _OngoingOptimization:
                 moved = moved - moved.mean(axis=0)
             self._moved = max(self._moved, float(np.linalg.norm(moved, axis=1).max()))
 
-    def _what_became_of_it(self) -> Outcome:
+    def _unconverged_outcome(self) -> OptimizationOutcome:
         first = self._watched_from + 1
         before, last = self._forces[:first], self._forces[first:]
         if min(last) > max(before[0], _BREAKING):
-            return Outcome.EXPLODED
+            return OptimizationOutcome.EXPLODED
         if min(last) < _FALLING * min(before):
-            return Outcome.UNFINISHED
+            return OptimizationOutcome.UNFINISHED
         if self._moved < _STILL:
-            return Outcome.STAGNANT
-        return Outcome.UNFINISHED if self._energies[-1] < min(self._energies[:first]) else Outcome.WANDERING
+            return OptimizationOutcome.STAGNANT
+        return (
+            OptimizationOutcome.UNFINISHED
+            if self._energies[-1] < min(self._energies[:first])
+            else OptimizationOutcome.WANDERING
+        )
 
     def result(self, model: ForceModel) -> Optimization:
         """The optimisation, when it has ended."""
         assert self._outcome is not None
         if self._record is not None:
             return self._record
-        converged = self._outcome is Outcome.CONVERGED
+        converged = self._outcome is OptimizationOutcome.CONVERGED
         state = examine(model, KINDS[self.kind], self._end, converged, self._start.moving)
-        if self._outcome not in (Outcome.CONVERGED, Outcome.EXPLODED, Outcome.FAILED):
+        if self._outcome not in (
+            OptimizationOutcome.CONVERGED,
+            OptimizationOutcome.EXPLODED,
+            OptimizationOutcome.FAILED,
+        ):
             if state.rounding is not None and min(self._forces) <= _ROUNDED * state.rounding:
-                self._outcome = Outcome.ROUNDING
+                self._outcome = OptimizationOutcome.ROUNDING
             elif state.outside:
-                self._outcome = Outcome.OUTSIDE
+                self._outcome = OptimizationOutcome.OUTSIDE
         return replace(self._so_far(), outcome=self._outcome, state=state)
 
     def _so_far(self) -> Optimization:
@@ -217,7 +225,7 @@ class _OngoingOptimization:
             np.array(self._forces),
             np.array(self._energies),
             self._end,
-            self._outcome or Outcome.UNFINISHED,
+            self._outcome or OptimizationOutcome.UNFINISHED,
             End(None, None, False, None),
             self._failure,
         )

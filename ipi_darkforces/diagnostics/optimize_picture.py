@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..analysis.pictures import KIND_COLORS, new_figure, plain, tidy
-from .optimizations import ALGORITHMS, Optimization, Optimizations, Outcome
+from .optimizations import ALGORITHMS, Optimization, OptimizationOutcome, Optimizations
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-_ENDS = {Outcome.CONVERGED: "o", Outcome.EXPLODED: "x", Outcome.FAILED: "+"}
+_ENDS = {OptimizationOutcome.CONVERGED: "o", OptimizationOutcome.EXPLODED: "x", OptimizationOutcome.FAILED: "+"}
 
 
 def draw_optimizations(optimizations: Optimizations, path: Path) -> None:
@@ -58,7 +58,7 @@ def _draw(axis: Axes, runs: Sequence[Optimization]) -> None:
 
 def _summary(optimizations: Optimizations, group: str, algorithm: str) -> str:
     rates = [r for r in optimizations.rates() if (r.group, r.algorithm) == (group, algorithm)]
-    return "   ".join(f"{r.kind}: {r.outcomes[Outcome.CONVERGED]} of {r.starts}" for r in rates)
+    return "   ".join(f"{r.kind}: {r.outcomes[OptimizationOutcome.CONVERGED]} of {r.starts}" for r in rates)
 
 
 def _legend(runs: Sequence[Optimization]) -> list[Line2D]:

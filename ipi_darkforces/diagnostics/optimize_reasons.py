@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .optimizations import Optimization, Outcome
+from .optimizations import Optimization, OptimizationOutcome
 
 
 def reasons(runs: Sequence[Optimization]) -> Iterator[str]:
@@ -15,33 +15,33 @@ def reasons(runs: Sequence[Optimization]) -> Iterator[str]:
 
     :param runs: of one set, one algorithm and one kind of forces
     """
-    for outcome in Outcome:
+    for outcome in OptimizationOutcome:
         own = [run for run in runs if run.outcome is outcome]
         if own:
             yield from _sentences(outcome, own)
 
 
-def _sentences(outcome: Outcome, runs: Sequence[Optimization]) -> Iterator[str]:
+def _sentences(outcome: OptimizationOutcome, runs: Sequence[Optimization]) -> Iterator[str]:
     n = len(runs)
-    if outcome is Outcome.CONVERGED:
+    if outcome is OptimizationOutcome.CONVERGED:
         yield from _where_they_converged(runs)
-    elif outcome is Outcome.UNFINISHED:
+    elif outcome is OptimizationOutcome.UNFINISHED:
         yield f"{n} unfinished: the forces or the energy still fell after {runs[0].steps} steps"
-    elif outcome is Outcome.ROUNDING:
+    elif outcome is OptimizationOutcome.ROUNDING:
         yield (
             f"{n} by rounding: forces got down to {_lowest(runs):.1g} eV/Å, where their rounding errors are "
             f"{_rounding(runs):.1g}; the threshold of {runs[0].threshold:g} asks for more digits than they have"
         )
-    elif outcome is Outcome.STAGNANT:
+    elif outcome is OptimizationOutcome.STAGNANT:
         yield (
             f"{n} stagnant: atoms stand still with {_lowest(runs):.1g} eV/Å at the least, {_above_rounding(runs)}: "
             "forces do not vanish where they should, or change too abruptly"
         )
-    elif outcome is Outcome.WANDERING:
+    elif outcome is OptimizationOutcome.WANDERING:
         yield f"{n} wandering: atoms move on, with {_lowest(runs):.1g} eV/Å at the least; {_why_wandering(runs[0])}"
-    elif outcome is Outcome.OUTSIDE:
+    elif outcome is OptimizationOutcome.OUTSIDE:
         yield f"{n} outside of the model's range: {_outside(runs)}"
-    elif outcome is Outcome.EXPLODED:
+    elif outcome is OptimizationOutcome.EXPLODED:
         yield f"{n} exploded: forces above all that bonds bear"
     else:
         for failure, count in Counter(run.failure for run in runs).most_common():

@@ -23,7 +23,7 @@ SETS = ("molecules", "clusters", "structures", "g2", "crystals")
 
 
 @dataclass(frozen=True)
-class Start:
+class OptimizationStart:
     """A structure from which an optimisation starts.
 
     :param group: the set that it belongs to, one of `SETS`
@@ -62,7 +62,7 @@ class _Chosen(NamedTuple):
     """A structure that becomes a start.
 
     :param as_it_is: not to be displaced
-    :param fixed: see `Start`
+    :param fixed: see `OptimizationStart`
     """
 
     name: str
@@ -79,7 +79,7 @@ def make_starts(
     seed: int = 0,
     check: Callable[[Structure], object] = lambda structure: None,
     fixed: Mapping[str, np.ndarray] | None = None,
-) -> list[Start]:
+) -> list[OptimizationStart]:
     """Sets of starts.
 
     ``molecules``: single ones in vacuum, cut out of structures at random, all coordinates displaced. ``clusters``: four
@@ -105,7 +105,7 @@ def make_starts(
     if groups is None:
         cut = [group for group in SETS if group == "structures" or group in _SIZES and _sites(found, group)]
         groups = cut if structures else list(BUILT)
-    starts: list[Start] = []
+    starts: list[OptimizationStart] = []
     refusals: list[str] = []
     for group in dict.fromkeys(groups):
         random = np.random.default_rng([seed, SETS.index(group)])  # the same, whatever other sets are made
@@ -125,7 +125,7 @@ def make_starts(
         for each in chosen:
             moved = each.structure if each.as_it_is else _displaced(each, displacement, random)
             width = 0.0 if each.as_it_is else displacement
-            starts.append(Start(group, each.name, moved, each.structure, width, fixed=each.fixed))
+            starts.append(OptimizationStart(group, each.name, moved, each.structure, width, fixed=each.fixed))
     if refusals and (asked or not starts):
         raise DarkforcesError(refusals[0])
     return starts

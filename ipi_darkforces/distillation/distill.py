@@ -20,9 +20,9 @@ from ..models.registry.zoo import all_models, check_name, install, user_director
 from ..models.structure import Structure
 from ..training.direct_pet import SIZES, shape_for
 from .describe import card
-from .folder import DistillFolder, Settings, digest_of
+from .folder import DistillFolder, DistillationSettings, digest_of
 from .judge import judge
-from .plan import Plan, check_time, measure
+from .plan import DistillationPlan, check_time, measure
 from .result import Distillation
 from .rounds import Report, Rounds
 from .sample import System
@@ -48,7 +48,7 @@ def distill(
     hours: float = HOURS,
     folder: Path | None = None,
     seed: int = 1,
-    announce: Callable[[Plan], None] = lambda plan: None,
+    announce: Callable[[DistillationPlan], None] = lambda plan: None,
     report: Report = lambda what, done, total: None,
 ) -> Distillation:
     """Train a small direct model that serves as the fast forces of a slow one, judge it and give it a name.
@@ -90,7 +90,7 @@ def distill(
     plan = measure(teacher, systems, size, timestep, evaluations, steps)
     announce(plan)
     weights = weights_of(identity["fingerprint"], identity.get("variant"))
-    settings = Settings(weights, digest_of(systems), size, temperature, timestep, seed)
+    settings = DistillationSettings(weights, digest_of(systems), size, temperature, timestep, seed)
     if not place.rounds():
         check_time(plan, hours)
     place.begin(settings)
@@ -135,7 +135,7 @@ def plan_of(
     evaluations: int = LABELS,
     steps: int = STEPS,
     hours: float = HOURS,
-) -> Plan:
+) -> DistillationPlan:
     """Measure the cost of a distillation, with the arguments and errors of `distill`."""
     _check(size, 1.0, timestep, evaluations, steps, hours)
     plan = measure(teacher, _systems(teacher, structures), size, timestep, evaluations, steps)
@@ -173,7 +173,7 @@ def _check_free(name: str, checkpoint: Path) -> None:
 
 
 def _rounds(place: DistillFolder, evaluations: int, steps: int, more: bool) -> list[dict[str, int]]:
-    """Plan the rounds: those that were planned before, or two, and another one if there shall be more."""
+    """DistillationPlan the rounds: those that were planned before, or two, and another one if there shall be more."""
     planned = place.rounds()
     if not planned:
         first = max(4, round(_FIRST * steps))

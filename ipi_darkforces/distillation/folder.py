@@ -10,13 +10,13 @@ from pathlib import Path
 
 from ..atomic import write_atomically
 from ..errors import DarkforcesError
-from ..training.labels import Trajectory
+from ..training.labels import LabelledTrajectory
 from .sample import System
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Settings on which labels and students depend.
+class DistillationSettings:
+    """DistillationSettings on which labels and students depend.
 
     :param teacher: its fingerprint
     :param structures: a digest of those to start from
@@ -50,7 +50,7 @@ class DistillFolder:
         self._labels = path / "labels"
         self._held_out = path / "held-out"
 
-    def begin(self, settings: Settings) -> None:
+    def begin(self, settings: DistillationSettings) -> None:
         """Make the folder, or check that it was begun alike.
 
         :raises DarkforcesError: if it was begun with other settings, or cannot be made
@@ -65,7 +65,7 @@ class DistillFolder:
         except OSError as error:
             raise DarkforcesError(f"folder '{self.path}' cannot be used: {error.strerror}") from error
 
-    def _check(self, settings: Settings) -> None:
+    def _check(self, settings: DistillationSettings) -> None:
         try:
             begun = json.loads(self._settings.read_text())
         except ValueError as error:
@@ -90,19 +90,19 @@ class DistillFolder:
         """The state of the training of a round, from 0."""
         return self.path / f"round-{number + 1}.pt"
 
-    def held_out(self) -> list[Trajectory]:
+    def held_out(self) -> list[LabelledTrajectory]:
         """Pieces of the dynamics by which students are judged, in order."""
-        return [Trajectory.read(path) for path in sorted(self._held_out.glob("*.npz"))]
+        return [LabelledTrajectory.read(path) for path in sorted(self._held_out.glob("*.npz"))]
 
-    def add_held_out(self, number: int, piece: Trajectory) -> None:
+    def add_held_out(self, number: int, piece: LabelledTrajectory) -> None:
         """Keep a piece of these."""
         piece.write(self._held_out / f"{number:05d}.npz")
 
-    def branches(self) -> list[Trajectory]:
+    def branches(self) -> list[LabelledTrajectory]:
         """Labels of all branches of dynamics so far, also of those that an error ended early."""
-        return [Trajectory.read(path) for path in sorted(self._labels.glob("*.npz"))]
+        return [LabelledTrajectory.read(path) for path in sorted(self._labels.glob("*.npz"))]
 
-    def add_branch(self, number: int, branch: Trajectory, failure: str | None) -> None:
+    def add_branch(self, number: int, branch: LabelledTrajectory, failure: str | None) -> None:
         """Keep the labels of a branch; the reason for its end comes first, so that no labels lack it."""
         if failure is not None:
             write_atomically(self._labels / f"{number:05d}.txt", failure + "\n")

@@ -11,7 +11,7 @@ from ase import units
 from ..diagnostics.conservative_run import neighbours
 from ..diagnostics.heating import Heating, Power, heating
 from ..models.model import ForceModel, Need, of_kind
-from ..training.labels import Trajectory
+from ..training.labels import LabelledTrajectory
 
 STRIDES = (2, 3, 4, 5, 6, 8, 10, 12, 16)
 _SMALL = 0.3  # of the forces
@@ -19,7 +19,7 @@ _A_PS = 1.0 / (1000.0 * units.fs)  # of Å/ps, in ase's units
 
 
 @dataclass(frozen=True)
-class Judgement:
+class StudentJudgement:
     """A student along dynamics of its teacher.
 
     :param rms: meV/Å, of the difference of forces, per component
@@ -51,10 +51,10 @@ class Judgement:
 
 def judge(
     student: ForceModel,
-    held_out: Trajectory,
+    held_out: LabelledTrajectory,
     strides: Sequence[int] = STRIDES,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> Judgement:
+) -> StudentJudgement:
     """Predict the heating of strides with the student as the fast forces.
 
     :param held_out: dynamics of the teacher without a thermostat, all steps
@@ -79,10 +79,10 @@ def judge(
     )
     rms = (square / len(held_out)) ** 0.5
     relative = rms / float(np.sqrt(np.mean(held_out.forces**2)))
-    return Judgement(1000.0 * rms, relative, tuple(heating(power, strides)))
+    return StudentJudgement(1000.0 * rms, relative, tuple(heating(power, strides)))
 
 
-def temperature(trajectory: Trajectory) -> float:
+def temperature(trajectory: LabelledTrajectory) -> float:
     """Mean temperature, K."""
     moving = np.isfinite(trajectory.masses)
     masses = np.where(moving, trajectory.masses, 0.0)

@@ -13,7 +13,7 @@ from ..errors import DarkforcesError
 from ..models.model import ForceModel, Need
 from ..training.direct_pet import new_model, shape_for
 from ..training.fit import Fit, Schedule
-from ..training.labels import Trajectory
+from ..training.labels import LabelledTrajectory
 from .sample import System
 
 _EQUILIBRATION = 100.0  # fs, before the held-out dynamics
@@ -22,7 +22,7 @@ _TIMED = 3
 
 
 @dataclass(frozen=True)
-class Plan:
+class DistillationPlan:
     """Numbers of evaluations and steps, and what each costs.
 
     :param atoms: of the first structure
@@ -62,8 +62,8 @@ class Plan:
 
 def measure(
     teacher: ForceModel, systems: Sequence[System], size: str, timestep: float, labels: int, steps: int
-) -> Plan:
-    """Plan, with the time of an evaluation and of a step measured on this machine.
+) -> DistillationPlan:
+    """DistillationPlan, with the time of an evaluation and of a step measured on this machine.
 
     :param timestep: fs
     :param labels: evaluations of the teacher for labels, in all rounds
@@ -81,7 +81,7 @@ def measure(
         forces.append(teacher.evaluate(each, Need.CONSERVATIVE).conservative)
         times.append(perf_counter() - began)
     positions = np.array([each.positions for each in moved])
-    labelled = Trajectory(
+    labelled = LabelledTrajectory(
         structure.species, structure.cell, systems[0].masses, positions, 0.0 * positions, np.array(forces), timestep
     )
     elements = sorted({int(z) for system in systems for z in system.structure.species})
@@ -92,10 +92,10 @@ def measure(
     step = (perf_counter() - began) / _TIMED
     held_out = round(_SEGMENTS * fewest_steps(timestep / 1000.0))
     before = max(2, round(_EQUILIBRATION / timestep))
-    return Plan(len(structure.species), held_out, before, labels, steps, min(times), step)
+    return DistillationPlan(len(structure.species), held_out, before, labels, steps, min(times), step)
 
 
-def check_time(plan: Plan, hours: float) -> None:
+def check_time(plan: DistillationPlan, hours: float) -> None:
     """Raise a DarkforcesError if labels take longer than is allowed, with what would do."""
     needed = plan.teacher * plan.asked / 3600.0
     if needed <= hours:

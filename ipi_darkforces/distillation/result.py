@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..diagnostics.heating import Heating
-from .judge import Judgement
-from .plan import Plan
+from .judge import StudentJudgement
+from .plan import DistillationPlan
 
 ALLOWED = 0.1  # meV/atom/ps
 
@@ -33,9 +33,9 @@ class Distillation:
     teacher: str
     variant: str | None
     title: str
-    plan: Plan
+    plan: DistillationPlan
     timestep: float
-    judgement: Judgement
+    judgement: StudentJudgement
     slow: float
     fast: float
     failures: tuple[str, ...]

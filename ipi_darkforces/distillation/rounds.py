@@ -18,8 +18,8 @@ from ..models.model import ForceModel
 from ..models.structure import Structure
 from ..training.direct_pet import new_model, save, shape_for
 from ..training.fit import Fit, Schedule
-from ..training.labels import Trajectory
-from .folder import DistillFolder, Settings
+from ..training.labels import LabelledTrajectory
+from .folder import DistillationSettings, DistillFolder
 from .sample import System, follow
 
 BRANCH = 100  # evaluations of the teacher
@@ -47,11 +47,11 @@ class Rounds:
 
     teacher: ForceModel
     systems: Sequence[System]
-    settings: Settings
+    settings: DistillationSettings
     folder: DistillFolder
     report: Report
 
-    def hold_out(self, evaluations: int, equilibration: int) -> Trajectory:
+    def hold_out(self, evaluations: int, equilibration: int) -> LabelledTrajectory:
         """Dynamics of the teacher without a thermostat by which students are judged, from the first system.
 
         :param evaluations: of the teacher
@@ -83,7 +83,7 @@ class Rounds:
             piece = piece.without_first() if pieces else piece
             self.folder.add_held_out(len(pieces), piece)
             pieces.append(piece)
-        return Trajectory.joined(pieces)
+        return LabelledTrajectory.joined(pieces)
 
     def _run(
         self,
@@ -92,7 +92,7 @@ class Rounds:
         friction_time: float | None,
         momenta: np.ndarray | None,
         count: Callable[[], None],
-    ) -> tuple[Trajectory, np.ndarray, str | None]:
+    ) -> tuple[LabelledTrajectory, np.ndarray, str | None]:
         return follow(
             self.teacher,
             system,
@@ -105,7 +105,7 @@ class Rounds:
             report=count,
         )
 
-    def sample(self, labels: int, student: ForceModel | None) -> list[Trajectory]:
+    def sample(self, labels: int, student: ForceModel | None) -> list[LabelledTrajectory]:
         """Go on with dynamics until there are so many labels.
 
         :param student: for the fast forces; None for the teacher alone
@@ -134,11 +134,11 @@ class Rounds:
     def _branch(
         self,
         number: int,
-        branches: Sequence[Trajectory],
+        branches: Sequence[LabelledTrajectory],
         evaluations: int,
         student: ForceModel | None,
         count: Callable[[], None],
-    ) -> tuple[Trajectory, str | None]:
+    ) -> tuple[LabelledTrajectory, str | None]:
         system = self.systems[number % len(self.systems)]
         earlier = number - len(self.systems)
         if earlier >= 0 and len(branches[earlier]) == BRANCH:  # others ended where something fails
@@ -164,7 +164,7 @@ class Rounds:
         along = np.linalg.pinv(structure.cell) @ structure.cell
         return np.eye(3) + along.T @ (elements + elements.T) @ along / 2.0
 
-    def train(self, number: int, steps: int, branches: Sequence[Trajectory]) -> None:
+    def train(self, number: int, steps: int, branches: Sequence[LabelledTrajectory]) -> None:
         """Train in one round, from wherever it was left, and write the student's checkpoint.
 
         :param number: of the round, from 0

@@ -19,7 +19,7 @@ from ..errors import DarkforcesError
 from ..models.model import ForceModel, Need, of_kind
 from ..models.structure import Structure
 from ..simulate.inner_loop import State, outer_step, velocity_verlet
-from ..training.labels import Trajectory
+from ..training.labels import LabelledTrajectory
 
 EXPLODED = 4.0  # times the temperature of the thermostat
 _PS = 1000.0 * units.fs  # in ase's unit of time
@@ -95,7 +95,7 @@ def follow(
     fast: ForceModel | None = None,
     stride: int = 1,
     report: Callable[[], None] = lambda: None,
-) -> tuple[Trajectory, np.ndarray, str | None]:
+) -> tuple[LabelledTrajectory, np.ndarray, str | None]:
     """Dynamics, for as many frames as the teacher is asked for.
 
     :param teacher: provides conservative forces
@@ -159,7 +159,7 @@ def follow(
         np.array([frame[i] for frame in kept]).reshape(-1, *structure.positions.shape) for i in range(3)
     )
     interval = timestep * (1 if fast is None else stride)
-    labels = Trajectory(
+    labels = LabelledTrajectory(
         structure.species, structure.cell, masses, positions, velocities, forces.astype(np.float32), interval
     )
     return labels, state.momenta, error

@@ -41,7 +41,7 @@ _Arrays = Sequence[np.ndarray | None]
 
 
 @dataclass(frozen=True)
-class Outputs:
+class OutputNames:
     """Names of the outputs that are used; None for those that the model does not have."""
 
     energy: str
@@ -261,7 +261,7 @@ def _read(path: str | Path) -> mta.AtomisticModel:
         raise DarkforcesError(f"'{path}' is not an exported metatomic model (.pt)") from error
 
 
-def pick_outputs(name: str, available: dict[str, mta.ModelOutput], variant: str | None) -> Outputs:
+def pick_outputs(name: str, available: dict[str, mta.ModelOutput], variant: str | None) -> OutputNames:
     """Pick the outputs of a model that are used.
 
     :param name: of the model, for messages
@@ -283,7 +283,7 @@ def pick_outputs(name: str, available: dict[str, mta.ModelOutput], variant: str 
     def first(*names: str) -> str | None:
         return next((each for each in names if each in available), None)
 
-    return Outputs(
+    return OutputNames(
         "energy" + suffix,
         direct=first(*(each + suffix for each in _FORCE_OUTPUTS)),
         stress=first(_STRESS_OUTPUT + suffix),

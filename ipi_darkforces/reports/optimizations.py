@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..diagnostics.optimizations import Optimizations, Outcome, Rate
+from ..diagnostics.optimizations import OptimizationOutcome, Optimizations, Rate
 from ..diagnostics.optimize_reasons import reasons
-from ..diagnostics.starts import Start
+from ..diagnostics.starts import OptimizationStart
 from ..errors import printable
 
 # Table 6, success with L-BFGS in %: water molecules in the gas phase, liquid water, molecules of QM9, and MPtrj.
@@ -47,7 +47,11 @@ def _of_a_set(optimizations: Optimizations, group: str) -> Iterator[str]:
     yield f"{len(starts)} {group}, converged below {' or '.join(f'{t:g}' for t in thresholds)} eV/Å"
     yield from _displacements(starts)
     yield ""
-    others = [outcome for outcome in Outcome if outcome in {run.outcome for run in runs} - {Outcome.CONVERGED}]
+    others = [
+        outcome
+        for outcome in OptimizationOutcome
+        if outcome in {run.outcome for run in runs} - {OptimizationOutcome.CONVERGED}
+    ]
     yield (
         f"  {'':20} {'converged, %':>17} {'intact':>7} {'minima':>7} {'steps':>6}  "
         + "".join(f"{outcome.value:>10} " for outcome in others)
@@ -66,7 +70,7 @@ def _of_a_set(optimizations: Optimizations, group: str) -> Iterator[str]:
         yield from ("", f"  the paper, {what}, L-BFGS, %: conservative {conservative}; direct {direct}")
 
 
-def _displacements(starts: list[Start]) -> Iterator[str]:
+def _displacements(starts: list[OptimizationStart]) -> Iterator[str]:
     widths = np.array([start.width for start in starts if start.width or start.limit])
     if not len(widths):
         return
@@ -77,7 +81,7 @@ def _displacements(starts: list[Start]) -> Iterator[str]:
         yield f"  {count} of {len(widths)} not further, as there {limit}"
 
 
-def _row(rate: Rate, others: list[Outcome]) -> str:
+def _row(rate: Rate, others: list[OptimizationOutcome]) -> str:
     low, high = rate.interval
     converged = f"{100 * rate.success:.0f} ({100 * low:.0f} to {100 * high:.0f})"
     steps = "" if rate.steps is None else f"{rate.steps:.0f}"

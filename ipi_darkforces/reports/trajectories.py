@@ -11,7 +11,7 @@ from pathlib import Path
 from .. import __version__
 from ..analysis.analyses import Analysis
 from ..analysis.analyze import Analyses, Results
-from ..analysis.statements import Verdict
+from ..analysis.statements import Agreement
 from ..atomic import writing
 from ..errors import DarkforcesError, of_system
 from ..progress_bar import progress_bar
@@ -21,11 +21,11 @@ from ..stats.rows import write_csv, write_curves
 _PAGE = "report.html"
 
 _WORDS = {
-    Verdict.MEASURED: ("measured", "measured"),
-    Verdict.AGREES: ("agrees", "as expected"),
-    Verdict.UNKNOWN: ("unknown", "too short"),
-    Verdict.SLIGHT: ("slight", "slightly off"),
-    Verdict.DIFFERS: ("differs", "off"),
+    Agreement.MEASURED: ("measured", "measured"),
+    Agreement.AGREES: ("agrees", "as expected"),
+    Agreement.UNKNOWN: ("unknown", "too short"),
+    Agreement.SLIGHT: ("slight", "slightly off"),
+    Agreement.DIFFERS: ("differs", "off"),
     None: ("missing", "not known"),
 }
 
@@ -98,7 +98,7 @@ def _names(results: Results) -> list[str]:
     return [*(result.name for result in results.found), *results.missing]
 
 
-def _mark(verdict: Verdict | None) -> str:
+def _mark(verdict: Agreement | None) -> str:
     return mark(*_WORDS[verdict])
 
 

@@ -83,7 +83,7 @@ def replace_name(text: str, old: str, new: str) -> str:
 
 
 @dataclass(frozen=True)
-class Reference:
+class FileReference:
     """A place where an input names a file.
 
     :param name: as it stands there
@@ -98,7 +98,7 @@ class Reference:
     written: bool = False
 
 
-def references(root: xml_node, folder: Path) -> Iterator[Reference]:
+def references(root: xml_node, folder: Path) -> Iterator[FileReference]:
     """The places where an input names a file.
 
     :param root: of the input, without templates
@@ -116,11 +116,11 @@ def references(root: xml_node, folder: Path) -> Iterator[Reference]:
     for kind, name, default in _DEFAULTS:
         for node in descendants(root, kind):
             if child(node, name) is None:
-                yield Reference(default, _adder(node, name))
+                yield FileReference(default, _adder(node, name))
     for node in descendants(root, *_CACHES):
         yield _text_of(node, needed=False, written=True)
     if any(text_of(node) == "file" for node in descendants(root, "random_type")):
-        yield Reference(_SAMPLES, None)
+        yield FileReference(_SAMPLES, None)
     yield from _in_parameters(root, folder)
     for node in descendants(root, "properties"):
         for arguments in re.findall(r"\(([^()]*)\)", text_of(node)):
@@ -137,19 +137,19 @@ def arrays_in_files(root: xml_node) -> Iterator[xml_node]:
     return (node for node in nodes(root) if node.attribs.get("mode") == "file")
 
 
-def _text_of(node: xml_node, needed: bool = True, written: bool = False) -> Reference:
-    return Reference(text_of(node), lambda name: set_text(node, name), needed, written)
+def _text_of(node: xml_node, needed: bool = True, written: bool = False) -> FileReference:
+    return FileReference(text_of(node), lambda name: set_text(node, name), needed, written)
 
 
-def _part_of(node: xml_node, name: str, needed: bool = False) -> Reference:
-    return Reference(name, lambda new: set_text(node, replace_name(text_of(node), name, new)), needed)
+def _part_of(node: xml_node, name: str, needed: bool = False) -> FileReference:
+    return FileReference(name, lambda new: set_text(node, replace_name(text_of(node), name, new)), needed)
 
 
 def _adder(node: xml_node, name: str) -> Callable[[str], None]:
     return lambda text: node.fields.append((name, parse(f"<{name}>{text}</{name}>")))
 
 
-def _in_parameters(root: xml_node, folder: Path) -> Iterator[Reference]:
+def _in_parameters(root: xml_node, folder: Path) -> Iterator[FileReference]:
     """Templates, and whatever else among parameters is the name of a file, on its own or as a part of a model's."""
     for forcefield in nodes(root):
         node = child(forcefield, "parameters")
@@ -203,7 +203,7 @@ class Placing:
             name = "plumed.dat" if named is None else text_of(named)
             self._follow(self.files[name])
 
-    def _expanded(self, reference: Reference) -> Iterator[Reference]:
+    def _expanded(self, reference: FileReference) -> Iterator[FileReference]:
         """Each of the files that a name with wildcards stands for."""
         if not _WILDCARDS.search(reference.name) or (self._folder / reference.name).is_file():
             yield reference
@@ -213,9 +213,9 @@ class Placing:
             raise DarkforcesError(
                 f"'{self._source}' refers to files '{reference.name}', of which there is none beside it"
             )
-        yield from (Reference(name, None) for name in matches)
+        yield from (FileReference(name, None) for name in matches)
 
-    def _existing(self, reference: Reference) -> Path | None:
+    def _existing(self, reference: FileReference) -> Path | None:
         path = Path(os.path.normpath(self._folder / reference.name))
         if path.is_file():
             return path
@@ -224,7 +224,7 @@ class Placing:
         beside = "" if reference.name == str(path) else f" (names of files are relative to the input: '{path}')"
         raise DarkforcesError(f"'{self._source}' refers to the file '{reference.name}', which does not exist{beside}")
 
-    def _refer(self, reference: Reference, target: str) -> None:
+    def _refer(self, reference: FileReference, target: str) -> None:
         if target == reference.name:
             return
         if reference.rename is None:

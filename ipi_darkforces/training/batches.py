@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..models.neighbors.search import CPU, search
-from .labels import Trajectory
+from .labels import LabelledTrajectory
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def weights(masses: np.ndarray) -> np.ndarray:
 
 
 def random_pairs(
-    trajectories: Sequence[Trajectory], number: int, lag: float, rng: np.random.Generator
-) -> list[tuple[Trajectory, int, int]]:
+    trajectories: Sequence[LabelledTrajectory], number: int, lag: float, rng: np.random.Generator
+) -> list[tuple[LabelledTrajectory, int, int]]:
     """Pairs of frames of the same trajectory, anywhere in all of them: with each, the numbers of both frames.
 
     :param lag: fs between the two
@@ -54,7 +54,7 @@ def random_pairs(
     return [(trajectories[k], first, first + steps[k]) for k, first in zip(chosen, firsts, strict=True)]
 
 
-def batch(pairs: Sequence[tuple[Trajectory, int, int]], backend: Any, rng: np.random.Generator) -> Batch:
+def batch(pairs: Sequence[tuple[LabelledTrajectory, int, int]], backend: Any, rng: np.random.Generator) -> Batch:
     """These pairs, each of them turned (or turned and inverted) at random.
 
     :param backend: metatrain's `PETBackend`

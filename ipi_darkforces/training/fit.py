@@ -27,7 +27,7 @@ from ..atomic import atomic_file
 from ..errors import DarkforcesError
 from .batches import Batch, batch, random_pairs
 from .direct_pet import DIRECT
-from .labels import Trajectory
+from .labels import LabelledTrajectory
 from .muon import MuonAndAdam
 
 _CLIP = 1.0  # norm of gradients, in units of what it is for forces of the labels' size
@@ -78,7 +78,7 @@ class Fit:
 
     def run(
         self,
-        trajectories: Sequence[Trajectory],
+        trajectories: Sequence[LabelledTrajectory],
         steps: int,
         report: Callable[[float, float], None] = lambda value, change: None,
     ) -> None:

@@ -16,7 +16,7 @@ from ..models.structure import Structure
 
 
 @dataclass(frozen=True)
-class Trajectory:
+class LabelledTrajectory:
     """Consecutive geometries of one system with the forces of a teacher.
 
     :param species: atomic numbers, shape (n_atoms,)
@@ -48,12 +48,12 @@ class Trajectory:
         masses = np.where(np.isfinite(self.masses), self.masses, 0.0)[:, None]
         return np.asarray(masses * self.velocities[frame] / (1000.0 * units.fs))
 
-    def without_first(self) -> Trajectory:
+    def without_first(self) -> LabelledTrajectory:
         """All geometries but the first."""
         return replace(self, positions=self.positions[1:], velocities=self.velocities[1:], forces=self.forces[1:])
 
     @classmethod
-    def joined(cls, pieces: Sequence[Trajectory]) -> Trajectory:
+    def joined(cls, pieces: Sequence[LabelledTrajectory]) -> LabelledTrajectory:
         """Join trajectories that follow one another, of the same system."""
         return replace(
             pieces[0],
@@ -68,7 +68,7 @@ class Trajectory:
             np.savez(stream, **{field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
-    def read(cls, path: Path) -> Trajectory:
+    def read(cls, path: Path) -> LabelledTrajectory:
         """The trajectory in a file.
 
         :raises DarkforcesError: if the file is not one that `write` has made

@@ -8,7 +8,7 @@ from ipi_files import frame_text
 
 import ipi_darkforces as dark
 from ipi_darkforces.analysis.averages import Averages
-from ipi_darkforces.analysis.statements import Verdict, of_averages
+from ipi_darkforces.analysis.statements import Agreement, of_averages
 
 STEPS = np.arange(2000)
 HEADS = (
@@ -58,7 +58,7 @@ def test_a_second_run_is_compared_with_the_first(of_water, tmp_path):
     of_hydrogen = [
         next(each for each in averages.statements(result) if "K(H)" in each.text) for result in averages.found
     ]
-    assert [each.verdict for each in of_hydrogen] == [Verdict.MEASURED, Verdict.AGREES, Verdict.DIFFERS]
+    assert [each.verdict for each in of_hydrogen] == [Agreement.MEASURED, Agreement.AGREES, Agreement.DIFFERS]
     assert of_hydrogen[2].text.endswith("it differs from that of exact.")
     averages.draw(tmp_path / "averages.png")
     assert (tmp_path / "averages.png").stat().st_size > 10_000

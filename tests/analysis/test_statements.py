@@ -7,7 +7,7 @@ from ipi_darkforces.analysis import statements
 from ipi_darkforces.analysis.drift import Drift
 from ipi_darkforces.analysis.io.cached import CachedSource
 from ipi_darkforces.analysis.io.trajectory import Frame
-from ipi_darkforces.analysis.statements import Verdict
+from ipi_darkforces.analysis.statements import Agreement
 from ipi_darkforces.analysis.structure import Correlations, Function, Peak
 from ipi_darkforces.analysis.temperatures import Temperatures
 from ipi_darkforces.stats.estimates import Estimate
@@ -23,9 +23,14 @@ def drift(kelvin, conserved):
 @pytest.mark.parametrize(
     ("kelvin", "conserved", "verdicts", "words"),
     [
-        (0.0, 0.0, [Verdict.AGREES, Verdict.AGREES], "No drift of the conserved quantity is seen"),
-        (0.0, -0.1, [Verdict.AGREES, Verdict.SLIGHT], "The conserved quantity falls by 0.0996"),
-        (100.0, 50.0, [Verdict.DIFFERS, Verdict.DIFFERS], "that is 100 times the standard deviation of the kinetic"),
+        (0.0, 0.0, [Agreement.AGREES, Agreement.AGREES], "No drift of the conserved quantity is seen"),
+        (0.0, -0.1, [Agreement.AGREES, Agreement.SLIGHT], "The conserved quantity falls by 0.0996"),
+        (
+            100.0,
+            50.0,
+            [Agreement.DIFFERS, Agreement.DIFFERS],
+            "that is 100 times the standard deviation of the kinetic",
+        ),
     ],
 )
 def test_drift_in_words(kelvin, conserved, verdicts, words):
@@ -38,7 +43,7 @@ def test_drift_in_words(kelvin, conserved, verdicts, words):
 def test_heating_that_is_no_straight_line_is_heating():
     noise = np.random.default_rng(1).normal(size=(2, 2000))
     found = statements.of_drift(drift(300 + 100 * TIME**3 + noise[0], 40 * TIME**3 + 0.01 * noise[1]))
-    assert [each.verdict for each in found] == [Verdict.DIFFERS, Verdict.DIFFERS]
+    assert [each.verdict for each in found] == [Agreement.DIFFERS, Agreement.DIFFERS]
     assert "rises" in found[0].text
 
 
@@ -46,7 +51,7 @@ def test_short_runs_are_not_judged():
     time = TIME[:19]
     result = Drift("run", 64, time, 300 + time, time, time, 1.0)
     found = statements.of_drift(result)
-    assert [each.verdict for each in found] == [Verdict.UNKNOWN, Verdict.UNKNOWN]
+    assert [each.verdict for each in found] == [Agreement.UNKNOWN, Agreement.UNKNOWN]
     assert found[0].text == "The run is too short to know the slope of the temperature."
 
 
@@ -55,18 +60,18 @@ def test_temperatures_in_words():
     series = {"O": 310.0 + noise[0], "H": 295.0 + noise[1]}
     series = {"all": (series["O"] + 2 * series["H"]) / 3, **series}
     found = statements.of_temperatures(Temperatures("run", "properties", 300.0, TIME, series))
-    assert [each.verdict for each in found] == [Verdict.AGREES] + 3 * [Verdict.DIFFERS]
+    assert [each.verdict for each in found] == [Agreement.AGREES] + 3 * [Agreement.DIFFERS]
     assert found[1].text.startswith("T(O) = 31")
     assert "is not 300 K" in found[1].text
     assert "not shared evenly" in found[3].text
     # Without a target, what the species have of it can still be wrong.
     found = statements.of_temperatures(Temperatures("run", "properties", None, TIME, series))
-    assert [each.verdict for each in found] == [Verdict.MEASURED, Verdict.DIFFERS]
+    assert [each.verdict for each in found] == [Agreement.MEASURED, Agreement.DIFFERS]
     even = dict.fromkeys(("all", "O", "H"), 300.0 + noise[0])
     found = statements.of_temperatures(Temperatures("run", "properties", 300.0, TIME, even))
-    assert [each.verdict for each in found] == 4 * [Verdict.AGREES]
+    assert [each.verdict for each in found] == 4 * [Agreement.AGREES]
     found = statements.of_temperatures(Temperatures("run", "properties", 300.0, TIME, series, exchanged=False))
-    assert [each.verdict for each in found] == [Verdict.AGREES] + 3 * [Verdict.UNKNOWN]
+    assert [each.verdict for each in found] == [Agreement.AGREES] + 3 * [Agreement.UNKNOWN]
 
 
 def correlations(name, shift, error=0.01):
@@ -80,13 +85,13 @@ def test_structure_in_words():
     (alone,) = statements.of_structure(correlations("one", 0.0), None)
     assert alone.text == "First peaks: g_OO at 2.750 ± 0.010 Å, 3 ± ? high."
     same = statements.of_structure(correlations("one", 0.05), correlations("other", 0.0))[1]
-    assert same.verdict is Verdict.AGREES
+    assert same.verdict is Agreement.AGREES
     assert "g_OO agrees with that of other" in same.text
     short = statements.of_structure(correlations("one", 0.5), correlations("other", 0.0, error=None))[1]
-    assert short.verdict is Verdict.UNKNOWN
+    assert short.verdict is Agreement.UNKNOWN
     assert short.text == "g_OO: too short to compare with other."
     other = statements.of_structure(correlations("one", 0.5), correlations("other", 0.0))[1]
-    assert other.verdict is Verdict.DIFFERS
+    assert other.verdict is Agreement.DIFFERS
 
 
 class Counted:

@@ -15,8 +15,8 @@ from ipi_darkforces.analysis.io.units import BOLTZMANN_EV
 from ipi_darkforces.assessment import procedure
 from ipi_darkforces.assessment.assessment import Assessment
 from ipi_darkforces.assessment.criteria import Judgement
-from ipi_darkforces.assessment.plan import Plan
-from ipi_darkforces.assessment.procedure import Result
+from ipi_darkforces.assessment.plan import AssessmentPlan
+from ipi_darkforces.assessment.procedure import SimulationResults
 from ipi_darkforces.assessment.strides import Strides
 from ipi_darkforces.assessment.verdict import decide
 from ipi_darkforces.campaign.folder import CampaignFolder, Ended
@@ -50,8 +50,8 @@ PREDICTED = Strides(
 )  # fmt: skip
 
 
-def plan(provides: Need = BOTH, time: float = 10.0) -> Plan:
-    return Plan("pet-m", provides, WATER, 300.0, 0.5, time)
+def plan(provides: Need = BOTH, time: float = 10.0) -> AssessmentPlan:
+    return AssessmentPlan("pet-m", provides, WATER, 300.0, 0.5, time)
 
 
 def write(folder: CampaignFolder, simulation: Simulation, heating: float, inequality: float) -> None:
@@ -72,7 +72,7 @@ def write(folder: CampaignFolder, simulation: Simulation, heating: float, inequa
 
 
 @pytest.fixture
-def simulate(tmp_path: Path) -> Callable[..., tuple[Result | None, list[str]]]:
+def simulate(tmp_path: Path) -> Callable[..., tuple[SimulationResults | None, list[str]]]:
     """The procedure, and the simulations that it asks for, as ``nve mts4``."""
 
     def run(
@@ -81,7 +81,7 @@ def simulate(tmp_path: Path) -> Callable[..., tuple[Result | None, list[str]]]:
         stop_before: str = "",
         strides: Strides | None = PREDICTED,
         **changes: Any,
-    ) -> tuple[Result | None, list[str]]:
+    ) -> tuple[SimulationResults | None, list[str]]:
         folder = CampaignFolder(tmp_path / "assessed")
         asked = []
 
@@ -106,7 +106,7 @@ FIRST = ["nve conservative", "nve direct", "svr direct"]
 DIRECT = {"direct": 7.0}
 
 
-def judgements(result: Result) -> dict[str, Judgement]:
+def judgements(result: SimulationResults) -> dict[str, Judgement]:
     return {each.choice.forces: each.judgement for each in result.judged}
 
 

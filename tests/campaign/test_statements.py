@@ -17,7 +17,7 @@ from ipi_darkforces.campaign.statements import (
     AS_IN_PAPER,
     TOO_SHORT,
     UNLIKE_PAPER,
-    Statement,
+    PaperStatement,
     judge,
     minus,
     ratio,
@@ -39,7 +39,7 @@ def made(
     n: int = N,
     seeds: int = 3,
     exploded: bool = False,
-) -> Statement:
+) -> PaperStatement:
     """The first statement about simulations that heat by so many K/ps, with such temperatures."""
     path = tmp_path / "made.yaml"
     path.write_text(

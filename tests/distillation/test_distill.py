@@ -26,7 +26,7 @@ from ipi_darkforces.distillation.sample import System, follow
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models.registry.card import Card
 from ipi_darkforces.models.registry.zoo import card_of, user_directory
-from ipi_darkforces.training.labels import Trajectory
+from ipi_darkforces.training.labels import LabelledTrajectory as Trajectory
 
 SMALL: dict[str, Any] = {"size": "xs", "timestep": 4.0, "evaluations": 40, "steps": 24}
 
@@ -138,10 +138,10 @@ def test_a_taken_name_is_refused_before_anything_is_done(here: Path, tmp_path: P
 
 def test_where_the_teacher_fails_is_left_out_counted_and_said(tmp_path: Path) -> None:
     """Every 25th evaluation fails, and the dynamics of that geometry ends there."""
-    from ipi_darkforces.distillation.folder import DistillFolder, Settings
+    from ipi_darkforces.distillation.folder import DistillationSettings, DistillFolder
     from ipi_darkforces.distillation.rounds import Rounds
 
-    folder, settings = DistillFolder(tmp_path / "folder", "x"), Settings("t", "s", "xs", 300.0, 4.0, 1)
+    folder, settings = DistillFolder(tmp_path / "folder", "x"), DistillationSettings("t", "s", "xs", 300.0, 4.0, 1)
     folder.begin(settings)
     flawed = dark.load_model(f"ase:{FILE}:failing?every=99")
     systems = [System.of(copper())]

@@ -14,14 +14,14 @@ import pytest
 from ase import units
 
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.training.recipes.data import Source, prepare, write_frames
+from ipi_darkforces.training.recipes.data import DataSource, prepare, write_frames
 
 WRITTEN = 1e-8  # the last digit of positions and forces in extended XYZ
 
 
-def source(train: Path, /, **changes: object) -> Source:
+def source(train: Path, /, **changes: object) -> DataSource:
     """Ten structures or so, a quarter of them for validation."""
-    return replace(Source(train, None, 0.25, 0, None, None, "eV", None), **changes)
+    return replace(DataSource(train, None, 0.25, 0, None, None, "eV", None), **changes)
 
 
 def read(folder: Path, name: str) -> list[ase.Atoms]:
@@ -43,7 +43,7 @@ def relabelled(frames: Sequence[ase.Atoms], path: Path, energy_unit: float, forc
     return path
 
 
-def fails(given: Source, folder: Path) -> str:
+def fails(given: DataSource, folder: Path) -> str:
     """What is said about data that cannot be used: one line, and nothing that says that they are prepared."""
     with pytest.raises(DarkforcesError) as caught:
         prepare(given, folder)

@@ -18,13 +18,13 @@ from ipi_darkforces.training import batches
 from ipi_darkforces.training.batches import batch, random_pairs, weights
 from ipi_darkforces.training.direct_pet import Shape, new_model, save, shape_for
 from ipi_darkforces.training.fit import Fit, Schedule, direct_forces, errors
-from ipi_darkforces.training.labels import Trajectory
+from ipi_darkforces.training.labels import LabelledTrajectory
 
 SHAPE = Shape(width=16, layers=2, cutoff=3.0)
 
 
 @pytest.fixture(scope="module")
-def trajectory() -> Trajectory:
+def trajectory() -> LabelledTrajectory:
     """Water in a small box, so that atoms see images of each other; forces of springs along its bonds."""
     atoms = ase.build.molecule("H2O", cell=[4.0, 4.5, 5.0], pbc=True) * (2, 1, 1)
     moved = np.random.default_rng(0).normal(scale=0.1, size=(12, len(atoms), 3))
@@ -37,7 +37,7 @@ def trajectory() -> Trajectory:
         pull = bond * (5.0 - 5.0 / np.linalg.norm(bond, axis=1, keepdims=True))
         forces[:, oxygen] += pull
         forces[:, hydrogen] -= pull
-    return Trajectory(structure.species, structure.cell, atoms.get_masses(), positions, moved, forces, 0.5)
+    return LabelledTrajectory(structure.species, structure.cell, atoms.get_masses(), positions, moved, forces, 0.5)
 
 
 def fit(steps: int, **more: float) -> Fit:
@@ -45,7 +45,7 @@ def fit(steps: int, **more: float) -> Fit:
 
 
 def test_batches_are_what_the_checkpoint_computes(
-    trajectory: Trajectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trajectory: LabelledTrajectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neighbours, images, cells and the net force, as in the model that is served; also as metatomic runs it."""
     monkeypatch.setattr(batches, "_rotation", lambda rng: np.eye(3))
@@ -82,7 +82,7 @@ def test_a_student_has_no_energy_of_its_own(tmp_path: Path) -> None:
         student.evaluate(water, Need.CONSERVATIVE)
 
 
-def test_a_constant_error_is_no_change_and_a_change_is_no_error(trajectory: Trajectory) -> None:
+def test_a_constant_error_is_no_change_and_a_change_is_no_error(trajectory: LabelledTrajectory) -> None:
     made = batch([(trajectory, 0, 1)], new_model([1, 8], SHAPE).backend, np.random.default_rng(1))
     n = len(trajectory.species)
     error = torch.randn(n, 3, generator=torch.Generator().manual_seed(0))
@@ -97,21 +97,21 @@ def test_what_cannot_move_does_not_count() -> None:
     assert weights(np.array([1.0, 4.0, np.inf])).tolist() == pytest.approx([2.4, 0.6, 0.0])
 
 
-def test_pairs_are_of_one_trajectory_and_as_far_apart_as_they_can_be(trajectory: Trajectory) -> None:
+def test_pairs_are_of_one_trajectory_and_as_far_apart_as_they_can_be(trajectory: LabelledTrajectory) -> None:
     short = replace(trajectory, positions=trajectory.positions[:2])
     for of, first, second in random_pairs([trajectory, short], 50, 1.5, np.random.default_rng(0)):
         assert second - first == (3 if of is trajectory else 1)
         assert 0 <= first < second < len(of)
 
 
-def test_it_learns(trajectory: Trajectory) -> None:
+def test_it_learns(trajectory: LabelledTrajectory) -> None:
     losses: list[tuple[float, float]] = []
     fit(250, pairs=4, learning_rate=2e-2).run([trajectory], 250, lambda value, change: losses.append((value, change)))
     before, after = (np.sqrt(np.mean(np.square(part), axis=0)) for part in (losses[:20], losses[-20:]))
     assert after[1] < 0.5 * before[1]
 
 
-def test_it_goes_on_as_if_it_had_not_been_stopped(trajectory: Trajectory, tmp_path: Path) -> None:
+def test_it_goes_on_as_if_it_had_not_been_stopped(trajectory: LabelledTrajectory, tmp_path: Path) -> None:
     whole, first, second = fit(8), fit(8), fit(8)
     whole.run([trajectory], 8)
     first.run([trajectory], 3)
@@ -129,12 +129,12 @@ def test_what_is_no_state_is_refused(tmp_path: Path) -> None:
         fit(1).restore(tmp_path / "state.pt")
     (tmp_path / "labels.npz").write_bytes(b"nothing")
     with pytest.raises(DarkforcesError, match="holds no labels that can be read"):
-        Trajectory.read(tmp_path / "labels.npz")
+        LabelledTrajectory.read(tmp_path / "labels.npz")
 
 
-def test_labels_come_back_as_they_were(trajectory: Trajectory, tmp_path: Path) -> None:
+def test_labels_come_back_as_they_were(trajectory: LabelledTrajectory, tmp_path: Path) -> None:
     trajectory.write(tmp_path / "labels.npz")
-    read = Trajectory.read(tmp_path / "labels.npz")
+    read = LabelledTrajectory.read(tmp_path / "labels.npz")
     assert read.interval == trajectory.interval
     for name in ("species", "cell", "masses", "positions", "velocities", "forces"):
         np.testing.assert_array_equal(getattr(read, name), getattr(trajectory, name))

@@ -18,7 +18,7 @@ _KINDS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ
 _BUFFER = 2**20  # bytes
 
 
-class Stream(io.BufferedReader):
+class DecompressedStream(io.BufferedReader):
     """The bytes of a file, as they were before it was compressed; of a damaged one, those before the damage.
 
     :param path: the file
@@ -73,12 +73,12 @@ class _Plain(io.RawIOBase):
         return len(piece)
 
 
-def open_bytes(path: Path) -> Stream:
+def open_bytes(path: Path) -> DecompressedStream:
     """Read a file, compressed or not.
 
     :raises OSError: if it cannot be opened
     """
-    return Stream(path)
+    return DecompressedStream(path)
 
 
 def open_text(path: Path) -> io.TextIOWrapper:
@@ -86,7 +86,7 @@ def open_text(path: Path) -> io.TextIOWrapper:
 
     :raises OSError: if it cannot be opened
     """
-    return io.TextIOWrapper(Stream(path), encoding="utf-8", errors="replace")
+    return io.TextIOWrapper(DecompressedStream(path), encoding="utf-8", errors="replace")
 
 
 def plain_name(path: Path) -> Path:

@@ -74,7 +74,7 @@ class _Quantity:
 
 
 @dataclass(frozen=True)
-class _Head:
+class _FirstFrame:
     """The first frame of a file."""
 
     labels: np.ndarray
@@ -136,7 +136,7 @@ def _labels(path: Path, lines: list[bytes], column: int) -> np.ndarray:
         ) from error
 
 
-def _ipi_head(path: Path, lines: list[bytes], timing: Timing) -> _Head:
+def _ipi_head(path: Path, lines: list[bytes], timing: Timing) -> _FirstFrame:
     comment = lines[1].decode(errors="replace")
     units = dict(re.findall(r"(\w+)\{([^}]*)\}", comment))
     cell_unit = units.pop("cell", "atomic_unit")
@@ -151,7 +151,7 @@ def _ipi_head(path: Path, lines: list[bytes], timing: Timing) -> _Head:
     except DarkforcesError as error:
         raise DarkforcesError(f"'{path}', line 2: {error}") from error
     labels = _labels(path, lines, 0)
-    return _Head(
+    return _FirstFrame(
         labels,
         masses_of(labels),
         0,
@@ -164,7 +164,7 @@ def _ipi_head(path: Path, lines: list[bytes], timing: Timing) -> _Head:
     )
 
 
-def _extended_head(path: Path, lines: list[bytes], timing: Timing, velocity_unit: float) -> _Head:
+def _extended_head(path: Path, lines: list[bytes], timing: Timing, velocity_unit: float) -> _FirstFrame:
     comment = lines[1].decode(errors="replace").strip()
     try:
         info = key_val_str_to_dict(comment)
@@ -192,7 +192,7 @@ def _extended_head(path: Path, lines: list[bytes], timing: Timing, velocity_unit
         raise DarkforcesError(f"'{path}': line 2 names neither positions nor velocities; it names {', '.join(names)}")
     by_step = only is not None and _IPI_STAMP.search(lines[1]) is not None
     stamp = _IPI_STAMP if by_step else _TIME_STAMP if _TIME_STAMP.search(lines[1]) else None
-    return _Head(
+    return _FirstFrame(
         labels,
         masses_of(labels) if only else masses,
         starts["species"],
@@ -221,7 +221,7 @@ def _three(start: int) -> tuple[int, int, int]:
 
 
 def _clock(
-    head: _Head, timing: Timing, first: bytes, second: bytes
+    head: _FirstFrame, timing: Timing, first: bytes, second: bytes
 ) -> tuple[re.Pattern[bytes] | None, float, float | None]:
     """The time of frames: ps for each unit of it, and ps between the first two (None if unknown)."""
     stamps = [float(match[1]) for match in map(head.stamp.search, (first, second)) if match] if head.stamp else []

@@ -12,7 +12,7 @@ import numpy as np
 from ipi.scripting import read_output
 
 from ...errors import DarkforcesError
-from .compressed import Stream, open_text, plain_name
+from .compressed import DecompressedStream, open_text, plain_name
 from .trajectory import Notice
 from .units import factor_from_ipi
 from .xyz import shown
@@ -120,7 +120,7 @@ def _whole_rows(path: Path, notice: Notice) -> tuple[dict[str, np.ndarray], dict
     try:
         with open_text(path) as stream:
             lines = stream.read().splitlines(keepends=True)
-            damage = cast(Stream, stream.buffer).damage
+            damage = cast(DecompressedStream, stream.buffer).damage
     except (FileNotFoundError, IsADirectoryError) as error:
         raise DarkforcesError(f"'{path}' does not exist or is not a file") from error
     if not lines:

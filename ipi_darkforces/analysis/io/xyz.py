@@ -84,7 +84,7 @@ class XyzSource:
         latest = _Latest.of(self.path, self.layout.stamp) if self.layout.stamp else None
         total = self.path.stat().st_size
         with open_bytes(self.path) as stream:
-            reader = _Reader(stream, self.path, self.layout, notice)
+            reader = _FrameReader(stream, self.path, self.layout, notice)
             reported = 0
             for count, raw in enumerate(reader.whole_frames()):
                 if progress is not None and reader.offset >= reported + _REPORT:
@@ -157,7 +157,7 @@ class _DamageError(Exception):
         self.final = final
 
 
-class _Reader:
+class _FrameReader:
     """Goes through a file, frame by frame. A frame is a list of lines: number of atoms, comment, atoms."""
 
     def __init__(self, stream: BinaryIO, path: Path, layout: Layout, notice: Notice):

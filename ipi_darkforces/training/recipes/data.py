@@ -19,7 +19,7 @@ from ...errors import DarkforcesError
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """What the user gave.
 
     :param train: any file with energies and forces that ase reads
@@ -46,7 +46,7 @@ class Source:
         return asdict(self) | digests
 
 
-def prepare(source: Source, folder: Path) -> None:
+def prepare(source: DataSource, folder: Path) -> None:
     """Read, check, split and write `train.xyz` and `validation.xyz` in `folder`, unless they are there already.
 
     :raises DarkforcesError: if the data cannot be used, or if the folder has been made from other data
@@ -67,7 +67,7 @@ def prepare(source: Source, folder: Path) -> None:
     write_atomically(record, identity)  # last: it says that the others are whole
 
 
-def _read(path: Path, source: Source) -> list[Reference]:
+def _read(path: Path, source: DataSource) -> list[Reference]:
     references = read_reference(
         path,
         energy_key=source.energy_key,

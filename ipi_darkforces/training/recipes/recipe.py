@@ -13,7 +13,7 @@ from pathlib import Path
 import ase.io
 
 from ...errors import DarkforcesError
-from .data import Source, prepare, write_frames
+from .data import DataSource, prepare, write_frames
 from .own_labels import label, sample
 from .stage import Stage
 
@@ -29,7 +29,7 @@ RECIPES = {
 POOL_VALIDATION = 0.05  # of the structures that a model labels itself
 
 
-def train(recipe: str, source: Source, output: Path, name: str, branches: int, overrides: list[str]) -> None:
+def train(recipe: str, source: DataSource, output: Path, name: str, branches: int, overrides: list[str]) -> None:
     """Train a recipe to its end, from wherever it was left, and put the model into the zoo.
 
     :param recipe: a name in `RECIPES`
