@@ -20,7 +20,7 @@ from ..models.registry.zoo import all_models, check_name, install, user_director
 from ..models.structure import Structure
 from ..training.direct_pet import SIZES, shape_for
 from .describe import card
-from .folder import DistillFolder, DistillationSettings, digest_of
+from .folder import DistillationSettings, DistillFolder, digest_of
 from .judge import judge
 from .plan import DistillationPlan, check_time, measure
 from .result import Distillation
