@@ -112,10 +112,22 @@ def _forcefields(recipe: Recipe) -> str:
         f"""\
   <ffsocket name='{component.value}' mode='unix' pbc='False'>
     <address> {DEFAULT_NAME}{f"-{component.value}" if several else ""} </address>
-    <parameters> {{ component: {component.value}, species: {recipe.species}{pbc} }} </parameters>
+    <parameters> {{ component: {component.value}, species: {recipe.species}{pbc} }} </parameters>\
+{_batch(recipe, component)}
   </ffsocket>"""
         for component in _components(recipe)
     )
+
+
+def _beads(recipe: Recipe, component: Component) -> int:
+    """The number of beads on which a component acts."""
+    return recipe.slow_beads or recipe.beads if component is Component.SLOW else recipe.beads
+
+
+def _batch(recipe: Recipe, component: Component) -> str:
+    """Let i-PI send all beads in one message."""
+    beads = _beads(recipe, component)
+    return "" if beads == 1 else f"\n    <batch_size> {beads} </batch_size>"
 
 
 def _forces(recipe: Recipe) -> str:
@@ -125,9 +137,9 @@ def _forces(recipe: Recipe) -> str:
     }
     lines = []
     for component in _components(recipe):
-        contracted = component is Component.SLOW and recipe.slow_beads is not None
-        beads = f" nbeads='{recipe.slow_beads}'" if contracted else ""
-        lines.append(f"      <force forcefield='{component.value}'{beads}>{weights.get(component, '')}</force>")
+        beads = _beads(recipe, component)
+        contracted = "" if beads == recipe.beads else f" nbeads='{beads}'"
+        lines.append(f"      <force forcefield='{component.value}'{contracted}>{weights.get(component, '')}</force>")
     return "\n".join(lines)
 
 

@@ -15,7 +15,7 @@ from ..errors import DarkforcesError
 from ..serve.address import DEFAULT_PREFIX, Address, InetAddress, UnixAddress
 from ..serve.settings import Settings
 from ..split.split import Component
-from .tree import descendants, parse, text_of
+from .tree import child, descendants, parse, text_of, write
 from .virials import Virials
 
 # Forcefields that wait for a driver of another kind.
@@ -138,9 +138,11 @@ class Forcefields:
         """The `<ffdirect>` that serves inside i-PI what this `<ffsocket>` has asked for."""
         forcefield = self._socket(node, wrapped=False)
         settings = {key: value for key, value in vars(forcefield.settings).items() if value is not None}
+        batch = child(node, "batch_size")
         return parse(
             f"<ffdirect name={quoteattr(forcefield.name)} pbc='False'><pes>custom</pes><pes_path>{plugin}</pes_path>"
-            f"<parameters>{escape(write_dict({'choice': choice, **settings}))}</parameters></ffdirect>"
+            f"<parameters>{escape(write_dict({'choice': choice, **settings}))}</parameters>"
+            f"{'' if batch is None else write(batch, 'batch_size')}</ffdirect>"
         )
 
     def _parents_of_sockets(self) -> list[xml_node]:

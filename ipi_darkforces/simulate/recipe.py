@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf, isfinite, pi, sin
 
 from ..errors import DarkforcesError
 from ..split.split import Component
 
 ENSEMBLES = ("nve", "langevin", "svr", "gle")  # of classical atoms
 PILE = "pile"
+_KELVIN = 1e-15 * 1.380649e-23 / 1.054571817e-34  # k_B/ħ, 1/(fs K); scipy and ase take long to import
 PATH_INTEGRALS = (PILE, "nve")  # ensembles of several beads
 
 
@@ -74,6 +75,17 @@ class Recipe:
     def step(self) -> float:
         """Length of one i-PI step in fs: with multiple time stepping, of M steps of the fast forces."""
         return self.timestep * (self.stride or 1)
+
+    @property
+    def fastest_driven_period(self) -> float:
+        """Period in fs of the fastest normal mode of free ring polymers on which slow forces act.
+
+        The modes of P beads have angular frequencies ω_k = 2 P k_B T/ħ sin(π k/P); contraction to P' beads keeps those
+        up to k = P'/2. Impulses drive a mode whose half period is not longer than the time between them.
+        """
+        highest = (self.slow_beads or self.beads) // 2
+        frequency = 2.0 * self.beads * _KELVIN * self.temperature * sin(pi * highest / self.beads)
+        return 2.0 * pi / frequency if frequency else inf
 
     def check(self) -> None:
         """Raise a DarkforcesError for what is not known, does not go together, or cannot be."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from .compose import compose, write_start
 from .hydrogen_mass import with_hydrogen_mass
 from .recipe import Barostat, Recipe
 from .start import letters, read_start, say_where_periodic
+
+logger = logging.getLogger(__name__)
 
 
 def write_input(
@@ -70,8 +73,21 @@ def write_input(
     recipe = replace(recipe, name=name, start=f"{name}.start.chk")
     path = folder / f"{name}.xml"
     path.write_text(compose(recipe))
+    _warn_of_driven_modes(recipe)
     write_start(atoms, folder / recipe.start)
     return path
+
+
+def _warn_of_driven_modes(recipe: Recipe) -> None:
+    period = recipe.fastest_driven_period
+    if recipe.beads > 1 and recipe.stride is not None and recipe.step > 0.5 * period:
+        logger.warning(
+            "slow forces act every %g fs on ring polymers with modes of a period of %.2g fs, and drive these: expected "
+            "--slow-beads %d or so, or a stride that is shorter",
+            recipe.step,
+            period,
+            max(1, recipe.beads // 8),
+        )
 
 
 def _label(recipe: Recipe) -> str:

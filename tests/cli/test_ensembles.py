@@ -82,6 +82,18 @@ def test_an_anisotropic_cell_changes_its_shape(run, tmp_path):
     assert np.ptp(np.diag(found)) > 1e-6
 
 
+def test_slow_forces_that_drive_ring_polymers_are_warned_of(tmp_path, caplog):
+    structure = water(tmp_path)
+    common = {"ensemble": "pile", "tau": 100.0, "beads": 32}
+    write_input(structure, tmp_path, stride=4, **common)
+    assert "every 2 fs on ring polymers with modes of a period of 2.5 fs" in caplog.text
+    caplog.clear()
+    write_input(structure, tmp_path, stride=4, slow_beads=4, **common)
+    write_input(structure, tmp_path, stride=2, **common)
+    write_input(structure, tmp_path, **common)
+    assert "period" not in caplog.text
+
+
 def test_path_integrals_and_contraction(run, tmp_path):
     """Ring polymers contracted to as many beads as they have are the same; fewer are an approximation."""
     positions = {}
@@ -98,6 +110,11 @@ def test_path_integrals_and_contraction(run, tmp_path):
     # Beads that start as one have the kinetic energy of a classical atom.
     assert found["kinetic_cv"][0] == pytest.approx(1.5 * 4 * 300 / 11604.5, rel=1e-3)
     assert found["temperature"].mean() == pytest.approx(300, rel=0.5)
+    for written in ("input.xml", "i-pi.xml"):  # as it was made, and with plugins in place of the sockets
+        root = ET.parse(tmp_path / "of-1" / written).getroot()
+        kind = "ffsocket" if written == "input.xml" else "ffdirect"
+        batches = {each.get("name"): each.findtext("batch_size") for each in root.findall(kind)}
+        assert {name: batch and int(batch) for name, batch in batches.items()} == {"slow": None, "fast": 4}
     (velocities,) = (tmp_path / "of-1").glob("*.vel.xyz")
     assert "v_centroid" in velocities.read_text()
 

@@ -120,3 +120,17 @@ def test_a_start_keeps_every_digit(tmp_path):
     np.testing.assert_allclose(unit_to_user("mass", "dalton", beads.m), atoms.get_masses(), rtol=1e-12)
     np.testing.assert_allclose(cell.h, unit_to_internal("length", "angstrom", atoms.cell.array.T), rtol=1e-12)
     assert list(beads.names) == ["O", "H", "H"]
+
+
+@pytest.mark.parametrize(
+    ("beads", "slow_beads", "period"), [(32, None, 2.5), (32, 4, 12.8), (8, None, 10.0), (32, 1, np.inf)]
+)
+def test_the_fastest_mode_that_slow_forces_drive(tmp_path, monkeypatch, beads, slow_beads, period):
+    """At 300 K; as i-PI has the frequencies of normal modes."""
+    recipe = argon(tmp_path, ensemble="pile", tau=100.0, beads=beads, slow_beads=slow_beads, stride=4)
+    assert recipe.fastest_driven_period == pytest.approx(period, rel=0.01)
+    if slow_beads is None:
+        highest = load(recipe, tmp_path, monkeypatch).syslist[0].nm.omegak.max()
+        assert recipe.fastest_driven_period == pytest.approx(
+            unit_to_user("time", "femtosecond", 2 * np.pi / highest), rel=1e-4
+        )
