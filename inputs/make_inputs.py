@@ -181,16 +181,26 @@ def constant_pressure() -> list[Recipe]:
 
 
 def path_integrals() -> list[Recipe]:
-    shows = (
-        "PIMD with 32 beads, a PILE-L thermostat, multiple time stepping, M = 4{}.\n"
-        "kinetic_cv is the quantum kinetic energy, by the centroid virial estimator: docs/ensembles.md."
-    )
-    common = {"start": "water-16", "atoms": SMALL, "ensemble": PILE, "tau": 100.0, "beads": 32, "stride": 4}
+    estimator = "kinetic_cv is the quantum kinetic energy, by the centroid virial estimator: docs/ensembles.md."
+    common = {"start": "water-16", "atoms": SMALL, "ensemble": PILE, "tau": 100.0, "beads": 32}
     common |= {"thermalize": True, "duration": 1000.0}
-    contracted = ", and ring-polymer contraction:\nslow forces of 4 beads instead of 32, every 2 fs"
     return [
-        recipe("pimd-mts4", shows.format(""), **common),
-        recipe("pimd-mts4-contracted", shows.format(contracted), slow_beads=4, **common),
+        recipe(
+            "pimd-mts2",
+            "PIMD with 32 beads, a PILE-L thermostat, multiple time stepping, M = 2. Slow forces act on all beads,\n"
+            "every 1 fs and not less often: the fastest modes of free ring polymers have a period of 2.5 fs.\n"
+            + estimator,
+            stride=2,
+            **common,
+        ),
+        recipe(
+            "pimd-mts4-contracted",
+            "PIMD with 32 beads, a PILE-L thermostat, multiple time stepping, M = 4, and ring-polymer contraction:\n"
+            "slow forces of 4 beads instead of 32, every 2 fs. They do not act on the fastest modes.\n" + estimator,
+            stride=4,
+            slow_beads=4,
+            **common,
+        ),
     ]
 
 

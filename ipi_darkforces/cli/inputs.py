@@ -21,7 +21,7 @@ complete and runs as it is; to simulate something else, edit it.
 EPILOG = """\
 examples
   darkforces inputs
-  darkforces inputs npt-mts4 pimd-mts4
+  darkforces inputs npt-mts4 pimd-mts4-contracted
   darkforces run npt-mts4.xml --model pet-m
   darkforces inputs --all --output inputs
       so that all commands of the documentation work where you are

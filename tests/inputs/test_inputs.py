@@ -24,7 +24,7 @@ EXPECTED = {
     *(f"svr-{kind}" for kind in ("conservative", "direct", "mts8")),
     *(f"gle-{kind}" for kind in ("conservative", "direct")),
     *(f"nve-{name}-{kind}" for name in ("graphene", "carbon", "aluminium") for kind in ("conservative", "direct")),
-    *("npt-conservative", "npt-mts4", "pimd-mts4", "pimd-mts4-contracted", "hmr-mts4", "d2o-mts8", "remd-mts4"),
+    *("npt-conservative", "npt-mts4", "pimd-mts2", "pimd-mts4-contracted", "hmr-mts4", "d2o-mts8", "remd-mts4"),
 }
 # By their starts: atoms, and the time step of the fast forces, fs.
 STARTS = {
