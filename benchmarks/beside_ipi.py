@@ -37,7 +37,7 @@ from clocked import evaluations
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from ipi_darkforces.analysis.pictures import tidy
+from ipi_darkforces.analysis.pictures import OTHER_COLORS, tidy
 from ipi_darkforces.campaign.simulate import processor
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models.registry.export import exported
@@ -442,14 +442,14 @@ def put(part: str, path: Path) -> None:
     path.write_text(f"{before}{BEGIN}\n{part}{END}{after}")
 
 
-SIDES = {"ours": ("i-PI with this package", "C0"), "theirs": ("i-PI's own driver", "C1")}
+SIDES = {"ours": ("i-PI with this package", OTHER_COLORS[0]), "theirs": ("i-PI's own driver", OTHER_COLORS[1])}
 
 
 def draw(results: list[Comparison], path: Path) -> None:
     """Times of both, with the quartiles: bars, or lines if there are several sizes."""
     several = len({(result.atoms, result.at_once) for result in results}) > 1
     figure = draw_sizes(results) if several else draw_kinds(results)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=200)
     plt.close(figure)
 
 

@@ -20,10 +20,9 @@ import numpy as np
 from ase import Atoms, units
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
-from matplotlib.figure import Figure
 
 import ipi_darkforces as dark
-from ipi_darkforces.analysis.pictures import tidy
+from ipi_darkforces.analysis.pictures import KIND_COLORS, OTHER_COLORS, new_figure, tidy
 from ipi_darkforces.diagnostics.conservative_run import neighbours
 from ipi_darkforces.diagnostics.heating import Heating, Power, heating
 from ipi_darkforces.models.pair import PairModel
@@ -161,15 +160,22 @@ def drifts(folder: Path) -> dict[int, list[Estimate]]:
 
 def draw(folder: Path, path: Path) -> None:
     """Predicted against measured."""
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    figure = new_figure(6.4, 4.0)
     axis = figure.subplots()
     starts = predicted(folder)
     values = np.array([[each.total.value for each in start] for start in starts])
     errors = np.array([[each.total.error for each in start] for start in starts])
     mean, error = values.mean(axis=0), np.sqrt((errors**2).sum(axis=0)) / len(starts)
     strides = np.array([each.stride for each in starts[0]])
-    axis.fill_between(strides, mean - 2.0 * error, mean + 2.0 * error, color="#2166ac", alpha=0.25, linewidth=0)
-    axis.plot(strides, mean, color="#2166ac", label=f"predicted from conservative runs of 2 ps, starts: {len(starts)}")
+    axis.fill_between(
+        strides, mean - 2.0 * error, mean + 2.0 * error, color=KIND_COLORS["MTS"], alpha=0.25, linewidth=0
+    )
+    axis.plot(
+        strides,
+        mean,
+        color=KIND_COLORS["MTS"],
+        label=f"predicted from conservative runs of 2 ps, starts: {len(starts)}",
+    )
     before = np.array([(stride, *drift) for stride, drift in MEASURED.items()])
     axis.errorbar(
         before[:, 0], before[:, 1], 2.0 * before[:, 2], fmt="o", color="0.2", capsize=2, label="runs with i-PI"
@@ -177,7 +183,9 @@ def draw(folder: Path, path: Path) -> None:
     label: str | None = "5 ps from the same starts"
     for stride, found in drifts(folder).items():
         for each in found:
-            axis.errorbar(stride + 0.2, each.value, each.margin(), fmt="s", color="#c4342d", markersize=4, label=label)
+            axis.errorbar(
+                stride + 0.2, each.value, each.margin(), fmt="s", color=OTHER_COLORS[0], markersize=4, label=label
+            )
             label = None
     axis.set_yscale("symlog", linthresh=0.1, linscale=0.6)
     axis.set_ylim(-0.4, 20.0)
@@ -185,7 +193,7 @@ def draw(folder: Path, path: Path) -> None:
     axis.set_ylabel("heating without thermostat / (meV/atom/ps)")
     axis.legend(frameon=False)
     tidy(axis)
-    figure.savefig(path, dpi=200)
+    figure.savefig(path)
     print(*(f"{s} {m:.3f} ± {e:.3f}" for s, m, e in zip(strides, mean, error, strict=True)), sep="\n")
 
 

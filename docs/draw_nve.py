@@ -33,7 +33,7 @@ def main() -> None:
     axis.set_xlabel("time / ps")
     axis.set_ylabel("conserved quantity / (meV/atom)")
     tidy(axis)
-    figure.savefig(HERE / "nve.png", dpi=160)
+    figure.savefig(HERE / "nve.png")
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from ipi_darkforces.analysis.pictures import colors_of, new_figure, tidy
 from ipi_darkforces.cli import entry
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.training.recipes.recipe import RECIPES
@@ -27,12 +27,14 @@ def draw(output: Path, picture: Path) -> None:
 
     :raises DarkforcesError: if there are none
     """
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    figure = new_figure(6.4, 4.4)
     axis = figure.subplots()
     recipes = [name for name, stages in RECIPES.items() if all(Stage(s, output / s).history() for s in stages)]
     if not recipes:
         raise DarkforcesError(f"there is no training in '{output}'")
-    for number, recipe in enumerate(recipes):
+    curves = [f"{recipe} {label}" for recipe in recipes for label in KINDS.values()]
+    colors = dict(zip(curves, colors_of(curves), strict=True))
+    for recipe in recipes:
         *before, stage = [Stage(name, output / name) for name in RECIPES[recipe]]
         offset = sum(epoch.seconds for earlier in before for epoch in earlier.history())
         history = stage.history()
@@ -40,15 +42,14 @@ def draw(output: Path, picture: Path) -> None:
         for kind, label in KINDS.items():
             errors = [error for epoch in history if (error := _force_error(epoch.metrics, kind)) is not None]
             if errors:
-                style = "-" if kind == "forces" else "--"
-                axis.plot(hours, errors, style, color=f"C{number}", linewidth=1.2, label=f"{recipe}, {label}")
+                color = colors[f"{recipe} {label}"]
+                axis.plot(hours, errors, color=color, linewidth=1.2, label=f"{recipe}, {label}")
     axis.set_yscale("log")
     axis.set_xlabel("time of the CPU or GPU / h")
     axis.set_ylabel("force error on validation data (RMSE) / (meV/Å)")
     axis.legend(frameon=False, fontsize="small")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(alpha=0.3, which="both")
-    figure.savefig(picture, dpi=160)
+    tidy(axis)
+    figure.savefig(picture)
 
 
 def _force_error(metrics: dict[str, float], kind: str) -> float | None:

@@ -24,7 +24,7 @@ from ..stats import estimates as statistics
 from ..stats.estimates import Estimate
 from .io.runs import Run
 from .io.units import BOLTZMANN_EV
-from .pictures import new_figure, plain, tidy
+from .pictures import colors_of, legend, legend_columns, new_figure, smoothed, tidy
 from .selection import Selection
 
 _UNITS = {"density": "g/cm³", "volume": "Å³", "pressure_md": "bar", "pressure_cv": "bar"}
@@ -131,18 +131,20 @@ def draw(results: Sequence[Averages], path: Path) -> None:
     :param path: PNG or PDF to write
     """
     titles = list(dict.fromkeys(title for result in results for title in result.series))
+    colors = colors_of([result.name for result in results])
     figure = new_figure(6.4, 1.2 + 1.8 * len(titles))
     axes = figure.subplots(len(titles), 1, sharex=True, squeeze=False)[:, 0]
     for axis, title in zip(axes, titles, strict=True):
-        for i, result in enumerate(results):
+        for result, color in zip(results, colors, strict=True):
             if title in result.series:
-                axis.plot(result.time, result.series[title], color=f"C{i}", linewidth=0.8, alpha=0.5)
-                axis.axhline(result.means[title].value, color=f"C{i}", linewidth=1.8)
+                smoothed(axis, result.time, result.series[title], color)
+                axis.axhline(result.means[title].value, color=color, linewidth=1.0, linestyle="--")
         unit = next(result.units[title] for result in results if title in result.units)
         axis.set_ylabel(f"{title} / {f'({unit})' if '/' in unit else unit}")
         tidy(axis)
-    for i, result in enumerate(results):
-        axes[0].plot([], [], color=f"C{i}", label=plain(result.name))
-    axes[0].legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    for result, color in zip(results, colors, strict=True):
+        axes[0].plot([], [], color=color, label=legend(result.name))
+    columns = legend_columns([result.name for result in results], 6.4)
+    axes[0].legend(frameon=False, ncols=columns, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     axes[-1].set_xlabel("time / ps")
-    figure.savefig(path, dpi=200)
+    figure.savefig(path)

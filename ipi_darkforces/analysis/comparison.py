@@ -11,7 +11,7 @@ import numpy as np
 from ..atomic import atomic_file
 from ..stats.rows import Row
 from .overview import Overview
-from .pictures import KIND_COLORS, new_figure, plain, tidy
+from .pictures import colors_of, legend, new_figure, smoothed, tidy
 from .summarized_run import SummarizedRun
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _STEADY = 1.0  # K/ps: a drift that is known to be smaller counts as none
 _NS_PER_DAY = 86400e-6  # for one fs per second
-_MEANS = 40  # in a row, of the line that is drawn over the pale values
+_LAST = 40  # a part of a run, at the end of its line, where its name is
 _APART = 0.07  # of the height of a picture, between two names at the ends of lines
 
 
@@ -82,31 +82,24 @@ def draw(runs: Sequence[SummarizedRun], path: Path) -> None:
     :param path: PNG or PDF to write
     """
     shown = [(run, run.overview) for run in runs if run.overview is not None and run.overview.moves]
-    colors = [_color(run.forces, place) for place, (run, _) in enumerate(shown)]
+    colors = colors_of([run.forces for run, _ in shown])
     figure = new_figure(8.4, 3.8)
     energy, speed = figure.subplots(1, 2, width_ratios=[3, 1])
     _draw_energies(energy, [overview for _, overview in shown], colors)
     _draw_speeds(speed, [run for run, _ in shown], colors)
     with atomic_file(path) as file:
-        figure.savefig(file, dpi=160)
-
-
-def _color(forces: str, place: int) -> str:
-    """The colour that a kind of forces has in all pictures; else one for the place in the list."""
-    return KIND_COLORS.get(forces.partition("-")[0], f"C{place}")
+        figure.savefig(file)
 
 
 def _draw_energies(axis: Axes, overviews: Sequence[Overview], colors: Sequence[str]) -> None:
     ends = []
     for overview, color in zip(overviews, colors, strict=True):
         conserved = 1000.0 * overview.conserved / (overview.n_atoms or 1)
-        length = 1 + len(conserved) // _MEANS
-        axis.plot(overview.time, conserved, color=color, alpha=0.25, linewidth=0.8)
-        axis.plot(_running_mean(overview.time, length), _running_mean(conserved, length), color=color, linewidth=1.8)
-        ends.append(float(conserved[-length:].mean()))
+        smoothed(axis, overview.time, conserved, color)
+        ends.append(float(conserved[-(1 + len(conserved) // _LAST) :].mean()))
     low, high = axis.get_ylim()
     for overview, color, at in zip(overviews, colors, _spread(ends, _APART * (high - low)), strict=True):
-        axis.text(float(overview.time[-1]), at, f"  {plain(overview.name)}", color=color, va="center")
+        axis.text(float(overview.time[-1]), at, f"  {legend(overview.name)}", color=color, va="center")
     axis.set_xlabel("time / ps")
     axis.set_ylabel(f"conserved quantity / ({overviews[0].energy_unit})")
     tidy(axis)
@@ -121,11 +114,6 @@ def _draw_speeds(axis: Axes, runs: Sequence[SummarizedRun], colors: Sequence[str
     axis.set_xlim(0.0, 1.25 * max(speeds, default=0.0) or 1.0)
     axis.set_xlabel("speed / (ns/day)")
     tidy(axis, "x")
-
-
-def _running_mean(values: np.ndarray, length: int) -> np.ndarray:
-    """Averages of so many values in a row, at each place where they fit."""
-    return np.convolve(values, np.full(length, 1.0 / length), mode="valid")
 
 
 def _spread(places: Sequence[float], apart: float) -> list[float]:

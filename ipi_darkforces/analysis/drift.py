@@ -22,7 +22,7 @@ from ..stats.slopes import slope
 from .heat_capacity import temperature_drift
 from .io.runs import Run
 from .io.units import BOLTZMANN_EV
-from .pictures import new_figure, plain, tidy
+from .pictures import colors_of, legend, legend_columns, new_figure, smoothed, tidy
 from .selection import Selection
 from .temperatures import ALL, temperature_series
 
@@ -174,28 +174,27 @@ def draw(results: Sequence[Drift], path: Path) -> None:
     with_energy = [result for result in results if result.conserved is not None]
     figure = new_figure(6.4, 5.6 if with_energy else 3.2)
     axes = figure.subplots(2 if with_energy else 1, 1, sharex=True, squeeze=False)[:, 0]
-    for i, result in enumerate(results):
-        faded = 0.5 if len(results) <= _SEVERAL else 1.0  # behind the lines
-        axes[0].plot(result.time, result.temperature, color=f"C{i}", linewidth=0.8, alpha=faded)
-        axes[0].plot([], [], color=f"C{i}", label=plain(result.name))
+    for result, color in zip(results, colors_of([result.name for result in results]), strict=True):
+        smoothed(axes[0], result.time, result.temperature, color, legend(result.name))
         if len(results) <= _SEVERAL:
-            _draw_line(axes[0], result.time, result.temperature, result.temperature_slope, f"C{i}")
+            _draw_line(axes[0], result.time, result.temperature, result.temperature_slope, color)
         if result.conserved is not None and result.conserved_time is not None and result.conserved_slope is not None:
-            axes[1].plot(result.conserved_time, result.conserved, color=f"C{i}", linewidth=0.8, alpha=faded)
+            smoothed(axes[1], result.conserved_time, result.conserved, color)
             if len(results) <= _SEVERAL:
-                _draw_line(axes[1], result.conserved_time, result.conserved, result.conserved_slope, f"C{i}")
+                _draw_line(axes[1], result.conserved_time, result.conserved, result.conserved_slope, color)
     axes[0].set_ylabel("temperature / K")
     if with_energy:
         units = " or ".join(sorted({result.energy_unit for result in with_energy}))
         axes[1].set_ylabel(f"conserved quantity / ({units})")
     axes[-1].set_xlabel("time / ps")
-    axes[0].legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))  # above: curves fill the rest
+    columns = legend_columns([result.name for result in results], 6.4)
+    axes[0].legend(frameon=False, ncols=columns, loc="lower center", bbox_to_anchor=(0.5, 1.0))  # curves fill the rest
     for axis in axes:
         tidy(axis)
-    figure.savefig(path, dpi=200)
+    figure.savefig(path)
 
 
 def _draw_line(axis: Axes, time: np.ndarray, values: np.ndarray, found: Estimate, color: str) -> None:
     if found.error is not None:
         line = values.mean() + found.value * (time - time.mean())
-        axis.plot(time, line, color=color, linewidth=1.8)
+        axis.plot(time, line, "--", color=color, linewidth=1.0)

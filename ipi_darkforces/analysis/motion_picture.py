@@ -11,13 +11,14 @@ import numpy as np
 from ..stats.estimates import Estimate
 from .displacements import Displacements
 from .motion import Motion
-from .pictures import band, new_figure, plain, tidy
+from .pictures import band, colors_of, legend, new_figure, plain, tidy
 from .spectra import Spectra
 from .temperatures import ALL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_HIGHEST = 4500.0  # cm⁻¹, beyond all vibrations
 _LONGEST = 0.5  # ps of the autocorrelation; what comes later is seen in the spectrum
 
 
@@ -31,27 +32,28 @@ def draw(results: Sequence[Motion], path: Path) -> None:
     :param results: the runs
     :param path: PNG or PDF to write
     """
+    colors = colors_of([result.spectra.name for result in results])
     rows = tuple(dict.fromkeys(row for result in results for row in result.spectra.rows))
     moved = any(result.displacements is not None for result in results)
     widths = [2.0, 1.0, 1.2] if moved else [2.0, 1.0]
     figure = new_figure(3.0 * sum(widths), 0.8 + 1.9 * len(rows))
     axes = figure.subplots(len(rows), len(widths), squeeze=False, width_ratios=widths)
     for row, panels in zip(rows, axes, strict=True):
-        for i, result in enumerate(results):
+        for result, color in zip(results, colors, strict=True):
             if row in result.spectra.rows:
-                _draw_spectrum(panels[0], panels[1], result.spectra, row, f"C{i}")
+                _draw_spectrum(panels[0], panels[1], result.spectra, row, color)
         _label_spectrum(panels[0], panels[1], [result.spectra for result in results], row)
         if moved and row != ALL:
-            _draw_displacements(panels[2], [result.displacements for result in results], row)
+            _draw_displacements(panels[2], [result.displacements for result in results], colors, row)
     if moved:
-        _draw_diffusion(axes[0, 2], results, rows[1:])
+        _draw_diffusion(axes[0, 2], results, colors, rows[1:])
     for panels in axes[:-1]:
         for axis in (*panels[:2], *(panels[2:] if panels[0] is not axes[0, 0] else ())):
             axis.tick_params(labelbottom=False)
     for axis, label in zip(axes[-1], (r"$\omega\,/\,2\pi c$  /  cm$^{-1}$", "time / ps", "time / ps"), strict=False):
         axis.set_xlabel(label)
     axes[0, 0].legend(frameon=False)
-    figure.savefig(path, dpi=160)
+    figure.savefig(path)
 
 
 def _draw_spectrum(left: Axes, right: Axes, result: Spectra, species: str, color: str) -> None:
@@ -61,7 +63,7 @@ def _draw_spectrum(left: Axes, right: Axes, result: Spectra, species: str, color
         result.wavenumbers,
         result.spectrum[row],
         result.spectrum_errors[row],
-        label=plain(result.name),
+        label=legend(result.name),
         color=color,
     )
     scale = result.correlation[row, 0]
@@ -84,15 +86,15 @@ def _label_spectrum(left: Axes, right: Axes, results: Sequence[Spectra], row: st
 def _highest(result: Spectra) -> float:
     """The wavenumber up to which there is anything to see, and a bit."""
     seen = (result.spectrum > 0.01 * result.spectrum.max(axis=1, keepdims=True)).any(axis=0)
-    return float(min(1.15 * result.wavenumbers[np.flatnonzero(seen)[-1]], result.wavenumbers[-1]))
+    return float(min(1.15 * result.wavenumbers[np.flatnonzero(seen)[-1]], result.wavenumbers[-1], _HIGHEST))
 
 
-def _draw_displacements(axis: Axes, results: Sequence[Displacements | None], row: str) -> None:
-    for i, result in enumerate(results):
+def _draw_displacements(axis: Axes, results: Sequence[Displacements | None], colors: Sequence[str], row: str) -> None:
+    for result, color in zip(results, colors, strict=True):
         if result is None or row not in result.rows:
             continue
         k = result.rows.index(row)
-        band(axis, result.lags, result.squares[k], result.errors[k], color=f"C{i}")
+        band(axis, result.lags, result.squares[k], result.errors[k], color=color)
         fitted = result.lags >= result.window[0]
         line = 6.0 * result.diffusion[row].value * result.lags[fitted]
         line += (result.squares[k, fitted] - line).mean()
@@ -103,14 +105,14 @@ def _draw_displacements(axis: Axes, results: Sequence[Displacements | None], row
     tidy(axis)
 
 
-def _draw_diffusion(axis: Axes, results: Sequence[Motion], species: Sequence[str]) -> None:
+def _draw_diffusion(axis: Axes, results: Sequence[Motion], colors: Sequence[str], species: Sequence[str]) -> None:
     """Both routes side by side, for each species and run."""
     apart = 0.6 / (2 * len(results))
     for i, result in enumerate(results):
         for j, found in enumerate((result.spectra.diffusion, _from_displacements(result))):
             for k, row in enumerate(species):
                 if row in found:
-                    _draw_value(axis, k + apart * (2 * i + j - len(results) + 0.5), found[row], "os"[j], f"C{i}")
+                    _draw_value(axis, k + apart * (2 * i + j - len(results) + 0.5), found[row], "os"[j], colors[i])
     for marker, label in (("o", r"$\omega\to 0$"), ("s", r"$\langle|\Delta r|^2\rangle$")):
         axis.plot([], [], marker, color="0.4", markersize=5, label=label)
     axis.set_xticks(range(len(species)), [plain(each) for each in species])

@@ -22,10 +22,9 @@ from .drift import conserved_slope
 from .heat_capacity import temperature_drift
 from .io.setup import FREE, Constraints
 from .io.table import read_table
-from .pictures import new_figure, plain, tidy
+from .pictures import colors_of, legend, new_figure, smoothed, tidy
 
 logger = logging.getLogger(__name__)
-_POINTS = 20_000  # of a curve in a picture, more than it has pixels
 
 
 @dataclass(frozen=True)
@@ -132,19 +131,19 @@ def draw(overviews: Sequence[Overview], path: Path) -> None:
     figure = new_figure(6.4, 5.6)
     upper, lower = figure.subplots(2, 1, sharex=True)
     dynamic = all(overview.moves for overview in overviews)
-    for overview in overviews:
-        shown = slice(None, None, 1 + len(overview.time) // _POINTS)
+    colors = colors_of([overview.name for overview in overviews])
+    for overview, color in zip(overviews, colors, strict=True):
         along = overview.time if dynamic else overview.step
         conserved = 1000.0 * overview.conserved / (overview.n_atoms or 1)
-        upper.plot(along[shown], overview.temperature[shown], linewidth=1.2, label=plain(overview.name))
-        lower.plot(along[shown], conserved[shown], linewidth=1.2)
+        smoothed(upper, along, overview.temperature, color, legend(overview.name))
+        smoothed(lower, along, conserved, color)
     upper.set_ylabel("temperature / K")
     lower.set_ylabel(f"conserved quantity / ({overviews[0].energy_unit})")
     lower.set_xlabel("time / ps" if dynamic else "step")
     upper.legend(frameon=False)
     for axis in (upper, lower):
         tidy(axis)
-    figure.savefig(path, dpi=160)
+    figure.savefig(path)
 
 
 def summarize(overview: Overview, outcome: Outcome) -> dict[str, object]:

@@ -1,8 +1,10 @@
-"""Helpers that all pictures share."""
+"""The style that all pictures share: sizes, colours that keep their meaning, legends in words, running means."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,8 +20,27 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.ft2font import FT2Font
 
-KIND_COLORS = {"conservative": "#2166ac", "direct": "#c4342d", "MTS": "#2a8a4a"}  # of forces, in all pictures
+# Of kinds of forces: blue, warm and green, with more of each for several runs of a kind.
+_FAMILIES = {
+    "conservative": ("#2166ac", "#67a9cf", "#053061", "#35b0c9", "#9e9ac8", "#3f4f9f"),
+    "direct": ("#c4342d", "#f28e2b", "#7f1d1d", "#e377c2", "#fdae6b", "#a6611a"),
+    "MTS": ("#2a8a4a", "#8ac34a", "#0b4d2c", "#1b9e9e", "#b3b300", "#66a182"),
+}
+KIND_COLORS = {kind: family[0] for kind, family in _FAMILIES.items()}
+# Of all else: species, models, runs of which nothing says the forces.
+OTHER_COLORS = ("#6a3d9a", "#e08214", "#35978f", "#8c510a", "#c51b7d", "#525252", "#b2abd2", "#7f7f00")
+_MEANS = 40  # in a row, of the line that is drawn over pale values
+_POINTS = 20_000  # of a curve, more than a picture has pixels
 _BOX = "\u25a1"
+_KIND = re.compile(r"(?i)(?:^|[\W_])(?:(conservative)|(direct)|(mts)-?\d*)(?=$|[\W_])")
+# Parts of the names that inputs, runs and campaigns are given, in words.
+_WORDS = {
+    re.compile(r"(?i)nve|nvt|npt|svr|gle|pile"): lambda match: match[0].upper(),
+    re.compile(r"(?i)(svr|gle|pile|langevin)([\d.]+)"): lambda match: (
+        f"{match[1].capitalize() if match[1].lower() == 'langevin' else match[1].upper()}, τ = {match[2]} fs"
+    ),
+    re.compile(r"(?i)mts-?(\d+)"): lambda match: f"MTS-{match[1]}",
+}
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -30,7 +51,44 @@ def new_figure(width: float, height: float) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), dpi=200, layout="constrained")
+
+
+def kind_of(name: str) -> str | None:
+    """The kind of forces that the name of a run speaks of: ``conservative``, ``direct`` or ``MTS``."""
+    matches = list(_KIND.finditer(name))
+    return list(_FAMILIES)[(matches[-1].lastindex or 1) - 1] if matches else None
+
+
+def colors_of(names: Sequence[str]) -> list[str]:
+    """A colour for each run: one of those of its kind of forces, or another if the name does not say it."""
+    used: Counter[str | None] = Counter()
+    colors = []
+    for name in names:
+        kind = kind_of(name)
+        family = _FAMILIES[kind] if kind else OTHER_COLORS
+        colors.append(family[used[kind] % len(family)])
+        used[kind] += 1
+    return colors
+
+
+def legend(name: str) -> str:
+    """The name of a run for a legend: in words if it is made as we make names, ``svr10-mts8``; see `plain`."""
+    if kind_of(name) is None:
+        return plain(name)
+    said: list[str] = []
+    rest: list[str] = []
+    for part in re.split(r"[- ]", name):
+        words = next((word(match) for form, word in _WORDS.items() if (match := form.fullmatch(part))), None)
+        if words is None and part.lower() in KIND_COLORS:
+            words = part.lower()
+        if words is None:
+            rest.append(part)
+            continue
+        said += ["-".join(rest)] if rest else []
+        said.append(words)
+        rest = []
+    return plain(", ".join([*said, *(["-".join(rest)] if rest else [])]))
 
 
 def plain(text: str) -> str:
@@ -56,6 +114,24 @@ def band(axis: Axes, x: np.ndarray, values: np.ndarray, errors: np.ndarray, **li
     """A curve with two standard errors shaded; without shade where these are not known."""
     (drawn,) = axis.plot(x, values, linewidth=1.2, **line)  # type: ignore[arg-type]
     axis.fill_between(x, values - 2 * errors, values + 2 * errors, color=drawn.get_color(), alpha=0.25, linewidth=0)
+
+
+def legend_columns(names: Sequence[str], width: float) -> int:
+    """Columns of a legend above a picture of this width, in inches."""
+    longest = max((len(legend(name)) for name in names), default=0)
+    return max(1, min(len(names), int(width / (0.6 + 0.085 * longest))))
+
+
+def smoothed(axis: Axes, x: np.ndarray, values: np.ndarray, color: str, label: str | None = None) -> None:
+    """A pale curve, and over it its running mean.
+
+    :param values: shape (n,), as x
+    """
+    shown = slice(None, None, 1 + len(x) // _POINTS)
+    axis.plot(x[shown], values[shown], color=color, linewidth=0.8, alpha=0.25)
+    window = np.full(1 + len(values) // _MEANS, 1.0) / (1 + len(values) // _MEANS)
+    means = [np.convolve(each, window, mode="valid")[shown] for each in (x, values)]
+    axis.plot(*means, color=color, linewidth=1.8, label=label)
 
 
 def tidy(axis: Axes, along: Literal["both", "x", "y"] = "both") -> None:

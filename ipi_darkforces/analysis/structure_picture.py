@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .pictures import band, new_figure, plain, tidy
+from .pictures import band, colors_of, legend, legend_columns, new_figure, plain, tidy
 from .structure import ORIENTATION, Correlations, Function, difference
 
 if TYPE_CHECKING:
@@ -33,14 +33,15 @@ def draw(results: Sequence[Correlations], path: Path) -> None:
         row[0].set_ylabel(_label(key))
         if columns == 2:
             _draw_curves(row[1], results, key, _changes(results, key))
-            row[1].axhline(0.0, color="C0", linewidth=0.8)
+            row[1].axhline(0.0, color=colors_of([result.name for result in results])[0], linewidth=0.8)
             row[1].set_ylabel(f"Δ{_label(key)}")
     for axis in axes[-1]:
         axis.set_xlabel("$r$ / Å")
         axis.set_xlim(0.0, max(result.distances[-1] for result in results))
     lines, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(lines, names, loc="outside upper center", ncols=min(len(names), 2 * columns), frameon=False)
-    figure.savefig(path, dpi=160)
+    wide = legend_columns([result.name for result in results], 4.6 * columns)
+    figure.legend(lines, names, loc="outside upper center", ncols=wide, frameon=False)
+    figure.savefig(path)
 
 
 def _changes(results: Sequence[Correlations], key: str) -> list[Function | None]:
@@ -56,13 +57,14 @@ def _changes(results: Sequence[Correlations], key: str) -> list[Function | None]
 def _draw_curves(axis: Axes, results: Sequence[Correlations], key: str, curves: Sequence[Function | None]) -> None:
     """The curves of one panel; the peaks of bonds, many times as high as all else, go beyond its edge."""
     low, high = 0.0, 0.0
-    for i, (result, curve) in enumerate(zip(results, curves, strict=True)):
+    colors = colors_of([result.name for result in results])
+    for result, curve, color in zip(results, curves, colors, strict=True):
         if curve is None:
             continue
         distances = result.distances[: len(curve.values)]
         # A few pairs at the smallest distances, without errors, would hide the rest.
         shown = np.isfinite(curve.values) & (np.isfinite(curve.errors) | np.isnan(curve.errors).all())
-        band(axis, distances[shown], curve.values[shown], curve.errors[shown], label=plain(result.name), color=f"C{i}")
+        band(axis, distances[shown], curve.values[shown], curve.errors[shown], label=legend(result.name), color=color)
         counts = shown & ((distances > LONGEST_BOND) | (key == ORIENTATION))
         values, errors = curve.values[counts], 2.0 * np.nan_to_num(curve.errors[counts])
         low, high = min(low, (values - errors).min(initial=low)), max(high, (values + errors).max(initial=high))

@@ -37,7 +37,7 @@ from .io.runs import Run
 from .io.setup import Constraints
 from .io.trajectory import Trajectory
 from .io.units import BOLTZMANN
-from .pictures import new_figure, plain, tidy
+from .pictures import OTHER_COLORS, legend, new_figure, plain, tidy
 from .selection import Selection
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ def draw_means(rows: Sequence[tuple[str, Mapping[str, Estimate]]], against_targe
     figure = new_figure(6.4, 1.4 + 0.5 * len(rows))
     axis = figure.subplots()
     for i, name in enumerate(species):
-        color = "black" if name == ALL else f"C{i - 1}"
+        color = "black" if name == ALL else OTHER_COLORS[(i - 1) % len(OTHER_COLORS)]
         offset = 0.18 * (i - 0.5 * (len(species) - 1))
         for row, (_, means) in enumerate(rows):
             if name in means:
@@ -252,12 +252,12 @@ def draw_means(rows: Sequence[tuple[str, Mapping[str, Estimate]]], against_targe
         axis.plot([], [], "o", ms=5, color=color, label=plain(name))
     if against_target:
         axis.axvline(0.0, color="0.5", linewidth=0.8, zorder=0)
-    axis.set_yticks(range(len(rows)), [plain(name) for name, _ in rows])
+    axis.set_yticks(range(len(rows)), [legend(name) for name, _ in rows])
     axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.set_xlabel("mean temperature − target / K" if against_target else "mean temperature / K")
     axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     tidy(axis, "x")
-    figure.savefig(path, dpi=200)
+    figure.savefig(path)
 
 
 def _draw_mean(axis: Axes, mean: Estimate, height: float, color: str) -> None:

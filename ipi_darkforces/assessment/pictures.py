@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..analysis import drift
-from ..analysis.pictures import new_figure, save_both, tidy
+from ..analysis.pictures import colors_of, new_figure, save_both, tidy
 from ..analysis.temperatures import draw_means
 from ..campaign.findings import Findings
 from ..campaign.pictures import course_of
-from .criteria import HEATING, Judged, Judgement
+from .criteria import HEATING, Judged
 from .procedure import SimulationResults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_COLORS = {Judgement.SAFE: "#2a8a4a", Judgement.UNSAFE: "#c4342d", Judgement.UNKNOWN: "0.5"}
 
 
 def draw(result: SimulationResults, temperature: float, folder: Path) -> list[str]:
@@ -49,15 +47,15 @@ def _courses(findings: Findings) -> Iterator[tuple[str, Callable[[Path], None]]]
 
 
 def _draw_choices(judged: Sequence[Judged], limit: float, path: Path) -> None:
-    """Heating and time of each way to use the forces; colours say what is safe.
+    """Heating and time of each way to use the forces, with the judgement in words.
 
     :param limit: K/ps
     """
     ordered = sorted(judged, key=lambda each: (each.choice.forces == "direct", each.choice.stride or 0))
     figure = new_figure(6.4, 5.6)
     upper, lower = figure.subplots(2, 1, sharex=True)
-    for place, each in enumerate(ordered):
-        color = _COLORS[each.judgement]
+    colors = colors_of([each.choice.forces for each in ordered])
+    for place, (each, color) in enumerate(zip(ordered, colors, strict=True)):
         if each.choice.exploded:
             upper.annotate(
                 "explodes", (place, 0.97), xycoords=("data", "axes fraction"), ha="center", va="top", color=color
@@ -82,17 +80,14 @@ def _draw_choices(judged: Sequence[Judged], limit: float, path: Path) -> None:
     lower.set_xticks(range(len(names)), names)
     lower.set_xlim(-0.6, len(names) - 0.4)
     lower.set_ylabel("time of a step / ms")
-    for judgement in {each.judgement: None for each in ordered}:
-        lower.plot([], [], "s", color=_COLORS[judgement], label=judgement.value)
-    figure.legend(*lower.get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False)
     for axis in (upper, lower):
         tidy(axis, "y")
-    figure.savefig(path, dpi=200)
+    figure.savefig(path)
 
 
 def _show_limit(axis: Axes, limit: float) -> None:
     """Linear within the limits, logarithmic beyond: direct forces can heat by hundreds of times as much."""
-    axis.axhspan(-limit, limit, color=_COLORS[Judgement.SAFE], alpha=0.12, linewidth=0)
+    axis.axhspan(-limit, limit, color="0.5", alpha=0.15, linewidth=0)
     axis.set_yscale("symlog", linthresh=limit)
     low, high = axis.get_ylim()
     axis.set_ylim(min(low, -2.0 * limit), max(high, 2.0 * limit))
@@ -107,4 +102,5 @@ def _show_limit(axis: Axes, limit: float) -> None:
 
 def _title(judged: Judged) -> str:
     stride = judged.choice.stride
-    return judged.choice.forces if stride is None else f"M = {stride}"
+    forces = judged.choice.forces if stride is None else f"M = {stride}"
+    return f"{forces}\n{judged.judgement.value}"

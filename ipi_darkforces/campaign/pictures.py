@@ -12,6 +12,7 @@ import numpy as np
 
 from ..analysis import drift, motion_picture, structure_picture
 from ..analysis.drift import Drift
+from ..analysis.pictures import save_both
 from ..analysis.temperatures import draw_means
 from ..stats.estimates import Estimate
 from .findings import Finding, Findings
@@ -22,16 +23,15 @@ _HOTTEST = 3.0
 
 
 def draw(findings: Findings, folder: Path) -> dict[str, str]:
-    """Draw whatever there is data for.
+    """Draw whatever there is data for, as PNG and PDF.
 
-    :param folder: for PNG files
-    :return: file names, by what they show: ``nve``, ``temperatures``, ``motion-direct``, ``structure-mts``, ...
+    :return: names of the PNG files, by what they show: ``nve``, ``temperatures``, ``motion-direct``, ...
     """
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {}
     for what, picture in _pictures(findings):
         drawn[what] = f"{findings.model}-{what}.png"
-        picture(folder / drawn[what])
+        save_both(picture, (folder / drawn[what]).with_suffix(""))
     return drawn
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..analysis.pictures import new_figure, tidy
+from ..analysis.pictures import colors_of, new_figure, tidy
 from .findings import Finding, Findings
 
 # meV/atom/ps; smaller drifts, of either sign, are drawn on a linear scale.
@@ -42,6 +42,7 @@ def draw(chosen: dict[str, tuple[Finding, ...]], path: Path) -> None:
     every = [finding for of_model in chosen.values() for finding in of_model]
     figure = new_figure(6.4, 4.2)
     axes = figure.subplots()
+    colors = colors_of([f"MTS-{stride}" for stride in all_strides(chosen)])
     for i, stride in enumerate(all_strides(chosen)):
         known = [
             (finding.rms_difference.value, finding.conserved_slope)
@@ -54,7 +55,7 @@ def draw(chosen: dict[str, tuple[Finding, ...]], path: Path) -> None:
             [difference for difference, _ in known],
             [slope.value for _, slope in known],
             [np.nan if margin is None else margin for margin in margins],
-            color=f"C{i}",
+            color=colors[i],
             marker="o",
             linewidth=1.2,
             capsize=3,
@@ -65,4 +66,4 @@ def draw(chosen: dict[str, tuple[Finding, ...]], path: Path) -> None:
     axes.set_ylabel("drift of the conserved quantity / (meV/atom/ps)")
     axes.legend(frameon=False)
     tidy(axes)
-    figure.savefig(path, dpi=200)
+    figure.savefig(path)

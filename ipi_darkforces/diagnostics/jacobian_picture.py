@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..analysis.pictures import new_figure, plain, tidy
+from ..analysis.pictures import OTHER_COLORS, new_figure, plain, tidy
 from .jacobian import Asymmetry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_TOTAL, _ANTISYMMETRIC, _RATIO = "#2166ac", "#c4342d", "0.25"
+_TOTAL, _ANTISYMMETRIC, _RATIO = *OTHER_COLORS[:2], "0.25"
 _WIDTH = 0.5  # Å, of the shells that lines are drawn through
 
 
@@ -46,7 +46,7 @@ def draw_asymmetry(asymmetries: Sequence[Asymmetry], title: str, path: Path) -> 
         axis.set_yscale("log")
         axis.set_xlabel("$r_{ij}$ / Å")
         tidy(axis)
-    figure.savefig(path, dpi=200)
+    figure.savefig(path)
 
 
 def _points(axis: Axes, asymmetry: Asymmetry, values: np.ndarray, color: str, n_structures: int) -> None:

@@ -40,7 +40,7 @@ def draw_optimizations(optimizations: Optimizations, path: Path) -> None:
         axis.set_xlabel("step")
     figure.suptitle(plain(optimizations.model), x=0.01, ha="left", fontsize=10, fontweight="bold")
     figure.legend(handles=_legend(optimizations.runs), loc="outside upper right", ncols=6, frameon=False, fontsize=9)
-    figure.savefig(path, dpi=200)
+    figure.savefig(path)
 
 
 def _draw(axis: Axes, runs: Sequence[Optimization]) -> None:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.data import chemical_symbols
 
-from ..analysis.pictures import new_figure, plain
+from ..analysis.pictures import OTHER_COLORS, new_figure, plain
 from .accuracy import Accuracy, ForceErrors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLORS = ("#2166ac", "#c4342d", "#4d9221", "#e08214", "#762a83", "#35978f", "#8c510a")
 _OTHERS = "0.55"  # of elements for which there are no colours left: the rarest
 _PANEL = 3.3  # inches
 
@@ -49,7 +48,7 @@ def draw_parity(accuracies: Accuracy | Sequence[Accuracy], path: Path) -> None:
         _draw_energies(row[0], accuracy, accuracy.model if len(rows) > 1 else None)
         for axis, panel in zip(row[1:], _panels(accuracy), strict=False):
             _draw_forces(axis, panel, accuracy.species)
-    figure.savefig(path, dpi=200)
+    figure.savefig(path)
 
 
 def _panels(accuracy: Accuracy) -> list[_Panel]:
@@ -106,8 +105,8 @@ def _draw_forces(axis: Axes, panel: _Panel, species: np.ndarray) -> None:
 def _colors(species: np.ndarray) -> dict[int, str]:
     """A colour for each element, the most abundant first; in the order of atomic numbers."""
     elements, counts = np.unique(species, return_counts=True)
-    abundant = sorted(elements[np.argsort(-counts, kind="stable")][: len(_COLORS)])
-    return {z: _COLORS[abundant.index(z)] if z in abundant else _OTHERS for z in elements.tolist()}
+    abundant = sorted(elements[np.argsort(-counts, kind="stable")][: len(OTHER_COLORS)])
+    return {z: OTHER_COLORS[abundant.index(z)] if z in abundant else _OTHERS for z in elements.tolist()}
 
 
 def _draw_distribution(axis: Axes, difference: np.ndarray, species: np.ndarray, colors: dict[int, str]) -> None:

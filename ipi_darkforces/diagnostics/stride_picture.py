@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from ..analysis.pictures import plain, tidy
+from ..analysis.pictures import KIND_COLORS, new_figure, plain, tidy
 from .heating import WAVENUMBER
 from .stride import Prediction
 
-_COLOR = "#2166ac"
+_COLOR = KIND_COLORS["MTS"]
 _ROOM_OF_LABEL = 0.03  # of the axis of wavenumbers
 _DECADES = 1e-4  # of the largest value, what is shown of the spectrum
 
@@ -22,7 +21,7 @@ def draw_strides(prediction: Prediction, path: Path) -> None:
     :param prediction: of at least two strides
     :param path: picture to write, in any format that matplotlib knows by its suffix
     """
-    figure = Figure(figsize=(9.6, 3.8), layout="constrained")
+    figure = new_figure(9.6, 3.8)
     left, right = figure.subplots(1, 2)
     shown = prediction.strides[1:]
     strides = [each.stride for each in shown]
@@ -55,4 +54,4 @@ def draw_strides(prediction: Prediction, path: Path) -> None:
     right.set_title("frequency of the impulses of each M: dotted", loc="right", fontsize=9)
     for axis in (left, right):
         tidy(axis)
-    figure.savefig(path, dpi=200)
+    figure.savefig(path)

@@ -48,7 +48,7 @@ def draw_work(loop: Loop, path: Path) -> None:
         axis.set_xlabel("part of the path")
         axis.axhline(0.0, color="0.55", linewidth=0.8, zorder=1)
         tidy(axis)
-    figure.savefig(path, dpi=200)
+    figure.savefig(path)
 
 
 def _draw(axis: Axes, loop: Loop, shown: np.ndarray) -> None:

@@ -19,6 +19,7 @@ from ipi_darkforces.analysis import temperatures
 from ipi_darkforces.analysis.io.runs import AS_WRITTEN, Reading, Run
 from ipi_darkforces.analysis.io.trajectory import Frame, Trajectory
 from ipi_darkforces.analysis.io.units import factor_from_ipi
+from ipi_darkforces.analysis.pictures import OTHER_COLORS
 from ipi_darkforces.analysis.selection import Selection
 from ipi_darkforces.analysis.temperatures import Temperatures, draw, from_velocities, measure
 from ipi_darkforces.errors import DarkforcesError
@@ -219,8 +220,8 @@ def test_what_a_picture_shows(made_up, tmp_path, monkeypatch):
     draw([made_up], tmp_path / "picture.png")
     assert shown == [
         (made_up.means["all"].value - 300.0, "black"),
-        (made_up.means["O"].value - 300.0, "C0"),
-        (made_up.means["H"].value - 300.0, "C1"),
+        (made_up.means["O"].value - 300.0, OTHER_COLORS[0]),
+        (made_up.means["H"].value - 300.0, OTHER_COLORS[1]),
     ]
     shown.clear()
     draw([made_up, replace(made_up, target=None)], tmp_path / "picture.png")
