@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import torch
 from torch.autograd import Function
 
+from ..neighbors.search import CPU
+
 # As metatrain has them.
 _BUMP_MARGIN = 1e-6
 _FIRST_PROBE = 0.5  # Å
@@ -39,7 +41,7 @@ def cosine(distances: torch.Tensor, cutoff: float | torch.Tensor, width: float) 
 
 
 class AdaptiveCutoffs(Protocol):
-    """Cutoffs of atoms.
+    """Cutoffs of atoms, none of which is larger than `largest`, Å.
 
     :param distances: of pairs, each of them once, Å, shape (n_pairs,); pairs beyond the largest cutoff change nothing
     :param first: atoms, shape (n_pairs,)
@@ -48,21 +50,33 @@ class AdaptiveCutoffs(Protocol):
     :return: Å, shape (n_atoms,)
     """
 
+    largest: float
+
     def __call__(
         self, distances: torch.Tensor, first: torch.Tensor, second: torch.Tensor, n_atoms: int
     ) -> torch.Tensor: ...
 
 
-def adaptive_cutoffs(method: str, neighbours: float, largest: float, width: float) -> AdaptiveCutoffs:
+def adaptive_cutoffs(
+    method: str,
+    neighbours: float,
+    largest: float,
+    width: float,
+    device: torch.device = CPU,
+    fixed_shapes: bool = False,
+) -> AdaptiveCutoffs:
     """Cutoffs of one of metatrain's methods.
 
     :param method: ``grid`` or ``solver``
     :param neighbours: N
     :param largest: r_max, Å
     :param width: of the shell in which neighbours fade, Å
+    :param device: where distances are
+    :param fixed_shapes: let no shape and no decision depend on the distances; on CPUs, that takes longer
     """
-    way = GridCutoffs if method.lower() == "grid" else SolvedCutoffs
-    return way(neighbours, largest, width)
+    if method.lower() == "grid":
+        return GridCutoffs(neighbours, largest, width, device, fixed_shapes)
+    return SolvedCutoffs(neighbours, largest, width, fixed_shapes)
 
 
 class GridCutoffs:
@@ -72,11 +86,16 @@ class GridCutoffs:
     cutoffs of the grid see a neighbour fade; for all larger ones it counts as 1, which is left to a cumulative sum.
     """
 
-    def __init__(self, neighbours: float, largest: float, width: float):
+    def __init__(
+        self, neighbours: float, largest: float, width: float, device: torch.device = CPU, fixed_shapes: bool = False
+    ):
+        self.largest = largest
+        self.fixed_shapes = fixed_shapes
         self._spacing = width / _PROBES_PER_WIDTH
         self._width = width
-        self._probes = torch.arange(_FIRST_PROBE, largest, self._spacing, dtype=torch.float64)
-        self._wanted = neighbours * (1.0 - torch.linspace(0, 1, len(self._probes), dtype=torch.float64) ** 3)
+        probes = torch.arange(_FIRST_PROBE, largest, self._spacing, dtype=torch.float64)
+        wanted = neighbours * (1.0 - torch.linspace(0, 1, len(probes), dtype=torch.float64) ** 3)
+        self._probes, self._wanted = probes.to(device), wanted.to(device)
 
     def __call__(
         self, distances: torch.Tensor, first: torch.Tensor, second: torch.Tensor, n_atoms: int
@@ -95,7 +114,7 @@ class GridCutoffs:
         """
         first = ((distances - _FIRST_PROBE) / self._spacing).floor().add_(1).clamp_(0, len(self._probes))
         scaled = (distances - _FIRST_PROBE - first * self._spacing).div_(self._width).add_(1.0)
-        others = torch.arange(_PROBES_PER_WIDTH, dtype=torch.float64) / _PROBES_PER_WIDTH
+        others = torch.arange(_PROBES_PER_WIDTH, dtype=torch.float64, device=distances.device) / _PROBES_PER_WIDTH
         return first.long(), scaled - others.unsqueeze(1)
 
     @property
@@ -111,10 +130,11 @@ class SolvedCutoffs:
     the cutoff is what they arrive at, as it is in metatrain. Derivatives are those of an implicit function.
     """
 
-    def __init__(self, neighbours: float, largest: float, width: float):
+    def __init__(self, neighbours: float, largest: float, width: float, fixed_shapes: bool = False):
+        self.largest = largest
         self._neighbours = neighbours
-        self._largest = largest
         self._width = width
+        self._fixed_shapes = fixed_shapes
 
     def __call__(
         self, distances: torch.Tensor, first: torch.Tensor, second: torch.Tensor, n_atoms: int
@@ -131,26 +151,31 @@ class SolvedCutoffs:
         :return: shapes (n_atoms,) and (n,)
         """
         low = distances.new_zeros(n_atoms)
-        high = torch.full_like(low, self._largest)
+        high = torch.full_like(low, self.largest)
         cutoffs = 0.5 * high
         reach = 0.0  # no neighbour beyond it has been needed, and most never are
+        near, some = None, (distances, centres)
         for iteration in range(_ITERATIONS + 1):
-            if (farthest := float(cutoffs.max())) > reach:
+            if not self._fixed_shapes and (farthest := float(cutoffs.max())) > reach:
                 reach = farthest
                 near = torch.nonzero(distances < reach).squeeze(1)
                 some = distances[near], centres[near]
             excess, slope, slopes = self._excess(*some, cutoffs)
-            if iteration == _ITERATIONS or excess.abs().max() < _CONVERGED * self._neighbours:
+            if iteration == _ITERATIONS or not self._fixed_shapes and self._are_roots(excess):
                 break
             below = excess <= 0
             low, high = torch.where(below, cutoffs, low), torch.where(below, high, cutoffs)
             newton = cutoffs - excess / slope
             cutoffs = torch.where((newton >= low) & (newton <= high), newton, 0.5 * (low + high))
         exact = cutoffs - excess / slope
-        allowed = exact.clamp(_SMALLEST_FRACTION * self._largest, self._largest)
-        derivatives = slopes / slope[some[1]]
-        derivatives[(allowed != exact)[some[1]]] = 0.0
-        return allowed, torch.zeros_like(distances).index_copy_(0, near, derivatives)
+        allowed = exact.clamp(_SMALLEST_FRACTION * self.largest, self.largest)
+        derivatives = (slopes / slope[some[1]]).masked_fill_((allowed != exact)[some[1]], 0.0)
+        if near is not None:
+            derivatives = torch.zeros_like(distances).index_copy_(0, near, derivatives)
+        return allowed, derivatives
+
+    def _are_roots(self, excess: torch.Tensor) -> bool:
+        return bool(excess.abs().max() < _CONVERGED * self._neighbours)
 
     def _excess(
         self, distances: torch.Tensor, centres: torch.Tensor, cutoffs: torch.Tensor
@@ -158,9 +183,9 @@ class SolvedCutoffs:
         """Neighbours more than N, how that changes with the cutoff, 1/Å, and the share of each neighbour in that."""
         weights, slopes = _bump_and_slope((distances - cutoffs[centres]).div_(self._width).add_(1.0))
         slopes.div_(-self._width)
-        fractions = cutoffs / self._largest
+        fractions = cutoffs / self.largest
         excess = self._neighbours * (fractions**3 - 1.0)
-        slope = 3.0 * self._neighbours / self._largest * fractions**2
+        slope = 3.0 * self._neighbours / self.largest * fractions**2
         excess.index_add_(0, centres, weights)
         return excess, slope.index_add_(0, centres, slopes).clamp_min_(_SMALLEST_DERIVATIVE), slopes
 
@@ -178,8 +203,11 @@ class _Counts(Function):
         columns = grid.size + len(changes)  # some more, for neighbours that the grid does not see (any more)
         counts = distances.new_zeros(n_atoms * columns)
         for atoms in (first, second):
-            places = (atoms * columns + probe) + torch.arange(len(changes)).unsqueeze(1)
-            counts += torch.bincount(places.view(-1), changes.view(-1), len(counts))
+            places = (atoms * columns + probe) + torch.arange(len(changes), device=probe.device).unsqueeze(1)
+            if grid.fixed_shapes:
+                counts.index_add_(0, places.view(-1), changes.view(-1))
+            else:
+                counts += torch.bincount(places.view(-1), changes.view(-1), len(counts))
         ctx.save_for_backward(first, second, probe, slopes.div_(grid._width))
         return counts.view(n_atoms, columns).cumsum(1)[:, : grid.size]
 
@@ -187,7 +215,7 @@ class _Counts(Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         first, second, probe, slopes = ctx.saved_tensors
         padded = torch.nn.functional.pad(grads[0], (0, len(slopes)))
-        columns, probes = padded.shape[1], probe + torch.arange(len(slopes)).unsqueeze(1)
+        columns, probes = padded.shape[1], probe + torch.arange(len(slopes), device=probe.device).unsqueeze(1)
         both = sum(padded.view(-1)[atoms * columns + probes] for atoms in (first, second))
         return (both * slopes).sum(0), None, None, None, None
 

@@ -56,16 +56,27 @@ class PetNetwork:
     :param backend: metatrain's `PETBackend`, in the precision in which it is to be evaluated
     :param outputs: names of the outputs that may be asked for
     :param adaptive_width: of the shell in which neighbours fade when they are counted for adaptive cutoffs, Å
+    :param fixed_shapes: see `adaptive_cutoffs`
     :param constant: outputs that are zero whatever the structure, see `untrained`; they cost nothing
     """
 
     def __init__(
-        self, backend: Any, outputs: Sequence[str], adaptive_width: float, constant: frozenset[str] = frozenset()
+        self,
+        backend: Any,
+        outputs: Sequence[str],
+        adaptive_width: float,
+        constant: frozenset[str] = frozenset(),
+        fixed_shapes: bool = False,
     ):
         self.cutoff = backend.cutoff
         self.adaptive = (
             adaptive_cutoffs(
-                backend.adaptive_cutoff_method, backend.num_neighbors_adaptive, backend.cutoff, adaptive_width
+                backend.adaptive_cutoff_method,
+                backend.num_neighbors_adaptive,
+                backend.cutoff,
+                adaptive_width,
+                backend.edge_embedder.weight.device,
+                fixed_shapes,
             )
             if backend.num_neighbors_adaptive is not None
             else None

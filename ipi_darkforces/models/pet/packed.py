@@ -67,6 +67,8 @@ class PetModel(ForceModel):
     :raises DarkforcesError: if it has no energy, the variant does not exist or the dtype is unknown
     """
 
+    _fixed_shapes = False  # whether no shape depends on which pairs are neighbours
+
     def __init__(
         self,
         path: Path,
@@ -90,10 +92,11 @@ class PetModel(ForceModel):
         self._dtype = next(model.backend.gnn_layers.parameters()).dtype if dtype is None else DTYPES[dtype]
         self._elements = model.backend.species_to_species_index.numpy()
         constant = untrained(model.backend, used)
-        self._network = PetNetwork(model.backend.to(device, self._dtype), used, model.cutoff_width_adaptive, constant)
+        backend = model.backend.to(device, self._dtype)
+        self._network = PetNetwork(backend, used, model.cutoff_width_adaptive, constant, self._fixed_shapes)
         self._repulsion = _repulsion(model, outputs.energy, device)
-        reach = 0.0 if self._repulsion is None else self._repulsion.cutoff
-        self._lists = VerletLists(max(self._network.cutoff, reach), device)
+        self._reach = max(self._network.cutoff, 0.0 if self._repulsion is None else self._repulsion.cutoff)
+        self._lists = VerletLists(self._reach, device)
 
         provides = Need.ENERGY | outputs.provides
         if outputs.energy in self._network.constant:  # as that of a student of direct forces is

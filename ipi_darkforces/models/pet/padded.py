@@ -23,10 +23,13 @@ from ..model import Need
 from ..neighbors.verlet import VerletList
 from ..result import Forces
 from ..structure import Structure
+from .attention import Packing
 from .cuda_graph import CudaGraphs, wait_for
 from .network import PetNetwork
-from .packed import PetModel, UnsupportedModelError, conditions, symmetric
-from .padded_neighbors import PaddedGraph, Room
+from .packed import PetModel, conditions, symmetric
+from .padded_neighbors import PaddedGraph, Room, by_atom
+from .padded_selection import SIZES, SelectionRoom, select
+from .repulsion import Repulsion
 
 # How many sets of structures, such as one or several simulations at once, are remembered with what was recorded.
 MOST_SETS = 32
@@ -49,6 +52,8 @@ class PaddedPetModel(PetModel):
     :raises DarkforcesError: see `PetModel`, or if the device is absent
     """
 
+    _fixed_shapes = True
+
     def __init__(
         self,
         path: Path,
@@ -62,30 +67,40 @@ class PaddedPetModel(PetModel):
     ):
         self._device = pick_device(name or str(path), device, ("cpu", "cuda"))
         super().__init__(path, name, dtype, variant, withhold, remove_net_force, self._device)
-        if self._network.adaptive is not None or self._repulsion is not None:
-            raise UnsupportedModelError("it has adaptive cutoffs or a ZBL repulsion, which are for CPUs only")
         self._graphs = CudaGraphs(self._device) if record and self._device.type == "cuda" else None
         self._sets: dict[tuple[bytes, ...], _Set] = {}  # by what they are; the one that was used last comes last
         self._begun = 0  # evaluations
 
     def _evaluate_in_turn(self, structures: Sequence[Structure], need: Need) -> Iterator[list[Forces]]:
         names, conservative = self._asked(need), Need.CONSERVATIVE in need
-        evaluation, atoms = self._begin(structures, names, conservative)
+        evaluation, atoms, predicted = self._forward(structures, names, conservative)
         number = self._begun
-        predicted = zip(names, evaluation.forward(), strict=True)
-        values = self._physical(dict(predicted), evaluation.elements)
+        values = self._physical(dict(zip(names, predicted, strict=True)), evaluation.elements)
         own = [{name: value[place] for name, value in values.items()} for place in atoms]
         if not conservative or Need.DIRECT in need:
             yield [self._forces(s, v, None, None) for s, v in zip(structures, own, strict=True)]
         if conservative:
             if self._begun != number:  # another one has taken the arrays and the work memory meanwhile
-                evaluation, atoms = self._begin(structures, names, conservative)
-                evaluation.forward()
-            gradients = evaluation.backward() * self._constants[self._outputs.energy].scales[0]
+                evaluation, atoms, _ = self._forward(structures, names, conservative)
+            gradients = evaluation.backward()
             yield [
                 self._forces(s, v, *_derivatives(gradients[place]))
                 for s, v, place in zip(structures, own, atoms, strict=True)
             ]
+
+    def _forward(
+        self, structures: Sequence[Structure], names: Sequence[str], conservative: bool
+    ) -> tuple[_Evaluation, list[slice], list[np.ndarray]]:
+        """Evaluator of these structures, their atoms, and its values; once more if there was not enough room."""
+        while True:
+            evaluation, atoms = self._begin(structures, names, conservative)
+            predicted = evaluation.forward()
+            needed = evaluation.needed
+            if not len(needed) or evaluation.room.holds(*needed):
+                return evaluation, atoms, predicted
+            current = next(reversed(self._sets.values()))
+            current.room = current.room.grown(*needed)
+            current.evaluations.clear()
 
     def _begin(
         self, structures: Sequence[Structure], names: Sequence[str], conservative: bool
@@ -98,7 +113,9 @@ class PaddedPetModel(PetModel):
         current.graph.move(positions, [structure.cell for structure in structures])
         kind = tuple(names), conservative
         if kind not in current.evaluations:
-            current.evaluations[kind] = _Evaluation(self._network, current.graph, *kind, self._dtype, self._graphs)
+            scale = float(self._constants[self._outputs.energy].scales[0, 0])
+            parts = _Parts(self._network, current.graph, current.room, self._repulsion, scale, self._dtype)
+            current.evaluations[kind] = _Evaluation(parts, *kind, self._graphs)
         return current.evaluations[kind], current.graph.atoms
 
     def _set(self, structures: Sequence[Structure], lists: Sequence[VerletList]) -> _Set:
@@ -114,8 +131,8 @@ class PaddedPetModel(PetModel):
                 room = room.or_more(known.graph.room)
             elements = [self._elements[structure.species] for structure in structures]
             added = conditions(self._network, structures)
-            network = self._network
-            known = _Set(PaddedGraph(elements, key, room, network.cutoff, network.heads, self._device, added))
+            heads = self._network.heads
+            known = _Set(PaddedGraph(elements, key, room, self._reach, heads, self._device, added))
         self._sets[key] = known
         if len(self._sets) > MOST_SETS:
             del self._sets[next(iter(self._sets))]
@@ -125,40 +142,32 @@ class PaddedPetModel(PetModel):
 class _Evaluation:
     """One kind of evaluation of one set of structures; all that it reads and writes stays where it is.
 
-    :param network: the network
-    :param graph: the structures
+    :param parts: the network, the structures, and what belongs to them
     :param names: outputs to compute, of which the first is the energy
     :param conservative: whether to compute the derivatives of the energy too
-    :param dtype: precision of the network
     :param graphs: what records it; None if it is not to be recorded
     """
 
-    def __init__(
-        self,
-        network: PetNetwork,
-        graph: PaddedGraph,
-        names: Sequence[str],
-        conservative: bool,
-        dtype: torch.dtype,
-        graphs: CudaGraphs | None,
-    ):
-        self._network = network
-        self._graph = graph
+    def __init__(self, parts: _Parts, names: Sequence[str], conservative: bool, graphs: CudaGraphs | None):
+        self._parts = parts
+        self._graph = graph = parts.graph
         self._names = names
         self._conservative = conservative
-        self._dtype = dtype
         self._graphs = graphs
         self._calls = 0
         self._recorded: Sequence[Callable[[], None]] = ()
         self._passed: _Passed | None = None
-        # In one piece, so that what comes from one recording is copied at once: predictions, then derivatives.
-        sizes = [network.sizes[name] for name in names]
+        # In one piece, so that what comes from one recording is copied at once: sizes, predictions, then derivatives.
+        sizes = [parts.network.sizes[name] for name in names]
         n, width = len(graph.elements), sum(sizes)
-        n_values = n * (width + _DERIVATIVES * conservative)
+        n_sizes = 0 if parts.network.adaptive is None else SIZES
+        n_predicted = n_sizes + n * width
+        n_values = n_predicted + n * _DERIVATIVES * conservative
         self._device = graph.graph.elements.device
         self._output = torch.zeros(n_values, dtype=torch.float64, device=self._device)
         self._answer = torch.zeros(n_values, dtype=torch.float64, pin_memory=self._device.type == "cuda")
-        self._predicted, self._derivatives = slice(n * width), slice(n * width, n_values)
+        self._needed, self._predicted = slice(n_sizes), slice(n_sizes, n_predicted)
+        self._derivatives = slice(n_predicted, n_values)
         self._ends = np.cumsum(sizes)[:-1]
 
     @property
@@ -166,12 +175,23 @@ class _Evaluation:
         """Elements of all atoms, as numbers that the network knows."""
         return self._graph.elements
 
+    @property
+    def room(self) -> SelectionRoom:
+        """Room for neighbours within adaptive cutoffs."""
+        return self._parts.room
+
+    @property
+    def needed(self) -> list[float]:
+        """What the last `forward` would have needed of it; if that is not there, it has to be done again with more."""
+        needed: list[float] = self._answer[self._needed].tolist()
+        return needed
+
     def forward(self) -> list[np.ndarray]:
         """Values of each output for each atom, valid until the next call."""
         self._calls += 1
         if self._calls == _CALL_TO_RECORD and self._graphs is not None:
             self._recorded = self._graphs.record(*self._passes())
-        self._do(0, self._predicted if self._in_turn else slice(None))
+        self._do(0, slice(self._predicted.stop) if self._in_turn else slice(None))
         return np.split(self._of_atoms(self._answer, self._predicted).numpy(), self._ends, axis=1)
 
     def backward(self) -> np.ndarray:
@@ -203,39 +223,86 @@ class _Evaluation:
     def _predict(self) -> None:
         with torch.no_grad():
             vectors, beyond = self._graph.vectors()
-        inputs = vectors.to(self._dtype).requires_grad_(self._conservative)
+        vectors.requires_grad_(self._conservative)
         with torch.set_grad_enabled(self._conservative):
-            outputs = self._network(self._graph.graph, inputs, self._names, beyond)
+            packing, outputs = self._outputs(vectors, beyond)
             atoms, pairs = outputs[self._names[0]]
-            energy = atoms.sum() + pairs.sum()
+            energy = (atoms.sum() + pairs.sum()).double() * self._parts.scale
+            repulsion = self._repel(vectors)
+            if repulsion is not None:
+                energy = energy + repulsion.sum()
         tokens = [torch.cat(outputs[name]).detach().double() for name in self._names]
-        self._of_atoms(self._output, self._predicted).copy_(self._graph.by_atom(torch.cat(tokens, 1)))
+        values = by_atom(packing, torch.cat(tokens, 1))
+        if repulsion is not None:
+            of_first = torch.cat([repulsion.new_zeros(len(values)), repulsion, torch.zeros_like(repulsion)]).detach()
+            values[:, :1] += by_atom(self._graph.graph.packing, of_first.unsqueeze(1)) / self._parts.scale
+        self._of_atoms(self._output, self._predicted).copy_(values)
         if self._conservative:
-            self._passed = _Passed(energy, inputs, vectors.detach(), beyond)
+            self._passed = _Passed(energy, vectors, beyond)
+
+    def _outputs(
+        self, vectors: torch.Tensor, beyond: torch.Tensor
+    ) -> tuple[Packing, dict[str, tuple[torch.Tensor, torch.Tensor]]]:
+        """Outputs of the network, and how its tokens are packed."""
+        network, listed, dtype = self._parts.network, self._graph.graph, self._parts.dtype
+        if network.adaptive is None:
+            if self._parts.repulsion is not None:  # which may see farther than the network
+                beyond = vectors.detach().square().sum(1) > network.cutoff**2
+            return listed.packing, network(listed, vectors.to(dtype), self._names, beyond)
+        chosen = select(listed, self._graph.places, vectors, network.adaptive, self._parts.room)
+        self._output[self._needed].copy_(chosen.needed)
+        inputs, cutoffs = chosen.vectors.to(dtype), chosen.cutoffs.to(dtype)
+        return chosen.graph.packing, network(chosen.graph, inputs, self._names, chosen.beyond, cutoffs)
+
+    def _repel(self, vectors: torch.Tensor) -> torch.Tensor | None:
+        """Energies by which pairs repel each other, eV, shape (n_pairs,); None without."""
+        if self._parts.repulsion is None:
+            return None
+        graph = self._graph.graph
+        ends = (graph.elements.index_select(0, atoms) for atoms in (graph.first, graph.second))
+        return self._parts.repulsion(torch.linalg.vector_norm(vectors, dim=1), *ends)
 
     def _differentiate(self) -> None:
         assert self._passed is not None
         passed, self._passed = self._passed, None  # its tensors live as long as it, in a recording too
-        (gradients,) = torch.autograd.grad(passed.energy, passed.inputs)
-        tokens = _by_token(gradients.double(), passed.vectors, passed.beyond, len(self._graph.elements))
-        self._of_atoms(self._output, self._derivatives).copy_(self._graph.by_atom(tokens))
+        (gradients,) = torch.autograd.grad(passed.energy, passed.vectors)
+        tokens = _by_token(gradients, passed.vectors.detach(), passed.beyond, len(self._graph.elements))
+        self._of_atoms(self._output, self._derivatives).copy_(by_atom(self._graph.graph.packing, tokens))
 
     def _of_atoms(self, values: torch.Tensor, part: slice) -> torch.Tensor:
         return values[part].view(len(self._graph.elements), -1)
 
 
 @dataclass(frozen=True)
+class _Parts:
+    """What all kinds of evaluation of one set of structures have in common.
+
+    :param network: the network
+    :param graph: the structures, and the pairs that are listed
+    :param room: for neighbours, where cutoffs are adaptive
+    :param repulsion: of pairs at short distances, beside the network
+    :param scale: eV, of the energy
+    :param dtype: precision of the network
+    """
+
+    network: PetNetwork
+    graph: PaddedGraph
+    room: SelectionRoom
+    repulsion: Repulsion | None
+    scale: float
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
 class _Passed:
     """Intermediate values that a forward pass leaves for the backward pass.
 
-    :param energy: of all structures, with its graph
-    :param inputs: what it depends on, in the precision of the network
-    :param vectors: the same in double precision
+    :param energy: of all structures, eV, with its graph
+    :param vectors: what it depends on
     :param beyond: see `PaddedGraph.vectors`
     """
 
     energy: torch.Tensor
-    inputs: torch.Tensor
     vectors: torch.Tensor
     beyond: torch.Tensor
 
@@ -245,6 +312,7 @@ class _Set:
     """Structures that are evaluated together, and how they are: by names of outputs, and whether with derivatives."""
 
     graph: PaddedGraph
+    room: SelectionRoom = SelectionRoom()
     evaluations: dict[tuple[tuple[str, ...], bool], _Evaluation] = field(default_factory=dict)
 
 

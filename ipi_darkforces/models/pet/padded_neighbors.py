@@ -129,14 +129,10 @@ class PaddedGraph:
         vectors = self._positions[second] - self._positions[first] + shifts
         return vectors, vectors.square().sum(1) > self._cutoff**2
 
-    def by_atom(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Sum (n_atoms, n_values) of what atoms and their neighbours contribute (n_tokens, n_values).
-
-        Always in the same order: nothing differs in the last digits from one time to the next.
-        """
-        packing = self.graph.packing
-        spread = tokens.index_select(0, packing.tokens).masked_fill(packing.empty.unsqueeze(1), 0.0)
-        return spread.view(len(self.elements), self.room.width, -1).sum(1)
+    @property
+    def places(self) -> torch.Tensor:
+        """Of both directions of each pair in the packing, shape (2, n_pairs)."""
+        return self._pairs[2:]
 
     def _places_for(self, lists: Sequence[VerletList]) -> list[int]:
         """Blocks, of the right kind: simulations that come together do so in any order, and need not be sorted."""
@@ -171,6 +167,18 @@ class PaddedGraph:
     def _packing(self) -> Packing:
         _, _, *places = self._pairs
         return Packing(torch.cat([self._atom_places, *places]), [(len(self.elements), self.room.width)], self._heads)
+
+
+def by_atom(packing: Packing, tokens: torch.Tensor) -> torch.Tensor:
+    """Sum (n_atoms, n_values) of what atoms and their neighbours contribute (n_tokens, n_values).
+
+    Always in the same order: nothing differs in the last digits from one time to the next.
+
+    :param packing: of one block
+    """
+    (block,) = packing.blocks
+    spread = tokens.index_select(0, packing.tokens).masked_fill(packing.empty.unsqueeze(1), 0.0)
+    return spread.view(*block, -1).sum(1)
 
 
 def _width(lists: Sequence[VerletList]) -> int:

@@ -18,7 +18,7 @@ from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models import Need, Structure
 from ipi_darkforces.models import metatomic as metatomic_module
 from ipi_darkforces.models.metatomic import MetatomicModel
-from ipi_darkforces.models.pet.packed import PetModel, UnsupportedModelError
+from ipi_darkforces.models.pet.packed import PetModel
 from ipi_darkforces.models.pet.padded import PaddedPetModel
 
 BOTH = Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT | Need.VIRIAL
@@ -51,53 +51,59 @@ STRUCTURES: dict[str, Callable[[], Structure]] = {
 
 
 @dataclass(frozen=True)
-class Three:
-    """The same model: as exported, in double precision; by our implementation, in double and in single precision."""
+class Ways:
+    """The same model: as exported, in double precision; ours, in double and single precision, and in fixed shapes."""
 
     path: Path
     exported: MetatomicModel
     double: PetModel
     single: PetModel
+    padded: PaddedPetModel
 
 
 @pytest.fixture(scope="module", params=CASES)
-def three(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Three:
+def ways(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ways:
     path, model = random_pet(tmp_path_factory.mktemp("pet"), elements=ELEMENTS, **CASES[request.param])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metatomic_module, "_read", lambda _: model.float().double().eval().export())
         exported = MetatomicModel("random.pt", remove_net_force=False)
-    return Three(
-        path, exported, *(PetModel(path, dtype=each, remove_net_force=False) for each in ("float64", "float32"))
+    return Ways(
+        path,
+        exported,
+        *(PetModel(path, dtype=each, remove_net_force=False) for each in ("float64", "float32")),
+        PaddedPetModel(path, device="cpu", dtype="float64", remove_net_force=False),
     )
 
 
 @pytest.mark.parametrize("case", STRUCTURES)
-def test_as_the_exported_model(case: str, three: Three) -> None:
+def test_as_the_exported_model(case: str, ways: Ways) -> None:
     structure = replace(STRUCTURES[case](), charge=-2.0, spin_multiplicity=3.0)
-    expected, double, single = (
-        each.evaluate([structure], BOTH)[0] for each in (three.exported, three.double, three.single)
+    expected, double, single, padded = (
+        each.evaluate([structure], BOTH)[0] for each in (ways.exported, ways.double, ways.single, ways.padded)
     )
     assert double.energy == pytest.approx(expected.energy, rel=1e-9)
+    assert padded.energy == pytest.approx(expected.energy, rel=1e-9)
     assert single.energy == pytest.approx(expected.energy, rel=1e-5, abs=1e-6)
     for field in ARRAYS:
         values = getattr(expected, field)
         largest = max(1.0, np.abs(values).max())
         np.testing.assert_allclose(getattr(double, field), values, rtol=0, atol=1e-9 * largest, err_msg=field)
+        np.testing.assert_allclose(getattr(padded, field), values, rtol=0, atol=1e-9 * largest, err_msg=field)
         np.testing.assert_allclose(getattr(single, field), values, rtol=0, atol=1e-5 * largest, err_msg=field)
 
 
-def test_forces_are_derivatives_where_cutoffs_change(three: Three) -> None:
+def test_forces_are_derivatives_where_cutoffs_change(ways: Ways) -> None:
     """By finite differences; and what was seen before makes no difference, nor do others in the batch."""
     start, random = few_waters(TRICLINIC), np.random.default_rng(2)
     direction = random.normal(size=start.positions.shape)
     places = (-1e-5, 0.0, 1e-5)
     path = [water_like(start, positions=start.positions + place * direction) for place in places]
-    low, middle, high = three.double.evaluate([*path], BOTH)
+    low, middle, high = ways.double.evaluate([*path], BOTH)
     slope = (high.energy - low.energy) / (places[2] - places[0])
     assert -np.sum(middle.conservative * direction) == pytest.approx(slope, rel=1e-5, abs=1e-6)
     far = water_like(start, positions=start.positions + 3.0 * direction)
-    three.double.evaluate([far], BOTH)
-    alone = three.double.evaluate([start], BOTH)[0]
+    ways.double.evaluate([far], BOTH)
+    alone = ways.double.evaluate([start], BOTH)[0]
     np.testing.assert_allclose(alone.conservative, middle.conservative, atol=1e-10)
     np.testing.assert_allclose(alone.virial, middle.virial, atol=1e-9)
 
@@ -144,10 +150,3 @@ class TestCharges:
     def test_it_is_said_where_they_come_from(self, path: Path) -> None:
         (remark,) = PetModel(path).remarks
         assert "0 and 1 for i-PI" in remark
-
-
-@pytest.mark.parametrize("hypers", [GRID, {"zbl": True}])
-def test_what_is_for_cpus_only(hypers: dict[str, Any], tmp_path: Path) -> None:
-    path, _ = random_pet(tmp_path, **hypers)
-    with pytest.raises(UnsupportedModelError, match="adaptive cutoffs or a ZBL repulsion, which are for CPUs only"):
-        PaddedPetModel(path, device="cpu")

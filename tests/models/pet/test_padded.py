@@ -5,15 +5,13 @@ That padded arrays give the answers of the exported model is in test_pet.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from recorded import Operations, TracedGraphs, trembling
 from waters import TRICLINIC, VACUUM, few_waters, strained, water_like
 
 from ipi_darkforces.errors import DarkforcesError
@@ -27,65 +25,6 @@ BOTH = Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT | Need.VIRIAL
 DIRECT = Need.ENERGY | Need.DIRECT
 PET_M = ZOO["pet-m"].path
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-
-
-class Recording(TorchDispatchMode):
-    """Operations on tensors, to be done again; like a CUDA graph, it knows nothing of the Python that led to them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._done: list[tuple[Any, Any, Any, list[torch.Tensor]]] = []
-        self._made: list[torch.Tensor] = []
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        results = function(*args, **(kwargs or {}))
-        given = {x.untyped_storage().data_ptr() for x in tensors_in((args, kwargs))}
-        self._done.append((function, args, kwargs or {}, tensors_in(results)))
-        self._made += [x for x in tensors_in(results) if x.untyped_storage().data_ptr() not in given]
-        return results
-
-    @torch.no_grad()
-    def replay(self) -> None:
-        """Do it again, with what comes out in the same places."""
-        for function, args, kwargs, places in self._done:
-            for place, fresh in zip(places, tensors_in(function(*args, **kwargs)), strict=True):
-                if place.data_ptr() != fresh.data_ptr():
-                    place.data.copy_(fresh)
-
-    def forget(self) -> None:
-        """Nothing is left of what it made."""
-        for tensor in self._made:
-            tensor.data.fill_(torch.nan if tensor.is_floating_point() else 0)
-
-
-class TracedGraphs:
-    """As `CudaGraphs`, on a CPU. All use the same work memory: what one has left there is lost when another begins."""
-
-    def __init__(self) -> None:
-        self.recorded: list[int] = []  # works of each recording
-        self.replayed = 0
-        self._all: list[Recording] = []
-
-    def record(self, *works: Callable[[], None]) -> list[Callable[[], None]]:
-        self.recorded.append(len(works))
-        recordings = []
-        for work in works:
-            with Recording() as recording:
-                work()
-            recordings.append(recording)
-        self._all += recordings
-        return [partial(self._replay, recordings, i) for i in range(len(works))]
-
-    def _replay(self, recordings: list[Recording], i: int) -> None:
-        self.replayed += 1
-        for other in self._all:
-            if other not in recordings[:i]:
-                other.forget()
-        recordings[i].replay()
-
-
-def tensors_in(tree: Any) -> list[torch.Tensor]:
-    return [x for x in torch.utils._pytree.tree_leaves(tree) if isinstance(x, torch.Tensor)]
 
 
 def not_recorded() -> PaddedPetModel:
@@ -115,13 +54,6 @@ def assert_same(ours: Forces, theirs: Forces, tolerance: float = 1e-9) -> None:
         if our is not None:
             factor = 100 if kind == "virial" else 10  # it is a sum over all pairs
             np.testing.assert_allclose(our, their, rtol=0, atol=factor * tolerance, err_msg=kind)
-
-
-def trembling(structure: Structure, n: int, size: float) -> Iterator[Structure]:
-    random = np.random.default_rng(8)
-    for _ in range(n):
-        structure = water_like(structure, positions=structure.positions + random.normal(0, size, (24, 3)))
-        yield structure
 
 
 class TestRecorded:
@@ -237,28 +169,6 @@ def test_the_backward_pass_waits_until_it_is_asked_for() -> None:
     (again,) = next(turns)
     assert graphs.replayed == before + 2
     assert_same(again, last[0], 1e-14)
-
-
-class Operations(TorchDispatchMode):
-    """Writes down what is done, with the shapes that come out."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.done: list[tuple[str, list[torch.Size]]] = []
-        self.waits: list[str] = []
-        self.devices: set[str] = set()
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        results = function(*args, **(kwargs or {}))
-        given = torch.utils._pytree.tree_leaves((args, kwargs))
-        self.done.append((str(function), [x.shape for x in tensors_in(results)]))
-        self.devices |= {x.device.type for x in tensors_in((given, results))}
-        if function in (torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default):
-            if any(isinstance(x, torch.Tensor) and x.dtype == torch.bool for x in given[1:]):
-                self.waits.append(str(function))
-        elif {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(function.tags):
-            self.waits.append(str(function))
-        return results
 
 
 @pytest.mark.parametrize("need", [BOTH, DIRECT])
