@@ -17,13 +17,19 @@ SHORT = {
     r"--time 0\.5\b": "--time 0.004",
     r"--time 0\.6\b": "--time 0.006",
     r"--time 0\.05\b": "--time 0.004",
+    r"--evaluations 200 --steps 1000": "--evaluations 40 --steps 24",
+    r"(--mts 10 .*) --steps 20": r"\1 --steps 2",
+    r"(darkforces jacobian pet-m) inputs/water\.xyz": r"\1 inputs/water-16.xyz",
+    r"(darkforces work pet-m) inputs/water\.xyz": r"\1 inputs/water-16.xyz --tolerance 5",
+    r"(darkforces assess).*": r"\1 --help",  # tests/cli/test_assess.py runs it
     r"(darkforces stride).*": r"\1 --help",  # a minute at least; tests/cli/test_stride.py runs it with a fast model
 }
 PROGRAMS = {"darkforces": "ipi_darkforces.cli.main", "i-pi-darkdriver": "ipi_darkforces.cli.driver"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_all_blocks_run(page, tmp_path):
+def test_all_blocks_run(page, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))  # where distilled models go
     (tmp_path / "inputs").symlink_to(ROOT / "inputs")
     blocks = re.findall(r"```(bash|python)\n(.*?)```", page.read_text(), re.DOTALL)
     assert blocks
