@@ -40,7 +40,8 @@ from tqdm import tqdm
 
 PARTS = ("runs", "drivers", "simulations", "disks", "decoder", "streams", "peers")
 HERE = Path(__file__).resolve().parent
-# Of all kills. To start `darkforces run`, i-PI and a driver takes five times as long as to start one of them.
+# Of all kills, shared among the parts that are done. To start `darkforces run`, i-PI and a driver takes five times as
+# long as to start one of them.
 SHARE = {"runs": 0.15, "drivers": 0.35, "simulations": 0.5}
 BEGIN, END = "<!-- what faults.py wrote begins here -->", "<!-- and ends here -->"
 
@@ -49,7 +50,7 @@ def main() -> None:
     """Do what is missing, and print tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help="of those above (default: all)")
-    parser.add_argument("--kills", type=int, default=1000, help="in all parts with kills (default: %(default)s)")
+    parser.add_argument("--kills", type=int, default=1000, help="in all these parts together (default: %(default)s)")
     parser.add_argument("--messages", type=int, default=1_000_000, help="to decoder and driver (default: %(default)s)")
     parser.add_argument("--disks", type=int, default=40, help="runs on bad disks (default: %(default)s)")
     parser.add_argument("--theirs", type=int, default=20, help="of each, with i-PI's own driver (default: %(default)s)")
@@ -69,8 +70,9 @@ def main() -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
         try:
+            shared = sum(SHARE.get(part, 0.0) for part in parts)
             for part in parts:
-                _do(part, records, args)
+                _do(part, round(SHARE.get(part, 0.0) / shared * args.kills) if shared else 0, records, args)
         except KeyboardInterrupt:
             records.close()  # what is killed now does not count
             Group.end_all()
@@ -87,10 +89,9 @@ def _version() -> str:
     return described.stdout.strip() or "unknown"
 
 
-def _do(part: str, records: Records, args: argparse.Namespace) -> None:
+def _do(part: str, kills: int, records: Records, args: argparse.Namespace) -> None:
     """Do what is missing of a part."""
     places = args.output.resolve()
-    kills = round(SHARE.get(part, 0.0) * args.kills)
     if part == "runs":
         whole = runs.reference(places / "whole")
         _repeat(part, kills, records, args.at_once, lambda seed, wanted: runs.chain(records, whole, seed, wanted))
