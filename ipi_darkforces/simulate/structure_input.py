@@ -10,6 +10,7 @@ from pathlib import Path
 import ase
 import numpy as np
 
+from ..errors import DarkforcesError
 from ..models.structure import formula_from_species
 from ..split.split import Component
 from .compose import compose, write_start
@@ -44,6 +45,11 @@ def write_input(
     :return: the input
     :raises DarkforcesError: if the file is no structure that i-PI can take, and see `Recipe.check`
     """
+    if repartition and hydrogen_mass is not None and beads > 1:
+        raise DarkforcesError(
+            f"--hmr {hydrogen_mass:g} is for classical atoms: averages of quantum nuclei depend on their masses; "
+            "expected no --beads"
+        )
     start = read_start(structure)
     say_where_periodic(start, structure)
     atoms = start.atoms

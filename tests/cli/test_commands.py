@@ -72,6 +72,7 @@ def test_nothing_is_imported_that_is_not_needed_at_once(modules, slow):
         ([*WATER, "--beads", "0"], "--beads 0 is not a number of beads"),
         ([*WATER, "--beads", "4", "--slow-beads", "2"], "expected --mts M too"),
         ([*WATER, "--beads", "4", "--mts", "4", "--slow-beads", "8"], "--slow-beads 8 cannot be used: expected 1 to 4"),
+        ([*WATER, "--hmr", "3", "--beads", "4"], "--hmr 3 is for classical atoms"),
         ([*WATER, "--hmr", "9"], "hydrogen atoms of 9 u leave atoms of"),
         (["run", "nve-mts4.xml", "--model", "pet-m", "--deuterium"], "--deuterium is for --structure"),
     ],
