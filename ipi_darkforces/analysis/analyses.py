@@ -59,9 +59,13 @@ def _drift_rows(result: drift.Drift) -> list[Row]:
     row: Row = {
         "run": result.name,
         "time / ps": float(result.time[-1] - result.time[0]),
-        "temperature drift / (K/ps)": result.temperature_slope,
-        f"conserved drift / ({result.energy_unit}/ps)": result.conserved_slope,
-        "over std of kinetic energy / (1/ps)": result.relative_slope,
+        **drift.columns(
+            result.temperature_slope,
+            result.conserved_slope,
+            result.heating,
+            result.relative_slope,
+            result.energy_unit,
+        ),
     }
     return [row]
 

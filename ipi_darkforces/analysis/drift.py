@@ -120,6 +120,28 @@ def conserved_slope(time: np.ndarray, conserved: np.ndarray, n_atoms: int | None
     return found.at_least(float(np.sqrt(2000.0 * BOLTZMANN_EV * temperature * power / n_atoms)))
 
 
+def columns(
+    temperature: Estimate | None,
+    conserved: Estimate | None,
+    heating: Estimate | None,
+    relative: Estimate | None,
+    energy_unit: str = "meV/atom",
+) -> dict[str, Estimate | None]:
+    """The columns of a drift, alike in all tables.
+
+    :param temperature: slope of the temperature, K/ps
+    :param conserved: that of the conserved quantity, `energy_unit` per ps
+    :param heating: the same as a drift of the temperature, K/ps
+    :param relative: the same over the standard deviation of the kinetic energy, 1/ps
+    """
+    return {
+        "temperature drift / (K/ps)": temperature,
+        f"conserved drift / ({energy_unit}/ps)": conserved,
+        "that as heating / (K/ps)": heating,
+        "over std of kinetic energy / (1/ps)": relative,
+    }
+
+
 def measure(run: Run, selection: Selection) -> Drift:
     """Drifts of a run, as far as its outputs have them.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from ..analysis import drift
 from ..errors import DarkforcesError, printable
 from ..models.registry.loading import Loading
 from ..stats.rows import Row, aligned, html_table
@@ -131,9 +132,9 @@ def _row(judged: Judged, slowest: float | None) -> Row:
         "forces": choice.forces,
         "judgement": judged.judgement.value,
         "NVE / ps": choice.nve,
-        "heating / (K/ps)": choice.exploded or choice.heating,
-        "predicted / (K/ps)": choice.predicted,
-        "drift over std of kinetic energy / (1/ps)": choice.relative_drift,
+        **({"explodes": choice.exploded} if choice.exploded else {}),
+        **drift.columns(choice.temperature_drift, choice.drift, choice.heating, choice.relative_drift),
+        "predicted heating / (K/ps)": choice.predicted,
         "SVR / ps": choice.svr,
         "heaviest − lightest / K": choice.inequality,
         "ms per step": pace,

@@ -18,6 +18,7 @@ class Choice:
     :param nve: ps simulated without a thermostat
     :param svr: ps simulated with one; None if there is no such simulation
     :param exploded: which simulation did, when and how; None if none did
+    :param temperature_drift: K/ps, of NVE: slope of the temperature
     :param drift: meV/atom/ps, of NVE: that of the conserved quantity
     :param heating: K/ps, the same as a drift of the temperature; see `analysis.heat_capacity`
     :param predicted: K/ps, of a stride: the heating that is expected
@@ -33,6 +34,7 @@ class Choice:
     nve: float
     svr: float | None = None
     exploded: str | None = None
+    temperature_drift: Estimate | None = None
     drift: Estimate | None = None
     heating: Estimate | None = None
     predicted: Estimate | None = None
@@ -59,6 +61,7 @@ class Choice:
             "svr_ps": self.svr,
             "exploded": self.exploded,
             "heating_K_per_ps": known(self.heating),
+            "temperature_drift_K_per_ps": known(self.temperature_drift),
             "drift_meV_per_atom_per_ps": known(self.drift),
             "predicted_heating_K_per_ps": known(self.predicted),
             "drift_over_kinetic_deviation_per_ps": known(self.relative_drift),
@@ -93,6 +96,7 @@ def _choice(nve: Finding, svr: Finding | None, predicted: Estimate | None) -> Ch
         nve=simulation.ended.picoseconds,
         svr=svr.measured[0].ended.picoseconds if svr else None,
         exploded=_explosion(nve, "NVE") or (_explosion(svr, "SVR") if svr else None),
+        temperature_drift=nve.temperature_slope,
         drift=nve.conserved_slope,
         heating=nve.heating,
         predicted=predicted,

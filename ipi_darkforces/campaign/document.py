@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..analysis import drift
 from ..analysis.temperatures import ALL
 from ..atomic import write_atomically
 from ..errors import DarkforcesError, printable
@@ -132,27 +133,23 @@ def _picture(drawn: dict[str, str], what: str, folder: Path, caption: str) -> It
 
 
 def _nve_table(findings: Findings) -> str:
-    return _table(
-        [
-            "NVE",
-            "temperature, K/ps",
-            "conserved quantity, meV/atom/ps",
-            "over std of kinetic energy, 1/ps",
-            "f_C − f_NC, meV/Å (rms)",
-            "paper, K/ps",
-        ],
-        [
-            [
-                finding.condition.forces,
-                explosion(finding) or _shown(finding.temperature_slope),
-                _shown(finding.conserved_slope),
-                _shown(finding.relative_slope),
-                _shown(finding.rms_difference),
-                _paper_drift(finding),
-            ]
-            for finding in findings.with_ensemble("nve")
-        ],
-    )
+    rows = []
+    for finding in findings.with_ensemble("nve"):
+        drifts = drift.columns(
+            finding.temperature_slope, finding.conserved_slope, finding.heating, finding.relative_slope
+        )
+        shown = {title: _shown(each) for title, each in drifts.items()}
+        first = next(iter(shown))
+        rows.append(
+            {
+                "NVE": finding.condition.forces,
+                **shown,
+                first: explosion(finding) or shown[first],
+                "f_C − f_NC / (meV/Å), rms": _shown(finding.rms_difference),
+                "paper / (K/ps)": _paper_drift(finding),
+            }
+        )
+    return _table(list(rows[0]), [list(row.values()) for row in rows])
 
 
 def _strides(found: Sequence[Findings], folder: Path) -> Iterator[str]:

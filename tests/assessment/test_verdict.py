@@ -27,7 +27,9 @@ def choice(
 ) -> Choice:
     stride = int(forces[3:]) if forces.startswith("mts") else None
     svr = None if inequality is None else 2.0
-    return Choice(forces, stride, 1.0, svr, exploded, None, heating, predicted, None, PACE[forces], {}, inequality)
+    return Choice(
+        forces, stride, 1.0, svr, exploded, None, None, heating, predicted, None, PACE[forces], {}, inequality
+    )
 
 
 def judge(*choices: Choice, species: tuple[str, str] = ("O", "H")) -> list[Judged]:
