@@ -6,7 +6,7 @@
 Every run is one file in FOLDER, written when it is complete; a call that was interrupted goes on where it was. A start
 is a Langevin run of 1 ps under conservative forces, each with other random numbers. For each start there is one
 conservative run with both kinds of forces at every step, for the prediction, and one run of each stride. The picture
-shows what is in FOLDER beside the drifts in docs/agreement.md, of runs of the bundled model through i-PI.
+shows what is in FOLDER beside the drifts in docs/stride.md, of runs of the bundled model through i-PI.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ipi_darkforces.stats.slopes import slope
 TIMESTEP = 0.5  # fs
 EQUILIBRATION = 1.0  # ps
 FRICTION_TIME = 100.0  # fs
-MEASURED = {  # meV/atom/ps and standard errors, of the bundled model with i-PI: docs/agreement.md
+MEASURED = {  # meV/atom/ps and standard errors, of the bundled model with i-PI: docs/stride.md
     4: (0.00, 0.05),
     6: (0.17, 0.13),
     7: (0.07, 0.18),
