@@ -85,7 +85,7 @@ def _announce(descriptor: int) -> None:
 def _settings_and_model(args: argparse.Namespace) -> tuple[Settings, str]:
     """Settings of clients, and the model; -o has a part of both."""
     model = model_of(args, {})
-    settings, options = Settings.separated(params(args), specified(model).takes_options, "-o")
+    settings, options = Settings.separated(params(args), specified(model).takes, "-o")
     long = {f.name: value for f in fields(Settings) if (value := getattr(args, f.name, None)) is not None}
     return Settings.parsed(long, "the options").completed(settings), with_options(model, options)
 

@@ -75,6 +75,7 @@ class MetatomicModel(ForceModel):
         suffix, or the only one there is
     :param withhold: what the model shall not provide although it could
     :param remove_net_force: see `ForceModel`
+    :param extensions_directory: where compiled code lies that was exported with the model, if it needs any
     :raises DarkforcesError: if the file is no metatomic model, has no energy, the variant does not exist, the device is
         absent or the dtype unknown
     """
@@ -88,11 +89,12 @@ class MetatomicModel(ForceModel):
         variant: str | None = None,
         withhold: Need = Need(0),
         remove_net_force: bool = True,
+        extensions_directory: str | Path | None = None,
     ):
         if dtype is not None and dtype not in DTYPES:
             raise DarkforcesError(f"dtype '{dtype}' is not known: expected {' or '.join(DTYPES)}")
         name = name or str(path)
-        model = _read(path)
+        model = _read(path, extensions_directory)
         self._outputs = pick_outputs(name, model.capabilities().outputs, variant)
         self._device = pick_device(name, device, model.capabilities().supported_devices)
         dtype = dtype or model.capabilities().dtype
@@ -250,14 +252,20 @@ def _of_system(name: str, value: torch.Tensor) -> TensorMap:
     return TensorMap(one("_"), [TensorBlock(value, one("system"), [], one(name))])
 
 
-def _read(path: str | Path) -> mta.AtomisticModel:
+def _read(path: str | Path, extensions_directory: str | Path | None = None) -> mta.AtomisticModel:
     if not os.path.isfile(path):  # unlike pathlib, says no to what cannot be a path at all
         raise DarkforcesError(f"model file '{path}' does not exist")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return mta.load_atomistic_model(str(path))
+            directory = None if extensions_directory is None else str(extensions_directory)
+            return mta.load_atomistic_model(str(path), extensions_directory=directory)
     except Exception as error:  # torch raises many kinds, with many lines
+        if "extension" in str(error):
+            raise DarkforcesError(
+                f"'{path}' needs compiled code that is not found: expected -o extensions_directory=DIR, what "
+                f"was exported with it ({one_line(error)})"
+            ) from error
         raise DarkforcesError(f"'{path}' is not an exported metatomic model (.pt)") from error
 
 

@@ -75,9 +75,7 @@ class DarkforcesDriver(Dummy_driver):
         try:
             self._watch = Watch("darkforces", checked_limit(warn_above, "warn_above"))
             name = chosen(model, fast, slow)
-            role, options = Settings.separated(
-                settings, specified(name).takes_options, "the parameters of the forcefield"
-            )
+            role, options = Settings.separated(settings, specified(name).takes, "the parameters of the forcefield")
             loading = Loading(device=device, dtype=dtype, variant=variant, backend=backend)
             self.split = shared_split(with_options(name, options), loading)
             for part in self.split.model.parts:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -72,14 +73,16 @@ class Settings:
         return cls.parsed(ours, where)
 
     @classmethod
-    def separated(cls, given: dict[str, Option], others: bool, where: str) -> tuple[Settings, dict[str, Option]]:
+    def separated(
+        cls, given: dict[str, Option], takes: Callable[[str], bool], where: str
+    ) -> tuple[Settings, dict[str, Option]]:
         """Make settings of keys and values, and return those that are not ours.
 
-        :param others: whether there may be others, for the model
+        :param takes: whether the model may have an option of that name
         :raises DarkforcesError: see `parsed`
         """
         known = {field.name for field in fields(cls)}
-        ours = {key: str(value) for key, value in given.items() if key in known or not others}
+        ours = {key: str(value) for key, value in given.items() if key in known or not takes(key)}
         return cls.parsed(ours, where), {key: value for key, value in given.items() if key not in ours}
 
     def completed(self, fallback: Settings) -> Settings:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import json
+import platform
+import shutil
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +19,7 @@ from toy_models import CUTOFF, STRESS, ConstantModule, export_toy
 from waters import TRICLINIC, VACUUM, few_waters, strained, water_like
 
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import ForceModel, Forces, Need, Structure
+from ipi_darkforces.models import ForceModel, Forces, Need, Structure, load_model
 from ipi_darkforces.models.metatomic import MetatomicModel
 from ipi_darkforces.models.registry.zoo import ZOO
 from ipi_darkforces.serve.units import reply_to_ipi, structure_from_ipi
@@ -510,3 +514,45 @@ class TestErrors:
             r"positions are NaN or infinite for atom 1 \(H\)",
             lambda: evaluated(pet_m_float64, displaced(PAIR, 1, 2, np.nan)),
         )
+
+
+class TestExtensions:
+    """Compiled code that a model needs, as those have that are exported with operations of their own."""
+
+    @pytest.fixture(scope="class")
+    def needing(self, pet_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """A model that says that it needs the extension `mine`."""
+        path = tmp_path_factory.mktemp("extended") / "needing.pt"
+        needed = json.dumps([{"name": "mine", "path": "mine/libmine.so"}])
+        with zipfile.ZipFile(pet_file) as source, zipfile.ZipFile(path, "w") as target:
+            for name in source.namelist():
+                target.writestr(name, needed if name.endswith("extra/extensions") else source.read(name))
+        return path
+
+    def test_what_is_not_there_is_named(self, needing: Path) -> None:
+        with pytest.raises(
+            DarkforcesError, match=r"needing.pt' needs compiled code .* extensions_directory=DIR"
+        ) as error:
+            load_model(needing)
+        assert "mine" in str(error.value)
+        assert "\n" not in str(error.value)
+
+    @pytest.mark.skipif(platform.system() != "Linux", reason="libraries have other names")
+    def test_from_the_folder_that_is_given(self, needing: Path, tmp_path: Path, water: Structure) -> None:
+        library = next((Path(torch.__file__).parent / "lib").glob("libtorch_global_deps.so"))
+        (tmp_path / "code" / "mine").mkdir(parents=True)
+        shutil.copy(library, tmp_path / "code" / "mine" / "libmine.so")
+        model = load_model(f"{needing}?extensions_directory={tmp_path / 'code'}")
+        assert model.loaded["model"].endswith(f"?extensions_directory={tmp_path / 'code'}")
+        assert model.evaluate(water, Need.ENERGY).energy < 0.0
+
+    @pytest.mark.parametrize(
+        ("option", "message"),
+        [
+            ("extensions_directory=nowhere", "extensions_directory 'nowhere' of model '.*needing.pt' is not a folder"),
+            ("extension=here", "model '.*needing.pt' has no option 'extension': expected extensions_directory"),
+        ],
+    )
+    def test_what_cannot_be(self, needing: Path, option: str, message: str) -> None:
+        with pytest.raises(DarkforcesError, match=message):
+            load_model(f"{needing}?{option}")

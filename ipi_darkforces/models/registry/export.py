@@ -23,6 +23,7 @@ from ...errors import DarkforcesError, one_line
 from ...owned import check_file, check_folder, make_private
 
 _EXPORTERS = ("metatrain", "metatomic-torch", "metatensor-torch", "torch")
+EXPORTED_EXTENSIONS = "extensions"  # folder of the cache, of compiled code that models need
 log = logging.getLogger(__name__)
 
 
@@ -103,7 +104,7 @@ def _export(checkpoint: Path, target: Path) -> None:
 
     try:
         with quiet():
-            export_model(checkpoint, target, extensions=target.parent / "extensions")
+            export_model(checkpoint, target, extensions=target.parent / EXPORTED_EXTENSIONS)
     except OSError:
         raise
     except Exception as error:  # metatrain and torch raise many kinds, with many lines

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
@@ -18,12 +19,12 @@ from ...digest import digest
 from ...errors import DarkforcesError
 from ..model import REMARK, ForceModel
 from ..pair import PairModel
-from .export import exported, is_checkpoint
+from .export import EXPORTED_EXTENSIONS, exported, is_checkpoint
 from .factory import load_by_factory
 from .hints import calculator
 from .loading import Loading
 from .packages import PACKAGED
-from .specification import CALCULATOR, absolute, split_options, split_pair
+from .specification import CALCULATOR, EXTENSIONS, Option, absolute, split_options, split_pair
 from .upet import UPET, upet_checkpoint
 from .zoo import ZooEntry, all_models, card_of, is_hidden, no_such_name, user_directory
 
@@ -47,8 +48,12 @@ class ModelKind(ABC):
 
     @property
     def takes_options(self) -> bool:
-        """Tell whether the model may have options."""
+        """Tell whether the model may have options, whatever they are called."""
         return False
+
+    def takes(self, option: str) -> bool:
+        """Tell whether the model may have an option."""
+        return self.takes_options
 
     def check(self) -> None:
         """Raise a DarkforcesError unless there is such a model, as far as can be told in no time."""
@@ -95,6 +100,9 @@ class Pair(ModelKind):
     @property
     def takes_options(self) -> bool:
         return any(part.takes_options for part in self.parts)
+
+    def takes(self, option: str) -> bool:
+        return any(part.takes(option.partition(".")[2]) or part.takes_options for part in self.parts)
 
     def check(self) -> None:
         for part in self.parts:
@@ -221,7 +229,8 @@ class Checkpoint(ModelKind):
             except UnsupportedModelError as reason:
                 unsupported = reason
         options = (loading.device, loading.dtype, loading.variant)
-        model: ForceModel = metatomic(exported(entry.path), self.text, *options, *more)
+        path = exported(entry.path)
+        model: ForceModel = metatomic(path, self.text, *options, *more, path.parent / EXPORTED_EXTENSIONS)
         if unsupported is not None:
             model.remarks = (f"it is evaluated through metatomic, which takes {_COST}: {unsupported}",)
         return model
@@ -267,24 +276,37 @@ class Exported(ModelKind):
     def recognises(cls, text: str) -> bool:
         return True
 
+    def takes(self, option: str) -> bool:
+        return option == EXTENSIONS
+
     def check(self) -> None:
-        super().check()
-        if os.path.exists(self.text):
+        name, options = split_options(self.text)
+        if os.path.exists(name):
+            _check_extensions(name, options)
             return
-        if (Path(self.text).suffix or "/" in self.text) and calculator(self.text) is None:
-            raise DarkforcesError(f"model file '{self.text}' does not exist")
-        raise no_such_name(self.text)
+        if (Path(name).suffix or "/" in name) and calculator(name) is None:
+            raise DarkforcesError(f"model file '{name}' does not exist")
+        raise no_such_name(name)
 
     def load(self, loading: Loading) -> ForceModel:
         metatomic = _metatomic_model(self.text)
-        options = (loading.device, loading.dtype, loading.variant)
-        model: ForceModel = metatomic(self.text, self.text, *options, remove_net_force=loading.remove_net_force)
+        name, options = split_options(self.text)
+        model: ForceModel = metatomic(
+            name,
+            self.text,
+            loading.device,
+            loading.dtype,
+            loading.variant,
+            remove_net_force=loading.remove_net_force,
+            extensions_directory=options.get(EXTENSIONS),
+        )
         return model
 
     def fingerprint(self) -> str:
-        if not os.path.isfile(self.text):
-            raise DarkforcesError(f"model '{self.text}' is neither a name from `darkforces models` nor a file")
-        return _digest(Path(self.text))
+        name, _ = split_options(self.text)
+        if not os.path.isfile(name):
+            raise DarkforcesError(f"model '{name}' is neither a name from `darkforces models` nor a file")
+        return _digest(Path(name))
 
 
 # The first that recognises a line has it.
@@ -369,6 +391,15 @@ def _metatomic_model(name: str) -> Any:
             "or install this package with its dependencies"
         ) from error
     return MetatomicModel
+
+
+def _check_extensions(name: str, options: Mapping[str, Option]) -> None:
+    """Raise a DarkforcesError for options that an exported model does not have, or a folder that is not there."""
+    for key, value in options.items():
+        if key != EXTENSIONS:
+            raise DarkforcesError(f"model '{name}' has no option '{key}': expected {EXTENSIONS}")
+        if not os.path.isdir(str(value)):
+            raise DarkforcesError(f"{EXTENSIONS} '{value}' of model '{name}' is not a folder")
 
 
 def _files_of_module(place: str) -> list[Path]:

@@ -5,6 +5,7 @@
     pet-m                                  a name, or the path of a file
     ase:package.module:factory             what makes an ase calculator, or ase:path/to/file.py:factory
     ase:tblite.ase:TBLite?method=GFN1-xTB;verbosity=0     with options, as in a URL
+    my.pt?extensions_directory=extensions  an exported model, and the code that was exported with it
     fast=pet-m slow=ase:my.py:make         two models: fast forces from one, slow ones from another
 
 Without the characters that mean something in i-PI's XML and in its lists: in options, those are written as %26 etc.
@@ -21,6 +22,7 @@ from urllib.parse import parse_qsl, quote
 from ...errors import DarkforcesError
 
 CALCULATOR = "ase:"
+EXTENSIONS = "extensions_directory"  # the option of exported models; metatomic's name
 MODEL_FILES = (".ckpt", ".pt")  # what ends like this is a path
 Option = str | int | float | bool | None
 _PAIR = re.compile(r"fast=(?P<fast>.+) slow=(?P<slow>.+)")
@@ -89,13 +91,18 @@ def absolute(model: str, folder: Path = Path()) -> str:
     def found(text: str) -> str:
         return str((folder / text).resolve()) if (folder / text).is_file() else text
 
+    def option(key: str, value: Option) -> Option:
+        if key == EXTENSIONS and (folder / str(value)).is_dir():
+            return str((folder / str(value)).resolve())
+        return _file_option(value, found)
+
     if (folder / model).is_file():
         return found(model)
     pair = split_pair(model)
     if pair is not None:
         return join_pair(*(absolute(each, folder) for each in pair))
     name, options = split_options(model)
-    return with_options(_with_file(name, found), {key: _file_option(value, found) for key, value in options.items()})
+    return with_options(_with_file(name, found), {key: option(key, value) for key, value in options.items()})
 
 
 def without_folders(model: str) -> str:

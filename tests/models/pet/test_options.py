@@ -65,7 +65,7 @@ class Ways:
 def ways(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ways:
     path, model = random_pet(tmp_path_factory.mktemp("pet"), elements=ELEMENTS, **CASES[request.param])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metatomic_module, "_read", lambda _: model.float().double().eval().export())
+        patch.setattr(metatomic_module, "_read", lambda *_: model.float().double().eval().export())
         exported = MetatomicModel("random.pt", remove_net_force=False)
     return Ways(
         path,

@@ -272,7 +272,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("case", ARCHITECTURES)
 def test_every_architecture(case: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, model = random_pet(tmp_path, **ARCHITECTURES[case])
-    monkeypatch.setattr(metatomic_module, "_read", lambda _: model.eval().export())
+    monkeypatch.setattr(metatomic_module, "_read", lambda *_: model.eval().export())
     theirs = MetatomicModel("random.pt", dtype="float64", remove_net_force=False)
     ours = WAYS[way](path, dtype="float64", remove_net_force=False)
     for structure in (few_waters(TRICLINIC), few_waters(VACUUM, 3)):

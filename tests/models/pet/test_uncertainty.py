@@ -54,7 +54,7 @@ def ways(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         _, pet = random_pet(folder, featurizer_type="residual")
     path, model = random_llpr(pet, folder, variant)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metatomic_module, "_read", lambda _: model.export())
+        patch.setattr(metatomic_module, "_read", lambda *_: model.export())
         exported = MetatomicModel("random.pt", dtype="float64")
     ours = PetModel(path, dtype="float64"), PaddedPetModel(path, device="cpu", dtype="float64")
     return Ways(path, exported, ours)
