@@ -35,6 +35,7 @@ _STRESS_OUTPUT = "non_conservative_stress"
 _UNCERTAINTY_OUTPUTS = ("energy_uncertainty{suffix}", "mtt::aux::energy{suffix}_uncertainty")
 _ENSEMBLE_OUTPUTS = ("energy_ensemble{suffix}", "mtt::aux::energy{suffix}_ensemble")
 _INPUTS = ("charge", "spin_multiplicity")  # that some models ask for; metatomic's names, and a structure's
+_UNKNOWN_CODE = ("Unknown builtin op", "Unknown type name '__torch__.torch.classes")  # TorchScript's words
 log = logging.getLogger(__name__)
 # One array for each structure; None where it was not asked for.
 _Arrays = Sequence[np.ndarray | None]
@@ -261,7 +262,7 @@ def _read(path: str | Path, extensions_directory: str | Path | None = None) -> m
             directory = None if extensions_directory is None else str(extensions_directory)
             return mta.load_atomistic_model(str(path), extensions_directory=directory)
     except Exception as error:  # torch raises many kinds, with many lines
-        if "extension" in str(error):
+        if any(each in str(error) for each in _UNKNOWN_CODE):
             raise DarkforcesError(
                 f"'{path}' needs compiled code that is not found: expected -o extensions_directory=DIR, what "
                 f"was exported with it ({one_line(error)})"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import ase
 import ase.io
+import metatomic.torch as mta
 import numpy as np
 import pytest
 import torch
@@ -529,9 +530,14 @@ class TestExtensions:
                 target.writestr(name, needed if name.endswith("extra/extensions") else source.read(name))
         return path
 
-    def test_what_is_not_there_is_named(self, needing: Path) -> None:
+    @pytest.mark.parametrize("what", ["builtin op: mine::energy", "type name '__torch__.torch.classes.mine.Energy'"])
+    def test_what_is_not_there_is_named(self, needing: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        def load(*_: object, **__: object) -> None:
+            raise RuntimeError(f"\nUnknown {what}:\nCould not find any similar ops\n")
+
+        monkeypatch.setattr(mta, "load_atomistic_model", load)
         with pytest.raises(
-            DarkforcesError, match=r"needing.pt' needs compiled code .* extensions_directory=DIR"
+            DarkforcesError, match="needing.pt' needs compiled code .* extensions_directory=DIR"
         ) as error:
             load_model(needing)
         assert "mine" in str(error.value)
