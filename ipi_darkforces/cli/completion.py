@@ -84,6 +84,8 @@ def _mark(parser: argparse.ArgumentParser, file: Mapping[str, object], folder: M
                 action.choices[short.dest].description = short.help
             for command in action.choices.values():
                 _mark(command, file, folder)
+        elif isinstance(action.choices, Mapping):  # which shtab takes for commands
+            action.choices = list(action.choices)
         elif action.metavar in ("MODEL", "TEACHER"):
             action.complete = _MODELS  # type: ignore[attr-defined]
         elif action.metavar == "DIR":

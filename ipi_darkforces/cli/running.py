@@ -79,9 +79,10 @@ def _run_each(all_places: list[Place], args: argparse.Namespace) -> int:
             print(f"\n{aligned(comparison.rows(runs))}", flush=True)
         if args.output is not None:
             picture = args.output / "comparison.png"
-            _compare(runs, picture)
+            for suffix in (".pdf", ".png"):
+                _compare(runs, picture.with_suffix(suffix))
             if not args.json:
-                print(f"all in one picture: {picture}")
+                print(f"all in one picture: {picture}, and as PDF")
     if args.json and runs:
         print(json.dumps([run.summary for run in runs] if several else runs[0].summary, indent=2))
     return EXPLODED if exploded else 0

@@ -19,6 +19,12 @@ given the same --output share what they can: pet-m-ft begins with the pet-nc tha
 """
 
 EPILOG = """\
+examples
+  darkforces train pet-m-ft --data train.xyz --output runs/water --name my-water
+      then: darkforces run --structure my.xyz --model my-water --ensemble nve --mts 4
+  darkforces train pet-m-ft --data train.xyz --output runs/water --name my-water \\
+      -r all:architecture.training.num_epochs=10 -r pet-m-ft:device=cuda
+
 recipes
   pet-nc                      direct forces, with the energy beside them
   pet-c                       energies and their gradients
@@ -26,12 +32,6 @@ recipes
   pet-m-ft                    pet-nc, then fine-tuned with energies and gradients: begin here
   pet-m-distilled             pet-m-ft, whose direct forces are then trained to match its own conservative ones
   soap-bpnn-c, soap-bpnn-nc   another architecture
-
-examples
-  darkforces train pet-m-ft --data train.xyz --output runs/water --name my-water
-      then: darkforces run --structure my.xyz --model my-water --ensemble nve --mts 4
-  darkforces train pet-m-ft --data train.xyz --output runs/water --name my-water \\
-      -r all:architecture.training.num_epochs=10 -r pet-m-ft:device=cuda
 """
 
 
@@ -39,16 +39,17 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
     parser = add_command(commands, "train", DESCRIPTION, EPILOG)
     parser.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help=", ".join(RECIPES))
-    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for everything")
-    parser.add_argument("--name", required=True, help="of the finished model: `darkforces run --model NAME` uses it")
-    parser.add_argument(
+    data = parser.add_argument_group("data: structures with a cell, energies and forces, in any file that ase reads")
+    _add_data_options(data)
+    group = parser.add_argument_group("training")
+    group.add_argument(
         "--branches",
         type=int,
         default=200,
         metavar="N",
         help="of hot and strained dynamics, for pet-m-distilled (default: %(default)s)",
     )
-    parser.add_argument(
+    group.add_argument(
         "-r",
         "--override",
         action="append",
@@ -56,11 +57,21 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         metavar="STAGE:OPTION=VALUE",
         help="change one of metatrain's options in one stage, or in all; may be repeated",
     )
-    data = parser.add_argument_group("data: structures with a cell, energies and forces, in any file that ase reads")
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder for everything that is written"
+    )
+    output.add_argument(
+        "--name", required=True, metavar="NAME", help="of the model: `darkforces run --model NAME` uses it"
+    )
+    parser.set_defaults(command=run)
+
+
+def _add_data_options(data: argparse._ArgumentGroup) -> None:
     data.add_argument("--data", type=Path, required=True, metavar="XYZ", help="to train on")
     data.add_argument("--validation", type=Path, metavar="XYZ", help="to judge by (default: a part of --data)")
-    data.add_argument("--fraction", type=float, default=0.1, help="how large a part (default: %(default)s)")
-    data.add_argument("--seed", type=int, default=0, help="of the choice of that part (default: %(default)s)")
+    data.add_argument("--fraction", type=float, default=0.1, metavar="PART", help="its size (default: %(default)s)")
+    data.add_argument("--seed", type=int, default=0, metavar="N", help="of its choice (default: %(default)s)")
     data.add_argument("--energy-key", metavar="KEY", help="default: found, if there is only one that can be it")
     data.add_argument("--forces-key", metavar="KEY", help="likewise")
     data.add_argument("--energy-unit", choices=ENERGY_UNITS, default="eV", metavar="UNIT", help=", ".join(ENERGY_UNITS))
@@ -70,7 +81,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         metavar="UNIT",
         help=f"{', '.join(FORCE_UNITS)} (default: eV/Angstrom, and forces that do not look like it are refused)",
     )
-    parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ pet-m-ft begins with the pet-nc that is there.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import ase.io
@@ -49,8 +50,15 @@ def train(recipe: str, source: DataSource, output: Path, name: str, branches: in
         stage.options()
     if branches < 1:
         raise DarkforcesError(f"--branches {branches}: expected at least one")
+    new = not output.exists()
     _make(output)
-    prepare(source, output)
+    try:
+        prepare(source, output)
+    except DarkforcesError:
+        if new:
+            with suppress(OSError):  # it may hold something by now
+                output.rmdir()
+        raise
     for previous, stage in zip([None, *stages], stages, strict=False):
         if stage.name == "pet-m-distilled" and previous is not None:
             _label_by_itself(previous, output, branches)
