@@ -59,7 +59,11 @@ def add_evaluation_options(group: argparse._ActionsContainer, param_help: str = 
 
 def add_place_options(group: argparse._ActionsContainer) -> None:
     """Add options for device, precision, variant and implementation."""
-    group.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (default: %(default)s)")
+    group.add_argument(
+        "--device",
+        default="cpu",
+        help="cpu, cuda or cuda:1; cuda:0,cuda:1 share batches of beads and simulations (default: %(default)s)",
+    )
     group.add_argument(
         "--dtype",
         choices=["float32", "float64"],

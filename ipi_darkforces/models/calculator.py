@@ -28,6 +28,8 @@ class Calculator(AseCalculator):
     :param model: the model, from `load_model`; several calculators may share one
     :param forces: ``conservative`` (minus the gradient of the energy; the default if the model has them) or ``direct``
         (two to three times cheaper, but they heat dynamics and may keep optimisations from converging)
+    :param stress: which kind of forces the stress belongs to; default: `forces`. The conservative stress of direct
+        forces takes a backward pass
     :raises DarkforcesError: if the model does not provide such forces, or there is no such kind
 
     >>> import ase.build, ipi_darkforces as dark
@@ -39,15 +41,19 @@ class Calculator(AseCalculator):
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]
 
-    def __init__(self, model: ForceModel, *, forces: str | None = None):
+    def __init__(self, model: ForceModel, *, forces: str | None = None, stress: str | None = None):
         if forces is None:
             forces = "conservative" if Need.CONSERVATIVE in model.provides else "direct"
-        if forces not in KINDS:
-            raise DarkforcesError(f"forces '{forces}' are not known: expected {' or '.join(KINDS)}")
+        stress = forces if stress is None else stress
+        for name, given in (("forces", forces), ("stress", stress)):
+            if given not in KINDS:
+                verb = "are" if name == "forces" else "is"
+                raise DarkforcesError(f"{name} '{given}' {verb} not known: expected {' or '.join(KINDS)}")
         super().__init__()
         self.model = model
         self.kind = KINDS[forces]
-        model.check_need(self.kind)
+        self._stress_kind = KINDS[stress]
+        model.check_need(self.kind | self._stress_kind)
 
     def calculate(
         self,
@@ -59,12 +65,12 @@ class Calculator(AseCalculator):
         super().calculate(atoms, properties, system_changes)
         need = Need.ENERGY | self.kind
         if "stress" in properties:
-            need |= Need.VIRIAL & self.model.provides
+            need |= self._stress_kind | (Need.VIRIAL & self.model.provides)
         structure = Structure.from_ase(self.atoms)
         self.take(self.model.evaluate(structure, need), structure)
         if "stress" in properties and "stress" not in self.results:
             raise PropertyNotImplementedError(
-                f"model '{self.model.name}' has no stress of {self.kind} for this structure"
+                f"model '{self.model.name}' has no stress of {self._stress_kind} for this structure"
             )
 
     def take(self, forces: Forces, structure: Structure) -> None:
@@ -74,6 +80,6 @@ class Calculator(AseCalculator):
             "free_energy": forces.energy,
             "forces": of_kind(self.kind, forces),
         }
-        virial = forces.virial if self.kind is Need.CONSERVATIVE else forces.direct_virial
+        virial = forces.virial if self._stress_kind is Need.CONSERVATIVE else forces.direct_virial
         if virial is not None and structure.volume:
             self.results["stress"] = full_3x3_to_voigt_6_stress(-virial / structure.volume)

@@ -43,7 +43,7 @@ class DarkforcesDriver(Dummy_driver):
     :param species: the elements in the order of the atoms: O64H128 or (OH2)64
     :param template: a structure file to take the elements from, instead of species
     :param pbc: along which cell vectors the atoms are periodic, TTF for a slab; default: all that are not zero
-    :param device: cpu, cuda or cuda:1
+    :param device: cpu, cuda or cuda:1; cuda:0;cuda:1 share batches of beads
     :param dtype: float32 or float64; default: that of the model
     :param variant: which head to use of a model that has several
     :param backend: metatomic for the exported model even where there is a faster way

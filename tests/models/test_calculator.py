@@ -62,6 +62,15 @@ def test_stress_that_is_not_there_is_refused(model, atoms):
         atoms.get_stress()
 
 
+def test_stress_of_the_other_kind(model, atoms):
+    atoms.calc = dark.Calculator(model, forces="direct", stress="conservative")
+    expected = model.evaluate(Structure.from_ase(atoms))
+    np.testing.assert_allclose(atoms.get_stress(voigt=False), -expected.virial / atoms.get_volume(), atol=1e-12)
+    np.testing.assert_allclose(atoms.get_forces(), expected.direct, atol=1e-12)
+    with pytest.raises(DarkforcesError, match="stress 'none' is not known: expected conservative or direct"):
+        dark.Calculator(model, stress="none")
+
+
 def test_kind_is_that_of_the_model_unless_said(atoms):
     direct = dark.load_model("pet-nc")
     assert dark.Calculator(direct).kind is dark.Need.DIRECT

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
 from ...digest import digest
 from ...errors import DarkforcesError
+from ..devices import DevicesModel
 from ..model import REMARK, ForceModel
 from ..pair import PairModel
 from .export import EXPORTED_EXTENSIONS, exported, is_checkpoint
@@ -341,7 +343,7 @@ def load_model(
     :param name: ``pet-m``, ``path/to/model.ckpt``, ``path/to/model.pt``, ``ase:package.module:factory``, the name of a
         model of another package or one of upet's, ``upet:pet-mad-s``; or two models, ``fast=pet-m slow=my.pt``.
         Options follow as in ``ase:tblite.ase:TBLite?method=GFN1-xTB;verbosity=0``
-    :param device: ``cpu``, ``cuda`` or ``cuda:1``
+    :param device: ``cpu``, ``cuda`` or ``cuda:1``; of several, ``cuda:0,cuda:1``, each evaluates a part of every batch
     :param dtype: ``float32`` or ``float64``; default: the precision in which the model was exported. Single precision
         is faster, double precision is for tests and for checks of energy conservation
     :param variant: the head to use of a model that has several; of two models, ``slow.NAME``
@@ -374,7 +376,13 @@ def _load(model: ModelKind, loading: Loading) -> ForceModel:
             f"model '{model.text}' is an ase calculator, which has no variants: expected no --variant"
         )
     model.check()
-    loaded = model.load(loading)
+    devices = re.split("[,;]", loading.device)
+    if len(devices) == 1 or isinstance(model, Pair):  # whose models are on these devices, each
+        loaded = model.load(loading)
+    elif model.takes_options:
+        raise DarkforcesError(f"model '{model.text}' is an ase calculator: expected one --device, not several")
+    else:
+        loaded = DevicesModel([model.load(replace(loading, device=each.strip())) for each in devices])
     if loaded.parts == (loaded,):  # those of a pair have said theirs
         for remark in loaded.remarks:
             log.warning("%s '%s': %s", REMARK, loaded.name, remark)
