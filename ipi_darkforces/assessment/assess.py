@@ -29,6 +29,7 @@ from ..models.structure_file import read_atoms
 from ..progress_bar import counting_bar, progress_bar
 from ..simulate.inputs import SimulationInput
 from ..simulate.start import Start, read_start
+from ..split.split import DISTILL
 from . import model_diagnostics, procedure
 from .assessment import Assessment
 from .plan import AssessmentPlan
@@ -80,7 +81,7 @@ def assess(
 
     >>> import ipi_darkforces as dark
     >>> dark.assess("pet-c", "inputs/water.xyz")
-    pet-c has no direct forces, so that only its conservative ones can be used; there is nothing to try
+    pet-c has conservative forces only, and there is nothing to choose; to have direct forces for it, see darkforces distill
     """
     check_settings(temperature, timestep, time)
     choice = ModelChoice.of(model, device=device, dtype=dtype, variant=variant, backend=backend)
@@ -152,7 +153,7 @@ def _keep(atoms: ase.Atoms, path: Path) -> None:
 
 def _nothing_to_choose(model: ForceModel) -> Verdict:
     model.check_need(Need.CONSERVATIVE)
-    text = f"{model.name} has no direct forces, so that only its conservative ones can be used; there is nothing to try"
+    text = f"{model.name} has conservative forces only, and there is nothing to choose; {DISTILL}"
     return Verdict(Advice.CONSERVATIVE, None, text, ())
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from ..errors import DarkforcesError
-from ..models.model import ForceModel, Need
+from ..models.model import ForceModel
 from ..simulate.compose import MEMORY, high_pass_friction
 from ..simulate.hydrogen_mass import with_hydrogen_mass
+from ..split.split import Component
 from ..stats.estimates import Estimate
 from .conservative_run import ConservativeRun, Costs
 from .heating import WAVENUMBER, Heating, fewest_steps, heating, spectrum
@@ -166,7 +167,7 @@ def stride(
     """
     _check(time, temperature, timestep, equilibration, longest, tau, hydrogen_mass)
     structure = as_structure(atoms, "the structure")
-    model.check_need(Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT)
+    Component.SLOW.check(model)
     model.check_species(structure.species)
     masses = atoms.get_masses()
     if hydrogen_mass is not None:

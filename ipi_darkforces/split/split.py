@@ -34,6 +34,8 @@ from .stream import Stream
 from .trajectory import Mark
 
 log = logging.getLogger(__name__)
+# What helps a model that has conservative forces only.
+DISTILL = "to have direct forces for it, see darkforces distill"
 _ALWAYS = Need.ENERGY | Need.VIRIAL  # what is asked for whatever else is
 
 
@@ -72,7 +74,8 @@ class Component(Enum):
         try:
             model.check_need(self.need)
         except DarkforcesError as error:
-            raise DarkforcesError(f"component '{self.value}' cannot be served: {error}") from error
+            advice = f"; {DISTILL}" if Need.CONSERVATIVE in model.provides else ""
+            raise DarkforcesError(f"component '{self.value}' cannot be served: {error}{advice}") from error
 
 
 _NEEDS = {
