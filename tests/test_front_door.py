@@ -139,9 +139,9 @@ def test_assessments_of_atoms_in_memory(tmp_path, monkeypatch):
     water = ase.build.molecule("H2O", vacuum=4.0, pbc=True)
     water.calc = dark.Calculator(model)
     verdict = dark.assess(model, water)
-    assert str(verdict).startswith("pet-c has no direct forces")
+    assert str(verdict).startswith("pet-c has conservative forces only")
     assert verdict._repr_html_() == f"<h3>{verdict}</h3>"
-    with pytest.raises(dark.DarkforcesError, match="there is no page to write: pet-c has no direct forces"):
+    with pytest.raises(dark.DarkforcesError, match="there is no page to write: pet-c has conservative forces only"):
         verdict.write()
     assert str(dark.assess(model, water)) == str(verdict)
     assert [path.name for path in tmp_path.iterdir()] == ["assess-pet-c-H2O.traj"]

@@ -81,7 +81,7 @@ def assess(
 
     >>> import ipi_darkforces as dark
     >>> dark.assess("pet-c", "inputs/water.xyz")
-    pet-c has conservative forces only, and there is nothing to choose; to have direct forces for it, see darkforces distill
+    pet-c has conservative forces only, and nothing is to be chosen; to have direct forces for it, see darkforces distill
     """
     check_settings(temperature, timestep, time)
     choice = ModelChoice.of(model, device=device, dtype=dtype, variant=variant, backend=backend)
@@ -153,7 +153,7 @@ def _keep(atoms: ase.Atoms, path: Path) -> None:
 
 def _nothing_to_choose(model: ForceModel) -> Verdict:
     model.check_need(Need.CONSERVATIVE)
-    text = f"{model.name} has conservative forces only, and there is nothing to choose; {DISTILL}"
+    text = f"{model.name} has conservative forces only, and nothing is to be chosen; {DISTILL}"
     return Verdict(Advice.CONSERVATIVE, None, text, ())
 
 

@@ -153,7 +153,7 @@ def test_what_is_wrong_is_one_line(arguments: list[str], message: str, said, ass
 def test_without_direct_forces_there_is_nothing_to_try(said, folder: Path) -> None:
     out, err, code = said("pet-c", "waters.xyz")
     assert (code, err) == (11, "")
-    assert out.startswith("pet-c has no direct forces, so that only its conservative ones can be used")
+    assert out.startswith("pet-c has conservative forces only, and nothing is to be chosen")
     assert out.count("\n") == 1
     out, _, code = said("pet-c", "waters.xyz", "--json")
     assert (code, json.loads(out)["verdict"]["advice"]) == (11, "conservative")
