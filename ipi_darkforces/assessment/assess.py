@@ -81,7 +81,7 @@ def assess(
 
     >>> import ipi_darkforces as dark
     >>> dark.assess("pet-c", "inputs/water.xyz")
-    pet-c has conservative forces only, and nothing is to be chosen; to have direct forces for it, see darkforces distill
+    pet-c has conservative forces only, and nothing is to be chosen; darkforces distill trains direct ones for it
     """
     check_settings(temperature, timestep, time)
     choice = ModelChoice.of(model, device=device, dtype=dtype, variant=variant, backend=backend)

@@ -35,7 +35,7 @@ from .trajectory import Mark
 
 log = logging.getLogger(__name__)
 # What helps a model that has conservative forces only.
-DISTILL = "to have direct forces for it, see darkforces distill"
+DISTILL = "darkforces distill trains direct ones for it"
 _ALWAYS = Need.ENERGY | Need.VIRIAL  # what is asked for whatever else is
 
 
