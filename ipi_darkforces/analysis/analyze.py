@@ -20,6 +20,7 @@ from .analyses import ANALYSES, Analysis
 from .io.cached import with_cached_trajectories
 from .io.formats import ASE_VELOCITY
 from .io.runs import Reading, Run
+from .provenance import describe
 from .selection import FARTHEST, Selection
 from .statements import Agreement, Statement
 
@@ -120,12 +121,14 @@ class Analyses:
     :param notices: remarks on files of which only a part can be used
     :param failed: paths of the runs for which there is no result
     :param discard: ps that were left out at the beginning
+    :param described: system, model and time step of each run, by name
     """
 
     results: tuple[Results, ...]
     notices: list[str]
     failed: list[str]
     discard: float
+    described: dict[str, str]
 
     def __iter__(self) -> Iterator[Results]:
         return iter(self.results)
@@ -202,6 +205,7 @@ def analyze(
 
     alike = Counter(path.resolve().name for path in paths)
     failed: list[str] = []
+    described: dict[str, str] = {}
     for path in paths:
         name = str(path) if alike[path.resolve().name] > 1 else None
         with FileBar(str(path)) as bar:
@@ -209,6 +213,7 @@ def analyze(
             try:
                 run = Run.read(path, notice, reading)
                 run = replace(run, name=printable(name or run.name))
+                described[run.name] = describe(run)
                 run = run if only else with_cached_trajectories(run)
                 found = [_add(each, run, selection, needed=only is not None) for each in results]
             except DarkforcesError as error:
@@ -225,7 +230,7 @@ def analyze(
     if not any(each.found for each in results):
         raise DarkforcesError("nothing could be found out about any run, so there is no report")
     shown = tuple(each for each in results if only or each.found or each.analysis.applies is None)
-    return Analyses(shown, list(notices), failed, discard)
+    return Analyses(shown, list(notices), failed, discard, described)
 
 
 def _add(results: Results, run: Run, selection: Selection, needed: bool) -> bool:

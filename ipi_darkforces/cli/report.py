@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import sys
 from pathlib import Path
 
 from ..analysis.analyses import ANALYSES
@@ -69,6 +71,6 @@ def show(found: Analyses, folder: Path, for_machines: bool) -> None:
         for each in found:
             if each.found:
                 print(f"{each.analysis.name}\n{aligned(each.rows())}\n", flush=True)
-    page = trajectories.write(found, folder)
+    page = trajectories.write(found, folder, shlex.join(["darkforces", *sys.argv[1:]]))
     if not for_machines:
         print(f"written: {printable(page)}, with tables, curves and pictures beside it")

@@ -37,9 +37,10 @@ _FOOTNOTE = (
 )
 
 
-def write(analyses: Analyses, folder: Path) -> Path:
+def write(analyses: Analyses, folder: Path, command: str = "darkforces analyze") -> Path:
     """Write tables, curves, pictures and the page, which comes last, so that a folder with a page is whole.
 
+    :param command: by which the page is made, for the page
     :return: the page
     :raises DarkforcesError: if the folder cannot be written
     """
@@ -53,7 +54,7 @@ def write(analyses: Analyses, folder: Path) -> Path:
     for each in progress_bar(analyses.results, desc="drawing", leave=False, disable=None):
         _write_results(folder, each)
     with writing(page) as file:
-        file.write_text(_page(analyses, folder), encoding="utf-8")
+        file.write_text(_page(analyses, folder, command), encoding="utf-8")
     return page
 
 
@@ -79,7 +80,7 @@ def _write_results(folder: Path, results: Results) -> None:
             write_curves(results.curves(), file)
 
 
-def _page(analyses: Analyses, folder: Path) -> str:
+def _page(analyses: Analyses, folder: Path, command: str) -> str:
     names = list(dict.fromkeys(name for each in analyses for name in _names(each)))
     left_out = f" The first {analyses.discard:g} ps of each run are left out." if analyses.discard else ""
     title = f"What the trajectory of {names[0]} says" if len(names) == 1 else "What the trajectories say"
@@ -88,7 +89,8 @@ def _page(analyses: Analyses, folder: Path) -> str:
         _overview(names, analyses),
         *(_section(each, folder) for each in analyses),
         _notices(analyses.notices),
-        f"<footer><p>{_FOOTNOTE}</p><p>Made by <code>darkforces analyze</code> {escape(__version__)}, "
+        f"<footer><p>{_FOOTNOTE}</p><p>Made by <code>{escape(command)}</code> with "
+        f"ipi-darkforces {escape(__version__)}, "
         f"{datetime.now():%-d %B %Y, %H:%M}. The numbers behind this page are beside it, as CSV and JSON.</p></footer>",
     ]
     return document(title, body)
@@ -106,7 +108,9 @@ def _overview(names: Sequence[str], analyses: Analyses) -> str:
     """A line for each run, a column for each question."""
     titles = "".join(f'<th><a href="#{each.analysis.name}">{each.analysis.name}</a></th>' for each in analyses)
     lines = (
-        f"<tr><td>{escape(name)}</td>" + "".join(f"<td>{_mark(each.verdict(name))}</td>" for each in analyses) + "</tr>"
+        f"<tr><td>{escape(name)}<div><small>{escape(analyses.described.get(name, ''))}</small></div></td>"
+        + "".join(f"<td>{_mark(each.verdict(name))}</td>" for each in analyses)
+        + "</tr>"
         for name in names
     )
     return (

@@ -53,6 +53,16 @@ def analyze(tmp_path, monkeypatch, capsys, caplog):
     return command
 
 
+def test_the_page_names_system_model_time_step_and_command(analyze, tmp_path):
+    write_run(tmp_path / "mine")
+    (tmp_path / "mine" / "model.json").write_text('{"model": "pet-m"}')
+    code, _, _ = analyze("mine", "--discard", "0.1")
+    text = (tmp_path / "analysis" / "report.html").read_text()
+    assert code == 0
+    assert "<small>H2O, model pet-m, steps of 0.5 fs</small>" in text
+    assert "<code>darkforces analyze mine --discard 0.1</code>" in text
+
+
 class Page(HTMLParser):
     """Whether tags are closed, what is linked, which pictures there are, and the text."""
 

@@ -55,6 +55,7 @@ class Run:
     :param of_each_atom: whether that acts on each atom; None if there is no input
     :param constraints: what i-PI's temperatures take into account; None if there is no input
     :param n_atoms: None if nothing says it
+    :param timestep: ps, of i-PI's steps; None if nothing says it
     """
 
     name: str
@@ -65,6 +66,7 @@ class Run:
     of_each_atom: bool | None
     constraints: Constraints | None
     n_atoms: int | None
+    timestep: float | None = None
 
     @classmethod
     def read(cls, path: Path, notice: Notice, reading: Reading = AS_WRITTEN) -> Run:
@@ -205,7 +207,8 @@ def _from_files(
             tables.append(read_table(file, notice))
         except DarkforcesError as error:
             errors.append(error)
-    timing = Timing(_timestep(path, setup, tables), reading.interval)
+    timestep = _timestep(path, setup, tables)
+    timing = Timing(timestep, reading.interval)
     trajectories: list[Trajectory] = []
     for file in trajectory_files:
         try:
@@ -237,11 +240,12 @@ def _from_files(
         setup.of_each_atom if setup else None,
         setup.constraints if setup else None,
         len(trajectories[0].species) if trajectories else None if masses is None else len(masses),
+        timestep,
     )
 
 
 def _timestep(path: Path, setup: Setup | None, tables: Sequence[Table]) -> float | None:
-    """Find the time step in the input, or in properties of the same simulation, fs."""
+    """Find the time step in the input, or in properties of the same simulation, ps."""
     if setup is not None and setup.timestep is not None:
         return setup.timestep
     if not tables and path.is_file():
