@@ -53,7 +53,7 @@ class Packing:
         sizes = [sequences * width * kinds * self.heads for sequences, width in self.blocks]
         return [
             each.view(kinds, sequences * self.heads, width, -1)
-            for each, (sequences, width) in zip(pieces.split(sizes), self.blocks, strict=True)
+            for each, (sequences, width) in zip(pieces.split_with_sizes(sizes), self.blocks, strict=True)
         ]
 
     def pack(self, pieces: torch.Tensor, kinds: int) -> torch.Tensor:
@@ -73,7 +73,7 @@ class Packing:
         sizes = [sequences * width for sequences, width in self.blocks]
         return [
             each.view(sequences, 1, 1, width)
-            for each, (sequences, width) in zip(places.split(sizes), self.blocks, strict=True)
+            for each, (sequences, width) in zip(places.split_with_sizes(sizes), self.blocks, strict=True)
         ]
 
     def take_over(self, other: Packing) -> None:

@@ -8,6 +8,7 @@ call of oneDNN takes some 10 µs more.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -111,25 +112,23 @@ class _Matrix:
     def __init__(self, matrix: torch.Tensor):
         on_cpu = matrix.device.type == "cpu"
         self._matrix = matrix.contiguous() if on_cpu else matrix
-        self._prepared = None
+        self._prepared, self._few = None, math.inf
         if on_cpu and matrix.dtype == torch.float32 and has_onednn():
             self._prepared = torch.ops.mkldnn._reorder_linear_weight(self._matrix, _TYPICAL_ROWS)
+            self._few = _FEW / matrix.numel()
 
     def times(self, x: torch.Tensor, bias: torch.Tensor | None = None, then: str = "none") -> torch.Tensor:
         """The product x Mᵀ + bias, or a function of it: its ``sigmoid``, or ``swish``, which is SiLU."""
-        if self._by_onednn(x):
+        if x.shape[0] > self._few:
             return torch.ops.mkldnn._linear_pointwise(x, self._prepared, bias, then, [], "")
         return _FUNCTIONS[then](torch.nn.functional.linear(x, self._matrix, bias))
 
     def times_and(self, x: torch.Tensor, bias: torch.Tensor | None, how: str, other: torch.Tensor) -> torch.Tensor:
         """The product x Mᵀ + bias, to which another matrix is added (``add``) or which it multiplies (``mul``)."""
-        if self._by_onednn(x):
+        if x.shape[0] > self._few:
             return torch.ops.mkldnn._linear_pointwise.binary(x, other, self._prepared, bias, how)
         product = torch.nn.functional.linear(x, self._matrix, bias)
         return product.add_(other) if how == "add" else product.mul_(other)
-
-    def _by_onednn(self, x: torch.Tensor) -> bool:
-        return self._prepared is not None and x.shape[0] * self._matrix.numel() > _FEW
 
 
 def has_gradient(*tensors: torch.Tensor) -> bool:

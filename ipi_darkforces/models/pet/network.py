@@ -3,8 +3,8 @@
 Every atom is a sequence of tokens, itself and its neighbours, that attend to each other (Pozdnyakov and Ceriotti,
 NeurIPS 2023, arXiv:2305.19302; here as in metatrain's `metatrain.pet`, whose weights it takes). Three things make it
 faster. Neighbours are packed: every dense layer sees the pairs that there are and no padding up to the largest number
-of neighbours. Pairs come as the two directions of each, one half after the other, so that the reversed messages are the
-halves exchanged. And what depends on nothing but the weights is worked out once.
+of neighbours. Pairs come with their two directions one after the other, so that what they have in common is computed
+once. And what depends on nothing but the weights is worked out once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Graph:
     :param elements: the number of each atom's element among those the network knows, shape (n_atoms,)
     :param first: of each pair, shape (n_pairs,); every pair is there once
     :param second: of each pair, shape (n_pairs,)
-    :param packing: of the tokens: atoms, then neighbours `second` of `first`, then neighbours `first` of `second`
+    :param packing: of the tokens: atoms, then of each pair the neighbour `second` of `first`, and `first` of `second`
     :param conditions: see `Conditioning`, shape (n_atoms, n_features); None for networks without
     """
 
@@ -114,20 +114,20 @@ class PetNetwork:
         :param beyond: which pairs are in the graph but no neighbours, shape (n_pairs,); none if None
         :param cutoffs: of pairs, Å, shape (n_pairs,), where they are adaptive
         :return: for each of them the contributions of the atoms, shape (n_atoms, n_values), and of the neighbours, in
-            both directions of all pairs and weighted by their distance, shape (2 × n_pairs, n_values)
+            both directions of each pair and weighted by their distance, shape (2 × n_pairs, n_values)
         """
         lengths = torch.linalg.vector_norm(vectors, dim=1)
         factors = self._switch(lengths + _DISTANCE_MARGIN, self.cutoff if cutoffs is None else cutoffs, self._width)
         distances = torch.sqrt(vectors.square().sum(1, keepdim=True) + _DISTANCE_MARGIN)
-        geometry = torch.cat([torch.cat([vectors, distances], 1), torch.cat([-vectors, distances], 1)])
+        geometry = torch.cat([vectors, distances, -vectors, distances], 1).view(-1, 4)
         weights = torch.log(factors.clamp_min(_SMALLEST_FACTOR))
         if beyond is not None:
             weights = weights.masked_fill(beyond, -torch.inf)
-        keys = graph.packing.keys(torch.cat([weights.new_zeros(len(graph.elements)), weights, weights]))
-        neighbours = graph.elements.index_select(0, torch.cat([graph.second, graph.first]))
+        keys = graph.packing.keys(torch.cat([weights.new_zeros(len(graph.elements)), in_turn(weights, weights)]))
+        neighbours = graph.elements.index_select(0, in_turn(graph.second, graph.first))
 
         features = self._features(graph, neighbours, geometry, keys)
-        both = torch.cat([factors, factors]).unsqueeze(1)
+        both = in_turn(factors, factors).unsqueeze(1)
         hidden = {name: self._heads[name].hidden(features) for name in dict.fromkeys(map(_head, outputs))}
         results = {}
         for name in outputs:
@@ -319,15 +319,24 @@ class _FeedForward:
 
 
 class _Combination:
-    """Combination of messages and reversed messages into those to the next layer."""
+    """Combination of messages and reversed messages into those to the next layer.
 
-    def __init__(self, norm: torch.nn.Module, mlp: Any):
-        self._norm = _norm(norm)
-        self._in, self._out = Linear.of(mlp[0]), Linear.of(mlp[2])
+    Both directions of a pair are normalised together. What the opposite direction has is the same with its halves
+    exchanged: those of the matrix are exchanged instead, with the weights of the norm in it.
+    """
+
+    def __init__(self, norm: torch.nn.LayerNorm, mlp: Any):
+        first, _, last = mlp
+        weight, bias = first.weight * norm.weight, first.bias + first.weight @ norm.bias
+        exchanged = torch.cat(weight.chunk(2, 1)[::-1], 1)
+        self._in, self._out = Linear(torch.cat([weight, exchanged]), torch.cat([bias, bias])), Linear.of(last)
+        self._epsilon = norm.eps
 
     def __call__(self, messages: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
-        both = self._norm(torch.cat([pairs, _reversed(pairs)], 1))
-        return self._out.plus(self._in.silu(both), messages + pairs)
+        n, width = pairs.shape
+        both = pairs.reshape(n // 2, 2 * width)
+        hidden = self._in.silu(torch.nn.functional.layer_norm(both, (2 * width,), eps=self._epsilon))
+        return self._out.plus(hidden.view(n, 2 * width), messages + pairs)
 
 
 class _Heads:
@@ -390,6 +399,11 @@ def _norm(module: Any) -> _Layer:
     return lambda x: torch.nn.functional.layer_norm(x, weight.shape, weight, bias, module.eps)
 
 
+def in_turn(there: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
+    """Values of both directions of each pair, one after the other, from those of one and of the other."""
+    return torch.stack([there, back], 1).flatten(0, 1)
+
+
 def _reversed(pairs: torch.Tensor) -> torch.Tensor:
     """Values of the opposite direction of each pair."""
-    return pairs.roll(len(pairs) // 2, 0)
+    return pairs.view(len(pairs) // 2, 2, pairs.shape[1]).flip(1).view(pairs.shape)

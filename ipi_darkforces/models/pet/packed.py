@@ -28,7 +28,7 @@ from ..registry.export import is_checkpoint, quiet
 from ..result import Forces
 from ..structure import Structure
 from .attention import NOWHERE, Packing
-from .network import Graph, PetNetwork, last_layer, untrained
+from .network import Graph, PetNetwork, in_turn, last_layer, untrained
 from .repulsion import Repulsion
 from .uncertainty import LastLayerUncertainty
 
@@ -279,7 +279,7 @@ class _Batch:
 
 def by_atom(graph: Graph, atoms: torch.Tensor, pairs: torch.Tensor) -> np.ndarray:
     """Sum of what atoms and their neighbours contribute, shape (n_atoms, n_values)."""
-    centres = torch.cat([graph.first, graph.second])
+    centres = in_turn(graph.first, graph.second)
     return atoms.detach().double().index_add(0, centres, pairs.detach().double()).numpy()
 
 
@@ -298,8 +298,7 @@ def _spare(n_pairs: int) -> int:
 
 def _pack(first: np.ndarray, second: np.ndarray, spare: int, n_atoms: int, heads: int, gradients: bool) -> Packing:
     """Places of the tokens of atoms and of their neighbours: each atom is the first of its own sequence."""
-    n = len(first)
-    centres = np.concatenate([first, second])
+    centres = np.stack([first, second], axis=1).ravel()
     lengths = 1 + np.bincount(centres, minlength=n_atoms)
     starts = np.empty(n_atoms, np.int64)
     blocks, end = [], 0
@@ -307,8 +306,8 @@ def _pack(first: np.ndarray, second: np.ndarray, spare: int, n_atoms: int, heads
         starts[atoms] = np.arange(end, end + len(atoms) * width, width)
         blocks.append((len(atoms), width))
         end += len(atoms) * width
-    neighbours, nowhere = starts[centres] + 1 + number_within(centres, n_atoms), np.full(spare, NOWHERE)
-    places = np.concatenate([starts, neighbours[:n], nowhere, neighbours[n:], nowhere])
+    neighbours = starts[centres] + 1 + number_within(centres, n_atoms)
+    places = np.concatenate([starts, neighbours, np.full(2 * spare, NOWHERE)])
     return Packing(torch.from_numpy(places), blocks, heads, gradients)
 
 

@@ -25,7 +25,7 @@ from ..result import Forces
 from ..structure import Structure
 from .attention import Packing
 from .cuda_graph import CudaGraphs, wait_for
-from .network import PetNetwork
+from .network import PetNetwork, in_turn
 from .packed import PetModel, conditions, symmetric
 from .padded_neighbors import PaddedGraph, Room, by_atom
 from .padded_selection import SIZES, SelectionRoom, select
@@ -234,7 +234,8 @@ class _Evaluation:
         tokens = [torch.cat(outputs[name]).detach().double() for name in self._names]
         values = by_atom(packing, torch.cat(tokens, 1))
         if repulsion is not None:
-            of_first = torch.cat([repulsion.new_zeros(len(values)), repulsion, torch.zeros_like(repulsion)]).detach()
+            of_pairs = in_turn(repulsion, torch.zeros_like(repulsion))
+            of_first = torch.cat([repulsion.new_zeros(len(values)), of_pairs]).detach()
             values[:, :1] += by_atom(self._graph.graph.packing, of_first.unsqueeze(1)) / self._parts.scale
         self._of_atoms(self._output, self._predicted).copy_(values)
         if self._conservative:
@@ -321,7 +322,7 @@ def _by_token(gradients: torch.Tensor, vectors: torch.Tensor, beyond: torch.Tens
     gradients = gradients.masked_fill(beyond.unsqueeze(1), 0.0)
     products = (vectors.unsqueeze(2) * gradients.unsqueeze(1)).view(-1, 9)
     there, back = torch.cat([gradients, products], 1), torch.cat([-gradients, torch.zeros_like(products)], 1)
-    return torch.cat([gradients.new_zeros((n_atoms, _DERIVATIVES)), there, back])
+    return torch.cat([gradients.new_zeros((n_atoms, _DERIVATIVES)), in_turn(there, back)])
 
 
 def _derivatives(gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ import torch
 
 from ..neighbors.verlet import VerletList
 from .attention import NOWHERE, Packing
-from .network import Graph
+from .network import Graph, in_turn
 
 _UNUSED = [[0], [0], [NOWHERE], [NOWHERE]]  # of a pair: first, second, and the places of both directions
 
@@ -166,7 +166,9 @@ class PaddedGraph:
 
     def _packing(self) -> Packing:
         _, _, *places = self._pairs
-        return Packing(torch.cat([self._atom_places, *places]), [(len(self.elements), self.room.width)], self._heads)
+        return Packing(
+            torch.cat([self._atom_places, in_turn(*places)]), [(len(self.elements), self.room.width)], self._heads
+        )
 
 
 def by_atom(packing: Packing, tokens: torch.Tensor) -> torch.Tensor:

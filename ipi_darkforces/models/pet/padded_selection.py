@@ -14,7 +14,7 @@ import torch
 
 from .attention import NOWHERE, Packing
 from .cutoffs import AdaptiveCutoffs
-from .network import Graph
+from .network import Graph, in_turn
 
 SIZES = 2  # numbers in `Selection.needed`
 
@@ -96,9 +96,8 @@ def select(
 
     first, second = moved(ends, 0)
     centres = torch.arange(n_atoms, device=vectors.device) * width
-    packing = Packing(
-        torch.cat([centres, moved(new_places, NOWHERE).view(-1)]), [(n_atoms, width)], listed.packing.heads
-    )
+    tokens = torch.cat([centres, in_turn(*moved(new_places, NOWHERE))])
+    packing = Packing(tokens, [(n_atoms, width)], listed.packing.heads)
     return Selection(
         Graph(listed.elements, first, second, packing, listed.conditions),
         moved(vectors.t(), 2.0 * adaptive.largest).t(),
