@@ -194,5 +194,9 @@ def _advice(prediction: Prediction, allowed: float) -> str:
             lines.append(f"{limit} none; conservative forces at every step")
         else:
             cost = prediction.costs.relative(longest.stride)
-            lines.append(f"{limit} M = {longest.stride} ({what}), at {cost:.0%} of the cost of conservative forces")
+            resonant = 0 if prediction.stability is None else prediction.stability[longest.stride - 1].growing
+            warning = f"; {resonant} vibrations grow" if resonant else ""
+            lines.append(
+                f"{limit} M = {longest.stride} ({what}), at {cost:.0%} of the cost of conservative forces{warning}"
+            )
     return "\n".join(lines)

@@ -54,7 +54,7 @@ def test_each_species_has_its_own_share(say: Say, tmp_path: Path) -> None:
     alloy = bulk("Cu", cubic=True) * (2, 1, 1)
     alloy.symbols[0] = "Al"
     ase.io.write(tmp_path / "alloy.xyz", alloy)
-    out, _, _ = say(PAIR, "alloy.xyz", *SHORT)
+    out, _, _ = say(PAIR, "alloy.xyz", *SHORT, "--thorough")
     told = json.loads(say(PAIR, "alloy.xyz", *SHORT, "--json")[0])["strides"][3]
     header, last = out.splitlines()[3], out.splitlines()[7]
     shown = dict(zip(re.findall(r"to (\w+)", header), re.findall(r"(-?\d+)%", last), strict=True))
@@ -64,6 +64,10 @@ def test_each_species_has_its_own_share(say: Say, tmp_path: Path) -> None:
     }
     assert {name: int(share) for name, share in shown.items()} == {name: round(share) for name, share in shares.items()}
     assert abs(shares["Al"] - shares["Cu"]) > 2.0
+    table = out.splitlines()[9:14]
+    assert table[0] == "growing vibrations, frozen at the last structure"
+    assert [line.split()[0] for line in table[2:]] == ["2", "3", "4"]
+    assert all(1.0 <= float(line.split()[1]) < 1.1 for line in table[2:])
 
 
 def test_for_machines(say: Say) -> None:
