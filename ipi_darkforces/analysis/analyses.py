@@ -151,10 +151,10 @@ SPECTRA = Analysis(
     "spectra",
     "how do atoms move? velocity autocorrelation, its spectrum, diffusion",
     "Velocity autocorrelation of all atoms and of each species, and its spectrum: the density of vibrational states. "
-    "T is its integral, the kinetic temperature; D is the diffusion coefficient from its limit at zero frequency and, "
-    "if there are positions, from the slope of the mean squared displacement: they should agree. 1 Å²/ps is 1e-4 "
-    "cm²/s. Bands of molecules with O-H are named, of others the highest peak is given. Shaded in the picture: two "
-    "standard errors.",
+    "T is the mean kinetic temperature; it is also the integral of the spectrum, in which frames in the middle of "
+    "segments count more. D is the diffusion coefficient from the spectrum's limit at zero frequency and, if there are "
+    "positions, from the slope of the mean squared displacement: they should agree. 1 Å²/ps is 1e-4 cm²/s. Bands of "
+    "molecules with O-H are named, of others the highest peak is given. Shaded in the picture: two standard errors.",
     motion.measure,
     _spectra_rows,
     motion_picture.draw,

@@ -16,7 +16,6 @@ from ipi_files import simulate, with_trajectory, write_table
 from ipi_processes import INPUTS
 from programs import finish
 from scipy.signal import lfilter
-from scipy.signal.windows import hann
 
 from ipi_darkforces.analysis.io.runs import Run
 from ipi_darkforces.analysis.io.trajectory import Block
@@ -208,8 +207,9 @@ def test_spectra_find_temperature_and_diffusion(brownian, tmp_path):
     curves = columns_of(tmp_path / "c.csv", "gas")
     step = curves["wavenumber_per_cm"][1]
     area = step * (curves["all_K_cm"].sum() - 0.5 * curves["all_K_cm"][0] - 0.5 * curves["all_K_cm"][-1])
-    assert area == pytest.approx(float(rows[0]["T / K"]), rel=1e-3)
-    assert curves["Ar_K"][0] == pytest.approx(float(rows[1]["T / K"]), rel=1e-5)
+    assert area == pytest.approx(curves["all_K"][0], rel=1e-3)
+    for row in rows:  # frames in the middle of segments count more in the curves
+        assert curves[f"{row['species']}_K"][0] == pytest.approx(float(row["T / K"]), rel=0.02)
     assert curves["lag_ps"][1] == pytest.approx(INTERVAL)
     assert (np.diff(curves["He_A2"]) > 0).all()
     assert len(curves["He_A2"]) == len(curves["moved_for_ps"]) < len(curves["lag_ps"])
@@ -318,16 +318,14 @@ def test_spectra_and_structure_of_a_run_of_ipi(tmp_path):
     assert found[0]["interval_ps"] == pytest.approx(0.0005)
     assert set(found[0]["displacements"]["diffusion_A2_per_ps"]) == {"O", "H"}
     (table,) = Run.read(tmp_path / "run", pytest.fail).tables
-    weights = hann(32, sym=False) ** 2
     for species, column, atoms, mass in (
         ("all", "temperature", 192, 64 * 18.0153),
         ("O", "temperature(O)", 64, 64 * 15.9994),
         ("H", "temperature(H)", 128, 128 * 1.00794),
     ):
-        # Two segments of 32 frames; and i-PI counts the share of the centre of mass at 300 K instead of leaving it out.
-        printed = [weights @ table.columns[column][start : start + 32] / weights.sum() for start in (0, 16)]
+        # i-PI counts the share of the centre of mass at 300 K instead of leaving it out.
         share = mass / (64 * 18.0153)
-        expected = (atoms * np.mean(printed) - share * 300.0) / (atoms - share)
+        expected = (atoms * table.columns[column].mean() - share * 300.0) / (atoms - share)
         assert found[0]["temperature_K"][species]["value"] == pytest.approx(expected, rel=1e-4)
     assert found[1]["frames"] == 61
     assert found[1]["first_peak_A"]["g_OO"]["value"] == pytest.approx(2.75, abs=0.1)
