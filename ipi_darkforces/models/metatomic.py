@@ -111,6 +111,12 @@ class MetatomicModel(ForceModel):
         super().__init__(name, provides & ~withhold, species, remove_net_force)
 
     @property
+    def is_pet(self) -> bool:
+        """Tell whether it is metatrain's PET, perhaps with uncertainties around it."""
+        module = self._model.module
+        return any(getattr(each, "original_name", "") == "PET" for each in (module, getattr(module, "model", None)))
+
+    @property
     def provides_direct_virial(self) -> bool:
         """Tell whether the model predicts a stress."""
         return self._outputs.stress is not None

@@ -53,6 +53,10 @@ class UnsupportedModelError(Exception):
     """Error: not a PET model, or one with parts that are not implemented here."""
 
 
+class OtherArchitectureError(UnsupportedModelError):
+    """Not a PET model."""
+
+
 class PetModel(ForceModel):
     """A PET model from a metatrain checkpoint, on the CPU; `PaddedPetModel` is the same for GPUs.
 
@@ -359,7 +363,7 @@ def _read(path: Path) -> tuple[Any, Any]:
             checkpoint = torch.load(path, weights_only=False, map_location="cpu")
             wrapped = checkpoint.get("wrapped_model_checkpoint", checkpoint)
             if wrapped["architecture_name"] != "pet":
-                raise UnsupportedModelError(f"its architecture is {wrapped['architecture_name']}")
+                raise OtherArchitectureError(f"its architecture is {wrapped['architecture_name']}")
             whole = model_from_checkpoint(checkpoint, context="export").eval()
             model, wrapper = (whole, None) if wrapped is checkpoint else (whole.model, whole)
     except UnsupportedModelError:

@@ -219,22 +219,25 @@ class Checkpoint(ModelKind):
         entry = self.entry()
         more = (entry.withhold, loading.remove_net_force)
         metatomic = _metatomic_model(self.text)
-        unsupported = None
-        if loading.backend == "auto" and (loading.device == "cpu" or loading.device.startswith("cuda")):
-            from ..pet.packed import PetModel, UnsupportedModelError
+        remarks: tuple[str, ...] = ()
+        if loading.backend == "auto" and not _has_fast_path(loading.device):
+            remarks = (f"it is evaluated through metatomic: on '{loading.device}' there is no faster way",)
+        elif loading.backend == "auto":
+            from ..pet.packed import OtherArchitectureError, PetModel, UnsupportedModelError
             from ..pet.padded import PaddedPetModel
 
             try:
                 if loading.device != "cpu":
                     return PaddedPetModel(entry.path, self.text, loading.device, loading.dtype, loading.variant, *more)
                 return PetModel(entry.path, self.text, loading.dtype, loading.variant, *more)
+            except OtherArchitectureError as reason:
+                remarks = (f"it is evaluated through metatomic: {reason}, and only PET has a faster way",)
             except UnsupportedModelError as reason:
-                unsupported = reason
+                remarks = (f"it is evaluated through metatomic, which takes {_COST}: {reason}",)
         options = (loading.device, loading.dtype, loading.variant)
         path = exported(entry.path)
         model: ForceModel = metatomic(path, self.text, *options, *more, path.parent / EXPORTED_EXTENSIONS)
-        if unsupported is not None:
-            model.remarks = (f"it is evaluated through metatomic, which takes {_COST}: {unsupported}",)
+        model.remarks = remarks
         return model
 
     def fingerprint(self) -> str:
@@ -293,7 +296,7 @@ class Exported(ModelKind):
     def load(self, loading: Loading) -> ForceModel:
         metatomic = _metatomic_model(self.text)
         name, options = split_options(self.text)
-        model: ForceModel = metatomic(
+        model = metatomic(
             name,
             self.text,
             loading.device,
@@ -302,7 +305,10 @@ class Exported(ModelKind):
             remove_net_force=loading.remove_net_force,
             extensions_directory=options.get(EXTENSIONS),
         )
-        return model
+        if loading.backend == "auto" and model.is_pet and _has_fast_path(loading.device):
+            model.remarks = (f"it is an exported PET model, which takes {_COST}: its checkpoint (.ckpt) is faster",)
+        loaded: ForceModel = model
+        return loaded
 
     def fingerprint(self) -> str:
         name, _ = split_options(self.text)
@@ -399,6 +405,11 @@ def _metatomic_model(name: str) -> Any:
             "or install this package with its dependencies"
         ) from error
     return MetatomicModel
+
+
+def _has_fast_path(device: str) -> bool:
+    """Tell whether PET models are evaluated by ourselves on this device."""
+    return device == "cpu" or device.startswith("cuda")
 
 
 def _check_extensions(name: str, options: Mapping[str, Option]) -> None:

@@ -24,6 +24,8 @@ from ipi_darkforces.models.pet import packed as pet_module
 from ipi_darkforces.models.pet.network import PetNetwork
 from ipi_darkforces.models.pet.packed import PetModel, UnsupportedModelError
 from ipi_darkforces.models.pet.padded import PaddedPetModel
+from ipi_darkforces.models.registry import kinds
+from ipi_darkforces.models.registry.export import exported
 from ipi_darkforces.models.registry.zoo import ZOO
 
 BOTH = Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT | Need.VIRIAL
@@ -305,6 +307,23 @@ class TestLoading:
         assert remark.startswith("it is evaluated through metatomic, which takes 1.5 to 3 times as long")
         assert remark.endswith("CUDA graphs: it has long-range features")
         assert f"remark on model 'pet-m': {remark}" in caplog.text
+
+    def test_exported_pet_models_say_that_their_checkpoint_is_faster(self, pet_file: Path) -> None:
+        (remark,) = load_model(pet_file).remarks
+        assert remark == (
+            "it is an exported PET model, which takes 1.5 to 3 times as long on a CPU, and is without CUDA graphs: its "
+            "checkpoint (.ckpt) is faster"
+        )
+        assert load_model(pet_file, backend="metatomic").remarks == ()  # who asks for it knows
+
+    def test_other_architectures_have_no_faster_way(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        checkpoint = tmp_path / "other.ckpt"
+        torch.save({"architecture_name": "soap_bpnn"}, checkpoint)
+        monkeypatch.setattr(kinds, "exported", lambda path: exported(PET_M))
+        (remark,) = load_model(checkpoint).remarks
+        assert remark == (
+            "it is evaluated through metatomic: its architecture is soap_bpnn, and only PET has a faster way"
+        )
 
     def test_unknown_backend(self) -> None:
         with pytest.raises(DarkforcesError, match="backend 'gpu' is not known: expected auto or metatomic"):
