@@ -59,8 +59,8 @@ def test_page_names_the_machine_and_the_commands_and_shows_the_picture(folder: P
 def test_curves_have_a_point_for_each_epoch(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """pet-nc alone, then what began with it, at the time that this had taken; direct and conservative."""
     figures = []
-    real = curves.Figure
-    monkeypatch.setattr(curves, "Figure", lambda **options: figures.append(real(**options)) or figures[-1])
+    real = curves.new_figure
+    monkeypatch.setattr(curves, "new_figure", lambda *size: figures.append(real(*size)) or figures[-1])
     curves.draw(folder, tmp_path / "curves.png")
     lines = {line.get_label(): line.get_xydata() for line in figures[0].axes[0].lines}
     assert {label: len(points) for label, points in lines.items()} == {

@@ -96,7 +96,7 @@ subprocess.run(
     + ["--time", "0.5", "--output", "mts"],
     check=True,
 )
-print(dark.analyze("mts").drift)
+print(dark.analyze("mts", only="drift").drift)
 
 # %%
 # Half a ps is too short to know a drift that small, and the table says so by its error;
