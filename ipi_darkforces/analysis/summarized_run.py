@@ -116,7 +116,7 @@ def run(
     output: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     in_process: bool = False,
-    resident: bool = False,
+    resident: bool | None = None,
     device: str | None = None,
     dtype: str | None = None,
     variant: str | None = None,
@@ -125,7 +125,7 @@ def run(
 ) -> SummarizedRun:
     """Run a simulation with i-PI, or go on with it: what ``darkforces run`` does.
 
-    i-PI and the model run in processes of their own, with a progress bar, until all steps are done, the simulation has
+    i-PI and the model run in other processes, with a progress bar, until all steps are done, the simulation has
     exploded, or i-PI was told to stop. The same call goes on with a run that was stopped, and returns one that is
     finished.
 
@@ -137,7 +137,8 @@ def run(
     :param output: the folder for everything; default: named for the input, in the current folder
     :param overwrite: start anew even if the folder holds another run
     :param in_process: the model inside i-PI's process instead of one of its own
-    :param resident: the model there, and fast steps in a loop beside it instead of i-PI's; the same trajectory
+    :param resident: the model there, and fast steps in a loop beside it instead of i-PI's: the same trajectory.
+        Default: for one system at constant volume, on a CPU
     :param device: of the model, as `dtype`, `variant` and `backend`: see `load_model`. Default: as it was loaded
     :param warn_above: eV/Å; with multiple time stepping, warn when conservative and direct forces differ by more
     :return: the run; its folder can be analysed
@@ -182,7 +183,7 @@ def run_at(
     time: float | None = None,
     in_process: bool = False,
     overwrite: bool = False,
-    resident: bool = False,
+    resident: bool | None = None,
     warn_above: float = TOO_FAR,
     finished: bool = True,
 ) -> SummarizedRun:

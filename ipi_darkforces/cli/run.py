@@ -63,9 +63,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     group.add_argument(
         "--resident",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
         help="the model there, and the fast steps in a loop beside it instead of i-PI's: the same trajectory, faster; "
-        "for one system at constant volume, else i-PI takes them itself",
+        "the default for one system at constant volume, on a CPU. With --no-resident the model is behind sockets; for "
+        "what the loop cannot take, i-PI takes these steps itself, which is said",
     )
     add_monitor_option(group)
     add_output_options(parser, folder="named for the input", overwrite="a run that the folder holds: start anew")

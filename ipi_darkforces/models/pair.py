@@ -16,6 +16,7 @@ from .model import ForceModel, Need
 from .result import Forces
 from .structure import Structure
 
+_NEED_SLOW = Need.CONSERVATIVE | Need.UNCERTAINTY | Need.ENSEMBLE
 _OF_SLOW = Need.VIRIAL | Need.UNCERTAINTY | Need.ENSEMBLE  # where it has them
 
 
@@ -65,7 +66,7 @@ class PairModel(ForceModel):
 
     def along(self, structure: Structure, need: Need) -> Callable[[Sequence[np.ndarray]], list[Forces]]:
         """See `ForceModel.along`; what is asked of the fast model alone goes there at once."""
-        if Need.CONSERVATIVE in need:
+        if need & _NEED_SLOW:
             return super().along(structure, need)
         self.check_request([structure], need)
         fast = self._fast.along(structure, self._of_fast(need))
@@ -75,7 +76,7 @@ class PairModel(ForceModel):
         if Need.DIRECT not in need:
             return self._slow.evaluate(structures, need)
         fast = self._evaluate_fast(structures, need)
-        if not need & (Need.CONSERVATIVE | Need.UNCERTAINTY | Need.ENSEMBLE):
+        if not need & _NEED_SLOW:
             return fast
         slow = self._slow.evaluate(structures, need & ~Need.DIRECT)
         return [f.merged(s) for f, s in zip(fast, slow, strict=True)]

@@ -29,22 +29,30 @@ class _Watcher(threading.Thread):
 
     :param pipe: ends when he does
     :param grace: seconds in which we may leave by ourselves, as the driver does when i-PI has left
+    :param scratch: folder that is removed then; empty for none
     """
 
-    def __init__(self, pipe: int, grace: float):
+    def __init__(self, pipe: int, grace: float, scratch: str):
         super().__init__(daemon=True)
         self._pipe = pipe
         self._grace = grace
-        self.orphaned = False
+        self._scratch = scratch
+        self._orphaned = False
 
     def run(self) -> None:
         while os.read(self._pipe, 1):
             pass
-        self.orphaned = True
+        self._orphaned = True
         time.sleep(self._grace)
+        self.clean()  # here too: i-PI ends without coming back to `main`
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(PATIENCE)
         os.kill(os.getpid(), signal.SIGKILL)
+
+    def clean(self) -> None:
+        """Remove the folder, if nobody else will."""
+        if self._orphaned and self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 def main() -> None:
@@ -52,7 +60,7 @@ def main() -> None:
     pipe, grace, scratch, ahead, log, *program = sys.argv[1:]
     if ahead and not _begun(int(pipe), ahead, log):
         return
-    watcher = _Watcher(int(pipe), float(grace))
+    watcher = _Watcher(int(pipe), float(grace), scratch)
     watcher.start()
     try:
         if program[0] == "-m":
@@ -63,8 +71,7 @@ def main() -> None:
             sys.path[0] = os.path.dirname(program[0])
             runpy.run_path(program[0], run_name="__main__")
     finally:
-        if watcher.orphaned and scratch:
-            shutil.rmtree(scratch, ignore_errors=True)
+        watcher.clean()
 
 
 def _begun(pipe: int, ahead: str, log: str) -> bool:

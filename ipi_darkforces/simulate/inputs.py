@@ -26,7 +26,7 @@ from .added_outputs import AddedOutputs
 from .files import InputFile, Placing, arrays_in_files, replace_name
 from .forcefields import Forcefields, SocketForcefield
 from .outputs import Outputs
-from .tree import child, fill_templates, replace_child, set_text, text_of, write
+from .tree import child, descendants, fill_templates, replace_child, set_text, text_of, write
 from .virials import Virials
 
 _TOTAL_STEPS = re.compile(r"(<total_steps[^>/]*>)[^<]*(</total_steps>)")
@@ -247,6 +247,10 @@ class SimulationInput:
     def added(self) -> AddedOutputs:
         """The names of our own outputs."""
         return AddedOutputs(self.root)
+
+    def sockets(self) -> dict[str, str]:
+        """The XML of the forcefields that our driver shall serve, by their names."""
+        return {node.attribs["name"]: write(node, "ffsocket") for node in descendants(self.root, "ffsocket")}
 
     def serve_in_process(self, plugin: str, choice: str) -> None:
         """Turn the sockets into plugins that run inside i-PI.

@@ -16,6 +16,7 @@ from .processes import Process, Scratch, ipi_script
 
 GRACE = 5.0  # seconds in which the driver notices that i-PI has left
 _POLL = 0.1  # seconds between looks for interrupts
+_RESIDENT = "ipi_darkforces.simulate.resident_program"
 
 
 class Programs:
@@ -38,16 +39,18 @@ class Programs:
         self._stack = stack
         self._anew = anew
 
-    def start_ipi(self, quiet: bool, resident: bool) -> None:
+    def start_ipi(self, quiet: bool, in_process: bool, resident: bool) -> None:
         """Let i-PI import what it needs, until it is told to begin.
 
         :param quiet: whether the input wants it to say nothing, not even why it stops
+        :param in_process: without a driver, which else removes what is left in the end
         :param resident: with the resident inner loop
         """
         arguments = ["-V", "low"] if quiet else []
-        program = ["-m", "ipi_darkforces.simulate.resident_program"] if resident else [ipi_script()]
+        ahead, program = ("ipi", [ipi_script()]) if not resident else (_RESIDENT, ["-m", _RESIDENT])
         command = [*program, "-S", self._scratch.prefix, *arguments, self._folder.launched.name]
-        ipi = Process("i-PI", command, self._folder.path, self._folder.ipi_log, self._kept, ahead="ipi")
+        path, log, scratch = self._folder.path, self._folder.ipi_log, self._scratch.folder if in_process else None
+        ipi = Process("i-PI", command, path, log, self._kept, scratch=scratch, ahead=ahead)
         self.ipi = self._stack.enter_context(ipi)
 
     def start_driver(self, simulation: SimulationInput, options: Sequence[str]) -> None:

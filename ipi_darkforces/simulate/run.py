@@ -28,6 +28,7 @@ from .explosion import Explosion, ExplosionWatch, fastest_atoms
 from .folder import FinishedError, RunFolder
 from .good_state import GoodState
 from .inputs import SimulationInput
+from .loop import why_not_resident
 from .processes import Process, scratch_folder
 from .programs import GRACE, Programs
 from .progress import Pace, Progress, Tail
@@ -74,7 +75,7 @@ def run(
     steps: int | None = None,
     in_process: bool = False,
     overwrite: bool = False,
-    resident: bool = False,
+    resident: bool | None = False,
     watch: Callable[[Progress, int], None] = lambda progress, total: None,
     warn_above: float = TOO_FAR,
 ) -> Outcome:
@@ -86,7 +87,8 @@ def run(
     :param steps: i-PI steps in all; None for what the input says
     :param in_process: the model as a plugin inside i-PI, instead of a process of its own
     :param overwrite: start anew even if the folder holds a run
-    :param resident: fast steps in the resident inner loop; the model is in i-PI's process then
+    :param resident: fast steps in the resident inner loop; the model is in i-PI's process then. None: where it can take
+        them, on a CPU, unless `in_process`; where it cannot, a line of the log says why
     :param watch: called with the progress and the number of steps in all
     :param warn_above: eV/Å, see `Watch`
     :return: how it ended; also when it was interrupted (SIGINT, SIGTERM or SIGHUP), with i-PI's RESTART written, and
@@ -96,6 +98,8 @@ def run(
         be written; RESTART is written if any step was done and it can be
     """
     specified(model.model).check()
+    if resident is None:
+        resident = not in_process and _can_be_resident(simulation, model)
     in_process = in_process or resident
     folder = RunFolder(output)
     with (
@@ -112,7 +116,8 @@ def run(
             _check_unfinished(folder, prepared)
             if not in_process:
                 _check_ports(prepared)
-            programs.start_ipi(prepared.root.attribs.get("verbosity", "").strip() == "quiet", resident)
+            quiet = prepared.root.attribs.get("verbosity", "").strip() == "quiet"
+            programs.start_ipi(quiet, in_process, resident)
             if prepared.socket_forcefields():
                 options = [f"--{key}={value}" for key, value in model.parameters().items()]
                 options += [f"--warn-above={warn_above}", *["--goes-on"] * (prepared.step > 0)]
@@ -126,6 +131,7 @@ def run(
         species = prepared.species
         stride = max(1, round(PROGRESS_EVERY / (prepared.timestep or PROGRESS_EVERY)))
         prepared.add_outputs(stride, folder.states.next_number(prepared))
+        asked = prepared.sockets() if resident else {}
         if in_process:
             choice = {**model.parameters(), "warn_above": str(warn_above), "goes_on": str(prepared.step > 0)}
             folder.serve_in_process(prepared, choice)
@@ -139,7 +145,17 @@ def run(
             return running.watch(_alarmed(watch, Watch(prepared.prefix, warn_above), species))
         finally:
             with suppress(OSError, ValueError):  # of a full disk, say, which has been said
-                folder.states.forget_sockets(scratch.prefix, prepared)
+                folder.states.forget_sockets(scratch.prefix, prepared, asked)
+
+
+def _can_be_resident(simulation: SimulationInput, model: ModelChoice) -> bool:
+    reason = why_not_resident(simulation)
+    device = model.loading.device
+    if reason is None and not device.startswith("cpu"):
+        reason = f"on {device} that has not been measured; --resident tries it"
+    if reason is not None and simulation.timestep is not None:  # of other motions, nobody would expect it
+        log.info("i-PI takes the fast steps itself, not the resident loop: %s", reason)
+    return reason is None
 
 
 def _alarmed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -70,13 +71,15 @@ class States:
     def _numbered(self, simulation: SimulationInput) -> list[Path]:
         return numbered(self._files.path / f"{simulation.prefix}.{simulation.added.state}")
 
-    def forget_sockets(self, ours: str, simulation: SimulationInput) -> None:
-        """Take out what we have put there: the prefix of our sockets, and our checkpoints.
+    def forget_sockets(self, ours: str, simulation: SimulationInput, asked: Mapping[str, str]) -> None:
+        """Take out what we have put there: the prefix of our sockets, our checkpoints, and plugins in place of sockets.
 
-        Whoever starts i-PI with that by hand gets the prefix of the input: the folder of our sockets is gone then.
+        Whoever starts i-PI with that by hand gets the prefix of the input: the folder of our sockets is gone then. And
+        whoever takes it elsewhere gets what the input asks for: plugins are in this folder only.
 
         :param ours: with which i-PI was started
         :param simulation: what it was started with
+        :param asked: the XML of forcefields in whose place there were plugins, by their names
         """
         named = "sockets_prefix='{}'"
         state = re.compile(rf"\n\s*<checkpoint filename='{re.escape(simulation.added.state)}'[^>]*>[^<]*</checkpoint>")
@@ -86,5 +89,8 @@ class States:
                 changed = text.replace(named.format(ours), named.format(simulation.sockets_prefix), 1)
                 if file != self._files.launched:  # which says that we asked for them
                     changed = state.sub("", changed)
+                    for name, socket in asked.items():
+                        plugin = rf"(?s)<ffdirect(?= [^>]*\bname='{re.escape(name)}').*?</ffdirect>"
+                        changed = re.sub(plugin, socket.replace("\\", r"\\"), changed)
                 if changed != text:
                     write_atomically(file, changed)

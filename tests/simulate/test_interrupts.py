@@ -30,6 +30,14 @@ def workers(folder: Path) -> list[int]:
     return found
 
 
+def threads(process: int) -> int:
+    """Its threads, which hold its files and locks; one that has ended, and for whose end nobody asks, has one."""
+    try:
+        return len(list(Path(f"/proc/{process}/task").iterdir()))
+    except OSError:
+        return 0
+
+
 def said(process: int) -> str:
     try:
         return Path(f"/proc/{process}/cmdline").read_text()
@@ -38,12 +46,13 @@ def said(process: int) -> str:
 
 
 @contextmanager
-def running(folder: Path, before: str = "") -> Iterator[subprocess.Popen[bytes]]:
+def running(folder: Path, *options: str, before: str = "") -> Iterator[subprocess.Popen[bytes]]:
     """A run after its first steps.
 
+    :param options: of the command
     :param before: for the shell, before it starts it in the background as scripts do: ``nohup``
     """
-    line = " ".join(command(write_input(folder), folder / "run"))
+    line = " ".join(command(write_input(folder), folder / "run", *options))
     # A shell that is not interactive lets background jobs ignore SIGINT; its child takes its place.
     script = f"({before} {line} < /dev/null > {folder / 'log'} 2>&1 & echo $! > {folder / 'pid'}; wait $!; exit $?)"
     with subprocess.Popen(["sh", "-c", script], start_new_session=True) as process:
@@ -51,6 +60,8 @@ def running(folder: Path, before: str = "") -> Iterator[subprocess.Popen[bytes]]
         rows = len(progress.read_text().splitlines()) if progress.exists() else 0
         wait_until(lambda: process.poll() is not None or count(progress) > rows + 10)
         assert process.poll() is None, (folder / "log").read_text()
+        prefixes = [re.findall(r"\0-S\0(/[^\0]+)/\0", said(worker)) for worker in workers(folder / "run")]
+        (folder / "sockets").write_text("".join(*filter(None, prefixes)))
         yield process
 
 
@@ -63,9 +74,8 @@ def pid(folder: Path) -> int:
 
 
 def sockets_of(folder: Path) -> Path:
-    """The folder in which i-PI listened."""
-    found = re.findall(r"connected to i-PI at (\S+)/al ", (folder / "run" / "driver.log").read_text())
-    return Path(found[-1])
+    """The folder in which i-PI was to listen."""
+    return Path((folder / "sockets").read_text())
 
 
 def assert_nothing_is_left(folder: Path) -> None:
@@ -81,9 +91,21 @@ def assert_goes_on(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_run_in_the_background_of_a_script_hears_them(tmp_path, signum):
-    with running(tmp_path) as process:
+SOCKETS, RESIDENT = "--no-resident", "--resident"
+
+
+@pytest.mark.parametrize(
+    ("signum", "loop"),
+    [
+        (signal.SIGINT, SOCKETS),
+        (signal.SIGINT, RESIDENT),
+        (signal.SIGTERM, SOCKETS),
+        (signal.SIGTERM, RESIDENT),
+        (signal.SIGHUP, RESIDENT),
+    ],
+)
+def test_a_run_in_the_background_of_a_script_hears_them(tmp_path, signum, loop):
+    with running(tmp_path, loop) as process:
         os.kill(pid(tmp_path), signum)
         assert process.wait(PATIENCE) == 130
     assert "the same command goes on from there" in (tmp_path / "log").read_text()
@@ -92,7 +114,7 @@ def test_a_run_in_the_background_of_a_script_hears_them(tmp_path, signum):
 
 
 def test_nohup_lets_it_go_on(tmp_path):
-    with running(tmp_path, "nohup") as process:
+    with running(tmp_path, before="nohup") as process:
         os.kill(pid(tmp_path), signal.SIGHUP)
         progress = tmp_path / "run" / "al.progress"
         rows = count(progress)
@@ -112,8 +134,9 @@ def test_two_at_once_are_one(tmp_path):
     assert_goes_on(tmp_path)
 
 
-def test_killed_it_leaves_nothing_but_its_state(tmp_path):
-    with running(tmp_path) as process:
+@pytest.mark.parametrize("loop", [SOCKETS, RESIDENT])
+def test_killed_it_leaves_nothing_but_its_state(tmp_path, loop):
+    with running(tmp_path, loop) as process:
         os.kill(pid(tmp_path), signal.SIGKILL)
         process.wait(PATIENCE)
         wait_until(lambda: not workers(tmp_path / "run"), "end of what it had started")
@@ -121,13 +144,15 @@ def test_killed_it_leaves_nothing_but_its_state(tmp_path):
     assert_goes_on(tmp_path)
 
 
-def test_what_is_left_when_all_is_killed_is_removed_by_the_next_run(tmp_path):
-    with running(tmp_path) as process:
+@pytest.mark.parametrize("loop", [SOCKETS, RESIDENT])
+def test_what_is_left_when_all_is_killed_is_removed_by_the_next_run(tmp_path, loop):
+    with running(tmp_path, loop) as process:
         os.kill(pid(tmp_path), signal.SIGSTOP)
-        for worker in [*workers(tmp_path / "run"), pid(tmp_path)]:
+        killed = [*workers(tmp_path / "run"), pid(tmp_path)]
+        for worker in killed:
             os.kill(worker, signal.SIGKILL)
         process.wait(PATIENCE)
-        wait_until(lambda: not workers(tmp_path / "run"), "end of what it had started")
+        wait_until(lambda: not workers(tmp_path / "run") and max(map(threads, killed)) <= 1, "end of all threads")
     sockets = sockets_of(tmp_path)
     assert sockets.exists()
     with scratch_folder() as scratch:
@@ -139,7 +164,7 @@ def test_what_is_left_when_all_is_killed_is_removed_by_the_next_run(tmp_path):
 
 
 def test_a_driver_that_fails_is_reported_in_the_background_too(tmp_path):
-    with running(tmp_path) as process:
+    with running(tmp_path, SOCKETS) as process:
         [driver] = [worker for worker in workers(tmp_path / "run") if "cli.driver" in said(worker)]
         os.kill(driver, signal.SIGKILL)
         assert process.wait(PATIENCE) == 1

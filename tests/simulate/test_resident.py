@@ -121,15 +121,19 @@ def test_fixed_atoms_stay(trajectory, tmp_path):
     assert_same(path, trajectory)
 
 
-def test_darkforces_run_leaves_what_it_leaves_with_ipis_own_loop(tmp_path):
-    command = [sys.executable, "-m", "ipi_darkforces.cli.main", "run", "--structure", tmp_path / "cu.xyz", "--mts", "4"]
-    command += ["--fast", f"ase:{FILE}:rotated", "--slow", f"ase:{FILE}:emt", "-o", "fast.forces=direct", "--steps"]
+@pytest.fixture
+def command(tmp_path: Path) -> list[object]:
     ase.io.write(tmp_path / "cu.xyz", bulk("Cu", cubic=True))
+    start = [sys.executable, "-m", "ipi_darkforces.cli.main", "run", "--structure", tmp_path / "cu.xyz", "--mts", "4"]
+    return [*start, "--fast", f"ase:{FILE}:rotated", "--slow", f"ase:{FILE}:emt", "-o", "fast.forces=direct", "--json"]
+
+
+def test_darkforces_run_leaves_what_it_leaves_with_ipis_own_loop(command, tmp_path):
     found = {}
-    for loop, how in {"own": ["--in-process"], "resident": ["--resident"]}.items():
+    for loop, how in {"own": ["--in-process"], "resident": []}.items():
         folder = tmp_path / loop
         for steps in ("3", "10"):  # goes on
-            done = finish([*command, steps, "--output", folder, "--json", *how])
+            done = finish([*command, "--steps", steps, "--output", folder, *how])
             assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["steps"] == 10
         assert "resident loop" not in done.stderr  # or else it says why there is none
@@ -137,6 +141,17 @@ def test_darkforces_run_leaves_what_it_leaves_with_ipis_own_loop(tmp_path):
         found[loop] = {file.name for file in folder.iterdir()}, rows
     assert found["own"][0] == found["resident"][0]
     np.testing.assert_allclose(found["resident"][1], found["own"][1], rtol=1e-9, atol=1e-9)
+    # The plugin is in its folder only: elsewhere, its state is for a driver.
+    state = SimulationInput.read(tmp_path / "resident" / "RESTART")
+    assert {forcefield.settings.component for forcefield in state.socket_forcefields()} == {"fast", "slow"}
+
+
+def test_it_is_said_that_ipi_takes_the_fast_steps(command, tmp_path):
+    done = finish([*command, "--ensemble", "npt", "--steps", "1", "--output", tmp_path / "run"])
+    assert done.returncode == 0, done.stderr
+    reason = "it is no dynamics at constant volume"
+    assert f"i-PI takes the fast steps itself, not the resident loop: {reason}" in done.stderr
+    assert (tmp_path / "run" / "driver.log").exists()
 
 
 @pytest.mark.parametrize(
