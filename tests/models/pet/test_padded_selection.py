@@ -95,6 +95,14 @@ def test_batches_and_another_evaluation_in_between(path: Path, packed: PetModel)
                 assert_same(forces, packed.evaluate([structure], BOTH)[0])
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_on_a_device(path: Path, packed: PetModel) -> None:
+    model = PaddedPetModel(path, dtype="float64")
+    for structure in trembling(few_waters(TRICLINIC), 10, 0.07):
+        for need in (BOTH, DIRECT):
+            assert_same(model.evaluate([structure], need)[0], packed.evaluate([structure], need)[0])
+
+
 @pytest.mark.parametrize("need", [BOTH, DIRECT])
 def test_nothing_depends_on_what_is_in_the_arrays(need: Need, path: Path) -> None:
     """No shape and no decision, which would have to wait for the device: else it could not be recorded."""
