@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..split.disagreement import History
+from ..split.disagreement import Disagreement, History
 from ..split.split import Component, ComponentForces
 from .pes import DarkforcesDriver, one_line_errors
 from .units import ANGSTROM, EV_PER_ANGSTROM, structure_from_ipi
@@ -23,7 +23,7 @@ class Along:
     :param drivers: i-PI's, for each component of the forces; one evaluation can answer them all
     :param fast: which of them act at fast steps
     :param cell: bohr, cell vectors as columns, shape (3, 3)
-    :param positions: bohr, of one replica, shape (n_atoms, 3)
+    :param positions: bohr, to begin with, for which i-PI has asked all forces, shape (n_replicas, n_atoms, 3)
     """
 
     def __init__(
@@ -36,11 +36,16 @@ class Along:
         role, split = drivers[0].role, drivers[0].split
         components = [driver.role.component for driver in drivers]
         with one_line_errors():
-            self._structure = structure_from_ipi(cell, positions, role.species, role.periodic)
+            self._structure = structure_from_ipi(cell, positions[0], role.species, role.periodic)
             chosen = [component for component, acts in zip(components, fast, strict=True) if acts]
             self._fast = split.along(self._structure, chosen, virial=False)
             beside = [driver.role.beside for driver in drivers]
             self._all = split.along(self._structure, components, virial=True, beside=beside)
+        slow = next((driver for driver in drivers if driver.role.component is Component.SLOW), None)
+        if slow is not None:
+            for replica, known in enumerate(slow.compute([cell] * len(positions), [*positions])):
+                self._compare(replica, positions[replica] / ANGSTROM, known[1] / EV_PER_ANGSTROM, len(positions))
+            self._outer_steps = 1
 
     def fast(self, positions: np.ndarray) -> list[list[np.ndarray]]:
         """Forces of each fast component on each replica, hartree/bohr, shape (n_atoms, 3).
@@ -58,18 +63,18 @@ class Along:
         for place, driver in enumerate(self._drivers):
             answers = [answers[place] for answers in found]
             if driver.role.component is Component.SLOW:
-                answers = [self._compared(*each, len(moved)) for each in enumerate(zip(moved, answers, strict=True))]
+                pairs = enumerate(zip(moved, answers, strict=True))
+                seen = [self._compare(replica, where, each.forces, len(moved)) for replica, (where, each) in pairs]
+                answers = [replace(each, disagreement=found) for each, found in zip(answers, seen, strict=True)]
             driver.expect(self._cell, positions, answers)
         self._outer_steps += 1
         return _forces(found)
 
-    def _compared(self, replica: int, moved: tuple[np.ndarray, ComponentForces], replicas: int) -> ComponentForces:
-        """The answer of the slow component, with how far both kinds of forces are apart."""
-        positions, answer = moved
+    def _compare(self, replica: int, positions: np.ndarray, slow: np.ndarray, replicas: int) -> Disagreement:
+        """How far both kinds of forces are apart on a replica, at the end of an outer step; eV and Å."""
         index = self._outer_steps * replicas + replica
         before = range(index - replicas, index - replicas + 1)  # the same replica, an outer step ago
-        structure = self._structure.moved(positions)
-        return replace(answer, disagreement=self._history.note(index, before, structure, answer.forces))
+        return self._history.note(index, before, self._structure.moved(positions), slow)
 
 
 def _forces(found: list[list[ComponentForces]]) -> list[list[np.ndarray]]:

@@ -199,7 +199,7 @@ class _Forces:
         """The fast forces where i-PI has the atoms; if they are not known yet, it has asked for them, or will ask."""
         if not np.array_equal(positions, self._positions):
             cell, asked = dstrip(self._cell.h), [w != 0.0 for w in self._weights]
-            self._along = self._along or Along(self._drivers, asked, cell, positions[0])
+            self._along = self._along or Along(self._drivers, asked, cell, positions)
             fast = [driver for driver, acts in zip(self._drivers, asked, strict=True) if acts]
             found = [[forces for _, forces, *_ in each.compute([cell] * len(positions), [*positions])] for each in fast]
             # A copy: what i-PI gave is its own array, which it changes.

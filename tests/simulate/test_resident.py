@@ -137,10 +137,12 @@ def test_darkforces_run_leaves_what_it_leaves_with_ipis_own_loop(command, tmp_pa
             assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["steps"] == 10
         assert "resident loop" not in done.stderr  # or else it says why there is none
-        rows = np.loadtxt(folder / f"{json.loads(done.stdout)['name']}.progress")
+        name = json.loads(done.stdout)["name"]
+        rows = [np.loadtxt(folder / f"{name}.{output}") for output in ("progress", "disagreement")]
         found[loop] = {file.name for file in folder.iterdir()}, rows
     assert found["own"][0] == found["resident"][0]
-    np.testing.assert_allclose(found["resident"][1], found["own"][1], rtol=1e-9, atol=1e-9)
+    for resident, own in zip(found["resident"][1], found["own"][1], strict=True):
+        np.testing.assert_allclose(resident, own, rtol=1e-9, atol=1e-9)
     # The plugin is in its folder only: elsewhere, its state is for a driver.
     state = SimulationInput.read(tmp_path / "resident" / "RESTART")
     assert {forcefield.settings.component for forcefield in state.socket_forcefields()} == {"fast", "slow"}
