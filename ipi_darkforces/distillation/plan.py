@@ -19,6 +19,7 @@ from .sample import System
 _EQUILIBRATION = 100.0  # fs, before the held-out dynamics
 _SEGMENTS = 1.2  # of the fewest steps for which errors of the heating are known
 _TIMED = 3
+_FEWEST = 100  # labels that are worth proposing
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,9 @@ def check_time(plan: DistillationPlan, hours: float) -> None:
     if needed <= hours:
         return
     fits = int(plan.atoms * hours / needed)
-    others = f"fewer --evaluations than {plan.labels}, or --hours {np.ceil(needed):.0f}"
+    left = int(3600.0 * hours / plan.teacher) - (plan.asked - plan.labels)
+    fewer = f"--evaluations {left} instead of {plan.labels}, or " if left >= _FEWEST else ""
+    others = f"{fewer}--hours {np.ceil(needed):.0f}"
     cell = f"a smaller cell of the same material (one of about {fits} atoms would do), " if fits >= 8 else ""
     raise DarkforcesError(
         f"labels take {duration(3600.0 * needed)}: {plan}; expected at most {hours:g} h. Give {cell}{others}: a "

@@ -58,6 +58,11 @@ class PairModel(ForceModel):
             return self._fast.provides_direct_virial
         return Need.VIRIAL in self._fast.provides
 
+    def check_species(self, species: np.ndarray) -> None:
+        """See `ForceModel`; the model that does not know an element is named."""
+        for part in self.parts:
+            part.check_species(species)
+
     def jacobian(self, structure: Structure, kind: Need) -> Jacobian:
         """The Jacobian of the model whose forces these are."""
         if kind is Need.DIRECT:

@@ -21,6 +21,7 @@ from calculators import FILE
 import ipi_darkforces as dark
 from ipi_darkforces.cli import main
 from ipi_darkforces.distillation.judge import judge, temperature
+from ipi_darkforces.distillation.plan import DistillationPlan, check_time
 from ipi_darkforces.distillation.result import Distillation
 from ipi_darkforces.distillation.sample import System, follow
 from ipi_darkforces.errors import DarkforcesError
@@ -238,7 +239,7 @@ def test_the_command_says_what_it_would_cost_and_what_would_be_cheaper(say: Call
     out, err, code = say(*emt, "--hours", 1e-5)
     assert (out, code) == ("", 1)
     assert "labels take " in err
-    assert "fewer --evaluations than 3000, or --hours 1" in err
+    assert "Give --hours 1: " in err  # the held-out dynamics alone would take longer
     _, err, code = say(*emt, "--size", "xxl")
     assert (code, err) == (1, "darkforces: error: size 'xxl' is not known: expected xs, s, m\n")
     assert not (tmp_path / "x-distill").exists()
@@ -246,6 +247,15 @@ def test_the_command_says_what_it_would_cost_and_what_would_be_cheaper(say: Call
     assert code == 1
     assert "model 'pet-nc' does not provide conservative forces" in err
     assert not (tmp_path / "x-distill").exists()
+
+
+def test_as_many_labels_as_there_is_time_for_are_proposed() -> None:
+    plan = DistillationPlan(atoms=32, held_out=900, equilibration=100, labels=3000, steps=10, teacher=3.6, step=0.1)
+    with pytest.raises(
+        DarkforcesError, match="about 16 atoms would do.*--evaluations 1000 instead of 3000, or --hours 4:"
+    ):
+        check_time(plan, 2.0)
+    check_time(plan, 4.0)
 
 
 def test_the_command_goes_on_with_what_is_there(here: Path, finished: tuple[Path, Distillation], say: Any) -> None:

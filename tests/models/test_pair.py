@@ -125,7 +125,7 @@ class TestWhatIsWrong:
 
     def test_elements_that_one_of_them_does_not_know(self, water: Structure) -> None:
         pair = load_model(f"fast=ase:{FILE}:emt slow=pet-c")
-        with pytest.raises(DarkforcesError, match="does not know Cu; it knows H, O"):
+        with pytest.raises(DarkforcesError, match="model 'pet-c' does not know Cu; it knows H, O"):
             pair.check_species(np.array([29]))
 
     def test_direct_forces_that_were_not_said_to_be(self, structure: Structure) -> None:
