@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..simulate.recipe import ENSEMBLES, PILE, Barostat
+from ..simulate.recipe import ENSEMBLES, PILE, Barostat, Recipe
 from .commands import add_command
 from .entry import EXPLODED, INTERRUPTED
 from .options import add_model_options, add_monitor_option, add_output_options, add_state_options
@@ -103,6 +103,13 @@ def _add_structure_options(parser: argparse.ArgumentParser) -> None:
         help=f"time constant of the thermostat, in fs (default for npt and pile: {DEFAULT_TAU:g})",
     )
     add_state_options(group, defaults=False)
+    group.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        help=f"of random velocities and thermostats (default: {Recipe.seed}, so that the same command gives the same "
+        "trajectory)",
+    )
     _add_pressure_options(parser.add_argument_group("with --structure, for --ensemble npt"))
     _add_nuclei_options(parser.add_argument_group("with --structure, nuclei"))
 

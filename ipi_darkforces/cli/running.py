@@ -29,7 +29,7 @@ from .run import DEFAULT_TAU, NPT
 
 _OF_PRESSURE = ("pressure", "anisotropic", "barostat_tau", "thermostat")
 _OF_STRUCTURES = (
-    *("ensemble", "mts", "forces", "tau", "temperature", "timestep"),
+    *("ensemble", "mts", "forces", "tau", "temperature", "timestep", "seed"),
     *_OF_PRESSURE,
     *("beads", "slow_beads", "hmr", "deuterium"),
 )
@@ -136,6 +136,7 @@ def _write_input(args: argparse.Namespace, folder: Path) -> Path:
         "stride": args.mts,
         "temperature": args.temperature,
         "timestep": args.timestep,
+        "seed": args.seed,
         "beads": args.beads,
         "slow_beads": args.slow_beads,
         "hydrogen_mass": DEUTERIUM if args.deuterium else args.hmr,

@@ -105,6 +105,8 @@ class Recipe:
         if self.barostat is not None:
             _check_barostat(self)
             numbers["barostat-tau"] = (self.barostat.tau, "fs")
+        if self.seed < 0:
+            raise DarkforcesError(f"--seed {self.seed} cannot be used: expected a number, at least 0")
         for name, (value, unit) in numbers.items():
             if value is not None and not 0.0 < value < inf:
                 raise DarkforcesError(f"--{name} {value:g} cannot be used: expected {unit}, more than zero")

@@ -35,6 +35,7 @@ def write_input(
     slow_beads: int | None = None,
     hydrogen_mass: float | None = None,
     repartition: bool = False,
+    seed: int | None = None,
 ) -> Path:
     """Write an i-PI input for a structure, and the checkpoint that it starts from.
 
@@ -42,6 +43,7 @@ def write_input(
     :param folder: that both files are written to
     :param ensemble, component, stride, tau, temperature, timestep, barostat, beads, slow_beads: see `Recipe`
     :param hydrogen_mass, repartition: u, see `with_hydrogen_mass`; None for the masses that the structure has
+    :param seed: of random numbers; None for always the same ones
     :return: the input
     :raises DarkforcesError: if the file is no structure that i-PI can take, and see `Recipe.check`
     """
@@ -72,10 +74,12 @@ def write_input(
         barostat=barostat,
         beads=beads,
         slow_beads=slow_beads,
+        seed=Recipe.seed if seed is None else seed,
     )
     hydrogens = "" if hydrogen_mass is None else f"-{'hmr' if repartition else 'H'}{hydrogen_mass:g}"
+    drawn = "" if seed is None else f"-seed{seed}"
     # The name becomes part of file names and of lists in i-PI's XML.
-    name = re.sub(r"[^\w.-]", "_", f"{structure.stem}-{_label(recipe)}{hydrogens}")
+    name = re.sub(r"[^\w.-]", "_", f"{structure.stem}-{_label(recipe)}{hydrogens}{drawn}")
     recipe = replace(recipe, name=name, start=f"{name}.start.chk")
     path = folder / f"{name}.xml"
     path.write_text(compose(recipe))

@@ -19,6 +19,7 @@ from ipi_processes import read_beads
 from programs import finish
 
 from ipi_darkforces.analysis.io.runs import Run as Files
+from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models.structure_file import read_atoms
 from ipi_darkforces.simulate.hydrogen_mass import DEUTERIUM
 from ipi_darkforces.simulate.structure_input import write_input
@@ -152,3 +153,13 @@ def water(folder: Path) -> Path:
     atoms.set_momenta(np.random.default_rng(2).normal(size=(3, 3)))
     atoms.write(folder / "water.xyz")
     return folder / "water.xyz"
+
+
+def test_other_seeds_give_other_velocities(tmp_path):
+    """And folders of their own, as the name of the input becomes that of the folder."""
+    bulk("Cu", cubic=True).write(tmp_path / "cu.xyz")
+    paths = [write_input(tmp_path / "cu.xyz", tmp_path, seed=seed) for seed in (None, 1, 2)]
+    assert [path.stem for path in paths] == [f"cu-nve-conservative{end}" for end in ("", "-seed1", "-seed2")]
+    assert [ET.parse(path).getroot().find("prng/seed").text.strip() for path in paths] == ["31415", "1", "2"]
+    with pytest.raises(DarkforcesError, match="--seed -1 cannot be used: expected a number, at least 0"):
+        write_input(tmp_path / "cu.xyz", tmp_path, seed=-1)
