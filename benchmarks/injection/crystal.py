@@ -21,7 +21,8 @@ from .programs import last_line
 MODEL = "ase:ase.calculators.emt:EMT"
 NAME = "crystal"
 CHECKPOINT = 25  # steps between checkpoints
-RUN = (sys.executable, "-m", "ipi_darkforces.cli.main", "run", f"{NAME}.xml", "--model", MODEL, "--output", "run")
+RESIDENT = (sys.executable, "-m", "ipi_darkforces.cli.main", "run", f"{NAME}.xml", "--model", MODEL, "--output", "run")
+RUN = (*RESIDENT, "--no-resident")
 DRIVER = (sys.executable, "-m", "ipi_darkforces.cli.driver", "--model", MODEL)
 IPI = Path(sys.executable).with_name("i-pi")
 # i-PI's own driver, whose forces do not matter here: a harmonic well.

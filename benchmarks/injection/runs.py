@@ -8,7 +8,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from ipi_darkforces.errors import ERROR, DarkforcesError
 from ipi_darkforces.simulate.folder import RunFolder
 
-from .crystal import RUN, completed, difference, last_step, repeated_steps, write_input
+from .crystal import RESIDENT, RUN, completed, difference, last_step, repeated_steps, write_input
 from .forked import Forked
 from .programs import PATIENCE, Group, send, wait_until
 from .records import Records
@@ -24,7 +24,7 @@ from .records import Records
 STEPS = 600  # of a simulation
 KILLS = 12  # of one simulation, before it is let finish
 SOON = 60.0  # seconds in which everything must have ended after a kill
-WHO = {"parent": "", "i-PI": "/i-pi ", "driver": "cli.driver"}  # and what is in its command line
+WHO = {"parent": "", "i-PI": " i-pi.xml", "driver": "cli.driver"}  # and what is in its command line
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ ALL = (
     Kill((("i-PI", signal.SIGKILL), ("driver", signal.SIGKILL))),
     Kill(tuple((who, signal.SIGKILL) for who in WHO)),  # the machine goes down
 )
+WITHOUT_DRIVER = tuple(kill for kill in ALL if "driver" not in str(kill))
 
 
 def reference(folder: Path, steps: int = STEPS) -> Path:
@@ -74,10 +75,11 @@ def chain(
 
     :param records: where each kill, and how it ended, is added
     :param whole: the folder of the run without faults
-    :param seed: decides who is killed and when
+    :param seed: decides who is killed and when; an odd one is for a model in the process of i-PI
     :param wanted: whether further kills are
     """
-    choice = random.Random(seed)
+    choice, resident = random.Random(seed), seed % 2 == 1
+    command, possible, where = (RESIDENT, WITHOUT_DRIVER, " (resident)") if resident else (RUN, ALL, "")
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         folder = Path(name)
         write_input(folder, steps)
@@ -85,22 +87,23 @@ def chain(
         for _ in range(kills):
             if not wanted() or last_step(folder / "run") >= steps:
                 break
-            record = _killed(folder, choice.choice(ALL), choice)
-            records.add(part="runs", chain=seed, **record)
+            kill = choice.choice(possible)
+            record = _killed(folder, command, kill, choice)
+            records.add(part="runs", chain=seed, kill=f"{kill}{where}", **record)
             scratch += record["scratch"]
             if record["refused"]:
                 return
-        end = _finished(folder, whole)
+        end = _finished(folder, command, whole)
         records.add(part="ends", chain=seed, **end, scratch=[place for place in scratch if Path(place).exists()])
 
 
-def _killed(folder: Path, kill: Kill, choice: random.Random) -> dict[str, Any]:
+def _killed(folder: Path, command: Sequence[str], kill: Kill, choice: random.Random) -> dict[str, Any]:
     """Start or go on, kill at a random time, and see what is left."""
     run, log = folder / "run", folder / "said.log"
     log.unlink(missing_ok=True)
     before, saved_before = last_step(run), _saved(run)[0]
     with Group() as group:
-        process = group.fork(RUN, folder, log)
+        process = group.fork(command, folder, log)
         running = choice.random() < 0.7
         if running:  # some steps later, in whatever it is doing then
             goal = before + choice.randrange(1, 80)
@@ -115,7 +118,6 @@ def _killed(folder: Path, kill: Kill, choice: random.Random) -> dict[str, Any]:
     said = log.read_text(errors="replace")
     done, (saved, refused) = last_step(run), _saved(run)
     return {
-        "kill": str(kill),
         "sent": sent,
         "when": "running" if running else "starting",
         "done": done,
@@ -157,15 +159,15 @@ def _send(group: Group, kill: Kill, parent: Forked) -> bool:
 def _scratch(group: Group) -> list[str]:
     """The folders of sockets of those that run now."""
     commands = " ".join(group.members().values())
-    return sorted({str(Path(place)) for place in re.findall(r"/i-pi -S (/\S+)", commands)})
+    return sorted({str(Path(place)) for place in re.findall(r" -S (/\S+)", commands)})
 
 
-def _finished(folder: Path, whole: Path) -> dict[str, Any]:
+def _finished(folder: Path, command: Sequence[str], whole: Path) -> dict[str, Any]:
     """Let the simulation finish, and compare."""
     log = folder / "said.log"
     log.unlink(missing_ok=True)
     with Group() as group:
-        process = group.start(RUN, folder, log)
+        process = group.start(command, folder, log)
         code = process.wait(PATIENCE)
         _, left = group.wait_for_end(SOON)
     said = log.read_text(errors="replace")

@@ -10,36 +10,25 @@ neighbours, of which sequences hold only those that are.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import metatomic.torch as mta
 import numpy as np
 import torch
 
-from ...errors import DarkforcesError, one_line
+from ...errors import DarkforcesError
 from ..memory import keep_freed_memory
 from ..metatomic import DTYPES, pick_outputs
 from ..model import ForceModel, Need
 from ..neighbors.search import CPU
 from ..neighbors.verlet import Pairs, VerletLists, number_within
-from ..registry.export import is_checkpoint, quiet
 from ..result import Forces
 from ..structure import Structure
 from .attention import NOWHERE, Packing
-from .network import Graph, PetNetwork, in_turn, last_layer, untrained
-from .repulsion import Repulsion
+from .checkpoint import check_outputs, constants_of, read_checkpoint, repulsion
+from .heads import last_layer, untrained
+from .network import Graph, PetNetwork, in_turn
 from .uncertainty import LastLayerUncertainty
 
-# What each kind of output is measured in here, and for what it is predicted, with which shape.
-_UNITS = {
-    "energy": "eV",
-    "non_conservative_force": "eV/Angstrom",
-    "non_conservative_forces": "eV/Angstrom",
-    "non_conservative_stress": "eV/Angstrom^3",
-}
-_KINDS = [("system", [[1]]), ("atom", [[3, 1]]), ("system", [[3, 3, 1]])]
 STATES = (
     "it depends on the total charge and the spin multiplicity, which are 0 and 1 for i-PI, and in Python those of "
     "atoms.info['charge'] and atoms.info['spin_multiplicity']"
@@ -47,14 +36,6 @@ STATES = (
 _MULTIPLE = 4  # of which the width of sequences is one: matrices of such sizes are multiplied faster
 _VECTOR = 16  # the smallest width; PyTorch's softmax takes seven times as long for rows of fewer numbers
 _WORTH = 5_000  # products of queries with keys, fewer of which take less time than another block of sequences
-
-
-class UnsupportedModelError(Exception):
-    """Error: not a PET model, or one with parts that are not implemented here."""
-
-
-class OtherArchitectureError(UnsupportedModelError):
-    """Not a PET model."""
 
 
 class PetModel(ForceModel):
@@ -86,19 +67,19 @@ class PetModel(ForceModel):
         if dtype is not None and dtype not in DTYPES:
             raise DarkforcesError(f"dtype '{dtype}' is not known: expected {' or '.join(DTYPES)}")
         name = name or str(path)
-        model, wrapper = _read(path)
+        model, wrapper = read_checkpoint(path)
         keep_freed_memory()
         outputs = pick_outputs(name, (wrapper or model).supported_outputs(), variant)
         used = [output for output in (outputs.energy, outputs.direct, outputs.stress) if output is not None]
-        _check_outputs(model, used)
+        check_outputs(model, used)
         self._outputs = outputs
-        self._constants = {output: _constants(model, output) for output in used}
+        self._constants = {output: constants_of(model, output) for output in used}
         self._dtype = next(model.backend.gnn_layers.parameters()).dtype if dtype is None else DTYPES[dtype]
         self._elements = model.backend.species_to_species_index.numpy()
         constant = untrained(model.backend, used)
         backend = model.backend.to(device, self._dtype)
         self._network = PetNetwork(backend, used, model.cutoff_width_adaptive, constant, self._fixed_shapes)
-        self._repulsion = _repulsion(model, outputs.energy, device)
+        self._repulsion = repulsion(model, outputs.energy, device)
         self._reach = max(self._network.cutoff, 0.0 if self._repulsion is None else self._repulsion.cutoff)
         self._lists = VerletLists(self._reach, device)
 
@@ -324,71 +305,6 @@ def _by_length(lengths: np.ndarray) -> list[tuple[int, np.ndarray]]:
     if saved.get(width, 0) < _WORTH:
         return [(longest, np.arange(len(lengths)))]
     return [(width, np.flatnonzero(lengths <= width)), (longest, np.flatnonzero(lengths > width))]
-
-
-@dataclass(frozen=True)
-class _Constants:
-    """Scale and offset of the network's values, by element: value × scale + offset; shapes (n_elements, 1)."""
-
-    scales: np.ndarray
-    offsets: np.ndarray
-
-
-def _constants(model: Any, output: str) -> _Constants:
-    """Read scale and offset from metatrain's scaler and composition model, for one atom of each element."""
-    target = model.dataset_info.targets[output]
-    factor = mta.unit_conversion_factor(target.unit, _UNITS[output.partition("/")[0]])
-    types = torch.tensor(model.atomic_types)
-    n = len(types)
-    nowhere, none = torch.zeros((n, 3), dtype=torch.float64), torch.zeros((3, 3), dtype=torch.float64)
-    system = mta.System(types, nowhere, none, torch.zeros(3, dtype=torch.bool))
-    asked = {output: mta.ModelOutput(sample_kind=target.sample_kind)}
-    scales = model.scaler.get_scales([system], asked)[output].block().values
-    scales = scales.reshape(len(scales), -1)[:, :1].expand(n, 1)
-    offsets = torch.zeros((n, 1), dtype=torch.float64)
-    composition = model.additive_models[0]
-    if output in composition.outputs:
-        offsets = composition([system], {output: mta.ModelOutput(sample_kind="atom")})[output].block().values
-    return _Constants(factor * scales.numpy(), factor * offsets.numpy())
-
-
-def _read(path: Path) -> tuple[Any, Any]:
-    """The model as metatrain makes it, and what adds uncertainties to it, or None."""
-    if not is_checkpoint(path):  # a file can hold code, and none is run before its name has been checked
-        raise UnsupportedModelError("it is not a metatrain checkpoint")
-    try:
-        with quiet():
-            from metatrain.utils.io import model_from_checkpoint
-
-            checkpoint = torch.load(path, weights_only=False, map_location="cpu")
-            wrapped = checkpoint.get("wrapped_model_checkpoint", checkpoint)
-            if wrapped["architecture_name"] != "pet":
-                raise OtherArchitectureError(f"its architecture is {wrapped['architecture_name']}")
-            whole = model_from_checkpoint(checkpoint, context="export").eval()
-            model, wrapper = (whole, None) if wrapped is checkpoint else (whole.model, whole)
-    except UnsupportedModelError:
-        raise
-    except Exception as error:  # metatrain and torch raise many kinds, with many lines
-        raise UnsupportedModelError(one_line(error)) from error
-    if model.long_range:
-        raise UnsupportedModelError("it has long-range features")
-    if mta.unit_conversion_factor(model.dataset_info.length_unit, "angstrom") != 1.0:
-        raise UnsupportedModelError(f"its unit of length is {model.dataset_info.length_unit}")
-    return model, wrapper
-
-
-def _repulsion(model: Any, energy: str, device: torch.device) -> Repulsion | None:
-    """Find the repulsion of a model which adds one to this output."""
-    repulsions = [Repulsion(module, device) for module in model.additive_models[1:]]
-    return next((each for each in repulsions if energy in each.outputs), None)
-
-
-def _check_outputs(model: Any, used: Sequence[str]) -> None:
-    """Check that outputs are what they are taken for: the energy of a system, forces on its atoms, its stress."""
-    for name in used:
-        target, shapes = model.dataset_info.targets[name], list(model.output_shapes[name].values())
-        if (target.sample_kind, shapes) not in _KINDS:
-            raise UnsupportedModelError(f"its output '{name}' is of a kind of its own")
 
 
 def _derivatives(structure: Structure, pairs: Pairs, gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -223,7 +223,8 @@ class Checkpoint(ModelKind):
         if loading.backend == "auto" and not _has_fast_path(loading.device):
             remarks = (f"it is evaluated through metatomic: on '{loading.device}' there is no faster way",)
         elif loading.backend == "auto":
-            from ..pet.packed import OtherArchitectureError, PetModel, UnsupportedModelError
+            from ..pet.checkpoint import OtherArchitectureError, UnsupportedModelError
+            from ..pet.packed import PetModel
             from ..pet.padded import PaddedPetModel
 
             try:

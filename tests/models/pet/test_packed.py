@@ -21,8 +21,9 @@ from ipi_darkforces.models import metatomic as metatomic_module
 from ipi_darkforces.models.metatomic import MetatomicModel
 from ipi_darkforces.models.neighbors.verlet import VerletLists
 from ipi_darkforces.models.pet import packed as pet_module
+from ipi_darkforces.models.pet.checkpoint import UnsupportedModelError
 from ipi_darkforces.models.pet.network import PetNetwork
-from ipi_darkforces.models.pet.packed import PetModel, UnsupportedModelError
+from ipi_darkforces.models.pet.packed import PetModel
 from ipi_darkforces.models.pet.padded import PaddedPetModel
 from ipi_darkforces.models.registry import kinds
 from ipi_darkforces.models.registry.export import exported
@@ -300,7 +301,7 @@ class TestLoading:
         def refuse(path: Path) -> None:
             raise UnsupportedModelError("it has long-range features")
 
-        monkeypatch.setattr(pet_module, "_read", refuse)
+        monkeypatch.setattr(pet_module, "read_checkpoint", refuse)
         model = load_model("pet-m")
         assert isinstance(model, MetatomicModel)
         (remark,) = model.remarks
