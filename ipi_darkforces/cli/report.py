@@ -71,6 +71,6 @@ def show(found: Analyses, folder: Path, for_machines: bool) -> None:
         for each in found:
             if each.found:
                 print(f"{each.analysis.name}\n{aligned(each.rows())}\n", flush=True)
-    page = trajectories.write(found, folder, shlex.join(["darkforces", *sys.argv[1:]]))
+    page = trajectories.write(found, folder, printable(shlex.join(["darkforces", *sys.argv[1:]])))
     if not for_machines:
         print(f"written: {printable(page)}, with tables, curves and pictures beside it")

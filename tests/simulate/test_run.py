@@ -186,7 +186,7 @@ def test_a_killed_run_ends_by_itself_and_keeps_others_out_until_then(tmp_path):
     try:
         progress = tmp_path / "run" / "nve-direct.progress"
         wait_until(lambda: progress.exists() and len(progress.read_text().splitlines()) > 6)  # steps have been done
-        [ipi] = workers_called("/i-pi\0", tmp_path / "run")
+        [ipi] = workers_called("i-pi.xml\0", tmp_path / "run")
         os.kill(ipi, signal.SIGSTOP)
     finally:
         killed.kill()

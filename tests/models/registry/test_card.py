@@ -65,7 +65,8 @@ class TestRead:
             (
                 "provides",
                 ["forces"],
-                "'provides' has 'forces'; expected some of energy, conservative forces, direct forces, virial",
+                "'provides' has 'forces'; expected some of energy, conservative forces, direct forces, virial, "
+                "uncertainty, energy ensemble",
             ),
             ("teacher", "", "'teacher' is empty; expected text"),
             ("teacher_fingerprint", 3, "'teacher_fingerprint' is a number; expected text"),
