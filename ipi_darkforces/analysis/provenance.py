@@ -1,4 +1,4 @@
-"""What a run is of, in a line: system, model, time step."""
+"""Description of a run in a line: system, model, time step."""
 
 from __future__ import annotations
 

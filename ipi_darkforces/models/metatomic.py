@@ -53,7 +53,7 @@ class OutputNames:
 
     @property
     def provides(self) -> Need:
-        """What a model with these outputs provides beside its energy and what is derived from that."""
+        """Outputs of a model with these names, beside its energy and what is derived from that."""
         of_outputs = {
             Need.DIRECT: self.direct,
             Need.UNCERTAINTY: self.uncertainty,

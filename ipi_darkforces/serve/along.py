@@ -71,7 +71,7 @@ class Along:
         return _forces(found)
 
     def _compare(self, replica: int, positions: np.ndarray, slow: np.ndarray, replicas: int) -> Disagreement:
-        """How far both kinds of forces are apart on a replica, at the end of an outer step; eV and Å."""
+        """Difference of both kinds of forces on a replica, at the end of an outer step; eV and Å."""
         index = self._outer_steps * replicas + replica
         before = range(index - replicas, index - replicas + 1)  # the same replica, an outer step ago
         return self._history.note(index, before, self._structure.moved(positions), slow)

@@ -123,7 +123,7 @@ class Settings:
         return Role(component, species, self._periodic(), beside, threshold)
 
     def _beside(self, model: ForceModel) -> tuple[Need, float]:
-        """What is wanted beside forces, and the threshold for warnings."""
+        """Outputs wanted beside forces, and the threshold for warnings."""
         beside, threshold = Need(0), math.inf
         if self.energy_ensemble is not None:
             if self.energy_ensemble.lower() not in _TRUTH:

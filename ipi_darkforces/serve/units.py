@@ -74,7 +74,7 @@ def reply_to_ipi(found: ComponentForces) -> Reply:
 
 
 def _extras(found: ComponentForces) -> str:
-    """What i-PI gets beside forces, as JSON: energies in hartree, by the names that its own driver has for them."""
+    """Extras for i-PI, as JSON: energies in hartree, by the names that its own driver has for them."""
     parts = [] if found.disagreement is None else [found.disagreement.as_json()]
     for name, energies in (("energy_uncertainty", found.uncertainty), ("committee_pot", found.ensemble)):
         if energies is not None:

@@ -1,4 +1,4 @@
-"""Which loop takes the fast steps of an input, before i-PI is started: the resident one, or i-PI's own.
+"""Choice of the loop that takes the fast steps of an input, before i-PI is started: the resident one, or i-PI's own.
 
 `resident.make_resident` decides once more, of what i-PI has made of the input.
 """

@@ -36,7 +36,7 @@ class PackagedInput:
 
 
 def packaged_inputs() -> list[PackagedInput]:
-    """All of them, by their names; campaigns at the end."""
+    """Packaged inputs by their names; campaigns at the end."""
     ipi = [_of_ipi(path) for path in sorted(FOLDER.glob("*.xml"), key=lambda path: path.stem)]
     return ipi + [_of_campaign(path) for path in sorted((FOLDER / "campaigns").glob("*.yaml"))]
 

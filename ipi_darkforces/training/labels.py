@@ -44,7 +44,7 @@ class LabelledTrajectory:
         return Structure(self.species, self.positions[frame], self.cell)
 
     def momenta(self, frame: int) -> np.ndarray:
-        """Of one of the geometries, in ase's units, zero for atoms that do not move, shape (n_atoms, 3)."""
+        """Momenta of a frame, in ase's units, zero for atoms that do not move, shape (n_atoms, 3)."""
         masses = np.where(np.isfinite(self.masses), self.masses, 0.0)[:, None]
         return np.asarray(masses * self.velocities[frame] / (1000.0 * units.fs))
 

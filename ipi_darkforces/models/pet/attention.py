@@ -69,7 +69,7 @@ class Packing:
         return bias.index_select(0, self.tokens).masked_fill(self.empty, -torch.inf)
 
     def by_sequence(self, places: torch.Tensor) -> list[torch.Tensor]:
-        """What places have, of each block, shape (sequences, 1, 1, width)."""
+        """Values of places, of each block, shape (sequences, 1, 1, width)."""
         sizes = [sequences * width for sequences, width in self.blocks]
         return [
             each.view(sequences, 1, 1, width)
@@ -92,7 +92,7 @@ class Packing:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _opposite(self, pieces: torch.Tensor, kinds: int) -> torch.Tensor:
-        """Where each piece is; for those of tokens of no sequence, the first place."""
+        """Places of pieces; for those of tokens of no sequence, the first place."""
         n = kinds * self.heads
         where = pieces.new_zeros((self._n_tokens + 1) * n)
         return where.scatter_(0, pieces, torch.arange(pieces.shape[0], device=pieces.device))[: self._n_tokens * n]

@@ -59,7 +59,7 @@ class Heads:
         self.hidden_size = sum(head.hidden_size for both in self._readouts for head in both)
 
     def hidden(self, features: Features) -> Features:
-        """What the last layers are applied to, for atoms and for neighbours, each time that features are read out."""
+        """Features that the last layers multiply, of atoms and of neighbours, each time that they are read out."""
         if self._is_zero:
             return features
         return [(a.hidden(atoms), p.hidden(pairs)) for (a, p), (atoms, pairs) in self._each(features)]

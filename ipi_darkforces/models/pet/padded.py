@@ -182,7 +182,7 @@ class _Evaluation:
 
     @property
     def needed(self) -> list[float]:
-        """What the last `forward` would have needed of it; if that is not there, it has to be done again with more."""
+        """Room that the last `forward` would have needed; if that is not there, it has to be done again with more."""
         needed: list[float] = self._answer[self._needed].tolist()
         return needed
 
@@ -276,7 +276,7 @@ class _Evaluation:
 
 @dataclass(frozen=True)
 class _Parts:
-    """What all kinds of evaluation of one set of structures have in common.
+    """Parts that all kinds of evaluation of one set of structures have in common.
 
     :param network: the network
     :param graph: the structures, and the pairs that are listed

@@ -131,7 +131,7 @@ class PaddedGraph:
 
     @property
     def places(self) -> torch.Tensor:
-        """Of both directions of each pair in the packing, shape (2, n_pairs)."""
+        """Places of both directions of each pair in the packing, shape (2, n_pairs)."""
         return self._pairs[2:]
 
     def _places_for(self, lists: Sequence[VerletList]) -> list[int]:

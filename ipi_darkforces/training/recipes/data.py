@@ -20,7 +20,7 @@ from ...errors import DarkforcesError
 
 @dataclass(frozen=True)
 class DataSource:
-    """What the user gave.
+    """Data of the user.
 
     :param train: any file with energies and forces that ase reads
     :param validation: likewise; None takes `fraction` of the structures out of `train`
@@ -41,7 +41,7 @@ class DataSource:
     force_unit: str | None
 
     def identity(self) -> dict[str, object]:
-        """What makes the data the same data: settings, and the contents of the files wherever they lie."""
+        """Identity of the data: settings, and the contents of the files wherever they lie."""
         digests = {key: _digest(getattr(self, key)) for key in ("train", "validation")}
         return asdict(self) | digests
 

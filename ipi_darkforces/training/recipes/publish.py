@@ -30,7 +30,7 @@ LARGEST = 10.0  # MB
 
 
 def check_free(name: str, folder: Path) -> None:
-    """Say so, before hours are spent, if the name cannot be one, or is already that of another model."""
+    """Raise a DarkforcesError, before hours are spent, if a name cannot be one or is that of another model."""
     check_name(name)
     installed = user_directory() / f"{name}.ckpt"
     if installed.exists() and not _same(installed, folder / f"{name}.ckpt"):

@@ -84,7 +84,7 @@ def _check_overrides(overrides: list[str]) -> None:
 
 
 def _overrides(overrides: list[str], stage: str) -> list[str]:
-    """Those for a stage, or for all."""
+    """Overrides for a stage, or for all."""
     pairs = [override.partition(":") for override in overrides]
     return [option for where, _, option in pairs if where in ("all", stage)]
 

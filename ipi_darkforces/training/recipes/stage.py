@@ -56,7 +56,7 @@ class Stage:
         return self.folder / "model.pt"
 
     def options(self) -> DictConfig:
-        """What metatrain gets, checked as metatrain does.
+        """Options for metatrain, checked as metatrain does.
 
         :raises DarkforcesError: if metatrain would not accept it
         """
@@ -133,7 +133,7 @@ class Stage:
         return int(options.architecture.training.num_epochs)
 
     def history(self) -> list[Epoch]:
-        """What metatrain logged, over all restarts, in order; an epoch that was repeated counts as its last time."""
+        """Epochs that metatrain logged, over all restarts, in order; of one that was repeated, its last time."""
         epochs: dict[int, Epoch] = {}
         for folder in _runs(self.folder):
             rows = _rows(folder / "train.csv")
@@ -163,7 +163,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def _is_whole(checkpoint: Path) -> bool:
-    """Whether all of it is there; zipfile would take an archive within a half-written one for the whole."""
+    """Tell whether a checkpoint is complete; zipfile would take an archive within a half-written one for the whole."""
     import metatomic.torch  # noqa: F401  (or no checkpoint can be read, for the classes in it)
     import torch
 
@@ -216,7 +216,7 @@ def _rows(table: Path) -> dict[int, dict[str, float]]:
 
 
 def _seconds(log: Path) -> dict[int, float]:
-    """How long each epoch took, from the times that `metatrain_program` puts into metatrain's train.log."""
+    """Seconds of each epoch, from the times that `metatrain_program` puts into metatrain's train.log."""
     seconds = {}
     last = None
     for line in log.read_text().splitlines():
@@ -231,7 +231,7 @@ def _seconds(log: Path) -> dict[int, float]:
 
 
 def _last_error(log: Path) -> str:
-    """What metatrain complains about, which comes after its thanks for reporting it; if it does not, its last line."""
+    """Error of metatrain, which comes after its thanks for reporting it; if it does not, its last line."""
     _, thanks, complaint = log.read_text().rpartition("Thank you!\n")
     lines = [line for line in complaint.splitlines() if line.strip()]
     return _in_brief(complaint if thanks else (lines or ["no output"])[-1])
