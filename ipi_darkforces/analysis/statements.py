@@ -142,10 +142,10 @@ def _of_diffusion(species: str, spectral: Estimate, moved: Estimate | None) -> S
         verdict = Agreement.UNKNOWN if spectral.error is None else Agreement.MEASURED
         return Statement(f"{text}; there is nothing from displacements to compare it with.", verdict)
     text += f", {_text(moved, unit)} from displacements"
-    margins = spectral.margin(), moved.margin()
-    if margins[0] is None or margins[1] is None:
+    agree = _agree(spectral, moved)
+    if agree is None:
         return Statement(f"{text}.", Agreement.UNKNOWN)
-    if abs(spectral.value - moved.value) <= np.hypot(margins[0], margins[1]):
+    if agree:
         return Statement(f"{text}: they agree.", Agreement.AGREES)
     return Statement(f"{text}: they differ.", Agreement.DIFFERS)
 
@@ -205,12 +205,20 @@ def of_averages(result: Averages, reference: Averages | None) -> list[Statement]
 def _against_average(text: str, mean: Estimate, other: Estimate | None, name: str) -> Statement:
     if other is None:
         return Statement(f"{text}.", Agreement.UNKNOWN if mean.error is None else Agreement.MEASURED)
-    margins = mean.margin(), other.margin()
-    if margins[0] is None or margins[1] is None:
+    agree = _agree(mean, other)
+    if agree is None:
         return Statement(f"{text}; too short to compare with {name}.", Agreement.UNKNOWN)
-    if abs(mean.value - other.value) <= np.hypot(margins[0], margins[1]):
+    if agree:
         return Statement(f"{text}: it agrees with that of {name}.", Agreement.AGREES)
     return Statement(f"{text}: it differs from that of {name}.", Agreement.DIFFERS)
+
+
+def _agree(one: Estimate, other: Estimate) -> bool | None:
+    """Tell whether two estimates agree within the 95 % interval of their difference; None if one has no interval."""
+    margins = one.margin(), other.margin()
+    if margins[0] is None or margins[1] is None:
+        return None
+    return bool(abs(one.value - other.value) <= np.hypot(margins[0], margins[1]))
 
 
 def _is_zero(estimate: Estimate, expected: float = 0.0) -> bool:

@@ -65,7 +65,7 @@ class Along:
             if driver.role.component is Component.SLOW:
                 pairs = enumerate(zip(moved, answers, strict=True))
                 seen = [self._compare(replica, where, each.forces, len(moved)) for replica, (where, each) in pairs]
-                answers = [replace(each, disagreement=found) for each, found in zip(answers, seen, strict=True)]
+                answers = [replace(each, disagreement=apart) for each, apart in zip(answers, seen, strict=True)]
             driver.expect(self._cell, positions, answers)
         self._outer_steps += 1
         return _forces(found)
