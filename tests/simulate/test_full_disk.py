@@ -71,7 +71,7 @@ def test_a_folder_that_is_removed_or_moved_stops_the_run(tmp_path, moved):
         assert process.wait() == 1
     said = (tmp_path / "log").read_text()
     assert_one_line(said)
-    assert f"the folder '{folder}' has been removed or moved, and the run was stopped" in said
+    assert f"the folder '{folder}' has been removed or moved" in said
     assert not folder.exists()
     if moved:  # it goes on where it is
         state = SimulationInput.read(tmp_path / "elsewhere" / "RESTART").step
