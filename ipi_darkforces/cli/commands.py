@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from .. import __version__
+from .help import HelpFormatter
 
 DESCRIPTION = """\
 Direct machine-learned forces for i-PI, without paying for them with wrong physics.
@@ -25,6 +26,7 @@ Direct machine-learned forces for i-PI, without paying for them with wrong physi
     darkforces jacobian my-model.pt water.xyz
     darkforces work my-model.pt water.xyz
     darkforces optimize my-model.pt water.xyz
+    darkforces view my-model.pt water.xyz
     darkforces models
     darkforces doctor
     darkforces completion bash
@@ -45,13 +47,14 @@ COMMANDS = {
     "jacobian": "measure how non-conservative a model's forces are",
     "work": "integrate a model's forces along a closed path",
     "optimize": "test whether geometry optimisations converge",
+    "view": "show where direct forces differ, as arrows in a browser",
     "models": "list the models, what each provides and how accurate it is",
     "doctor": "report what is installed, and what is wrong or slow about it",
     "completion": "print what makes bash or zsh complete commands, options, models and files",
 }
 
 # These take the model as their first argument; --model MODEL, as `run` has it, is the same.
-_MODEL_FIRST = ("assess", "distill", "evaluate", "jacobian", "models", "optimize", "stride", "work")
+_MODEL_FIRST = ("assess", "distill", "evaluate", "jacobian", "models", "optimize", "stride", "view", "work")
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
@@ -59,9 +62,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
 
     :param only: give this command its options, and let the others, which take seconds to import, be names; None for all
     """
-    parser = argparse.ArgumentParser(
-        prog="darkforces", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog="darkforces", description=DESCRIPTION, formatter_class=HelpFormatter)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, what in COMMANDS.items():
@@ -82,7 +83,7 @@ def add_command(
         usage=usage,
         description=description,
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     return parser
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from .. import __version__
 from ..serve.address import DEFAULT_NAME, DEFAULT_PREFIX
 from . import entry
+from .help import HelpFormatter
 from .options import PARAM_HELP, add_model_options, add_monitor_option
 
 _PLUGIN = Path(__file__).parents[1] / "serve" / "pes.py"
@@ -63,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="i-pi-darkdriver",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add_model_options(
         parser,

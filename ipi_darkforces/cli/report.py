@@ -14,6 +14,7 @@ from ..errors import DarkforcesError, printable
 from ..reports import trajectories
 from ..stats.rows import aligned
 from . import options
+from .help import HelpFormatter
 
 NAME = "report"
 
@@ -32,7 +33,7 @@ def add_parser(questions: argparse._SubParsersAction) -> argparse.ArgumentParser
         help="all of these, as far as the files allow, and a page that shows them (also without a question)",
         usage="darkforces analyze RUN [RUN ...] [options]",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     return parser
 

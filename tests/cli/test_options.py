@@ -63,6 +63,23 @@ def test_output_options_come_last_and_are_complete(commands: dict[str, argparse.
             assert (option in options) == (option in everywhere), (name, option)
 
 
+@pytest.mark.parametrize("columns", [80, 200])
+def test_help_fits_the_terminal_and_leaves_nothing_out(
+    columns: int, parser: argparse.ArgumentParser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for command in [parser, *below(parser).values(), *below(below(parser)["analyze"]).values(), driver.build_parser()]:
+        text = command.format_help()
+        assert [line for line in text.splitlines() if len(line) > columns] == []
+        for part in (command.description, command.epilog):
+            assert words_of(part or "") in words_of(text)
+
+
+def words_of(text: str) -> str:
+    """A text without its line breaks."""
+    return " ".join(word for word in text.split() if word != "\\")
+
+
 def test_examples_of_all_commands_parse(parser: argparse.ArgumentParser) -> None:
     with_examples = [*below(parser).values(), driver.build_parser()]
     programs = {"darkforces": parser, "i-pi-darkdriver": with_examples[-1]}
@@ -112,6 +129,7 @@ WITHOUT_FILE = {
     "jacobian": "pet-m missing",
     "work": "pet-m missing",
     "optimize": "pet-m missing",
+    "view": "pet-m missing",
     "models": "missing.ckpt",
 }
 
