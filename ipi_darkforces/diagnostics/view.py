@@ -22,7 +22,7 @@ from ..models.structure import Structure
 
 DIFFERENCE = "direct - conservative"
 _LENGTH = 1.0  # Å, about that of an arrow whose force is the rms one
-_WIDTHS = {"baseRadius": 0.08, "headRadius": 0.18, "headLength": 0.25}  # Å
+_WIDTHS: dict[str, float | str] = {"baseRadius": 0.08, "headRadius": 0.18, "headLength": 0.25}  # Å
 _COLORS = {"conservative": "#2166ac", "direct": "#c4342d", DIFFERENCE: "#6a3d9a"}  # as in all pictures
 _DIGITS = 5
 
@@ -128,7 +128,8 @@ def _property(target: str, values: np.ndarray, description: str, units: str | No
 def _arrows(kind: str, vectors: np.ndarray) -> dict[str, object]:
     """Arrows at all atoms; vectors in Å, shape (n_atoms, 3)."""
     atoms = [{"vector": vector} for vector in _rounded(vectors)]
-    return {"kind": "arrow", "parameters": {"global": {**_WIDTHS, "color": _COLORS[kind]}, "atom": atoms}}
+    look = _WIDTHS | {"color": _COLORS[kind]}
+    return {"kind": "arrow", "parameters": {"global": look, "atom": atoms}}
 
 
 def _structure(structure: Structure) -> dict[str, object]:
