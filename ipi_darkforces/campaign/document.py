@@ -85,9 +85,10 @@ def _introduction(campaign: Campaign, loading: Loading, ended: Sequence[Ended]) 
     yield f"Machine: {'; '.join(machines)}. Wall times of the simulations add up to {_duration(seconds)}."
     yield (
         "Errors are standard errors that account for time correlation, from within the simulations and, where these do "
-        f"not know them or differ by more, from between the seeds. `{_UNKNOWN}`: too short for an error bar. Verdicts "
-        "are by 95 % intervals. The paper is [Bigi, Langer, Ceriotti, ICML 2025](https://arxiv.org/abs/2412.11569); "
-        "its numbers are for its own models of liquid water, trained on other data, at 300 K: that ours differ in size "
+        "not know them or differ by more, from between the seeds. The first ps of all seeds, from the same positions, "
+        f"is one sample. `{_UNKNOWN}`: too short for an error bar. Verdicts are by 95 % intervals. The paper is "
+        "[Bigi, Langer, Ceriotti, ICML 2025](https://arxiv.org/abs/2412.11569); its numbers are for its own models of "
+        "liquid water, trained on other data, at 300 K: that ours differ in size "
         "is expected, and whether they differ in kind is what is asked."
     )
 

@@ -27,7 +27,7 @@ from ..stats import estimates as statistics
 from ..stats.estimates import Estimate
 from .folder import CampaignFolder, Ended
 from .matrix import Campaign, Condition, Simulation
-from .seeds import combined, combined_motion, combined_structure
+from .seeds import combined, combined_motion, combined_structure, shared
 
 T = TypeVar("T")
 # ps in all, from which on it takes longer to look at simulations than to start processes for it.
@@ -127,6 +127,7 @@ class Finding:
     :param measured: one for each seed
     :param target: K
     :param heavy, light: the heaviest and the lightest species; the same if there is only one
+    :param discard: ps at the beginning of each simulation that do not count
     """
 
     condition: Condition
@@ -134,6 +135,7 @@ class Finding:
     target: float
     heavy: str
     light: str
+    discard: float
 
     @property
     def exploded(self) -> tuple[float, ...]:
@@ -143,7 +145,12 @@ class Finding:
     def _over_seeds(self, value: Callable[[Measured], Estimate | None]) -> Estimate | None:
         values = [value(each) for each in self.measured]
         known = [each for each in values if each is not None]
-        return combined(known) if known and len(known) == len(values) else None
+        return combined(known, self._shared) if known and len(known) == len(values) else None
+
+    @cached_property
+    def _shared(self) -> float:
+        """Part of the simulations that is the same sample in all of them."""
+        return shared(min(each.ended.picoseconds for each in self.measured), self.discard)
 
     @cached_property
     def temperature_slope(self) -> Estimate | None:
@@ -275,12 +282,12 @@ class Finding:
     def motion(self, name: str) -> Motion | None:
         """All seeds in one, for pictures."""
         found = [each.motion for each in self.measured if each.motion is not None]
-        return combined_motion(found, name) if found else None
+        return combined_motion(found, name, self._shared) if found else None
 
     def structure(self, name: str) -> Correlations | None:
         """All seeds in one, for pictures."""
         found = [each.structure for each in self.measured if each.structure is not None]
-        return combined_structure(found, name) if found else None
+        return combined_structure(found, name, self._shared) if found else None
 
 
 @dataclass(frozen=True)
@@ -321,6 +328,6 @@ def by_model(campaign: Campaign, measured: Sequence[Measured]) -> tuple[Findings
     for condition in campaign.conditions:
         seeds = tuple(each for each in measured if each.simulation.condition == condition)
         if seeds:
-            made.append(Finding(condition, seeds, campaign.temperature, symbols[-1], symbols[0]))
+            made.append(Finding(condition, seeds, campaign.temperature, symbols[-1], symbols[0], campaign.discard))
     labels = dict.fromkeys(finding.condition.label for finding in made)
     return tuple(Findings(label, tuple(f for f in made if f.condition.label == label)) for label in labels)

@@ -12,16 +12,16 @@ from ipi_darkforces.analysis.io.trajectory import Block
 from ipi_darkforces.analysis.motion import Motion
 from ipi_darkforces.analysis.spectra import spectra
 from ipi_darkforces.analysis.structure import Correlations, Function
-from ipi_darkforces.campaign.seeds import combined, combined_motion, combined_structure
+from ipi_darkforces.campaign.seeds import combined, combined_motion, combined_structure, shared
 from ipi_darkforces.stats.estimates import Estimate
 
 
-def coverage(make, trials: int = 4000) -> float:
+def coverage(make, common: float = 0.0, trials: int = 2000) -> float:
     """How often the 95 % interval of the combined estimate has zero in it."""
     rng = np.random.default_rng(1)
     inside = 0
     for _ in range(trials):
-        found = combined(make(rng))
+        found = combined(make(rng), common)
         inside += abs(found.value) <= found.margin()
     return inside / trials
 
@@ -40,6 +40,32 @@ def test_errors_from_within_the_seeds(n):
         return [Estimate(s.mean(), s.std(ddof=1) / np.sqrt(10), 9.0) for s in samples]
 
     assert 0.93 < coverage(make) < 0.97
+
+
+@pytest.mark.parametrize("errors", ["known", "not known"])
+@pytest.mark.parametrize("common", [0.3, 0.8])
+def test_what_seeds_have_in_common_is_one_sample(common, errors):
+    """Each estimate is a sum of what its start gave it, as it gave all others, and of its own."""
+
+    def make(rng):
+        values = np.sqrt(common) * rng.normal() + np.sqrt(1.0 - common) * rng.normal(size=4)
+        return [Estimate(value, 1.0 if errors == "known" else None) for value in values]
+
+    assert 0.935 < coverage(make, common) < 0.97
+    assert coverage(make, 0.0) < 0.9  # as if they were independent
+
+
+def test_seeds_that_have_all_in_common_are_as_good_as_one():
+    assert combined([Estimate(value, 2.0) for value in (1.0, 1.1, 1.2)], 1.0).error == pytest.approx(2.0)
+    assert combined([Estimate(value, None) for value in (1.0, 1.1, 1.2)], 1.0).error is None
+
+
+@pytest.mark.parametrize(
+    ("picoseconds", "discard", "part"),
+    [(0.8, 0.0, 1.0), (2.0, 0.0, 0.5), (2.0, 0.5, 1.0 / 3.0), (20.0, 2.0, 0.0), (0.05, 0.1, 1.0)],
+)
+def test_the_first_ps_is_what_seeds_have_in_common(picoseconds, discard, part):
+    assert shared(picoseconds, discard) == pytest.approx(part)
 
 
 def test_seeds_that_differ_by_more_than_their_errors_are_not_believed():

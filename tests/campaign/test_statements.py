@@ -60,7 +60,7 @@ def made(
         ended = Ended(0.1 * simulation.seed if exploded else 0.01 * n, "4000 K" if exploded else None, 60.0, 0.01, {})
         none = (None, None) if exploded else (drift, temperatures)
         measured.append(Measured(simulation, ended, drift, *none, None, None, None, ()))
-    finding = Finding(campaign.conditions[0], tuple(measured), 300.0, "O", "H")
+    finding = Finding(campaign.conditions[0], tuple(measured), 300.0, "O", "H", 0.0)
     return statements(Findings("pet-m", (finding,)))[0]
 
 
