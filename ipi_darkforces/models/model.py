@@ -146,19 +146,20 @@ class ForceModel(ABC):
         self.check_request(structures, need)
         yield from self._checked_in_turn(structures, need)
 
-    def along(self, structure: Structure, need: Need) -> Callable[[Sequence[np.ndarray]], list[Forces]]:
-        """Evaluate replicas of one structure again and again: all but their positions is checked here, once.
+    def along(self, structures: Sequence[Structure], need: Need) -> Callable[[Sequence[np.ndarray]], list[Forces]]:
+        """Evaluate structures again and again: all but their positions is checked here, once.
 
-        :param structure: whose atoms and cell they have
+        :param structures: whose atoms and cells they have
         :param need: what to compute
         :return: what `evaluate` gives, as a function of positions that follow from finite forces: Å, shape
-            (n_replicas, n_atoms, 3)
+            (n_structures, n_atoms, 3)
         :raises DarkforcesError: as `evaluate`; from what is returned, for results that are NaN or infinite
         """
-        self.check_request([structure], need)
+        self.check_request(structures, need)
 
         def evaluate(positions: Sequence[np.ndarray]) -> list[Forces]:
-            *_, results = self._checked_in_turn([structure.moved(each) for each in positions], need)
+            moved = [structure.moved(each) for structure, each in zip(structures, positions, strict=True)]
+            *_, results = self._checked_in_turn(moved, need)
             return results
 
         return evaluate

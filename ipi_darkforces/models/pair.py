@@ -69,12 +69,12 @@ class PairModel(ForceModel):
             return self._fast.jacobian(structure, self._fast_kind)
         return self._slow.jacobian(structure, kind)
 
-    def along(self, structure: Structure, need: Need) -> Callable[[Sequence[np.ndarray]], list[Forces]]:
+    def along(self, structures: Sequence[Structure], need: Need) -> Callable[[Sequence[np.ndarray]], list[Forces]]:
         """See `ForceModel.along`; what is asked of the fast model alone goes there at once."""
         if need & _NEED_SLOW:
-            return super().along(structure, need)
-        self.check_request([structure], need)
-        fast = self._fast.along(structure, self._of_fast(need))
+            return super().along(structures, need)
+        self.check_request(structures, need)
+        fast = self._fast.along(structures, self._of_fast(need))
         return lambda positions: self._as_fast(fast(positions))
 
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:

@@ -1,4 +1,4 @@
-"""Forces along a trajectory that is advanced in i-PI's process: what is needed next is known, and not guessed.
+"""Forces along trajectories that are advanced in i-PI's process: what is needed next is known, and not guessed.
 
 At a fast step, only the fast components are evaluated. At the end of an outer step all of them are, together; what i-PI
 asks for then finds its answers with its drivers.
@@ -18,33 +18,34 @@ from .units import ANGSTROM, EV_PER_ANGSTROM, structure_from_ipi
 
 
 class Along:
-    """The forces on all replicas of one system in a cell that does not change.
+    """The forces on all replicas of a simulation, in cells that do not change.
 
     :param drivers: i-PI's, for each component of the forces; one evaluation can answer them all
     :param fast: which of them act at fast steps
-    :param cell: bohr, cell vectors as columns, shape (3, 3)
+    :param cells: of the replicas, bohr, cell vectors as columns, shape (n_replicas, 3, 3)
     :param positions: bohr, to begin with, for which i-PI has asked all forces, shape (n_replicas, n_atoms, 3)
     """
 
     def __init__(
-        self, drivers: Sequence[DarkforcesDriver], fast: Sequence[bool], cell: np.ndarray, positions: np.ndarray
+        self, drivers: Sequence[DarkforcesDriver], fast: Sequence[bool], cells: np.ndarray, positions: np.ndarray
     ):
         self._drivers = drivers
-        self._cell = cell.copy()
+        self._cells = cells
         self._history = History()
         self._outer_steps = 0
         role, split = drivers[0].role, drivers[0].split
         components = [driver.role.component for driver in drivers]
+        replicas = list(zip(cells, positions, strict=True))
         with one_line_errors():
-            self._structure = structure_from_ipi(cell, positions[0], role.species, role.periodic)
+            self._structures = [structure_from_ipi(*each, role.species, role.periodic) for each in replicas]
             chosen = [component for component, acts in zip(components, fast, strict=True) if acts]
-            self._fast = split.along(self._structure, chosen, virial=False)
+            self._fast = split.along(self._structures, chosen, virial=False)
             beside = [driver.role.beside for driver in drivers]
-            self._all = split.along(self._structure, components, virial=True, beside=beside)
+            self._all = split.along(self._structures, components, virial=True, beside=beside)
         slow = next((driver for driver in drivers if driver.role.component is Component.SLOW), None)
         if slow is not None:
-            for replica, known in enumerate(slow.compute([cell] * len(positions), [*positions])):
-                self._compare(replica, positions[replica] / ANGSTROM, known[1] / EV_PER_ANGSTROM, len(positions))
+            for replica, known in enumerate(slow.compute([*cells], [*positions])):
+                self._compare(replica, positions[replica] / ANGSTROM, known[1] / EV_PER_ANGSTROM)
             self._outer_steps = 1
 
     def fast(self, positions: np.ndarray) -> list[list[np.ndarray]]:
@@ -64,17 +65,18 @@ class Along:
             answers = [answers[place] for answers in found]
             if driver.role.component is Component.SLOW:
                 pairs = enumerate(zip(moved, answers, strict=True))
-                seen = [self._compare(replica, where, each.forces, len(moved)) for replica, (where, each) in pairs]
+                seen = [self._compare(replica, where, each.forces) for replica, (where, each) in pairs]
                 answers = [replace(each, disagreement=apart) for each, apart in zip(answers, seen, strict=True)]
-            driver.expect(self._cell, positions, answers)
+            driver.expect(self._cells, positions, answers)
         self._outer_steps += 1
         return _forces(found)
 
-    def _compare(self, replica: int, positions: np.ndarray, slow: np.ndarray, replicas: int) -> Disagreement:
+    def _compare(self, replica: int, positions: np.ndarray, slow: np.ndarray) -> Disagreement:
         """Difference of both kinds of forces on a replica, at the end of an outer step; eV and Å."""
+        replicas = len(self._structures)
         index = self._outer_steps * replicas + replica
         before = range(index - replicas, index - replicas + 1)  # the same replica, an outer step ago
-        return self._history.note(index, before, self._structure.moved(positions), slow)
+        return self._history.note(index, before, self._structures[replica].moved(positions), slow)
 
 
 def _forces(found: list[list[ComponentForces]]) -> list[list[np.ndarray]]:

@@ -84,7 +84,7 @@ class DarkforcesDriver(Dummy_driver):
         except DarkforcesError as error:
             raise SystemExit(f"{ERROR}{error}") from error
         self._stream = self.split.open_stream()
-        self._next: tuple[np.ndarray, list[tuple[np.ndarray, ComponentForces]]] = np.empty(0), []
+        self._next: list[tuple[np.ndarray, np.ndarray, ComponentForces]] = []
         super().__init__(verbose)
 
     def compute(self, cell: Any, pos: Any) -> Any:
@@ -112,17 +112,16 @@ class DarkforcesDriver(Dummy_driver):
         mine, its = ((each.role.species.tolist(), np.array(each.role.periodic).tolist()) for each in (self, other))
         return self.split is other.split and mine == its
 
-    def expect(self, cell: np.ndarray, positions: np.ndarray, answers: Sequence[ComponentForces]) -> None:
+    def expect(self, cells: np.ndarray, positions: np.ndarray, answers: Sequence[ComponentForces]) -> None:
         """Be given the answers for geometries that i-PI asks for next, in place of those that it had before.
 
-        :param cell: bohr, cell vectors as columns, shape (3, 3)
+        :param cells: bohr, cell vectors as columns, shape (n_geometries, 3, 3)
         :param positions: bohr, shape (n_geometries, n_atoms, 3); are not changed
         """
-        self._next = cell, list(zip(positions, answers, strict=True))
+        self._next = list(zip(cells, positions, answers, strict=True))
 
     def _expected(self, cell: np.ndarray, positions: np.ndarray) -> ComponentForces | None:
-        known, geometries = self._next
-        for others, answer in geometries:
+        for known, others, answer in self._next:
             if np.array_equal(others, positions) and np.array_equal(known, cell):
                 return answer
         return None

@@ -42,7 +42,7 @@ BothForces = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 class State:
     """Atoms between two time steps.
 
-    :param positions: shape (n_atoms, 3), or (n_replicas, n_atoms, 3); so are the others
+    :param positions: shape (..., n_atoms, 3); so are the others
     :param momenta: of the atoms
     :param forces: the fast ones at these positions
     """
@@ -64,7 +64,7 @@ def velocity_verlet(
     """Advance by some time steps under the fast forces alone.
 
     :param state: where the atoms are; is not changed
-    :param masses: shape (n_atoms,); infinite for atoms that do not move
+    :param masses: shape (..., n_atoms); infinite for atoms that do not move
     :param timestep: of the fast forces
     :param steps: number of time steps
     :param fast: the fast forces at given positions, both of the same shape
@@ -73,7 +73,7 @@ def velocity_verlet(
     :return: the state after these steps
     """
     positions, momenta, forces = state.positions, state.momenta, state.forces
-    lengths = timestep / masses[:, None]
+    lengths = timestep / masses[..., None]
     for _ in range(steps):
         momenta = constrained(momenta + 0.5 * timestep * forces)
         if drift is None:

@@ -8,19 +8,18 @@ from __future__ import annotations
 from contextlib import redirect_stdout
 from io import StringIO
 
+from ipi.inputs.system import InputSystem
+from ipi.utils.io.inputs.io_xml import xml_node
+
 from .inputs import SimulationInput
-from .tree import child, descendants
+from .tree import child, descendants, write
 
 NO_DYNAMICS = "it is no dynamics at constant volume"
 FIXED_AND_BEADS = "atoms are fixed, and there are beads"
-BIASED = "there is a bias"
+BIASED = "there is a bias, and no multiple time stepping"
 CONTRACTED = "forces are contracted to fewer beads"
 OTHER_FORCES = "not all forces are those of one model of ours"
-
-
-def several_systems(n: int) -> str:
-    """The reason that there are n systems."""
-    return f"there are {n} systems"
+DIFFERENT_SYSTEMS = "systems differ in their dynamics, beads or forces"
 
 
 def many_levels(n: int) -> str:
@@ -30,27 +29,46 @@ def many_levels(n: int) -> str:
 
 def why_not_resident(simulation: SimulationInput) -> str | None:
     """Say why i-PI has to take the fast steps of an input itself; None if the resident loop can."""
-    systems = [node for kind, node in simulation.root.fields if kind == "system"]
-    if len(systems) != 1:
-        return several_systems(len(systems))
-    [system] = systems
-    [parsed] = [held for kind, held in simulation.parsed.extra if kind == "system"]
+    nodes = [node for kind, node in simulation.root.fields if kind == "system"]
+    parsed = [held for kind, held in simulation.parsed.extra if kind == "system"]
+    ours = {forcefield.name for forcefield in simulation.socket_forcefields() if not forcefield.wrapped}
     with redirect_stdout(StringIO()):
-        motion, dynamics = parsed.motion, parsed.motion.dynamics
-        if motion.mode.fetch() != "dynamics" or dynamics.mode.fetch() not in ("nve", "nvt"):
-            return NO_DYNAMICS
-        beads = max(int(parsed.initialize.nbeads.fetch()), int(parsed.beads.nbeads.fetch()))
-        fixed, levels = len(motion.fixatoms.fetch()) + len(motion.fixatoms_dof.fetch()), len(dynamics.nmts.fetch())
-    if fixed and beads > 1:
+        reasons = (_in_the_way_of(*each, ours) for each in zip(nodes, parsed, strict=True))
+        reason = next((each for each in reasons if each is not None), None)
+        if reason is None and len({_shared(*each) for each in zip(nodes, parsed, strict=True)}) > 1:
+            return DIFFERENT_SYSTEMS
+    return reason
+
+
+def _in_the_way_of(node: xml_node, system: InputSystem, ours: set[str]) -> str | None:
+    motion, dynamics = system.motion, system.motion.dynamics
+    if motion.mode.fetch() != "dynamics" or dynamics.mode.fetch() not in ("nve", "nvt"):
+        return NO_DYNAMICS
+    beads, levels = _beads(system), len(dynamics.nmts.fetch())
+    if beads > 1 and len(motion.fixatoms.fetch()) + len(motion.fixatoms_dof.fetch()):
         return FIXED_AND_BEADS
-    if any(child(bias, "force") is not None for bias in descendants(system, "bias")):
-        return BIASED
     if levels > 2:
         return many_levels(levels)
-    ours = {forcefield.name for forcefield in simulation.socket_forcefields() if not forcefield.wrapped}
-    forces = [force for group in descendants(system, "forces") for force in descendants(group, "force")]
+    if levels < 2 and any(child(bias, "force") is not None for bias in descendants(node, "bias")):
+        return BIASED
+    forces = _forces(node)
     if any(0 < int(force.attribs.get("nbeads", "0")) < beads for force in forces):
         return CONTRACTED
     if not {force.attribs.get("forcefield") for force in forces} <= ours:
         return OTHER_FORCES
     return None
+
+
+def _shared(node: xml_node, system: InputSystem) -> tuple[object, ...]:
+    """What systems that are advanced together have in common; their numbers of atoms are those of the forces."""
+    dynamics = system.motion.dynamics
+    values = [each.fetch() for each in (dynamics.mode, dynamics.splitting, dynamics.timestep, system.motion.fixcom)]
+    return (*values, *dynamics.nmts.fetch(), _beads(system), *(write(force, "force") for force in _forces(node)))
+
+
+def _beads(system: InputSystem) -> int:
+    return max(int(system.initialize.nbeads.fetch()), int(system.beads.nbeads.fetch()))
+
+
+def _forces(node: xml_node) -> list[xml_node]:
+    return [force for group in descendants(node, "forces") for force in descendants(group, "force")]

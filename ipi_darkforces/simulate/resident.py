@@ -2,13 +2,15 @@
 
 Between two impulses of the slow forces nothing but positions, momenta and fast forces changes. i-PI takes these steps
 one by one, each with a request to a forcefield and a cascade of dependent quantities. Here they are taken on plain
-arrays, by `inner_loop.velocity_verlet`, and i-PI's beads get the result; several beads are evaluated as one batch, and
-between the kicks i-PI moves them as free ring polymers. All else stays i-PI's: thermostats, kicks of the slow forces,
-outputs, the conserved quantity, checkpoints. Its own requests find what was computed here.
+arrays, by `inner_loop.velocity_verlet`, and i-PI's beads get the result. All else stays i-PI's: thermostats, kicks of
+the slow forces, outputs, the conserved quantity, checkpoints. Its own requests find what was computed here.
+
+All beads of all systems take a step together, and are evaluated as one batch. Between the kicks i-PI moves beads as
+free ring polymers.
 
 i-PI's integrators (``ipi.engine.motion.dynamics``) propagate each level of multiple time stepping by ``mtsprop``, or by
 its halves ``mtsprop_ba`` and ``mtsprop_ab``, between which ``baoab`` has the thermostat. The classes here replace them
-for the innermost level, and inherit everything else.
+for the innermost level, let the integrator of each system do everything else, and inherit in which order.
 """
 
 from __future__ import annotations
@@ -17,14 +19,15 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from ipi.engine.forcefields import FFDirect
-from ipi.engine.motion.dynamics import Dynamics, NVEIntegrator, NVTIntegrator
+from ipi.engine.motion.dynamics import DummyIntegrator, Dynamics, NVEIntegrator, NVTIntegrator
 from ipi.engine.simulation import Simulation
+from ipi.engine.system import System
 from ipi.utils.depend import dstrip
 
 from ..serve.along import Along
 from ..serve.pes import DarkforcesDriver
 from .inner_loop import Drift, State, velocity_verlet
-from .loop import BIASED, CONTRACTED, FIXED_AND_BEADS, NO_DYNAMICS, OTHER_FORCES, many_levels, several_systems
+from .loop import BIASED, CONTRACTED, DIFFERENT_SYSTEMS, FIXED_AND_BEADS, NO_DYNAMICS, OTHER_FORCES, many_levels
 
 
 def make_resident(simulation: Simulation) -> str | None:
@@ -35,25 +38,33 @@ def make_resident(simulation: Simulation) -> str | None:
     """
     reason = _what_is_in_the_way(simulation)
     if reason is None:
-        motion = simulation.syslist[0].motion
-        motion.integrator = _ResidentNVE() if motion.enstype == "nve" else _ResidentNVT()
-        motion.integrator.bind(motion)
+        motions = [system.motion for system in simulation.syslist]
+        together = _ResidentNVE(motions) if motions[0].enstype == "nve" else _ResidentNVT(motions)
+        together.bind(motions[0])
+        motions[0].integrator = together
+        for other in motions[1:]:  # which the first one advances too
+            other.integrator = DummyIntegrator()
     return reason
 
 
 def _what_is_in_the_way(simulation: Simulation) -> str | None:
-    if len(simulation.syslist) != 1:
-        return several_systems(len(simulation.syslist))
-    [system] = simulation.syslist
+    reasons = (_in_the_way_of(system) for system in simulation.syslist)
+    reason = next((each for each in reasons if each is not None), None)
+    if reason is None and len({_shared(system) for system in simulation.syslist}) > 1:
+        return DIFFERENT_SYSTEMS
+    return reason
+
+
+def _in_the_way_of(system: System) -> str | None:
     motion = system.motion
     if type(motion) is not Dynamics or type(motion.integrator) not in (NVEIntegrator, NVTIntegrator):
         return NO_DYNAMICS
     if len(motion.fixatoms_dof) and system.beads.nbeads > 1:
         return FIXED_AND_BEADS
-    if motion.ensemble.has_bias:
-        return BIASED
     if len(motion.nmts) > 2:
         return many_levels(len(motion.nmts))
+    if len(motion.ensemble.bcomp) and len(motion.nmts) == 1:
+        return BIASED
     if any(component.nbeads != system.beads.nbeads for component in system.forces.mforces):
         return CONTRACTED
     fields = [component.ff for component in system.forces.mforces]
@@ -66,19 +77,40 @@ def _what_is_in_the_way(simulation: Simulation) -> str | None:
     return None
 
 
-class _ResidentNVE(NVEIntegrator):
-    """The innermost level of an integrator without a thermostat, at constant volume.
+def _shared(system: System) -> tuple[object, ...]:
+    """What systems that are advanced together have in common."""
+    motion = system.motion
+    forces = [(id(each.ff), each.weight, *each.mts_weights) for each in system.forces.mforces]
+    dynamics = motion.enstype, motion.splitting, motion.dt, *motion.nmts, motion.fixcom
+    return (*dynamics, system.beads.nbeads, system.beads.natoms, *forces)
 
-    Arrays of positions, momenta and forces here have the shape (n_beads, n_atoms, 3).
+
+class _ResidentNVE(NVEIntegrator):
+    """The innermost level of integrators without a thermostat, at constant volume.
+
+    Arrays of positions, momenta and forces here have the shape (n_systems, n_beads, n_atoms, 3).
+
+    :param motions: of the systems
     """
 
-    def bind(self, motion: Dynamics) -> None:
-        """Refer to the parts of the simulation, as i-PI's integrators do."""
-        super().bind(motion)
-        self._model = _Forces(motion)
-        self._masses = dstrip(self.beads.m).copy()
-        self._mass = float(self._masses.sum()) * self.beads.nbeads
-        self._taken_out = 0.0  # energy of the centre of mass
+    def __init__(self, motions: Sequence[Dynamics]):
+        super().__init__()
+        self._integrators = [motion.integrator for motion in motions]
+        self._model = _Forces(motions)
+        self._all_beads = [motion.beads for motion in motions]
+        self._masses = np.array([dstrip(beads.m) for beads in self._all_beads])[:, None]
+        self._mass = self._masses.sum(axis=(1, 2)) * motions[0].beads.nbeads
+        self._taken_out = np.zeros(len(motions))  # energy of the centres of mass
+
+    def pstep(self, level: int = 0) -> None:
+        """Kick all systems by the forces of a level."""
+        for integrator in self._integrators:
+            integrator.pstep(level)
+
+    def pconstraints(self) -> None:
+        """Let all systems keep their constraints."""
+        for integrator in self._integrators:
+            integrator.pconstraints()
 
     def mtsprop(self, index: int) -> None:
         """Propagate a level by all its steps."""
@@ -133,14 +165,17 @@ class _ResidentNVE(NVEIntegrator):
 
     def _state(self) -> tuple[np.ndarray, np.ndarray]:
         """Positions and momenta."""
-        shape = self.beads.nbeads, -1, 3
-        return dstrip(self.beads.q).reshape(shape), dstrip(self.beads.p).reshape(shape)
+        shape = len(self._all_beads), self.beads.nbeads, -1, 3
+        positions = np.array([dstrip(beads.q) for beads in self._all_beads])
+        momenta = np.array([dstrip(beads.p) for beads in self._all_beads])
+        return positions.reshape(shape), momenta.reshape(shape)
 
     def _set(self, positions: np.ndarray, momenta: np.ndarray) -> None:
-        self.beads.q = positions.reshape(self.beads.nbeads, -1)
-        self.beads.p = momenta.reshape(self.beads.nbeads, -1)
-        self.ensemble.eens += self._taken_out
-        self._taken_out = 0.0
+        for beads, q, p in zip(self._all_beads, positions, momenta, strict=True):
+            beads.q, beads.p = q.reshape(len(q), -1), p.reshape(len(p), -1)
+        for integrator, energy in zip(self._integrators, self._taken_out.tolist(), strict=True):
+            integrator.ensemble.eens += energy
+        self._taken_out[:] = 0.0
 
     @property
     def _drifted(self) -> Drift | None:
@@ -152,12 +187,12 @@ class _ResidentNVE(NVEIntegrator):
     def _half_drifted(self, positions: np.ndarray, momenta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Positions and momenta after free motion for half of a step: of ring polymers, as i-PI has it."""
         if self.beads.nbeads == 1:
-            return positions + self._half * momenta / self._masses[:, None], momenta
+            return positions + self._half * momenta / self._masses[..., None], momenta
         self._set(positions, momenta)
-        self.qcstep()
-        self.nm.free_qstep()
-        positions, momenta = self._state()
-        return positions.copy(), momenta.copy()
+        for integrator in self._integrators:
+            integrator.qcstep()
+            integrator.nm.free_qstep()
+        return self._state()
 
     def _kicked(self, momenta: np.ndarray, forces: np.ndarray) -> np.ndarray:
         return self._without_drift(momenta + self._half * forces)
@@ -166,63 +201,75 @@ class _ResidentNVE(NVEIntegrator):
         """Take the momentum of the centre of mass out, if i-PI is to, and its energy into the conserved quantity."""
         if not self.fixcom:
             return momenta
-        velocity = np.add.reduce(momenta, axis=(0, 1)) / self._mass
-        x, y, z = velocity.tolist()
-        self._taken_out += 0.5 * self._mass * (x * x + y * y + z * z)
-        return momenta - self._masses[:, None] * velocity
+        velocity = np.add.reduce(momenta, axis=(1, 2)) / self._mass[:, None]
+        self._taken_out += 0.5 * self._mass * np.einsum("ij,ij->i", velocity, velocity)
+        return momenta - self._masses[..., None] * velocity[:, None, None]
 
 
 class _ResidentNVT(_ResidentNVE, NVTIntegrator):
     """With i-PI's thermostats, at its places."""
 
+    def tstep(self) -> None:
+        """Let the thermostats of all systems act, in their order."""
+        for integrator in self._integrators:
+            integrator.tstep()
+
 
 class _Forces:
-    """Fast forces of a system, from the model in this process.
+    """Fast forces of all systems, from the model in this process.
 
-    Zero where atoms are fixed; hartree/bohr. Arrays have the shape (n_beads, n_atoms, 3).
+    Zero where atoms are fixed; hartree/bohr. Arrays have the shape (n_systems, n_beads, n_atoms, 3).
 
-    :param motion: of the system
+    :param motions: of the systems
     """
 
-    def __init__(self, motion: Dynamics):
-        components = motion.forces.mforces
-        level = len(motion.nmts) - 1
+    def __init__(self, motions: Sequence[Dynamics]):
+        components = motions[0].forces.mforces
+        level = len(motions[0].nmts) - 1
         self._drivers = [component.ff.driver for component in components]
         self._weights = [component.weight * _of_level(component.mts_weights, level) for component in components]
         self._fast_weights = [weight for weight in self._weights if weight]
-        self._cell = motion.cell
-        self._fixed = motion.fixatoms_dof
+        self._cells = [motion.cell for motion in motions]
+        self._fixed = [motion.fixatoms_dof for motion in motions]
         self._along: Along | None = None
         self._positions = self._forces = np.empty(0)
 
     def here(self, positions: np.ndarray) -> np.ndarray:
         """The fast forces where i-PI has the atoms; if they are not known yet, it has asked for them, or will ask."""
         if not np.array_equal(positions, self._positions):
-            cell, asked = dstrip(self._cell.h), [w != 0.0 for w in self._weights]
-            self._along = self._along or Along(self._drivers, asked, cell, positions)
+            replicas = _of_replicas(positions)
+            asked = [weight != 0.0 for weight in self._weights]
+            cells = np.repeat([dstrip(cell.h) for cell in self._cells], positions.shape[1], axis=0)
+            self._along = self._along or Along(self._drivers, asked, cells, replicas)
             fast = [driver for driver, acts in zip(self._drivers, asked, strict=True) if acts]
-            found = [[forces for _, forces, *_ in each.compute([cell] * len(positions), [*positions])] for each in fast]
-            # A copy: what i-PI gave is its own array, which it changes.
-            self._remember(positions.copy(), zip(*found, strict=True), self._fast_weights)
+            found = [[forces for _, forces, *_ in each.compute([*cells], [*replicas])] for each in fast]
+            self._remember(positions, zip(*found, strict=True), self._fast_weights)
         return self._forces
 
     def fast(self, positions: np.ndarray) -> np.ndarray:
         """The fast forces."""
         assert self._along is not None
-        return self._remember(positions, self._along.fast(positions), self._fast_weights)
+        return self._remember(positions, self._along.fast(_of_replicas(positions)), self._fast_weights)
 
     def fast_before_slow(self, positions: np.ndarray) -> np.ndarray:
         """The fast forces, in one evaluation with the slow ones, for which i-PI asks next."""
         assert self._along is not None
-        return self._remember(positions, self._along.all(positions), self._weights)
+        return self._remember(positions, self._along.all(_of_replicas(positions)), self._weights)
 
     def _remember(
         self, positions: np.ndarray, found: Iterable[Sequence[np.ndarray]], weights: Sequence[float]
     ) -> np.ndarray:
-        forces = np.array([sum(w * f for w, f in zip(weights, each, strict=True) if w) for each in found])
-        forces.reshape(len(forces), -1)[:, self._fixed] = 0.0
+        summed = [sum(w * f for w, f in zip(weights, each, strict=True) if w) for each in found]
+        forces = np.reshape(summed, positions.shape)
+        for of_system, fixed in zip(forces, self._fixed, strict=True):
+            of_system.reshape(len(of_system), -1)[:, fixed] = 0.0
         self._positions, self._forces = positions, forces
         return forces
+
+
+def _of_replicas(positions: np.ndarray) -> np.ndarray:
+    """Those of all beads of all systems, shape (n_replicas, n_atoms, 3)."""
+    return positions.reshape(-1, *positions.shape[2:])
 
 
 def _of_level(weights: np.ndarray, level: int) -> float:

@@ -237,22 +237,26 @@ class Split:
             return self._serve(requests)
 
     def along(
-        self, structure: Structure, components: Sequence[Component], virial: bool, beside: Sequence[Need] = ()
+        self,
+        structures: Sequence[Structure],
+        components: Sequence[Component],
+        virial: bool,
+        beside: Sequence[Need] = (),
     ) -> Callable[[Sequence[np.ndarray]], list[list[ComponentForces]]]:
-        """Follow replicas of a structure that are advanced in this process: nothing is looked up, learned or kept.
+        """Follow structures that are advanced in this process: nothing is looked up, learned or kept.
 
-        :param structure: whose atoms and cell they have
+        :param structures: whose atoms and cells they have
         :param components: of the forces
         :param virial: whether their virials are needed
         :param beside: see `Request`, of each component; nothing by default
-        :return: a function of positions, see `ForceModel.along`, to the answers of each component, for each replica
+        :return: a function of positions, see `ForceModel.along`, to the answers of each component, for each structure
         :raises DarkforcesError: see `ForceModel.along`
         """
         need = (_ALWAYS if virial else Need.ENERGY) & self.model.provides
         wanted = list(zip(components, beside or [Need(0)] * len(components), strict=True))
         for component, more in wanted:
             need |= component.need | more
-        evaluate = self.model.along(structure, need)
+        evaluate = self.model.along(structures, need)
 
         def answers(positions: Sequence[np.ndarray]) -> list[list[ComponentForces]]:
             with self._lock:

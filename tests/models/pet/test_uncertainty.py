@@ -122,7 +122,7 @@ def test_models_without_say_so() -> None:
 
 def test_along_a_trajectory_in_this_process(ways: Ways) -> None:
     model, structure = ways.ours[0], few_waters(TRICLINIC)
-    along = Split(model).along(structure, [Component.FAST, Component.SLOW], virial=True, beside=[Need(0), BESIDE])
+    along = Split(model).along([structure], [Component.FAST, Component.SLOW], virial=True, beside=[Need(0), BESIDE])
     ((fast, slow),) = along(structure.positions[None])
     expected = model.evaluate(structure, BESIDE)
     assert fast.uncertainty is None
