@@ -305,14 +305,14 @@ def start(
     water = ase.io.read(ROOT / "inputs" / "water.xyz").repeat(REPEATS[atoms])
     ase.io.write(folder / "template.xyz", water)
     for i in range(at_once):  # of each system, with other positions: simulations have starts of their own
-        write_start(water, folder / _start(i))
+        write_start(water, folder / start_of(i))
         water.translate(1.0)
     component, stride = KINDS[kind]
     recipe = Recipe(
         name="bench",
         ensemble="nve",
         species=formula_from_species(water.numbers),
-        start=_start(0),
+        start=start_of(0),
         component=component or Component.CONSERVATIVE,
         stride=stride,
         thermalize=True,
@@ -326,7 +326,7 @@ def start(
         )
     if at_once > 1 and not separate:
         text = re.sub("</ff", f"  <batch_size> {at_once} </batch_size>\n  </ff", text)
-        text = re.sub(r"(?s)  <system>(.*</system>)", lambda system: _systems(system[1], at_once), text)
+        text = with_systems(text, at_once)
     command = [sys.executable, str(CLOCKED), "--model", model, "--device", device, "-S", f"{folder}/"]
     if separate:
         ipis = [_ipi(folder, i, text) for i in range(at_once)]
@@ -340,17 +340,23 @@ def _ipi(folder: Path, i: int, text: str) -> Path:
     """A folder for one of several i-PIs, which listens at addresses of its own."""
     own = folder / f"{i:02d}"
     own.mkdir()
-    text = re.sub(r"(<address>\s*)(\S+)", rf"\g<1>\g<2>-{i:02d}", text).replace(_start(0), f"../{_start(i)}")
+    text = re.sub(r"(<address>\s*)(\S+)", rf"\g<1>\g<2>-{i:02d}", text).replace(start_of(0), f"../{start_of(i)}")
     (own / "input.xml").write_text(text)
     return own
 
 
-def _start(system: int) -> str:
+def start_of(system: int) -> str:
+    """The name of the file that a system starts from."""
     return f"start{system}.chk"
 
 
+def with_systems(text: str, n: int) -> str:
+    """An input with so many systems instead of one, each with a start of its own."""
+    return re.sub(r"(?s)  <system>(.*</system>)", lambda system: _systems(system[1], n), text)
+
+
 def _systems(one: str, n: int) -> str:
-    return "\n".join(f"  <system prefix='{i:02d}'>{one.replace(_start(0), _start(i))}" for i in range(n))
+    return "\n".join(f"  <system prefix='{i:02d}'>{one.replace(start_of(0), start_of(i))}" for i in range(n))
 
 
 _OUTPUT = """<output prefix='bench'>

@@ -1,6 +1,7 @@
 """What does a step of 0.5 fs cost in all, over sockets, in the resident loop, and with i-PI's own driver?
 
     python benchmarks/whole_step.py                # 192 atoms of water: about ten minutes
+    python benchmarks/whole_step.py --systems 16   # of one i-PI: the time of a step of all of them
     python benchmarks/whole_step.py --json
 
 All simulations are started once and then take turns, each stopped while the others run. CPU time is that of all
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import ase.io
 import numpy as np
-from beside_ipi import WARM_UP, Simulation, spread, with_ipis_own
+from beside_ipi import WARM_UP, Simulation, spread, start_of, with_ipis_own, with_systems
 from resident import ROOT, plugin
 from tqdm import tqdm
 
@@ -62,6 +63,9 @@ def main() -> None:
     parser.add_argument("--model", default="pet-m", help="(default: %(default)s)")
     parser.add_argument("--fast", default="pet-xs", help="the small model of fast forces (default: %(default)s)")
     parser.add_argument("--stride", type=int, default=8, metavar="M", help="(default: %(default)s)")
+    parser.add_argument("--systems", type=int, default=1, help="of one simulation (default: %(default)s)")
+    parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS, help="(default: all)")
+    parser.add_argument("--forces", nargs="+", type=int, default=range(4), help="rows, from zero (default: all)")
     parser.add_argument("--repeat", type=int, nargs=3, default=[1, 1, 1], help="of the cell of water")
     parser.add_argument("--turns", type=int, default=10, help="of each simulation (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each turn, at least (default: %(default)s)")
@@ -78,12 +82,13 @@ def main() -> None:
 def cases(args: argparse.Namespace) -> list[Case]:
     """What is simulated."""
     one, stride = {"model": args.model}, f"MTS-{args.stride}"
-    return [
+    every = [
         Case("conservative", one, Component.CONSERVATIVE),
         Case("direct", one, Component.DIRECT),
         Case(f"{stride}, {args.model}", one, stride=args.stride),
         Case(f"{stride}, {args.fast} and {args.model}", {"fast": args.fast, "slow": args.model}, stride=args.stride),
     ]
+    return [every[row] for row in args.forces]
 
 
 def measure(args: argparse.Namespace) -> dict[tuple[str, str], np.ndarray]:
@@ -92,7 +97,7 @@ def measure(args: argparse.Namespace) -> dict[tuple[str, str], np.ndarray]:
         simulations: dict[tuple[str, str], Simulation] = {}
         try:
             for case in cases(args):
-                for way in WAYS:
+                for way in args.ways:
                     if way != I_PIS_OWN or "model" in case.model:
                         folder = Path(scratch) / str(len(simulations))
                         simulations[case.name, way] = start(folder, case, way, args)
@@ -110,14 +115,20 @@ def start(folder: Path, case: Case, way: str, args: argparse.Namespace) -> Simul
     folder.mkdir()
     atoms = ase.io.read(ROOT / "inputs" / "water.xyz").repeat(args.repeat)
     ase.io.write(folder / "template.xyz", atoms)
-    write_start(atoms, folder / "start.chk")
+    for system in range(args.systems):
+        write_start(atoms, folder / start_of(system))
+        atoms.translate(1.0)
     species, component = formula_from_species(atoms.numbers), case.component or Component.CONSERVATIVE
     recipe = Recipe(
-        "bench", "nve", species, "start.chk",
+        "bench", "nve", species, start_of(0),
         component=component, stride=case.stride, thermalize=True, duration=1e6,
     )  # fmt: skip
     steps = 8 // (case.stride or 1) or 1  # as many fast steps for each line, more or less
     text = re.sub(r"(?s)<output.*</output>", _OUTPUT % steps, compose(recipe))
+    if args.systems > 1:
+        if way != RESIDENT:
+            text = re.sub("</ff", f"  <batch_size> {args.systems} </batch_size>\n  </ff", text)
+        text = with_systems(text, args.systems)
     driver, program = [], {}
     if way == SOCKETS:
         said = [f"--{key}={value}" for key, value in case.model.items()]
@@ -134,15 +145,17 @@ def start(folder: Path, case: Case, way: str, args: argparse.Namespace) -> Simul
 
 def table(times: dict[tuple[str, str], np.ndarray]) -> str:
     """The table, in Markdown."""
+    ways = list(dict.fromkeys(way for _, way in times))
     lines = [
         f"One thread of {processor()}; ms of CPU time for a step of 0.5 fs, median and quartiles of the turns.",
         "",
-        f"| forces | {' | '.join(WAYS)} | sockets / resident |",
-        "|---" * (2 + len(WAYS)) + "|",
+        f"| forces | {' | '.join(ways)} | sockets / resident |",
+        "|---" * (2 + len(ways)) + "|",
     ]
     for name in dict.fromkeys(name for name, _ in times):
-        cells = [spread(times[name, way], 2) if (name, way) in times else "" for way in WAYS]
-        ratio = spread(times[name, SOCKETS] / times[name, RESIDENT], 2)
+        cells = [spread(times[name, way], 2) if (name, way) in times else "" for way in ways]
+        both = (name, SOCKETS) in times and (name, RESIDENT) in times
+        ratio = spread(times[name, SOCKETS] / times[name, RESIDENT], 2) if both else ""
         lines.append(f"| {name} | {' | '.join(cells)} | {ratio} |")
     return "\n".join(lines)
 

@@ -138,7 +138,7 @@ def run(
     :param overwrite: start anew even if the folder holds another run
     :param in_process: the model inside i-PI's process instead of one of its own
     :param resident: the model there, and fast steps in a loop beside it instead of i-PI's: the same trajectory.
-        Default: for one system at constant volume, on a CPU
+        Default: at constant volume, on a CPU
     :param device: of the model, as `dtype`, `variant` and `backend`: see `load_model`. Default: as it was loaded
     :param warn_above: eV/Å; with multiple time stepping, warn when conservative and direct forces differ by more
     :return: the run; its folder can be analysed

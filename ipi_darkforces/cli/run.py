@@ -65,7 +65,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--resident",
         action=argparse.BooleanOptionalAction,
         help="the model there, and the fast steps in a loop beside it instead of i-PI's: the same trajectory, faster; "
-        "the default for one system at constant volume, on a CPU. With --no-resident the model is behind sockets; for "
+        "the default at constant volume, on a CPU. With --no-resident the model is behind sockets; for "
         "what the loop cannot take, i-PI takes these steps itself, which is said",
     )
     add_monitor_option(group)

@@ -19,11 +19,11 @@ from ipi_darkforces.errors import ERROR, DarkforcesError
 from ipi_darkforces.models.registry.kinds import specified
 from ipi_darkforces.models.registry.loading import Loading
 from ipi_darkforces.models.registry.specification import chosen, with_options
-from ipi_darkforces.serve.settings import Settings
+from ipi_darkforces.serve.settings import Role, Settings
 from ipi_darkforces.serve.units import reply_to_ipi, structure_from_ipi
 from ipi_darkforces.split.monitor import TOO_FAR, Watch, checked_limit
 from ipi_darkforces.split.shared import shared_split
-from ipi_darkforces.split.split import ComponentForces, Request
+from ipi_darkforces.split.split import ComponentForces, Request, Split
 
 __DRIVER_NAME__ = "darkforces"
 __DRIVER_CLASS__ = "DarkforcesDriver"
@@ -74,13 +74,8 @@ class DarkforcesDriver(Dummy_driver):
             raise SystemExit(f"{ERROR}'{args[0]}' has no name: expected key=value")
         try:
             self._watch = Watch("darkforces", checked_limit(warn_above, "warn_above"))
-            name = chosen(model, fast, slow)
-            role, options = Settings.separated(settings, specified(name).takes, "the parameters of the forcefield")
             loading = Loading(device=device, dtype=dtype, variant=variant, backend=backend)
-            self.split = shared_split(with_options(name, options), loading)
-            for part in self.split.model.parts:
-                part.goes_on = str(goes_on) == str(True)
-            self.role = role.resolved(self.split.model)
+            self.split, self.role = split_and_role(chosen(model, fast, slow), loading, goes_on, settings)
         except DarkforcesError as error:
             raise SystemExit(f"{ERROR}{error}") from error
         self._stream = self.split.open_stream()
@@ -130,6 +125,22 @@ class DarkforcesDriver(Dummy_driver):
         self.role.check_size(len(positions))
         structure = structure_from_ipi(cell, positions.reshape(-1, 3), self.role.species, self.role.periodic)
         return Request(structure, self.role.component, self._stream, self.role.beside)
+
+
+def split_and_role(name: str, loading: Loading, goes_on: bool | str, settings: dict[str, Any]) -> tuple[Split, Role]:
+    """The model of a forcefield, loaded once in a process, and what it is asked for.
+
+    :param name: of the model, see `chosen`
+    :param loading: how it is loaded
+    :param goes_on: see `DarkforcesDriver`
+    :param settings: its other parameters, of which some may belong to the model
+    :raises DarkforcesError: if it cannot be loaded, or cannot do it
+    """
+    found, options = Settings.separated(settings, specified(name).takes, "the parameters of the forcefield")
+    split = shared_split(with_options(name, options), loading)
+    for part in split.model.parts:
+        part.goes_on = str(goes_on) == str(True)
+    return split, found.resolved(split.model)
 
 
 @contextmanager

@@ -5,12 +5,14 @@ end of a pipe whose other end is held by who started us, and by nobody else. Whe
 pipe ends; then the program gets SIGINT, on which i-PI writes its RESTART and the driver says goodbye. This needs
 nothing of the system that macOS does not have.
 
-With the name of a module for AHEAD, that is imported at once, but the program begins, and its log with it, not before
-there is a byte in the pipe.
+AHEAD is a list, as JSON. With the name of a module in it, that is imported at once, and with arguments behind it, its
+function `prepare` is called with them; but the program begins, and its log with it, not before there is a byte in the
+pipe.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import shutil
@@ -58,7 +60,7 @@ class _Watcher(threading.Thread):
 def main() -> None:
     """Run the program, a file or ``-m MODULE``, as Python itself would."""
     pipe, grace, scratch, ahead, log, *program = sys.argv[1:]
-    if ahead and not _begun(int(pipe), ahead, log):
+    if (first := json.loads(ahead)) and not _begun(int(pipe), first, log):
         return
     watcher = _Watcher(int(pipe), float(grace), scratch)
     watcher.start()
@@ -74,9 +76,12 @@ def main() -> None:
         watcher.clean()
 
 
-def _begun(pipe: int, ahead: str, log: str) -> bool:
-    """Import what takes long, and wait until we are told to begin; whether we were."""
-    import_module(ahead)
+def _begun(pipe: int, ahead: list[str], log: str) -> bool:
+    """Do what takes long, and wait until we are told to begin; whether we were."""
+    name, *arguments = ahead
+    module = import_module(name)
+    if arguments:
+        module.prepare(*arguments)
     if not os.read(pipe, 1):
         return False
     stream = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -74,7 +75,9 @@ class Process:
     :param kept: file descriptors that it inherits
     :param grace: seconds in which it may leave by itself when we are gone, before it is interrupted
     :param scratch: folder that it removes when it leaves after us
-    :param ahead: a module that takes long to import: the program imports it, and then waits for `begin`
+    :param ahead: a module that takes long to import, and what its `prepare` is called with, if anything: that is done
+        at once, and then the program waits for `begin`
+    :param ahead_log: where what it says until then is added, before it becomes the beginning of `log`; None for nowhere
     """
 
     def __init__(
@@ -86,15 +89,16 @@ class Process:
         kept: Sequence[int] = (),
         grace: float = 0.0,
         scratch: Path | None = None,
-        ahead: str = "",
+        ahead: Sequence[str] = (),
+        ahead_log: Path | None = None,
     ):
         self.name = name
-        self.log = log
+        self._final_log, self.log = log, ahead_log or log
         reader, self._writer = os.pipe()
-        told = [str(reader), str(grace), str(scratch or ""), ahead, str(log.absolute())]
+        told = [str(reader), str(grace), str(scratch or ""), json.dumps(ahead), str(log.absolute())]
         child = [sys.executable, "-m", "ipi_darkforces.simulate.child", *told]
         try:
-            with open(os.devnull if ahead else log, "ab") as stream:
+            with open(os.devnull if ahead and ahead_log is None else self.log, "ab") as stream:
                 self.log_start = stream.tell()  # what an earlier run said is kept, but is not news
                 self._process = Popen(
                     [*child, *command],
@@ -119,7 +123,15 @@ class Process:
 
     def begin(self) -> None:
         """Let it begin, if it was started ahead."""
+        said = []
+        if self.log != self._final_log:
+            said = self.log_lines()
+            self.take_back()
+            self.log = self._final_log
         self.log_start = self.log.stat().st_size if self.log.exists() else 0
+        if said:
+            with self.log.open("a") as stream:
+                stream.writelines(f"{line}\n" for line in said)
         with suppress(BrokenPipeError):  # it has ended already, which is seen
             os.write(self._writer, b"\n")
 

@@ -232,7 +232,8 @@ class _Forces:
         self._cells = [motion.cell for motion in motions]
         self._fixed = [motion.fixatoms_dof for motion in motions]
         self._along: Along | None = None
-        self._positions = self._forces = np.empty(0)
+        self._positions: np.ndarray = np.empty(0)
+        self._forces: np.ndarray = np.empty(0)
 
     def here(self, positions: np.ndarray) -> np.ndarray:
         """The fast forces where i-PI has the atoms; if they are not known yet, it has asked for them, or will ask."""
@@ -260,7 +261,7 @@ class _Forces:
         self, positions: np.ndarray, found: Iterable[Sequence[np.ndarray]], weights: Sequence[float]
     ) -> np.ndarray:
         summed = [sum(w * f for w, f in zip(weights, each, strict=True) if w) for each in found]
-        forces = np.reshape(summed, positions.shape)
+        forces: np.ndarray = np.array(summed).reshape(positions.shape)
         for of_system, fixed in zip(forces, self._fixed, strict=True):
             of_system.reshape(len(of_system), -1)[:, fixed] = 0.0
         self._positions, self._forces = positions, forces

@@ -114,17 +114,17 @@ def run(
         def start(prepared: SimulationInput) -> None:
             """Start what takes seconds, and change nothing before the driver says that it can serve."""
             _check_unfinished(folder, prepared)
-            if not in_process:
-                _check_ports(prepared)
             quiet = prepared.root.attribs.get("verbosity", "").strip() == "quiet"
-            programs.start_ipi(quiet, in_process, resident)
-            if prepared.socket_forcefields():
-                options = [f"--{key}={value}" for key, value in model.parameters().items()]
-                options += [f"--warn-above={warn_above}", *["--goes-on"] * (prepared.step > 0)]
-                programs.start_driver(simulation, options)
-                programs.wait_for_driver(interrupts)
-            if in_process:  # where the model is loaded once more
-                programs.dismiss_driver()
+            if in_process:
+                programs.start_ipi_with_model(quiet, resident, simulation, _choice(model, prepared, warn_above))
+            else:
+                _check_ports(prepared)
+                programs.start_ipi(quiet)
+                if prepared.socket_forcefields():
+                    options = [f"--{key}={value}" for key, value in model.parameters().items()]
+                    options += [f"--warn-above={warn_above}", *["--goes-on"] * (prepared.step > 0)]
+                    programs.start_driver(simulation, options)
+            programs.wait_for_model(interrupts)
 
         prepared = folder.begin(simulation, model.identity(), steps, overwrite, start)
         programs.settle_log()
@@ -133,8 +133,7 @@ def run(
         prepared.add_outputs(stride, folder.states.next_number(prepared))
         asked = prepared.sockets() if resident else {}
         if in_process:
-            choice = {**model.parameters(), "warn_above": str(warn_above), "goes_on": str(prepared.step > 0)}
-            folder.serve_in_process(prepared, choice)
+            folder.serve_in_process(prepared, _choice(model, prepared, warn_above))
         folder.launch(prepared)
         (folder.path / "EXIT").unlink(missing_ok=True)  # on which it was stopped the last time
         earlier = None if programs.driver is None else programs.driver.log_start
@@ -146,6 +145,11 @@ def run(
         finally:
             with suppress(OSError, ValueError):  # of a full disk, say, which has been said
                 folder.states.forget_sockets(scratch.prefix, prepared, asked)
+
+
+def _choice(model: ModelChoice, prepared: SimulationInput, warn_above: float) -> dict[str, str]:
+    """Keyword arguments of `DarkforcesDriver` that say which model."""
+    return {**model.parameters(), "warn_above": str(warn_above), "goes_on": str(prepared.step > 0)}
 
 
 def _can_be_resident(simulation: SimulationInput, model: ModelChoice) -> bool:
