@@ -35,7 +35,7 @@ _BOX = "\u25a1"
 _KIND = re.compile(r"(?i)(?:^|[\W_])(?:(conservative)|(direct)|(mts)-?\d*)(?=$|[\W_])")
 # Parts of the names that inputs, runs and campaigns are given, in words.
 _WORDS = {
-    re.compile(r"(?i)nve|nvt|npt|svr|gle|pile"): lambda match: match[0].upper(),
+    re.compile(r"(?i)nve|nvt|npt|svr|gle|pile|pimd|remd|hmr|d2o"): lambda match: match[0].upper(),
     re.compile(r"(?i)(svr|gle|pile|langevin)([\d.]+)"): lambda match: (
         f"{match[1].capitalize() if match[1].lower() == 'langevin' else match[1].upper()}, τ = {match[2]} fs"
     ),

@@ -24,7 +24,7 @@ def draw(results: Sequence[Correlations], path: Path) -> None:
     :param results: the runs
     :param path: PNG or PDF to write
     """
-    keys = tuple(dict.fromkeys(key for result in results for key in result.functions))
+    keys = drawn_functions(results)
     columns = 2 if len(results) > 1 else 1
     figure = new_figure(4.6 * columns, 0.8 + 1.9 * len(keys))
     axes = figure.subplots(len(keys), columns, sharex=True, squeeze=False)
@@ -42,6 +42,19 @@ def draw(results: Sequence[Correlations], path: Path) -> None:
     wide = legend_columns([result.name for result in results], 4.6 * columns)
     figure.legend(lines, names, loc="outside upper center", ncols=wide, frameon=False)
     figure.savefig(path)
+
+
+def drawn_functions(results: Sequence[Correlations]) -> tuple[str, ...]:
+    """The functions that have values to be drawn; if there are none, all."""
+    keys = tuple(dict.fromkeys(key for result in results for key in result.functions))
+    return (
+        tuple(key for key in keys if any(_shown(r.functions[key]).any() for r in results if key in r.functions)) or keys
+    )
+
+
+def _shown(curve: Function) -> np.ndarray:
+    """Where a function is drawn: a few pairs at the smallest distances, without errors, would hide the rest."""
+    return np.isfinite(curve.values) & (np.isfinite(curve.errors) | np.isnan(curve.errors).all())
 
 
 def _changes(results: Sequence[Correlations], key: str) -> list[Function | None]:
@@ -62,8 +75,7 @@ def _draw_curves(axis: Axes, results: Sequence[Correlations], key: str, curves: 
         if curve is None:
             continue
         distances = result.distances[: len(curve.values)]
-        # A few pairs at the smallest distances, without errors, would hide the rest.
-        shown = np.isfinite(curve.values) & (np.isfinite(curve.errors) | np.isnan(curve.errors).all())
+        shown = _shown(curve)
         band(axis, distances[shown], curve.values[shown], curve.errors[shown], label=legend(result.name), color=color)
         counts = shown & ((distances > LONGEST_BOND) | (key == ORIENTATION))
         values, errors = curve.values[counts], 2.0 * np.nan_to_num(curve.errors[counts])

@@ -1,5 +1,6 @@
 """Structures whose distributions are known exactly, and ase's."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import ase
@@ -14,8 +15,8 @@ from ipi_darkforces.analysis.io.trajectory import Block
 from ipi_darkforces.analysis.molecules import find_molecules, orientations
 from ipi_darkforces.analysis.pairs import BIN
 from ipi_darkforces.analysis.selection import Selection
-from ipi_darkforces.analysis.structure import Correlations, Function, correlations, difference, measure
-from ipi_darkforces.analysis.structure_picture import draw
+from ipi_darkforces.analysis.structure import ORIENTATION, Correlations, Function, correlations, difference, measure
+from ipi_darkforces.analysis.structure_picture import draw, drawn_functions
 from ipi_darkforces.errors import DarkforcesError
 
 INPUTS = Path(__file__).parents[2] / "inputs"
@@ -342,5 +343,9 @@ def test_pictures_are_drawn(water, waters, tmp_path):
     one = of_atoms(water, pairs=[("O", "O"), ("O", "H")])
     draw([many, one, many], tmp_path / "several.png")
     draw([one], tmp_path / "one.pdf")
+    nowhere = np.full(len(one.distances), np.nan)
+    empty = replace(one, functions={**one.functions, ORIENTATION: Function(nowhere, nowhere, None)})
+    assert drawn_functions([empty]) == ("g_OO", "g_OH")
+    assert drawn_functions([empty, many]) == ("g_OO", "g_OH", ORIENTATION, "g_HH")
     assert (tmp_path / "several.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "one.pdf").read_bytes().startswith(b"%PDF")
