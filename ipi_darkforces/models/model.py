@@ -253,7 +253,8 @@ def _with_direct_balanced(forces: Forces, structure: Structure) -> Forces:
 
 def without_net_force(forces: np.ndarray, structure: Structure) -> np.ndarray:
     """Forces less their mean and, for structures that are not periodic, without net torque, eV/Å, (n_atoms, 3)."""
-    forces = forces - forces.sum(axis=0) / float(len(forces))
+    # A product with ones: numpy takes several times as long to add up rows of three numbers.
+    forces = forces - (np.ones(len(forces), forces.dtype) @ forces) / float(len(forces))
     return forces if structure.cell.any() else _without_net_torque(forces, structure.positions)
 
 

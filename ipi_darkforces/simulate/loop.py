@@ -40,6 +40,25 @@ def why_not_resident(simulation: SimulationInput) -> str | None:
     return reason
 
 
+def is_at_constant_pressure(simulation: SimulationInput) -> bool:
+    """Tell whether it is one system of classical atoms at constant pressure, under forces of ours.
+
+    Each fast step changes the cell too, by i-PI's barostats: i-PI takes it, but without sockets in less time.
+    """
+    nodes = [node for kind, node in simulation.root.fields if kind == "system"]
+    parsed = [held for kind, held in simulation.parsed.extra if kind == "system"]
+    ours = {forcefield.name for forcefield in simulation.socket_forcefields() if not forcefield.wrapped}
+    with redirect_stdout(StringIO()):
+        return all(
+            len(nodes) == 1
+            and system.motion.mode.fetch() == "dynamics"
+            and system.motion.dynamics.mode.fetch() in ("npt", "nst")
+            and _beads(system) == 1
+            and {force.attribs.get("forcefield") for force in _forces(node)} <= ours
+            for node, system in zip(nodes, parsed, strict=True)
+        )
+
+
 def _in_the_way_of(node: xml_node, system: InputSystem, ours: set[str]) -> str | None:
     motion, dynamics = system.motion, system.motion.dynamics
     if motion.mode.fetch() != "dynamics" or dynamics.mode.fetch() not in ("nve", "nvt"):

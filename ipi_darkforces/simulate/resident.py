@@ -100,6 +100,7 @@ class _ResidentNVE(NVEIntegrator):
         self._all_beads = [motion.beads for motion in motions]
         self._masses = np.array([dstrip(beads.m) for beads in self._all_beads])[:, None]
         self._mass = self._masses.sum(axis=(1, 2)) * motions[0].beads.nbeads
+        self._ones = np.ones(motions[0].beads.nbeads * motions[0].beads.natoms)
         self._taken_out = np.zeros(len(motions))  # energy of the centres of mass
 
     def pstep(self, level: int = 0) -> None:
@@ -201,7 +202,8 @@ class _ResidentNVE(NVEIntegrator):
         """Take the momentum of the centre of mass out, if i-PI is to, and its energy into the conserved quantity."""
         if not self.fixcom:
             return momenta
-        velocity = np.add.reduce(momenta, axis=(1, 2)) / self._mass[:, None]
+        # A product with ones: numpy takes several times as long to add up rows of three numbers.
+        velocity = (self._ones @ momenta.reshape(len(momenta), -1, 3)) / self._mass[:, None]
         self._taken_out += 0.5 * self._mass * np.einsum("ij,ij->i", velocity, velocity)
         return momenta - self._masses[..., None] * velocity[:, None, None]
 

@@ -28,7 +28,7 @@ from .explosion import Explosion, ExplosionWatch, fastest_atoms
 from .folder import FinishedError, RunFolder
 from .good_state import GoodState
 from .inputs import SimulationInput
-from .loop import why_not_resident
+from .loop import is_at_constant_pressure, why_not_resident
 from .processes import Process, scratch_folder
 from .programs import GRACE, Programs
 from .progress import Pace, Progress, Tail
@@ -88,7 +88,8 @@ def run(
     :param in_process: the model as a plugin inside i-PI, instead of a process of its own
     :param overwrite: start anew even if the folder holds a run
     :param resident: fast steps in the resident inner loop; the model is in i-PI's process then. None: where it can take
-        them, on a CPU, unless `in_process`; where it cannot, a line of the log says why
+        them, on a CPU, unless `in_process`; where it cannot, a line of the log says why, and only at constant pressure
+        the model is in i-PI's process
     :param watch: called with the progress and the number of steps in all
     :param warn_above: eV/Å, see `Watch`
     :return: how it ended; also when it was interrupted (SIGINT, SIGTERM or SIGHUP), with i-PI's RESTART written, and
@@ -98,8 +99,10 @@ def run(
         be written; RESTART is written if any step was done and it can be
     """
     specified(model.model).check()
+    plugin_asked_for = in_process and not resident
     if resident is None:
         resident = not in_process and _can_be_resident(simulation, model)
+        in_process = in_process or (_is_on_cpu(model) and is_at_constant_pressure(simulation))
     in_process = in_process or resident
     folder = RunFolder(output)
     with (
@@ -131,7 +134,7 @@ def run(
         species = prepared.species
         stride = max(1, round(PROGRESS_EVERY / (prepared.timestep or PROGRESS_EVERY)))
         prepared.add_outputs(stride, folder.states.next_number(prepared))
-        asked = prepared.sockets() if resident else {}
+        asked = prepared.sockets() if in_process and not plugin_asked_for else {}
         if in_process:
             folder.serve_in_process(prepared, _choice(model, prepared, warn_above))
         folder.launch(prepared)
@@ -154,12 +157,15 @@ def _choice(model: ModelChoice, prepared: SimulationInput, warn_above: float) ->
 
 def _can_be_resident(simulation: SimulationInput, model: ModelChoice) -> bool:
     reason = why_not_resident(simulation)
-    device = model.loading.device
-    if reason is None and not device.startswith("cpu"):
-        reason = f"on {device} that has not been measured; --resident tries it"
+    if reason is None and not _is_on_cpu(model):
+        reason = f"on {model.loading.device} that has not been measured; --resident tries it"
     if reason is not None and simulation.timestep is not None:  # of other motions, nobody would expect it
         log.info("i-PI takes the fast steps itself, not the resident loop: %s", reason)
     return reason is None
+
+
+def _is_on_cpu(model: ModelChoice) -> bool:
+    return model.loading.device.startswith("cpu")
 
 
 def _alarmed(

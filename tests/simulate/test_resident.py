@@ -180,7 +180,9 @@ def test_it_is_said_that_ipi_takes_the_fast_steps(command, tmp_path):
     assert done.returncode == 0, done.stderr
     reason = "it is no dynamics at constant volume"
     assert f"i-PI takes the fast steps itself, not the resident loop: {reason}" in done.stderr
-    assert (tmp_path / "run" / "driver.log").exists()
+    assert (tmp_path / "run" / "in-process.py").exists()
+    state = SimulationInput.read(tmp_path / "run" / "RESTART")
+    assert len(state.socket_forcefields()) == 2
 
 
 @pytest.mark.parametrize(
