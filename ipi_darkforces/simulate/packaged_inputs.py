@@ -51,7 +51,9 @@ def _of_ipi(path: Path) -> PackagedInput:
     comment = _COMMENT.search(text)
     assert comment is not None
     needed = [(node.text or "").strip() for node in ET.fromstring(text).iter("file")]
-    return PackagedInput(path.stem, _first_paragraph(comment[1]), (Path(path.name), *map(Path, needed)))
+    structures = [Path(name).with_suffix(".xyz").name for name in needed]  # for commands that take structures
+    files = [path.name, *needed, *(name for name in structures if (FOLDER / name).is_file())]
+    return PackagedInput(path.stem, _first_paragraph(comment[1]), tuple(map(Path, files)))
 
 
 def _of_campaign(path: Path) -> PackagedInput:
