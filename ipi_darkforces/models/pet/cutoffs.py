@@ -10,6 +10,7 @@ Everything is in double precision, and differentiable: cutoffs change with the p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -25,6 +26,7 @@ _SMALLEST_SLOPE = 1e-12
 _ITERATIONS = 10
 _SMALLEST_DERIVATIVE = 1e-6  # neighbours per Å
 _SMALLEST_FRACTION = 1 / 16  # of r_max
+_FADING_STEPS = 1000  # at which weights are looked at
 _CONVERGED = 1e-13  # of N, in which a count has this rounding error
 
 
@@ -38,6 +40,18 @@ def cosine(distances: torch.Tensor, cutoff: float | torch.Tensor, width: float) 
     """Weight of neighbours, half a period of a cosine."""
     scaled = ((distances - (cutoff - width)) / width).clamp(0.0, 1.0)
     return 0.5 * (1 + torch.cos(torch.pi * scaled))
+
+
+def faded(switch: Callable[..., torch.Tensor], width: float, dtype: torch.dtype) -> float:
+    """Compute how far inside their cutoff neighbours have a weight that is rounded to 0, as are its derivatives, Å.
+
+    :param switch: `bump` or `cosine`
+    :param width: of the shell in which neighbours fade, Å
+    :param dtype: the precision in which weights are computed
+    """
+    inside = torch.linspace(0, width, _FADING_STEPS, dtype=dtype)
+    last = float(inside[switch(width - inside, width, width) == 0.0].max())
+    return max(0.0, last - width / _FADING_STEPS)
 
 
 class AdaptiveCutoffs(Protocol):

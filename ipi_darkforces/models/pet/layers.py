@@ -79,6 +79,32 @@ class SwiGLU:
         return self.value.weight.times_and(x, self.value.bias, "mul", gate), gate
 
 
+class BothOrders:
+    """The SiLU of one linear layer for [a, b] and for [b, a].
+
+    Where A multiplies the first half and B the second, the sum of the two results comes from a + b and their difference
+    from a - b alone, which takes half as many multiplications.
+
+    :param weight: [A, B], shape (n_out, 2 × n_features)
+    :param bias: shape (n_out,)
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor):
+        a, b = weight.chunk(2, 1)
+        self.same = Linear(0.5 * (a + b), bias)
+        self.opposite = Linear(0.5 * (a - b), torch.zeros_like(bias))
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """The results for x, shape (n_rows, 2 × n_features), one beside the other, shape (n_rows, 2 × n_out)."""
+        if has_gradient(x):
+            return _BothOrders.apply(x, self)
+        return torch.nn.functional.silu(self.products(x), inplace=True)
+
+    def products(self, x: torch.Tensor) -> torch.Tensor:
+        """The results before SiLU."""
+        return _both_orders(x, self.same.weight, self.opposite.weight, self.same.bias)
+
+
 class RMSNorm:
     """x w / √(mean of x² + ε). On CPUs PyTorch takes twice as long, and longer still for gradients.
 
@@ -136,6 +162,17 @@ def has_gradient(*tensors: torch.Tensor) -> bool:
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
+def _both_orders(x: torch.Tensor, same: _Matrix, opposite: _Matrix, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """The products of [a, b] and [b, a], of the matrices for a + b and for a - b; the same again for derivatives."""
+    a, b = x.chunk(2, 1)
+    of_sum, of_difference = same.times(a + b, bias), opposite.times(a - b)
+    width = of_sum.shape[1]
+    y = x.new_empty((len(x), 2 * width))
+    torch.add(of_sum, of_difference, out=y[:, :width])
+    torch.sub(of_sum, of_difference, out=y[:, width:])
+    return y
+
+
 class _Linear(Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: Linear) -> torch.Tensor:
@@ -188,6 +225,21 @@ class _SwiGLU(Function):
         by_gate = grads[0] * y
         by_gate.addcmul_(by_gate, gate, value=-1.0)  # σ' = σ (1 - σ)
         return ctx.layer.gate.transposed.times_and(by_gate, None, "add", by_value), None
+
+
+class _BothOrders(Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, layer: BothOrders) -> torch.Tensor:
+        y = layer.products(x)
+        ctx.layer = layer
+        ctx.save_for_backward(y)
+        return torch.nn.functional.silu(y)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (y,) = ctx.saved_tensors
+        grad, layer = torch.ops.aten.silu_backward(grads[0], y), ctx.layer
+        return _both_orders(grad, layer.same.transposed, layer.opposite.transposed), None
 
 
 class _RMSNorm(Function):

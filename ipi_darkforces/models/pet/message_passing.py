@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import embedding
 
 from .attention import Packing, attention
-from .layers import Linear, RMSNorm, SwiGLU
+from .layers import BothOrders, Linear, RMSNorm, SwiGLU
 
 _Layer = Callable[[torch.Tensor], torch.Tensor]
 
@@ -115,21 +115,20 @@ class _FeedForward:
 class Combination:
     """Combination of messages and reversed messages into those to the next layer.
 
-    Both directions of a pair are normalised together. What the opposite direction has is the same with its halves
-    exchanged: those of the matrix are exchanged instead, with the weights of the norm in it.
+    Both directions of a pair are normalised together: what the opposite direction has is the same with its halves
+    exchanged. The weights of the norm are in the matrix.
     """
 
     def __init__(self, norm: torch.nn.LayerNorm, mlp: Any):
         first, _, last = mlp
-        weight, bias = first.weight * norm.weight, first.bias + first.weight @ norm.bias
-        exchanged = torch.cat(weight.chunk(2, 1)[::-1], 1)
-        self._in, self._out = Linear(torch.cat([weight, exchanged]), torch.cat([bias, bias])), Linear.of(last)
+        self._in = BothOrders(first.weight * norm.weight, first.bias + first.weight @ norm.bias)
+        self._out = Linear.of(last)
         self._epsilon = norm.eps
 
     def __call__(self, messages: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
         n, width = pairs.shape
         both = pairs.reshape(n // 2, 2 * width)
-        hidden = self._in.silu(torch.nn.functional.layer_norm(both, (2 * width,), eps=self._epsilon))
+        hidden = self._in(torch.nn.functional.layer_norm(both, (2 * width,), eps=self._epsilon))
         return self._out.plus(hidden.view(n, 2 * width), messages + pairs)
 
 

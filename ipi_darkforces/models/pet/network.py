@@ -18,7 +18,7 @@ from torch.nn.functional import embedding
 
 from .attention import Packing
 from .conditioning import Conditioning
-from .cutoffs import adaptive_cutoffs, bump, cosine
+from .cutoffs import adaptive_cutoffs, bump, cosine, faded
 from .heads import Features, Heads, last_layer, output_of, side_by_side
 from .message_passing import Combination, MessagePassing
 
@@ -80,6 +80,7 @@ class PetNetwork:
         self.heads = backend.num_heads
         self._width = backend.cutoff_width
         self._switch = {"bump": bump, "cosine": cosine}[backend.cutoff_function.lower()]
+        self.faded = faded(self._switch, self._width, backend.edge_embedder.weight.dtype)
         self._residual = backend.featurizer_type == "residual"
         self._atoms = [embedder.weight.detach() for embedder in backend.node_embedders]
         self._messages = backend.edge_embedder.weight.detach()

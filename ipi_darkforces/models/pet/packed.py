@@ -80,7 +80,8 @@ class PetModel(ForceModel):
         backend = model.backend.to(device, self._dtype)
         self._network = PetNetwork(backend, used, model.cutoff_width_adaptive, constant, self._fixed_shapes)
         self._repulsion = repulsion(model, outputs.energy, device)
-        self._reach = max(self._network.cutoff, 0.0 if self._repulsion is None else self._repulsion.cutoff)
+        farthest = self._network.cutoff if self._network.adaptive else self._network.cutoff - self._network.faded
+        self._reach = max(farthest, 0.0 if self._repulsion is None else self._repulsion.cutoff)
         self._lists = VerletLists(self._reach, device)
 
         provides = Need.ENERGY | outputs.provides
@@ -145,7 +146,7 @@ class PetModel(ForceModel):
             if network.adaptive is not None:
                 atoms = network.adaptive(distances, first, second, len(batch.elements))
                 within = 0.5 * (atoms.index_select(0, first) + atoms.index_select(0, second))
-            chosen = torch.nonzero(distances <= within).squeeze(1)
+            chosen = torch.nonzero(distances <= within - network.faded).squeeze(1)
             first, second, vectors = (each.index_select(0, chosen) for each in (first, second, vectors))
             cutoffs = within.index_select(0, chosen)
         spare = _spare(len(vectors))

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import linear, rms_norm, silu
 
 from ipi_darkforces.models.pet import layers as pet_layers_module
-from ipi_darkforces.models.pet.layers import Linear, RMSNorm, SwiGLU
+from ipi_darkforces.models.pet.layers import BothOrders, Linear, RMSNorm, SwiGLU
 
 N, WIDTH, HIDDEN = 7, 8, 12
 Function = Callable[[torch.Tensor], torch.Tensor]
@@ -38,6 +38,10 @@ def layers() -> dict[str, tuple[Function, Function]]:
         values, gates = linear(x, double.weight, double.bias).chunk(2, dim=1)
         return values * torch.sigmoid(gates)
 
+    def both_orders(x: torch.Tensor) -> torch.Tensor:
+        a, b = x.chunk(2, dim=1)
+        return torch.cat([silu(single(x)), silu(single(torch.cat([b, a], 1)))], 1)
+
     return {
         "linear": (ours, single),
         "plus": (lambda x: ours.plus(x, residual), lambda x: single(x) + residual),
@@ -47,6 +51,7 @@ def layers() -> dict[str, tuple[Function, Function]]:
         ),
         "silu": (ours.silu, lambda x: silu(single(x))),
         "SwiGLU": (glu, gated),
+        "both orders": (BothOrders(single.weight.detach(), single.bias.detach()), both_orders),
         "RMSNorm": (RMSNorm(norm), lambda x: rms_norm(x, (WIDTH,), norm.weight, 0.01)),
         "RMSNorm, smallest ε": (RMSNorm(rounding), rounding),
     }

@@ -10,6 +10,7 @@ from typing import Any
 import ase
 import numpy as np
 import pytest
+import torch
 from ase.build import bulk, fcc111
 from random_pet import random_pet
 from waters import TRICLINIC, VACUUM, few_waters, strained, water_like
@@ -18,6 +19,7 @@ from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models import Need, Structure
 from ipi_darkforces.models import metatomic as metatomic_module
 from ipi_darkforces.models.metatomic import MetatomicModel
+from ipi_darkforces.models.pet.cutoffs import bump, cosine, faded
 from ipi_darkforces.models.pet.packed import PetModel
 from ipi_darkforces.models.pet.padded import PaddedPetModel
 
@@ -150,3 +152,14 @@ class TestCharges:
     def test_it_is_said_where_they_come_from(self, path: Path) -> None:
         (remark,) = PetModel(path).remarks
         assert "0 and 1 for i-PI" in remark
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_neighbours_that_are_left_out_have_no_weight(dtype: torch.dtype) -> None:
+    depth, cutoffs = faded(bump, 0.5, dtype), torch.linspace(2.0, 10.0, 500, dtype=dtype)
+    assert 0.005 < depth < 0.02
+    assert faded(cosine, 0.5, dtype) == 0.0
+    distances = (cutoffs - depth).requires_grad_()
+    weights = bump(distances, cutoffs, 0.5)
+    assert not weights.any()
+    assert not torch.autograd.grad(weights.sum(), distances)[0].any()
