@@ -130,6 +130,12 @@ def test_fixed_atoms_stay(trajectory, tmp_path):
     assert_same(path, trajectory, steps=5)
 
 
+def test_systems_exchange_their_temperatures(trajectory, tmp_path):
+    path = prepare(tmp_path / "run", recipe(), with_temperature(300), with_two_systems, with_exchange)
+    assert_same(path, trajectory, steps=10)
+    assert len((path.parent / "run.remd_idx").read_text().splitlines()) > 2  # they have
+
+
 def test_a_bias_acts_at_outer_steps(trajectory, tmp_path):
     assert_same(prepare(tmp_path / "run", recipe(), with_bias), trajectory, steps=5)
 
@@ -233,6 +239,12 @@ def with_two_systems(root: ET.Element) -> None:
 def with_another_start(root: ET.Element) -> None:
     for file in root.findall("system")[1].iter("file"):
         file.text = "other.chk"
+
+
+def with_exchange(root: ET.Element) -> None:
+    """Let two systems exchange their temperatures, with momenta, as often as not."""
+    root.append(ET.fromstring("<smotion mode='remd'><remd><stride> 1 </stride></remd></smotion>"))
+    root.findall("system")[1].find("ensemble/temperature").text = "400"
 
 
 def with_different_systems(root: ET.Element) -> None:
