@@ -232,7 +232,8 @@ class _Forces:
         self._weights = [component.weight * _of_level(component.mts_weights, level) for component in components]
         self._fast_weights = [weight for weight in self._weights if weight]
         self._cells = [motion.cell for motion in motions]
-        self._fixed = [motion.fixatoms_dof for motion in motions]
+        fixed = [motion.fixatoms_dof for motion in motions]
+        self._fixed = [(system, coordinates) for system, coordinates in enumerate(fixed) if len(coordinates)]
         self._along: Along | None = None
         self._positions: np.ndarray = np.empty(0)
         self._forces: np.ndarray = np.empty(0)
@@ -264,8 +265,8 @@ class _Forces:
     ) -> np.ndarray:
         summed = [sum(w * f for w, f in zip(weights, each, strict=True) if w) for each in found]
         forces: np.ndarray = np.array(summed).reshape(positions.shape)
-        for of_system, fixed in zip(forces, self._fixed, strict=True):
-            of_system.reshape(len(of_system), -1)[:, fixed] = 0.0
+        for system, fixed in self._fixed:
+            forces[system].reshape(forces.shape[1], -1)[:, fixed] = 0.0
         self._positions, self._forces = positions, forces
         return forces
 
