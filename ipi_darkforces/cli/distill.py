@@ -43,7 +43,7 @@ examples
       only says what it would cost
   darkforces distill sevennet-0 water.xyz --output water-fast --more
       another round: more labels, from dynamics with the student so far, and more training
-  darkforces distill ase:tblite.ase:TBLite?method=GFN1-xTB salt.xyz --output salt-fast --size m
+  darkforces distill 'ase:tblite.ase:TBLite?method=GFN2-xTB;verbosity=0' peptide.xyz --output peptide-fast
   darkforces distill my-model.pt aluminium.xyz --output al-fast --timestep 2 --temperature 600
 
 what it does

@@ -68,8 +68,10 @@ class DistillFolder:
     def _check(self, settings: DistillationSettings) -> None:
         try:
             begun = json.loads(self._settings.read_text())
-        except ValueError as error:
-            raise DarkforcesError(f"'{self._settings}' is not JSON: expected the settings of a distillation") from error
+        except ValueError:
+            begun = None
+        if not isinstance(begun, dict):
+            raise DarkforcesError(f"'{self._settings}' is damaged: expected the settings of a distillation")
         for name, value in asdict(settings).items():
             if begun.get(name) != value:
                 what = "the teacher or its weights were" if name == "teacher" else f"{name} was"

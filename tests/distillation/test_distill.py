@@ -106,6 +106,10 @@ def test_labels_of_another_teacher_or_system_are_not_mixed(here: Path, finished:
     same = teacher()
     with pytest.raises(DarkforcesError, match="structures was"):
         dark.distill(same, copper() * (2, 1, 1), "cu-fast", folder=here / "folder", **SMALL)
+    for damaged in ("[1]", "{"):
+        (here / "folder" / "settings.json").write_text(damaged)
+        with pytest.raises(DarkforcesError, match="settings.json' is damaged: expected the settings"):
+            dark.distill(same, copper(), "cu-fast", folder=here / "folder", **SMALL)
 
 
 def test_a_student_of_another_teacher_is_said(here: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,7 +4,7 @@
 
     pet-m                                  a name, or the path of a file
     ase:package.module:factory             what makes an ase calculator, or ase:path/to/file.py:factory
-    ase:tblite.ase:TBLite?method=GFN1-xTB;verbosity=0     with options, as in a URL
+    ase:tblite.ase:TBLite?method=GFN1-xTB;verbosity=0     with options, as in a URL (& is as good as ;)
     my.pt?extensions_directory=extensions  an exported model, and the code that was exported with it
     fast=pet-m slow=ase:my.py:make         two models: fast forces from one, slow ones from another
 
@@ -36,7 +36,7 @@ def split_options(model: str) -> tuple[str, dict[str, Option]]:
     if os.path.exists(model):  # a file may be called what it likes
         return model, {}
     name, _, query = model.partition("?")
-    return name, {key: _value(text) for key, text in parse_qsl(query, True, separator=";")}
+    return name, {key: _value(text) for key, text in parse_qsl(query.replace("&", ";"), True, separator=";")}
 
 
 def with_options(model: str, options: Mapping[str, Option]) -> str:

@@ -44,6 +44,7 @@ class TestOptions:
     def test_are_added_to_those_there_are(self) -> None:
         assert with_options("ase:a:b?x=1;y=2", {"y": 3, "z": "w"}) == "ase:a:b?x=1;y=3;z=w"
         assert with_options("ase:a:b", {}) == "ase:a:b"
+        assert with_options("ase:a:b?x=1&y=2", {"z": "w"}) == "ase:a:b?x=1;y=2;z=w"
 
     def test_a_file_may_be_called_what_it_likes(self, tmp_path: Path) -> None:
         path = tmp_path / "what?a=1.pt"
