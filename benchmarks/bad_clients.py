@@ -48,7 +48,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass
 class Rates:
-    """What a good client got, beside a bad one and without it, turn by turn.
+    """Answers per second to a good client, beside a bad one and without it, turn by turn.
 
     :param alone: answers per second
     :param beside: likewise
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def measure(kind: str, seconds: float, turns: int) -> Rates:
-    """What a good client gets beside a bad one and without it.
+    """Measure the answers to a good client beside a bad one and without it.
 
     :param kind: of `PEERS`
     :param seconds: of each turn
@@ -344,7 +344,7 @@ def _has_no_room(folder: str, begun: Event) -> None:
 
 
 def _does_not_answer(folder: str, begun: Event) -> None:
-    """What is sent to a port where too many wait is lost without a word, as if there were no such host."""
+    """A port where too many wait: connections to it are lost without a word, as if there were no such host."""
     listener = socket.socket(socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", int(Path(folder, "port").read_text())))

@@ -89,7 +89,7 @@ class Comparison:
 
 
 class Lines:
-    """How many lines a growing file has that say something; each is read once."""
+    """Count of the lines of a growing file that say something; each is read once."""
 
     def __init__(self, folder: Path, pattern: str):
         self._folder = folder
@@ -98,7 +98,7 @@ class Lines:
         self._read = self._count = 0
 
     def count(self) -> int:
-        """Those that are complete by now; none if there is no such file yet."""
+        """The number of lines that are complete by now; none if there is no such file yet."""
         self._path = self._path or next(self._folder.glob(self._pattern), None)
         if self._path is None:
             return 0
@@ -406,7 +406,7 @@ def spread(values: np.ndarray, decimals: int = 1) -> str:
 
 
 def document(results: list[Comparison], args: argparse.Namespace) -> str:
-    """What goes to docs/performance_history.md."""
+    """The text for docs/performance_history.md."""
     return f"""![Time per step, ours and theirs](performance.png)
 
 Liquid water, model {args.model}, NVE with steps of 0.5 fs; {date.today()}, {processor()} ({os.cpu_count()} cores),
@@ -424,7 +424,7 @@ Made by `python benchmarks/beside_ipi.py {" ".join(sys.argv[1:])}`.
 
 
 def growth(results: list[Comparison]) -> str:
-    """How the time grows with the number of atoms."""
+    """The growth of the time with the number of atoms."""
     lines = []
     for kind in KINDS:
         alone = [result for result in results if result.kind == kind and result.at_once == 1]

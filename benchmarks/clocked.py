@@ -47,7 +47,7 @@ def clocked_turns(evaluate: Callable[..., Iterator[Any]]) -> Callable[..., Itera
 
 
 def evaluations(path: Path) -> np.ndarray:
-    """What was written, ns: (n, 2)."""
+    """The times that were written, ns: shape (n, 2)."""
     data = path.read_bytes() if path.exists() else b""
     return np.frombuffer(data[: len(data) // _TIMES.size * _TIMES.size], np.int64).reshape(-1, 2)
 

@@ -1,4 +1,4 @@
-"""What does the driver cost beyond the model: from i-PI's request to our answer, over a unix socket?
+"""The cost of the driver beyond the model, from i-PI's request to our answer, over a unix socket.
 
     python benchmarks/driver_share.py                      # 192 atoms, about three minutes
     python benchmarks/driver_share.py --requests 80        # to try it
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def measure(model: str, instant: bool, n_requests: int, bar: tqdm) -> dict[str, dict[str, np.ndarray]]:
-    """What requests of each kind cost beyond the model, ms: by the clock, and of the driver's CPU time."""
+    """Cost of requests of each kind beyond the model, ms: by the clock, and of the driver's CPU time."""
     with tempfile.TemporaryDirectory(prefix="share") as folder:
         drivers = {kind: StartedDriver(kind, model, instant, folder) for kind in KINDS}
         try:

@@ -1,4 +1,4 @@
-"""What is lost when programs are killed, disks are full, and peers send nonsense?
+"""The losses when programs are killed, disks are full, and peers send nonsense.
 
     python benchmarks/faults.py                                        # everything
     python benchmarks/faults.py runs --kills 20                        # one part, a few minutes

@@ -1,4 +1,4 @@
-"""How long a step takes with each model: the paper's table 4, of the models that run on this machine.
+"""The time of a step with each model: the paper's table 4, of the models that run on this machine.
 
     python benchmarks/general_purpose.py pet-m pet-nc sevennet-0@.venv-sevennet/bin/python orb-v2@.venv-orb/bin/python
 
@@ -186,7 +186,7 @@ def measure(models: list[str], turns: int) -> list[Times]:
 
 
 def document(results: list[Times]) -> str:
-    """What goes to docs/."""
+    """The text for docs/."""
     from ipi_darkforces.campaign.simulate import processor
 
     rows = "\n".join(row(result) for result in sorted(results, key=lambda each: np.median(each.values)))

@@ -1,4 +1,4 @@
-"""What a GPU has to show, in one call: right answers, then the model's time, then simulations beside i-PI's own driver.
+"""All checks of a GPU in one call: right answers, the model's time, simulations beside i-PI's own driver.
 
     bash benchmarks/gpu.sh              # on a machine with a CUDA device: installs what is missing, tests, then this
     python benchmarks/gpu.py --json gpu.json                                               # nine minutes
@@ -79,7 +79,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far answers are from those of the exported model in double precision, at most: relative, and eV/Å."""
+    """The largest distance of answers to those of the exported model in double precision: relative, and eV/Å."""
 
     case: str
     dtype: str
@@ -88,14 +88,14 @@ class Agreement:
 
     @property
     def good(self) -> bool:
-        """Whether it is as good as it has to be."""
+        """Tell whether it is as good as it has to be."""
         energy, forces = ALLOWED[self.dtype]
         return self.energy <= energy and self.forces <= forces
 
 
 @dataclass
 class Report:
-    """What is known so far.
+    """All results so far.
 
     :param device: what everything runs on
     :param context: MB that any process takes of the device
@@ -378,7 +378,7 @@ def search_times(device: str, n: int) -> list[str]:
 
 
 def profiles(model: str, device: str) -> list[str]:
-    """What recorded evaluations spend their time on."""
+    """Profiles of recorded evaluations."""
     lines = []
     each, batches = load_padded(model, device), trembling(1)
     for kind, need in (("direct", DIRECT), ("both", BOTH)):
@@ -400,7 +400,7 @@ def profiles(model: str, device: str) -> list[str]:
 
 
 def kernels(work: Callable[[], object]) -> list[str]:
-    """Those that the device was busy with for longest, of `PROFILED` evaluations."""
+    """The kernels that took the device longest, of `PROFILED` evaluations."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
         work()
         torch.cuda.synchronize()
@@ -417,7 +417,7 @@ def kernels(work: Callable[[], object]) -> list[str]:
 
 
 def functions(host: cProfile.Profile) -> list[str]:
-    """Those in which the host was for longest, without what they call."""
+    """The functions that took the host longest, without the time of others that they call."""
     own: Counter[str] = Counter()
     for (file, line, name), (_, _, seconds, _, _) in pstats.Stats(host).stats.items():  # type: ignore[attr-defined]
         own[f"{Path(file).name}:{line} {name}"] += 1e3 * seconds / PROFILED  # type: ignore[assignment]
@@ -427,7 +427,7 @@ def functions(host: cProfile.Profile) -> list[str]:
 
 
 def context_memory(device: str) -> float:
-    """What any process takes of a CUDA device, MB."""
+    """Memory of a CUDA device that any process takes, MB."""
     free = torch.cuda.mem_get_info(device)[0]
     with child(_touch, device) as (receiver, _):
         if not receiver.poll(LAST) or isinstance(receiver.recv(), Exception):
@@ -440,7 +440,7 @@ def _touch(device: str) -> float:
 
 
 def card(device: str) -> str:
-    """What the model runs on."""
+    """The graphics card."""
     return processor() if device == "cpu" else torch.cuda.get_device_name(device)
 
 
@@ -479,13 +479,13 @@ def row(result: Comparison, report: Report) -> str:
 
 
 def gain(result: Comparison, report: Report) -> float:
-    """How many times the steps per second of one simulation, with this many at once."""
+    """Steps per second with this many simulations at once, relative to one."""
     alone = [each for each in report.simulations if each.at_once == 1 and each.kind == result.kind]
     return result.at_once * float(np.median(alone[0].ours) / np.median(result.ours)) if alone else np.nan
 
 
 def targets(report: Report, at_once: int) -> list[str]:
-    """What was to be reached, and what was."""
+    """The targets, and the results."""
     lines = ["| what is to be reached | at least or most | measured | |", "|---|---|---|---|"]
 
     def line(what: str, bound: str, value: float, reached: bool) -> None:

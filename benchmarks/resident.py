@@ -1,4 +1,4 @@
-"""How long does a step take beside the model, with the resident inner loop and with i-PI's own?
+"""The time of a step beside the model, with the resident inner loop and with i-PI's own.
 
     python benchmarks/resident.py                          # 192 atoms, pet-m, M = 8: about two minutes
     python benchmarks/resident.py --free --json            # a model that takes no time

@@ -1,4 +1,4 @@
-"""How fast is `darkforces analyze spectra`, and how much memory does it take, beside ase reading the same file?
+"""Time and memory of `darkforces analyze spectra`, beside ase reading the same file.
 
 Writes an extended XYZ file of positions and velocities of the given size to a temporary folder, and gives it in turn
 to `ase.io.iread`, which does nothing with the frames, and to `darkforces analyze spectra`. Both are processes of their
@@ -35,7 +35,7 @@ _FASTEST, _LEAST = 2.0, 1000.0  # what is promised: times ase's CPU time, and MB
 
 @dataclass(frozen=True)
 class Cost:
-    """What a process took.
+    """Time and memory of a process.
 
     :param cpu: s, user and system
     :param wall: s

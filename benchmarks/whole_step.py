@@ -1,4 +1,4 @@
-"""What does a step of 0.5 fs cost in all, over sockets, in the resident loop, and with i-PI's own driver?
+"""The whole cost of a step of 0.5 fs, over sockets, in the resident loop, and with i-PI's own driver.
 
     python benchmarks/whole_step.py                # 192 atoms of water: about ten minutes
     python benchmarks/whole_step.py --systems 16   # of one i-PI: the time of a step of all of them
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def cases(args: argparse.Namespace) -> list[Case]:
-    """What is simulated."""
+    """The simulations."""
     one, stride = {"model": args.model}, f"MTS-{args.stride}"
     every = [
         Case("conservative", one, Component.CONSERVATIVE),

@@ -88,7 +88,7 @@ def set_velocities(atoms: ase.Atoms, temperature: float, random: np.random.Gener
 
 
 def at_rest(atoms: ase.Atoms, momenta: np.ndarray) -> ase.Atoms:
-    """What i-PI starts from, periodic in all directions, with the centre of mass at rest."""
+    """The start for i-PI, periodic in all directions, with the centre of mass at rest."""
     start = ase.Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
     masses = start.get_masses()[:, None]
     start.set_momenta(momenta - masses * momenta.sum(axis=0) / masses.sum())

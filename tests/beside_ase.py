@@ -29,7 +29,7 @@ _OUTPUT = """<output prefix='run'>
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What both give at each step.
+    """Energies, virials, positions and momenta at each step.
 
     :param energies: eV, shape (n_steps,)
     :param virials: eV, as xx, yy, zz, xy, xz, yz, shape (n_steps, 6)

@@ -119,7 +119,7 @@ def broken() -> Calculator:
 
 
 def no_calculator() -> str:
-    """What a factory makes if it is not one."""
+    """Something that is no calculator."""
     return "emt"
 
 

@@ -45,7 +45,7 @@ class Simulation:
 
     @property
     def lives(self) -> bool:
-        """Whether it runs, and its thread that talks to drivers too."""
+        """Tell whether it runs, and its thread that talks to drivers too."""
         return self.process.poll() is None and "Exception in thread" not in self._log.read_text(errors="replace")
 
     def makes_steps(self, n: int, driver: Forked) -> bool:

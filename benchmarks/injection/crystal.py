@@ -86,11 +86,11 @@ def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def completed(code: int | None, said: str) -> bool:
-    """Whether a run has got to its end, now or before."""
+    """Tell whether a run has got to its end, now or before."""
     return code == 0 or "finished run" in said
 
 
 def repeated_steps(folder: Path) -> int:
-    """How many steps were computed again, according to the table of properties."""
+    """The number of steps that were computed again, according to the table of properties."""
     steps = read_output(str(folder / f"{NAME}.out"))[0]["step"]
     return len(steps) - len(set(steps))

@@ -23,7 +23,7 @@ AGAIN = 2  # times that a run is tried with a disk that is full, before it gets 
 
 
 def available() -> bool:
-    """Whether disks can be mounted here."""
+    """Tell whether disks can be mounted here."""
     if os.geteuid() != 0:
         return False
     with tempfile.TemporaryDirectory(prefix="faults-") as name:

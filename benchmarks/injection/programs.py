@@ -100,7 +100,7 @@ def send(pid: int, number: int) -> bool:
 
 
 def has_ended(process: subprocess.Popen[Any]) -> bool:
-    """Whether a program that was started has ended."""
+    """Tell whether a program that was started has ended."""
     return process.poll() is not None
 
 

@@ -1,4 +1,4 @@
-"""What happened, a line of JSON to each fault, so that a campaign that was stopped goes on."""
+"""A record of the faults, a line of JSON each, so that a campaign that was stopped goes on."""
 
 from __future__ import annotations
 
@@ -40,6 +40,6 @@ class Records:
             self._closed = True
 
     def of(self, part: str, **values: Any) -> list[dict[str, Any]]:
-        """Those of one part of the campaign, with these values."""
+        """The records of one part of the campaign, with these values."""
         wanted = {"part": part, **values}
         return [record for record in list(self.all) if all(record[key] == value for key, value in wanted.items())]

@@ -51,7 +51,7 @@ def header(text: str) -> bytes:
 
 
 def init(parameters: str = f"species : {SPECIES} , ") -> bytes:
-    """What i-PI says about a forcefield."""
+    """The message of i-PI about a forcefield."""
     return header("INIT") + struct.pack("=ii", 0, len(parameters)) + parameters.encode()
 
 
@@ -62,7 +62,7 @@ def positions() -> bytes:
 
 
 def conversation(n: int) -> list[bytes]:
-    """What i-PI sends, most of which are questions for the status."""
+    """The messages of i-PI, most of which are questions for the status."""
     step = [positions(), *[header("STATUS")] * 6, header("GETFORCE"), *[header("STATUS")] * 2]
     return [header("STATUS"), init(), header("STATUS"), *(step[i % len(step)] for i in range(n - 3))]
 
@@ -196,7 +196,7 @@ def to_their_driver(records: Records, n_streams: int, seed: int, progress: Calla
 
 
 def _their_ending(choice: random.Random) -> str:
-    """What a stream makes of i-PI's own driver."""
+    """The way in which i-PI's own driver ends on a stream."""
     with tempfile.TemporaryDirectory(prefix="faults-") as name, Group() as group:
         log = Path(name) / "driver.log"
         peers = _BadPeers([f"{name}/darkforces"], choice)
@@ -297,11 +297,11 @@ class _GoodClient:
 
     @property
     def failed(self) -> bool:
-        """Whether it has given up."""
+        """Tell whether it has given up."""
         return self._pipe.poll()
 
     def stop(self) -> dict[str, Any]:
-        """How many answers came, by how much the worst was wrong, and how long the slowest took (s)."""
+        """Stop; the number of answers, the error of the worst, and the time of the slowest (s)."""
         self._pipe.send(None)
         found = self._pipe.recv() if self._pipe.poll(PATIENCE) else {}
         self._process.kill()

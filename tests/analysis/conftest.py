@@ -1,4 +1,4 @@
-"""What tests of analysis start from: real outputs of i-PI, and frames in its format."""
+"""Start of the tests of analysis: real outputs of i-PI, and frames in its format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far both kinds of forces were apart, from what i-PI writes of the extras."""
+"""The distance between both kinds of forces, read from i-PI's outputs of extras."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEAD = " #EXTRAS_COMPONENT_RAW(rms_difference_eV_per_angstrom, worst_atom, ...)#
 
 
 def step(number: int, rms: float) -> str:
-    """What i-PI writes of a step."""
+    """The lines of a step, as i-PI writes them."""
     return HEAD.format(number) + f"  {rms:.13e}   1.0000000000000e-01   8.0000000000000e+00   0.0000000000000e+00\n"
 
 

@@ -1,4 +1,4 @@
-"""What velocities and positions of a run say together."""
+"""Velocities and positions of a run, taken together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which simulations are asked for, by what the ones before said; their outputs are made up."""
+"""The choice of simulations, each by the results of those before; their outputs are made up."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def plan(provides: Need = BOTH, time: float = 10.0) -> AssessmentPlan:
 
 
 def write(folder: CampaignFolder, simulation: Simulation, heating: float, inequality: float) -> None:
-    """What i-PI would have: K/ps, and K between O and H."""
+    """Outputs with a given heating (K/ps) and difference between O and H (K)."""
     run = RunFolder(folder.run(simulation.name))
     run.path.mkdir()
     run.begin(SimulationInput.read(folder.input(simulation.name)), {"model": "pet-m"}, None, False)

@@ -1,4 +1,4 @@
-"""Which error bars are believed."""
+"""Error bars that are believed, and others."""
 
 from __future__ import annotations
 

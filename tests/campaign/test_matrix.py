@@ -1,4 +1,4 @@
-"""What a campaign's file may say, and what it says when something is wrong."""
+"""The file of a campaign: all that it may say, and the messages where something is wrong."""
 
 from __future__ import annotations
 

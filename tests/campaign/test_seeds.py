@@ -17,7 +17,7 @@ from ipi_darkforces.stats.estimates import Estimate
 
 
 def coverage(make, common: float = 0.0, trials: int = 2000) -> float:
-    """How often the 95 % interval of the combined estimate has zero in it."""
+    """The share of 95 % intervals of the combined estimate that contain zero."""
     rng = np.random.default_rng(1)
     inside = 0
     for _ in range(trials):

@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path):
-    """What the command says, and its exit code."""
+    """Output of the command, and its exit code."""
     monkeypatch.chdir(folder)
 
     def say(*arguments: object) -> tuple[str, str, int]:

@@ -67,7 +67,7 @@ def test_pictures_are_called_after_the_model(run: Command, tmp_path: Path) -> No
 
 
 def test_jacobian(run: Command) -> None:
-    """That of the rotated forces is the rotated one of the others."""
+    """The Jacobian of rotated forces is the rotated Jacobian of the others."""
     code, out, _ = run("darkforces", "jacobian", ROTATED, "cu.xyz", "-o", "forces=direct,angle=0.05", "--json")
     assert code == 0
     (found,) = json.loads(out)["structures"]

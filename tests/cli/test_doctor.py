@@ -13,7 +13,7 @@ from ipi_darkforces.diagnostics import installation as module
 
 @pytest.fixture
 def said(monkeypatch, capsys, tmp_path):
-    """What the command says, with a cache of its own, and its exit code."""
+    """Output of the command, with a cache of its own, and its exit code."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(module.torch, "get_num_threads", lambda: 1)
 

@@ -19,7 +19,7 @@ Say = Callable[..., tuple[str, str, int]]
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Say:
-    """What the command says, in the folder of the test, with its exit code."""
+    """Output of the command in the folder of the test, with its exit code."""
     monkeypatch.chdir(tmp_path)
 
     def say(*arguments: object) -> tuple[str, str, int]:

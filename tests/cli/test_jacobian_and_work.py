@@ -20,7 +20,7 @@ Say = Callable[..., tuple[str, str, int]]
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path) -> Say:
-    """What a command says, in the folder with the structures, with its exit code."""
+    """Output of a command in the folder with the structures, with its exit code."""
     monkeypatch.chdir(folder)
 
     def say(*arguments: object) -> tuple[str, str, int]:

@@ -39,7 +39,7 @@ def quick(monkeypatch, pet_file):
 
 @pytest.fixture
 def said(monkeypatch, capsys):
-    """What the command says, here and not in a process of its own, with its exit code."""
+    """Output of the command, here and not in a process of its own, with its exit code."""
 
     def say(*arguments) -> tuple[str, str, int]:
         monkeypatch.setattr(sys, "argv", ["darkforces", "models", *map(str, arguments)])
@@ -51,7 +51,7 @@ def said(monkeypatch, capsys):
 
 
 class _Runs:
-    """What runs a statement when it is unpickled."""
+    """An object that runs a statement when it is unpickled."""
 
     def __init__(self, statement: str):
         self.statement = statement

@@ -22,7 +22,7 @@ Say = Callable[..., tuple[str, str, int]]
 
 @pytest.fixture
 def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path) -> Say:
-    """What the command says, in the folder with the structures, with its exit code."""
+    """Output of the command in the folder with the structures, with its exit code."""
     monkeypatch.chdir(folder)
 
     def command(*arguments: object) -> tuple[str, str, int]:

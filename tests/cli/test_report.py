@@ -64,7 +64,7 @@ def test_the_page_names_system_model_time_step_and_command(analyze, tmp_path):
 
 
 class Page(HTMLParser):
-    """Whether tags are closed, what is linked, which pictures there are, and the text."""
+    """A page as read: unclosed tags, links, pictures and text."""
 
     def __init__(self, path: Path):
         super().__init__()

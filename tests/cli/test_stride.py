@@ -22,7 +22,7 @@ SHORT = ("--timestep", 5, "--equilibrate", 0.1, "--time", 1.5, "--max-stride", 4
 
 @pytest.fixture
 def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Say:
-    """What the command says, in a folder with a structure, with its exit code."""
+    """Output of the command in a folder with a structure, with its exit code."""
     monkeypatch.chdir(tmp_path)
     ase.io.write(tmp_path / "metal.xyz", bulk("Al", cubic=True) * (2, 1, 1))
 

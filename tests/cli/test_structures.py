@@ -41,7 +41,7 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Say:
-    """What a command says, in the folder of the test, with its exit code."""
+    """Output of a command in the folder of the test, with its exit code."""
     monkeypatch.chdir(tmp_path)
 
     def say(*arguments: object) -> tuple[str, str, int]:

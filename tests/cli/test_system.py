@@ -47,7 +47,7 @@ def in_namespace(script: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def read_only(folder: Path) -> str:
-    """What makes the current folder one that not even root can write to."""
+    """Command that makes the current folder one that not even root can write to."""
     script = 'mount --bind . .; mount -o remount,ro,bind .; cd "$PWD"; '
     if os.geteuid() != 0:
         pytest.skip("only root can mount")

@@ -219,7 +219,7 @@ class TestDerivatives:
 
 @pytest.fixture(scope="module")
 def exact(pet: MetatomicModel, droplet: Structure) -> Asymmetry:
-    """What probes should find for the droplet."""
+    """The result that probes should find for the droplet."""
     return measure(pet, droplet, "droplet")
 
 

@@ -310,7 +310,7 @@ class TestKnownRange:
         assert self.reach(model, 2.0) == Reach(pytest.approx(0.5), UNKNOWN)
 
     def test_starts_are_pulled_in(self) -> None:
-        """Those that were displaced only."""
+        """Only starts that were displaced are pulled in."""
         far = Structure(self.ORIGIN.species, self.ORIGIN.positions + [[4.0, 0, 0], [0, 0, 0]], VACUUM)
         displaced, left = Start("molecules", "a", far, self.ORIGIN, 0.5), Start("structures", "b", far, far)
         model = Field(lambda r: np.array([-np.sin(r[0]), 0.0 * r[1]]))

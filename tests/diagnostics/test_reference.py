@@ -41,7 +41,7 @@ def write(folder: Path, text: str, name: str = "data.xyz") -> Path:
 
 
 def fails(path: Path, **options: object) -> str:
-    """What is said about a file that cannot be used: one line."""
+    """The one line about a file that cannot be used."""
     with pytest.raises(DarkforcesError) as caught:
         read_reference(path, **options)
     message = str(caught.value)

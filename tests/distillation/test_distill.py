@@ -221,7 +221,7 @@ def test_fixed_atoms_stay_and_multiple_time_stepping_is_the_teachers_dynamics() 
 
 @pytest.fixture
 def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Any]:
-    """What the command says, with its exit code, in a folder with a structure."""
+    """Output of the command in a folder with a structure, with its exit code."""
     monkeypatch.chdir(tmp_path)
     ase.io.write(tmp_path / "cu.xyz", copper())
 

@@ -1,4 +1,4 @@
-"""Whether forces are what they are said to be: what is caught, and what is not held against anybody."""
+"""The check that forces are what they are said to be: mistakes that it finds, and cases that it lets pass."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def heard(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 @pytest.fixture(params=[0.0, 0.05], ids=["perfect crystal", "displaced"])
 def structure(request: pytest.FixtureRequest) -> Structure:
-    """Where all forces are zero, and where they are not."""
+    """Structures where all forces are zero, and where they are not."""
     return as_structure(copper(request.param))
 
 

@@ -420,7 +420,7 @@ def torque(structure: Structure, forces: np.ndarray) -> np.ndarray:
 
 
 def refused(message: str, action: Callable[[], object]) -> None:
-    """That it ends in one line that says `message`."""
+    """Expect an end in one line that says `message`."""
     with pytest.raises(DarkforcesError, match=message) as caught:
         action()
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""What is wrong is said in one line, with a non-zero exit code, and i-PI gets no answer that is not forces.
+"""Mistakes are said in one line, with a non-zero exit code, and i-PI gets no answer that is not forces.
 
 The driver's command runs in a thread of this process; it talks to a small server here that follows i-PI's protocol, or
 does not.

@@ -47,7 +47,7 @@ def begin(source: Path, output: Path, model=None, overwrite: bool = False, steps
 
 
 def state(output: Path, step: int) -> str:
-    """What i-PI writes after so many steps: the input, with structure in place of the file that it starts from."""
+    """RESTART after so many steps: the input, with structure in place of the file that it starts from."""
     text = (output / "i-pi.xml").read_text()
     system = (output / "start.chk").read_text()
     beads = system[system.index("<beads") : system.index("<forces>")]

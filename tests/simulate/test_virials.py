@@ -1,4 +1,4 @@
-"""Which simulations at constant pressure a model can serve, known before they start."""
+"""Simulations at constant pressure that a model can serve, known before they start."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ BAROSTAT = "<barostat mode='isotropic'> <tau units='femtosecond'> 200 </tau> </b
 
 
 def at_constant_pressure(tmp_path: Path, name: str, *replacements: tuple[str, str]) -> Virials:
-    """What one of the inputs needs, once it is made one at constant pressure."""
+    """The virials that one of the inputs needs, once it is made one at constant pressure."""
     text = (INPUTS / f"{name}.xml").read_text()
     for old, new in (("<dynamics mode='nve'>", f"<dynamics mode='npt'> {BAROSTAT}"), *replacements):
         assert old in text

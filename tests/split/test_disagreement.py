@@ -1,4 +1,4 @@
-"""How far both kinds of forces are apart at outer steps, and the work between them, for springs with a known shear."""
+"""The distance between both kinds of forces at outer steps, and its work, for springs with a known shear."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def geometry(number: float, n_atoms: int = 3) -> Structure:
 
 
 class TestShares:
-    """What each component gets, as the design defines it."""
+    """The share of each component, as the design defines it."""
 
     @pytest.fixture(params=[True, False], ids=["direct stress", "no direct stress"])
     def answers(self, request: pytest.FixtureRequest) -> dict[Component, ComponentForces]:
@@ -382,7 +382,7 @@ class TestSystemsInThreads:
         assert self.goes_on(split, systems, range(100 // stride, 100 // stride + 6)) == (0, 0)
 
     def goes_on(self, split: Split, systems: Systems, steps: range) -> tuple[int, int]:
-        """How many passes are wasted, forward and backward."""
+        """The numbers of passes that are wasted, forward and backward."""
         before, needed = passes(split), (systems.forward, systems.backward)
         systems.run(steps)
         after = passes(split)
@@ -595,7 +595,7 @@ class TestDirectFirst:
 
     @pytest.fixture
     def split(self) -> Split:
-        """Where the next geometry is due for slow forces."""
+        """A split for which the next geometry is due for slow forces."""
         split = Split(DirectFirstModel())
         self.simulation = Simulation(split, stride=1)
         self.simulation.run(3)

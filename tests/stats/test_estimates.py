@@ -76,7 +76,7 @@ LONG_ENOUGH = [
 
 
 def coverage(estimates: list[Estimate], truth: float) -> float:
-    """How often the 95 % interval of those that have one covers the truth."""
+    """The share of 95 % intervals, of the estimates that have one, that cover the truth."""
     known = [estimate for estimate in estimates if estimate.error is not None]
     assert len(known) > 0.8 * len(estimates)
     return float(np.mean([abs(estimate.value - truth) < estimate.margin() for estimate in known]))

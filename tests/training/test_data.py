@@ -1,4 +1,4 @@
-"""What becomes of the user's data: read, checked, split and written, once."""
+"""The user's data: read, checked, split and written, once."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def relabelled(frames: Sequence[ase.Atoms], path: Path, energy_unit: float, forc
 
 
 def fails(given: DataSource, folder: Path) -> str:
-    """What is said about data that cannot be used: one line, and nothing that says that they are prepared."""
+    """The one line about data that cannot be used; nothing says then that they are prepared."""
     with pytest.raises(DarkforcesError) as caught:
         prepare(given, folder)
     assert "\n" not in str(caught.value)

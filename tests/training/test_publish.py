@@ -1,4 +1,4 @@
-"""What of a training goes into the zoo, and under which names."""
+"""The files of a training that go into the zoo, and their names there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a training from the files that it left, and what is said about one that cannot be."""
+"""A training as read from the files that it left, and the messages about one that cannot be."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ HEADER = "Epoch,learning rate,training loss,validation forces RMSE\n,,,meV/A\n"
 
 
 def log(stage: Stage, time: str, rows: str, epochs: str) -> None:
-    """What metatrain writes: a table, and a log that begins with what is of no interest here."""
+    """Files of metatrain: a table, and a log that begins with lines of no interest here."""
     folder = run_of(stage, time)
     (folder / "train.csv").write_text(HEADER + rows)
     begin = f"[2026-11-21 {time.replace('-', ':')}][INFO] - "

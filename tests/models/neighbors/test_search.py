@@ -1,4 +1,4 @@
-"""What a device finds is what the host finds, and comes in an order that does not depend on the device."""
+"""Neighbours found on a device: those found on the host, in an order that does not depend on the device."""
 
 from __future__ import annotations
 

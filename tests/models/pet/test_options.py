@@ -1,4 +1,4 @@
-"""What PET models can have beyond the bundled one: adaptive cutoffs, charges and spins, a repulsion, variants."""
+"""Options of PET models that the bundled one lacks: adaptive cutoffs, charges and spins, a repulsion, variants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is recorded once goes on to give right answers, whatever the structures do; without a GPU as far as possible.
+"""Recorded evaluations go on to give right answers, whatever structures come; without a GPU as far as possible.
 
 That padded arrays give the answers of the exported model is in test_pet.py.
 """

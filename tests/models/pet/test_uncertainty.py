@@ -87,7 +87,7 @@ def test_each_structure_of_a_batch_has_its_own(ways: Ways) -> None:
 
 
 def test_they_cost_no_further_pass(ways: Ways) -> None:
-    """Those that slow forces come with are known from the evaluation before, once it has been seen what is wanted."""
+    """Uncertainties of slow forces come from the evaluation before, once it has been seen that they are wanted."""
     model = ways.ours[0]
     split, random = Split(model), np.random.default_rng(0)
     streams = {component: split.open_stream() for component in (Component.FAST, Component.SLOW)}

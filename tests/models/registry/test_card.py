@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def refused(path: Path, content: Any) -> str:
-    """What is said of a card that cannot be read, less the name of the file."""
+    """The message about a card that cannot be read, less the name of the file."""
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
     with pytest.raises(DarkforcesError) as caught:
         Card.read(path)

@@ -1,4 +1,4 @@
-"""What runs and campaigns remember of their models, so that they do not go on with others."""
+"""Fingerprints of models in runs and campaigns, which do not go on with other models."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from ipi_darkforces.models.registry.zoo import ZOO
 
 @pytest.fixture(autouse=True)
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where that cache has upet's models."""
+    """The folder of upet's models in that cache."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     folder = tmp_path / "models--lab-cosmo--upet" / "snapshots" / "abcdef" / "models"

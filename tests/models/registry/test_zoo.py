@@ -221,7 +221,7 @@ class TestCache:
     def test_checkpoint_that_changes_meanwhile_is_not_kept(
         self, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What is exported may be the new weights, and the name in the cache is that of the old ones."""
+        """The export may have the new weights, under the name in the cache of the old ones."""
         checkpoint = fake_checkpoint(tmp_path / "model.ckpt")
 
         def train_and_export(checkpoint: Path, target: Path) -> None:
@@ -360,7 +360,7 @@ class TestCard:
 
     @pytest.mark.parametrize("name", ["my.ckpt", "my.pt", "no-name", "", ".ckpt"])
     def test_model_without(self, name: str, tmp_path: Path) -> None:
-        """What lies next to an exported model need not be a card."""
+        """A file next to an exported model need not be a card."""
         (tmp_path / "my.pt").touch()
         if name == "my.pt":
             CARD.write(tmp_path / "my.json")
