@@ -11,6 +11,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import metadata, util
 from pathlib import Path
@@ -162,10 +163,8 @@ class AseCalculator(ModelKind):
         name, options = split_options(self.text)
         place = name.removeprefix(CALCULATOR).rpartition(":")[0]
         module = name.removeprefix(CALCULATOR).partition(":")[0].partition(".")[0]
-        packages = [
-            f"{package} {metadata.version(package)}"
-            for package in metadata.packages_distributions().get(module, [])[:1]
-        ]
+        package = None if os.path.isfile(place) else _package_of(module)
+        packages = [] if package is None else [f"{package} {metadata.version(package)}"]
         files = [Path(each) for each in (place, *map(str, options.values())) if os.path.isfile(each)]
         if not os.path.isfile(place) and not packages:
             files = [*_files_of_module(place), *files]
@@ -420,6 +419,15 @@ def _check_extensions(name: str, options: Mapping[str, Option]) -> None:
             raise DarkforcesError(f"model '{name}' has no option '{key}': expected {EXTENSIONS}")
         if not os.path.isdir(str(value)):
             raise DarkforcesError(f"{EXTENSIONS} '{value}' of model '{name}' is not a folder")
+
+
+def _package_of(module: str) -> str | None:
+    """The package that has a module: of the same name, as a rule, since to look through all of them takes long."""
+    with suppress(metadata.PackageNotFoundError, ValueError):
+        package = metadata.distribution(module)
+        if any(file.parts[0] == module for file in package.files or ()):
+            return package.name
+    return next(iter(metadata.packages_distributions().get(module, [])), None)
 
 
 def _files_of_module(place: str) -> list[Path]:
