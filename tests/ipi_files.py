@@ -44,7 +44,7 @@ def without_temperature(root: ET.Element) -> None:
 
 def simulate(name: str, folder: Path, steps: int, *edits: Edit) -> Path:
     """Run one of inputs/ with harmonic forces; properties and a checkpoint at every step, to the last digit."""
-    path = prepare(name, folder, steps, HARMONIC, *edits)
+    path = prepare(name, folder, steps, HARMONIC, *edits, full=True)
     with ipi_here(path) as simulation:
         simulation.run(steps, write_outputs=True)
     return folder

@@ -34,7 +34,7 @@ INSIDE = in_process("custom", parameters, PLUGIN)
 
 @pytest.fixture
 def passes():
-    """What the model that all plugins of this process share has done since the beginning of the test."""
+    """Passes since the beginning of the test, of the model that all plugins of this process share."""
     counted = shared_split("pet-m", Loading(dtype="float64")).model.passes
     before = (counted.forward, counted.backward)
     return lambda: (counted.forward - before[0], counted.backward - before[1])
@@ -129,7 +129,7 @@ def test_a_wrong_number_of_atoms_inside_the_driver_of_ipi(tmp_path):
         options = "model=pet-m,component=direct,species=OH2"
         driver = workplace.ipi_driver("-u", "-a", "theirs", "-m", "custom", "-P", str(PLUGIN), "-o", options)
         assert driver.wait() == 1
-        assert "darkforces: error: i-PI sends 192 atoms but the template (or species) has 3\n" in driver.said()
+        assert "darkforces: error: i-PI sends 48 atoms but the template (or species) has 3\n" in driver.said()
         assert "Traceback" not in driver.said()
         assert ipi.running
 

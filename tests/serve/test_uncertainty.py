@@ -13,7 +13,18 @@ import numpy as np
 import pytest
 import torch
 from ipi.pes.metatomic import MetatomicDriver
-from ipi_processes import INPUTS, ROOT, SPECIES, Workplace, in_process, ipi_here, prepare, read_run, with_parameters
+from ipi_processes import (
+    INPUTS,
+    N_ATOMS,
+    ROOT,
+    SPECIES,
+    Workplace,
+    in_process,
+    ipi_here,
+    prepare,
+    read_run,
+    with_parameters,
+)
 from metatrain.utils.io import model_from_checkpoint
 from random_llpr import MEMBERS, random_llpr
 from toy_models import SpringModel
@@ -53,7 +64,7 @@ def with_extras(root: ET.Element) -> None:
 
 
 def written(folder: Path, name: str) -> np.ndarray:
-    """What i-PI wrote of it, a row for each step."""
+    """An output of i-PI, a row for each step."""
     (path,) = folder.glob(f"run.{name}*")
     return np.loadtxt(path)
 
@@ -72,15 +83,15 @@ def test_a_run_gets_those_of_ipis_own_driver(files: Files, backend: str, tmp_pat
     with ipi_here(prepare("nve-mts4", tmp_path, STEPS, plugin, with_extras)) as simulation:
         simulation.run(STEPS)
     positions = read_run(tmp_path)["positions"][-1].reshape(-1, 3)
-    cell = ase.io.read(INPUTS / "water.xyz").cell.array.T * ANGSTROM
+    cell = ase.io.read(INPUTS / "water-16.xyz").cell.array.T * ANGSTROM
     last = {name: written(tmp_path, name)[-1] for name in ("committee_pot", "energy_uncertainty", "worst_atom")}
     assert last["committee_pot"].shape == (MEMBERS,)
-    assert last["energy_uncertainty"].shape == (192,)
+    assert last["energy_uncertainty"].shape == (N_ATOMS,)
     for name, options in (
         ("committee_pot", {"energy_ensemble": True}),
         ("energy_uncertainty", {"uncertainty_threshold": 0.01}),
     ):
-        theirs = MetatomicDriver(str(INPUTS / "water.xyz"), str(files.exported), **options)
+        theirs = MetatomicDriver(str(INPUTS / "water-16.xyz"), str(files.exported), **options)
         expected = json.loads(theirs.compute(cell, positions)[3])[name]
         largest = np.abs(expected).max()
         np.testing.assert_allclose(last[name], expected, rtol=0, atol=2e-5 * largest)  # rounding of their precision

@@ -39,7 +39,7 @@ def molecules():
 
 
 def test_trajectory_is_that_of_ipi(model, tmp_path):
-    parameters = "{{ model: pet-m, dtype: float64, component: {}, species: O64H128 }}"
+    parameters = "{{ model: pet-m, dtype: float64, component: {}, species: O16H32 }}"
     edit = in_process("custom", parameters.format, ROOT / "drivers" / "darkforces.py")
     path = prepare("nve-mts4", tmp_path, STEPS, edit)
     with ipi_here(path) as simulation:
@@ -52,7 +52,7 @@ def test_trajectory_is_that_of_ipi(model, tmp_path):
     dalton = unit_to_internal("mass", "dalton", 1.0)
     time = np.sqrt(dalton * ANGSTROM / EV_PER_ANGSTROM)  # ase's unit of time in that of i-PI
     momentum = dalton * ANGSTROM / time
-    atoms = ase.io.read(INPUTS / "water.xyz")
+    atoms = ase.io.read(INPUTS / "water-16.xyz")
     cell = np.array(simulation.syslist[0].cell.h).T / ANGSTROM
     atoms.set_cell(cell)
     atoms.set_positions(theirs["positions"][0].reshape(-1, 3) / ANGSTROM)
@@ -66,7 +66,7 @@ def test_trajectory_is_that_of_ipi(model, tmp_path):
         for ours, name, unit in ((atoms.positions, "positions", ANGSTROM), (atoms.get_momenta(), "momenta", momentum)):
             expected = theirs[name][step].reshape(-1, 3) / unit
             np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-12 * np.abs(expected).max(), err_msg=name)
-        assert atoms.get_potential_energy() == pytest.approx(theirs["potential"][step], abs=1e-7)  # of 30 000 eV
+        assert atoms.get_potential_energy() == pytest.approx(theirs["potential"][step], abs=1e-7)  # of 7 500 eV
 
 
 def test_stride_of_one_is_velocity_verlet(model, molecules):

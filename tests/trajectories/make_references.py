@@ -2,9 +2,10 @@
 
     PYTHONPATH=tests python -m trajectories.make_references
 
-Each is a short run of one of inputs/, with its seed, of the bundled model in double precision. Positions and momenta
-(atomic units) are kept at `KEPT` steps, energies (eV) at all. To be made anew when the bundled model, inputs/ or i-PI's
-integrators change, and not otherwise: our own code has no part in them but for the cast of the model.
+Each is a short run of one of inputs/, with its seed and 16 molecules, of the bundled model in double precision.
+Positions and momenta (atomic units) are kept at `KEPT` steps, energies (eV) at all. To be made anew when the bundled
+model, inputs/ or i-PI's integrators change, and not otherwise: our own code has no part in them but for the cast of the
+model.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def run_with_ipi_alone(name: str, model: Path, folder: Path) -> dict[str, np.nda
 
     def parameters(component: str) -> str:
         direct = ", non_conservative: True" if component in ("fast", "direct") else ""
-        return f"{{ model: {model}, template: {INPUTS / 'water.xyz'}{direct} }}"
+        return f"{{ model: {model}, template: {INPUTS / 'water-16.xyz'}{direct} }}"
 
     with ipi_here(prepare(name, folder, STEPS, in_process("metatomic", parameters), _weighted)) as simulation:
         simulation.run(STEPS)

@@ -19,7 +19,7 @@ each_name = pytest.mark.parametrize("name", NAMES)
 def assert_same(run, expected):
     assert run.keys() == expected.keys()
     for name, values in expected.items():
-        # Energies: the potential is -30 000 eV, of which the kinetic energy is what changes.
+        # Energies: the potential is -7 500 eV, of which the kinetic energy is what changes.
         scale = np.abs(expected["kinetic_md"] if values.ndim == 1 else values).max()
         np.testing.assert_allclose(run[name], values, rtol=0, atol=TOLERANCE * scale, err_msg=name)
 
