@@ -22,6 +22,8 @@ import tempfile
 import threading
 import time
 import traceback
+import types
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -39,16 +41,23 @@ _MODULES = (
     "matplotlib.backends.backend_agg",
     "matplotlib.figure",
     "metatomic.torch",
+    "metatrain.__main__",
     "metatrain.pet",
     "metatrain.utils.io",
+    "PIL.BmpImagePlugin",  # these four for any picture
+    "PIL.GifImagePlugin",
+    "PIL.JpegImagePlugin",
+    "PIL.PpmImagePlugin",
     "scipy.signal",
     "scipy.stats",
+    "snakemake.cli",
     "vesin",
 )
 # A program with another value of one of these would import other things, or import them otherwise.
 _MATTER_TO_IMPORTS = ("PYTHONPATH", "PYTHONSAFEPATH", "PYTHONWARNINGS", "MPLBACKEND", "MPLCONFIGDIR", "LD_PRELOAD")
 _PLACE = "DARKFORCES_FORKS"  # names the folder of the process that forks, in the environment
 _OPTIONS = {"cwd", "env", "stdin", "stdout", "stderr", "start_new_session", "pass_fds"}
+_QUIET = ["-W", "ignore"]
 _HIGH = 500  # file descriptors from here on are nobody's
 
 
@@ -96,11 +105,14 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def popen(command: Sequence[object], **options: Any) -> subprocess.Popen[Any] | Forked:
-    """Start a program as `subprocess.Popen` does; fork it where that makes no difference but in time."""
+def popen(command: Sequence[object], fork_code: bool = False, **options: Any) -> subprocess.Popen[Any] | Forked:
+    """Start a program as `subprocess.Popen` does; fork it where that makes no difference but in time.
+
+    :param fork_code: also code that is given to ``python -c``, where it does not matter what has been imported
+    """
     words = [*map(str, command)]
     environment = options.get("env") or dict(os.environ)
-    if not _can_be_forked(words, environment, options):
+    if not _can_be_forked(words, environment, options, fork_code):
         return subprocess.Popen(words, **options)
     streams: list[int] = []
     for name in ("stdin", "stdout", "stderr"):
@@ -137,12 +149,18 @@ def is_parent(pid: int) -> bool:
     return pid == _parent
 
 
-def _can_be_forked(words: Sequence[str], environment: Mapping[str, str], options: Mapping[str, Any]) -> bool:
-    is_module = words[0] == sys.executable and words[1:2] == ["-m"] and words[2].startswith("ipi_darkforces.")
-    is_script = words[0] == sys.executable and words[1:2] == [str(Path(sys.executable).parent / "i-pi")]
+def _can_be_forked(
+    words: Sequence[str], environment: Mapping[str, str], options: Mapping[str, Any], fork_code: bool
+) -> bool:
+    if words[0] != sys.executable:
+        return False
+    given = words[3:] if words[1:3] == _QUIET else words[1:]
+    is_module = given[:1] == ["-m"] and given[1].startswith("ipi_darkforces.")
+    is_code = fork_code and given[:1] == ["-c"]
+    is_script = given[:1] == [str(Path(sys.executable).parent / "i-pi")]
     same = all(os.environ.get(name) == environment.get(name) for name in _MATTER_TO_IMPORTS)
     open_streams = all(options.get(name) != subprocess.PIPE for name in ("stdin", "stdout", "stderr"))
-    return (is_module or is_script) and same and open_streams and options.keys() <= _OPTIONS
+    return (is_module or is_code or is_script) and same and open_streams and options.keys() <= _OPTIONS
 
 
 def _number(given: Any, default: int, before: Sequence[int]) -> int:
@@ -194,8 +212,11 @@ def _request(request: dict[str, Any], files: Sequence[int]) -> Forked:
 def main() -> None:
     """Fork a program for each connection, until who has started us is gone."""
     place, ready, alive = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    for name in _MODULES:
-        importlib.import_module(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in _MODULES:
+            with suppress(ModuleNotFoundError):  # of an extra
+                importlib.import_module(name)
     gc.freeze()  # collecting garbage would copy all of this into each program
     signal.signal(signal.SIGCHLD, lambda *_: _write_ends(place))
     with socket.socket(socket.AF_UNIX) as server:
@@ -251,11 +272,11 @@ def _become(request: dict[str, Any], files: Sequence[int]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     _open(files, request["numbers"])
-    _patch()
+    patch()
     os._exit(_run(request["words"], request["folder"]))
 
 
-def _run(words: Sequence[str], folder: str) -> int:
+def _run(words: list[str], folder: str) -> int:
     """Run a program as the interpreter does; its exit code.
 
     What is left out is the end of the interpreter, which takes all modules apart, and more than a second.
@@ -276,12 +297,19 @@ def _run(words: Sequence[str], folder: str) -> int:
     return code
 
 
-def _run_as_main(words: Sequence[str], folder: str) -> None:
+def _run_as_main(words: list[str], folder: str) -> None:
+    if words[:2] == _QUIET:
+        warnings.simplefilter("ignore")
+        words = words[2:]
     sys.argv = words[1:] if words[0] == "-m" else words
     if words[0] == "-m":
         sys.path[0] = folder
         sys.modules.pop(words[1], None)  # or it would be imported a second time, with a warning
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    elif words[0] == "-c":
+        sys.argv, sys.path[0] = ["-c", *words[2:]], ""
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(words[1], "<string>", "exec"), sys.modules["__main__"].__dict__)
     else:
         sys.path[0] = str(Path(words[0]).parent)
         runpy.run_path(words[0], run_name="__main__")
@@ -302,11 +330,12 @@ def _open(files: Sequence[int], numbers: Sequence[int]) -> None:
     sys.stderr = os.fdopen(2, "w", errors="backslashreplace", buffering=1, **as_text)
 
 
-def _patch() -> None:
+def patch() -> None:
     """Let the package start its programs in this way too."""
     from ipi_darkforces.simulate import processes
+    from ipi_darkforces.training.recipes import stage
 
-    processes.Popen = popen
+    processes.Popen = stage.Popen = popen
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def test_all_blocks_run(page, tmp_path, monkeypatch):
         for long, short in SHORT.items():
             block = re.sub(long, short, block)
         for command in commands(language, block):
-            done = finish(command, cwd=tmp_path)
+            done = finish(command, cwd=tmp_path, fork_code=True)
             assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import ase
 import numpy as np
 from ase.build import molecule
+from forked import Forked, popen
 from programs import PATIENCE
 
 SPACING = 3.1  # Å, between molecules
@@ -47,13 +48,13 @@ class Training:
         self.arguments = ["train", recipe, "--data", str(data), "--fraction", "0.25", "--branches", "1"]
         self.arguments += ["--output", str(self.output), "--name", self.name]
         self.arguments += [part for option in options for part in ("-r", f"all:{option}")]
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: list[subprocess.Popen[bytes] | Forked] = []
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> subprocess.Popen[bytes] | Forked:
         """In a process of its own."""
         environment = os.environ | self.places | {"OMP_NUM_THREADS": "1"}
         with self.log.open("wb") as log:
-            process = subprocess.Popen(
+            process = popen(
                 [sys.executable, "-m", "ipi_darkforces.cli.main", *self.arguments],
                 stdout=log,
                 stderr=subprocess.STDOUT,

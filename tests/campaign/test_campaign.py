@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import forked
 import numpy as np
 import pytest
-from forked import popen
 from programs import PATIENCE, wait_until
 
+from ipi_darkforces.campaign import workflow
 from ipi_darkforces.campaign.folder import CampaignFolder
 from ipi_darkforces.campaign.simulate import simulate
 from ipi_darkforces.cli import campaign as cli
@@ -28,9 +30,10 @@ INPUTS = Path(__file__).parents[2] / "inputs"
 
 def campaign(path: Path, **changes: str) -> Path:
     """Two simulations of sixty steps, unless something is changed."""
-    said = {"time": "0.03", "seeds": "2", "forces": "direct", **changes}
+    said = {"structure": "water", "time": "0.03", "seeds": "2", "forces": "direct", **changes}
+    said["structure"] = str(INPUTS / f"{said['structure']}.xyz")
     matrix = f"matrix: [{{thermostats: nve, forces: {said.pop('forces')}}}]"
-    lines = [f"structure: {INPUTS / 'water.xyz'}", "models: pet-m", *(f"{key}: {said[key]}" for key in said), matrix]
+    lines = ["models: pet-m", *(f"{key}: {said[key]}" for key in said), matrix]
     path.write_text("\n".join(lines))
     return path
 
@@ -49,6 +52,20 @@ def state(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {str(file.relative_to(folder)): (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _jobs_are_forked(tmp_path_factory):
+    """The Python that Snakemake starts; but for the campaign that is stopped, which has the real one at first."""
+    python = tmp_path_factory.mktemp("bin") / "python"
+    tests = str(Path(forked.__file__).parent)
+    start = f"import sys; sys.path.insert(0, {tests!r}); import forked; "
+    start += "sys.exit(forked.popen([sys.executable, *sys.argv[1:]]).wait())"
+    python.write_text(f"#!{sys.executable}\n{start}\n")
+    python.chmod(0o755)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(workflow, "sys", SimpleNamespace(executable=str(python)))
+        yield
+
+
 @pytest.fixture(scope="module")
 def stopped_and_finished(tmp_path_factory) -> Path:
     """A campaign that was stopped in its second simulation, and then went on."""
@@ -56,7 +73,7 @@ def stopped_and_finished(tmp_path_factory) -> Path:
     path = campaign(folder / "tiny.yaml")
     runs = folder / "tiny" / "runs"
     command = [sys.executable, "-m", "ipi_darkforces.cli.main", "campaign", path, "--jobs", "1"]
-    with popen(command, cwd=folder, stderr=subprocess.DEVNULL) as process:
+    with forked.popen(command, cwd=folder, stderr=subprocess.DEVNULL) as process:
         try:
             wait_until(lambda: list(runs.glob("*/ended.json")) and len(list(runs.glob("*/*.progress"))) == 2)
         finally:
@@ -149,7 +166,7 @@ def test_what_cannot_be_is_one_line(stopped_and_finished, changes, options, mess
 
 def test_how_the_model_is_evaluated_reaches_its_simulations(tmp_path, capsys):
     """They go on with the same, and not with another precision; the document and machines are told."""
-    path, output = campaign(tmp_path / "tiny.yaml", time="0.004", seeds="1"), tmp_path / "double"
+    path, output = campaign(tmp_path / "tiny.yaml", structure="water-16", time="0.004", seeds="1"), tmp_path / "double"
     how = ["--output", output, "--dtype", "float64", "--backend", "metatomic"]
     assert darkforces(path, *how, "--json") == 0
     told = json.loads(capsys.readouterr().out)
@@ -179,7 +196,7 @@ def test_more_time_goes_on_from_the_end(stopped_and_finished, tmp_path):
 
 def test_what_fails_is_named_and_the_rest_is_written_down(tmp_path, capsys):
     """The folder of one of the simulations is in the way."""
-    path = campaign(tmp_path / "tiny.yaml", time="0.002")
+    path = campaign(tmp_path / "tiny.yaml", structure="water-16", time="0.002")
     assert darkforces(path, "--output", tmp_path / "out", "--snakemake=--dry-run") == 1
     (tmp_path / "out" / "runs" / "pet-m-nve-direct-seed2").mkdir(exist_ok=True)
     (tmp_path / "out" / "runs" / "pet-m-nve-direct-seed2" / "thesis.tex").write_text("important")
@@ -194,10 +211,10 @@ def test_what_fails_is_named_and_the_rest_is_written_down(tmp_path, capsys):
 
 
 def test_strides_of_several_models_are_compared(tmp_path):
-    """What is in the table is what i-PI wrote of the slow forces."""
+    """The table holds the numbers that i-PI wrote of the slow forces."""
     copy = tmp_path / "copy.ckpt"
     shutil.copy(all_models()["pet-m"].path, copy)
-    path = campaign(tmp_path / "strides.yaml", time="0.016", seeds="1", forces="[mts2, mts4]")
+    path = campaign(tmp_path / "strides.yaml", structure="water-16", time="0.016", seeds="1", forces="[mts2, mts4]")
     assert darkforces(path, "--output", tmp_path / "out", "--model", "pet-m", "--model", copy) == 0
     text = (tmp_path / "out" / "results.md").read_text()
     [titles] = [line for line in text.splitlines() if line.startswith("| model |")]
@@ -211,7 +228,8 @@ def test_strides_of_several_models_are_compared(tmp_path):
 
 def test_an_explosion_is_a_result(tmp_path):
     """O-H bonds do not survive steps of 4 fs."""
-    path = campaign(tmp_path / "far.yaml", time="1", timestep="4", seeds="1", forces="conservative")
+    far = {"time": "1", "timestep": "4", "seeds": "1", "forces": "conservative"}
+    path = campaign(tmp_path / "far.yaml", structure="water-16", **far)
     assert darkforces(path, "--output", tmp_path / "far", "--document", tmp_path / "docs.md") == 0
     [ended] = [json.loads(p.read_text()) for p in (tmp_path / "far").glob("runs/*/ended.json")]
     assert ended["unstable"]

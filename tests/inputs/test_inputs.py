@@ -92,9 +92,9 @@ print("FOUND" + json.dumps(found))
 
 @pytest.fixture(scope="module")
 def loaded():
-    """What i-PI makes of each input."""
+    """Each input as i-PI has read it."""
     command = [sys.executable, "-c", LOAD, *(path.name for path in PATHS)]
-    done = finish(command, cwd=INPUTS)
+    done = finish(command, cwd=INPUTS, fork_code=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(re.search("^FOUND(.*)$", done.stdout, re.MULTILINE).group(1))
 

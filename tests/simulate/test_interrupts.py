@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from aluminium import command, write_input
+from forked import Forked, command_of, popen
 from programs import PATIENCE, finish, wait_until
 
 from ipi_darkforces.simulate.inputs import SimulationInput
@@ -38,39 +39,37 @@ def threads(process: int) -> int:
         return 0
 
 
-def said(process: int) -> str:
-    try:
-        return Path(f"/proc/{process}/cmdline").read_text()
-    except OSError:
-        return ""
-
-
 @contextmanager
-def running(folder: Path, *options: str, before: str = "") -> Iterator[subprocess.Popen[bytes]]:
-    """A run after its first steps.
+def running(folder: Path, *options: str, nohup: bool = False) -> Iterator[subprocess.Popen[bytes] | Forked]:
+    """A run after its first steps, which scripts have started in the background: it ignores SIGINT.
 
     :param options: of the command
-    :param before: for the shell, before it starts it in the background as scripts do: ``nohup``
+    :param nohup: so that it ignores SIGHUP too; by a shell
     """
-    line = " ".join(command(write_input(folder), folder / "run", *options))
-    # A shell that is not interactive lets background jobs ignore SIGINT; its child takes its place.
-    script = f"({before} {line} < /dev/null > {folder / 'log'} 2>&1 & echo $! > {folder / 'pid'}; wait $!; exit $?)"
-    with subprocess.Popen(["sh", "-c", script], start_new_session=True) as process:
+    line = command(write_input(folder), folder / "run", *options)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with (folder / "log").open("wb") as log:
+        try:
+            process = popen(
+                ["sh", "-c", f"exec nohup {' '.join(line)}"] if nohup else line,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
+    with process:
         progress = folder / "run" / "al.progress"
-        rows = len(progress.read_text().splitlines()) if progress.exists() else 0
-        wait_until(lambda: process.poll() is not None or count(progress) > rows + 10)
+        wait_until(lambda: process.poll() is not None or count(progress) > 10)
         assert process.poll() is None, (folder / "log").read_text()
-        prefixes = [re.findall(r"\0-S\0(/[^\0]+)/\0", said(worker)) for worker in workers(folder / "run")]
+        prefixes = [re.findall(r"\0-S\0(/[^\0]+)/\0", command_of(worker)) for worker in workers(folder / "run")]
         (folder / "sockets").write_text("".join(*filter(None, prefixes)))
         yield process
 
 
 def count(progress: Path) -> int:
     return len(progress.read_text().splitlines()) if progress.exists() else 0
-
-
-def pid(folder: Path) -> int:
-    return int((folder / "pid").read_text())
 
 
 def sockets_of(folder: Path) -> Path:
@@ -106,7 +105,7 @@ SOCKETS, RESIDENT = "--no-resident", "--resident"
 )
 def test_a_run_in_the_background_of_a_script_hears_them(tmp_path, signum, loop):
     with running(tmp_path, loop) as process:
-        os.kill(pid(tmp_path), signum)
+        os.kill(process.pid, signum)
         assert process.wait(PATIENCE) == 130
     assert "the same command goes on from there" in (tmp_path / "log").read_text()
     assert_nothing_is_left(tmp_path)
@@ -114,13 +113,13 @@ def test_a_run_in_the_background_of_a_script_hears_them(tmp_path, signum, loop):
 
 
 def test_nohup_lets_it_go_on(tmp_path):
-    with running(tmp_path, before="nohup") as process:
-        os.kill(pid(tmp_path), signal.SIGHUP)
+    with running(tmp_path, nohup=True) as process:
+        os.kill(process.pid, signal.SIGHUP)
         progress = tmp_path / "run" / "al.progress"
         rows = count(progress)
         wait_until(lambda: process.poll() is not None or count(progress) > rows + 30)
         assert process.poll() is None
-        os.kill(pid(tmp_path), signal.SIGTERM)
+        os.kill(process.pid, signal.SIGINT)
         assert process.wait(PATIENCE) == 130
     assert_nothing_is_left(tmp_path)
 
@@ -128,7 +127,7 @@ def test_nohup_lets_it_go_on(tmp_path):
 def test_two_at_once_are_one(tmp_path):
     with running(tmp_path) as process:
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            os.kill(pid(tmp_path), signum)
+            os.kill(process.pid, signum)
         assert process.wait(PATIENCE) == 130
     assert_nothing_is_left(tmp_path)
     assert_goes_on(tmp_path)
@@ -137,7 +136,7 @@ def test_two_at_once_are_one(tmp_path):
 @pytest.mark.parametrize("loop", [SOCKETS, RESIDENT])
 def test_killed_it_leaves_nothing_but_its_state(tmp_path, loop):
     with running(tmp_path, loop) as process:
-        os.kill(pid(tmp_path), signal.SIGKILL)
+        os.kill(process.pid, signal.SIGKILL)
         process.wait(PATIENCE)
         wait_until(lambda: not workers(tmp_path / "run"), "end of what it had started")
     assert_nothing_is_left(tmp_path)
@@ -147,8 +146,8 @@ def test_killed_it_leaves_nothing_but_its_state(tmp_path, loop):
 @pytest.mark.parametrize("loop", [SOCKETS, RESIDENT])
 def test_what_is_left_when_all_is_killed_is_removed_by_the_next_run(tmp_path, loop):
     with running(tmp_path, loop) as process:
-        os.kill(pid(tmp_path), signal.SIGSTOP)
-        killed = [*workers(tmp_path / "run"), pid(tmp_path)]
+        os.kill(process.pid, signal.SIGSTOP)
+        killed = [*workers(tmp_path / "run"), process.pid]
         for worker in killed:
             os.kill(worker, signal.SIGKILL)
         process.wait(PATIENCE)
@@ -165,7 +164,7 @@ def test_what_is_left_when_all_is_killed_is_removed_by_the_next_run(tmp_path, lo
 
 def test_a_driver_that_fails_is_reported_in_the_background_too(tmp_path):
     with running(tmp_path, SOCKETS) as process:
-        [driver] = [worker for worker in workers(tmp_path / "run") if "cli.driver" in said(worker)]
+        [driver] = [worker for worker in workers(tmp_path / "run") if "cli.driver" in command_of(worker)]
         os.kill(driver, signal.SIGKILL)
         assert process.wait(PATIENCE) == 1
     log = (tmp_path / "log").read_text()

@@ -15,6 +15,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+from forked import Forked
 from programs import PATIENCE, wait_until
 from tiny_training import Training
 
@@ -172,7 +173,7 @@ class TestStopped:
         assert f"{EPOCHS} epochs" in Card.read(training.output / "my-water.json").training
 
 
-def wait_for_epoch(training: Training, process: subprocess.Popen[bytes], stage: Stage, number: int) -> None:
+def wait_for_epoch(training: Training, process: subprocess.Popen[bytes] | Forked, stage: Stage, number: int) -> None:
     """Wait until there is the checkpoint of an epoch, or of a later one; so the one before is whole."""
 
     def saved() -> bool:
@@ -198,7 +199,7 @@ class TestRefused:
     def fails(
         self, training: Training, here: Callable[..., int], capsys: pytest.CaptureFixture[str]
     ) -> Callable[..., str]:
-        """What is said about arguments that come in addition to, or instead of, those of the training."""
+        """The message about arguments that come in addition to, or instead of, those of the training."""
 
         def run(*more: str) -> str:
             assert here(training, *more) == 1

@@ -6,13 +6,13 @@ import csv
 import os
 import pickle
 import re
-import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import STDOUT, Popen
 from typing import TYPE_CHECKING
 
 from ...atomic import write_atomically
@@ -107,9 +107,7 @@ class Stage:
         if start is not None:
             command += ["--restart", str(start.relative_to(self.folder))]
         with open(self.folder / "metatrain.log", "w") as log:
-            process = subprocess.Popen(
-                command, cwd=self.folder, env=environment(), stdout=log, stderr=subprocess.STDOUT, pass_fds=[lock]
-            )
+            process = Popen(command, cwd=self.folder, env=environment(), stdout=log, stderr=STDOUT, pass_fds=[lock])
             try:
                 _watch(process, self, epochs)
             finally:  # no training without the one who started it
@@ -174,7 +172,7 @@ def _is_whole(checkpoint: Path) -> bool:
     return True
 
 
-def _watch(process: subprocess.Popen[bytes], stage: Stage, epochs: int) -> None:
+def _watch(process: Popen[bytes], stage: Stage, epochs: int) -> None:
     """A progress bar until metatrain is done; old checkpoints are removed on the way."""
     from tqdm import tqdm
 
