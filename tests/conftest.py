@@ -1,4 +1,4 @@
-"""What tests of several parts of the package start from."""
+"""Fixtures of tests of several parts of the package, and the order of all tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from ipi_darkforces.models import ForceModel, Structure
 from ipi_darkforces.models.metatomic import MetatomicModel
 from ipi_darkforces.models.registry.export import exported
 from ipi_darkforces.models.registry.zoo import ZOO
-from ipi_darkforces.simulate import processes
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,7 +41,33 @@ hypothesis.settings.load_profile("patient")
 programs.mark()
 
 # The package starts its programs as tests do: most of their time would go into importing the same again and again.
-processes.Popen = forked.popen
+forked.patch()
+
+
+# Started first, so that no worker has one of them left when the others have ended.
+LONGEST = (
+    "training/test_train.py",
+    "simulate/test_run.py",
+    "campaign/test_campaign.py",
+    "cli/test_assess.py",
+    "faults/test_faults.py",
+    "environments/test_sevennet.py",
+    "tests/test_tutorials.py",
+    "trajectories/test_trajectories.py",
+    "pet/test_packed.py",
+    "serve/test_driver.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first."""
+    items.sort(key=lambda item: not str(item.path).endswith(LONGEST))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what stays to the end, all that was imported, out of collections of garbage: they would take a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

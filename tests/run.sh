@@ -8,4 +8,4 @@ pip install --quiet -c constraints.txt -e '.[campaign,docs,orb,sevennet,test,tra
 ruff check .
 ruff format --check .
 mypy
-pytest -n auto --maxprocesses 4 --dist loadfile "$@"
+pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"

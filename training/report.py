@@ -128,7 +128,7 @@ def _difference(errors: dict | None) -> str:
 
 
 def _command(recipe: str, folder: Path, name: str) -> str:
-    """What made it, with what differs from the options that come with the project."""
+    """The command that made it, with all that differs from the options that come with the project."""
     changed = " ".join(
         f"-r {stage}:architecture.training.num_epochs={len(Stage(stage, folder / stage).history())}"
         for stage in RECIPES[recipe]
