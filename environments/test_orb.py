@@ -89,6 +89,7 @@ def test_weights_that_are_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     model = PACKAGED["orb-v2"].weights
     monkeypatch.setenv("CACHED_PATH_CACHE_ROOT", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://localhost:9")  # nobody listens there
+    monkeypatch.setattr("urllib3.util.retry.Retry.sleep", lambda *_: None)  # half a minute between five attempts
     with pytest.raises(DarkforcesError) as caught:
         load_model("orb-v2")
     message = str(caught.value)

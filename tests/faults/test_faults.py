@@ -9,9 +9,9 @@ from injection import by_hand, runs, streams
 from injection.records import Records
 from injection.report import ROUNDING
 
-STEPS = 1000  # so many that a fast machine does not finish them before the last kill
+STEPS = 800  # so many that a fast machine does not finish them before the last kill
 STATES = 100  # steps between the states that are kept, should the newest checkpoint be cut
-# The driver, i-PI and the parent are killed a few steps after they go on; then the parent gets two interrupts at once.
+# The driver, i-PI and the parent are killed a few steps after they go on.
 SEED = 123552
 
 
@@ -22,9 +22,9 @@ def records(tmp_path: Path) -> Records:
 
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(records: Records, tmp_path: Path) -> None:
     whole = runs.reference(tmp_path / "whole", STEPS)
-    runs.chain(records, whole, SEED, lambda: True, STEPS, kills=4)
+    runs.chain(records, whole, SEED, lambda: True, STEPS, kills=3)
     kills = records.of("runs")
-    assert [record["kill"].partition(":")[0] for record in kills] == ["driver", "i-PI", "parent", "parent and parent"]
+    assert [record["kill"].partition(":")[0] for record in kills] == ["driver", "i-PI", "parent"]
     for record in kills:
         assert record["sent"], record
         assert record["lost"] <= STATES, record

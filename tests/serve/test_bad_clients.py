@@ -160,8 +160,12 @@ class Good:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All clients here are of one process; on a busy machine, good ones may be silent for long."""
+    """All clients here are of one process; on a busy machine, good ones may be silent for long.
+
+    Most of the time would go into waiting for the driver to look for new ones.
+    """
     monkeypatch.setattr(driver_module, "ORPHANED", PATIENCE)
+    monkeypatch.setattr(driver_module, "SEARCH_IDLE", 0.01)
 
 
 @pytest.fixture
@@ -318,7 +322,7 @@ def test_who_asks_ahead_gets_the_forces_of_each_of_its_positions(place: str) -> 
 
 
 class TestOneSimulation:
-    """What cannot go on without the client that had to be ended."""
+    """A simulation that cannot go on without the client that had to be ended."""
 
     def sockets(self, place: str, driver: Driver) -> tuple[socket.socket, socket.socket, threading.Thread, list[bool]]:
         listeners = []
@@ -362,6 +366,10 @@ class TestOneSimulation:
 
 class TestWhereItFailed:
     """It is tried again, after pauses; and the same mistake is said once."""
+
+    @pytest.fixture(autouse=True)
+    def _short_pauses(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(search_module, "AGAIN", 0.1)
 
     def test_at_the_same_socket(self, place: str, capsys: pytest.CaptureFixture[str]) -> None:
         served = Served(place, stay=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 from aluminium import command, write_input
-from programs import finish, wait_until
+from forked import popen
+from programs import PATIENCE, finish, wait_until
 
 from ipi_darkforces.simulate.ending import cause, complaint, soft_exit
 from ipi_darkforces.simulate.inputs import SimulationInput
@@ -56,10 +56,10 @@ def test_the_change_of_the_energy_of_an_optimisation_is_that_of_its_potential(tm
 
 
 def test_told_by_its_input_to_stop_it_goes_on_with_the_same_command(tmp_path):
-    path, folder = write_input(tmp_path, more="<total_time> 10 </total_time>"), tmp_path / "run"
+    path, folder = write_input(tmp_path, more="<total_time> 4 </total_time>"), tmp_path / "run"
     steps = []
     for _ in range(2):
-        done = finish(command(path, folder))
+        done = finish(command(path, folder, "--resident"))  # the time begins once the model is loaded
         assert done.returncode == 0, done.stderr
         steps.append(summary(folder)["steps"])
         assert f"stopped after step {steps[-1]} (its <total_time> is over); the same command goes on" in done.stderr
@@ -71,12 +71,12 @@ def test_a_file_that_stops_it_does_not_stop_it_again(tmp_path):
     path, folder = write_input(tmp_path), tmp_path / "run"
     steps = []
     for _ in range(2):
-        with subprocess.Popen(command(path, folder), stderr=subprocess.PIPE, text=True) as process:
-            before = len(read(folder / "al.progress"))
-            wait_until(lambda before=before: len(read(folder / "al.progress")) > before + 500)
+        before = len(read(folder / "al.progress"))
+        with (tmp_path / "said").open("wb") as stream, popen(command(path, folder), stderr=stream) as process:
+            wait_until(lambda before=before: process.poll() or len(read(folder / "al.progress")) > before + 500)
             (folder / "EXIT").touch()
-            _, said = process.communicate()
-        assert process.returncode == 0, said
+            assert process.wait(PATIENCE) == 0, read(tmp_path / "said")
+        said = read(tmp_path / "said")
         steps.append(summary(folder)["steps"])
         assert f"stopped after step {steps[-1]} (there was a file EXIT in its folder); the same command" in said
     assert 0 < steps[0] < steps[1]

@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ase.io
 import numpy as np
 import pytest
 import torch
+from ipi_processes import INPUTS
 from random_pet import random_pet
 from waters import TRICLINIC, VACUUM, few_waters, strained, water_like
 
@@ -43,7 +45,7 @@ STRUCTURES: dict[str, Callable[[Structure], Structure]] = {
     "triclinic": lambda water: few_waters(TRICLINIC),
     "cell smaller than the cutoff": lambda water: few_waters(3.0 * np.eye(3), n_molecules=1),
     "unwrapped": lambda water: water_like(
-        water, positions=water.positions + np.repeat(np.arange(64) % 7 - 3, 3)[:, None] * water.cell[0]
+        water, positions=water.positions + np.repeat(np.arange(16) % 7 - 3, 3)[:, None] * water.cell[0]
     ),
     "vacuum": lambda water: few_waters(VACUUM),
     "slab": lambda water: few_waters(np.diag([7.0, 7.0, 0.0])),
@@ -55,6 +57,12 @@ STRUCTURES: dict[str, Callable[[Structure], Structure]] = {
         VACUUM,
     ),
 }
+
+
+@pytest.fixture(scope="module")
+def water() -> Structure:
+    """16 molecules."""
+    return Structure.from_ase(ase.io.read(INPUTS / "water-16.xyz"))
 
 
 @pytest.fixture(scope="module")
@@ -169,8 +177,9 @@ class TestSameAnswers:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="nothing else is told to keep its memory")
 def test_what_one_evaluation_frees_serves_the_next(water: Structure) -> None:
     single = PetModel(PET_M)
-    shifts = np.array(list(np.ndindex(2, 2, 2))) @ water.cell
-    large = Structure(np.tile(water.species, 8), (water.positions + shifts[:, None]).reshape(-1, 3), 2.0 * water.cell)
+    shifts = np.array(list(np.ndindex(4, 4, 2))) @ water.cell
+    positions = (water.positions + shifts[:, None]).reshape(-1, 3)
+    large = Structure(np.tile(water.species, 32), positions, np.diag([4.0, 4.0, 2.0]) @ water.cell)
     faults = []
     for _ in range(4):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -226,7 +235,7 @@ class TestSimulation:
     def test_single_precision_conserves_energy_as_double_precision_does(self, way: str) -> None:
         errors = []
         for dtype in ("float64", "float32"):
-            _, totals = simulate(WAYS[way](PET_M, dtype=dtype), few_waters(TRICLINIC), 200)
+            _, totals = simulate(WAYS[way](PET_M, dtype=dtype), few_waters(TRICLINIC), 100)
             errors.append(totals - totals[0])
         assert np.abs(errors[0]).max() < 0.05  # eV, of 24 atoms: the integrator's own
         assert np.abs(errors[1] - errors[0]).max() < 0.1 * np.abs(errors[0]).max()
