@@ -18,7 +18,7 @@ import pytest
 import torch
 from breaking_model import breaking_model  # noqa: F401, a fixture
 
-from ipi_darkforces.models import ForceModel, Structure
+from ipi_darkforces.models import ForceModel, Structure, load_model
 from ipi_darkforces.models.metatomic import MetatomicModel
 from ipi_darkforces.models.registry.export import exported
 from ipi_darkforces.models.registry.zoo import ZOO
@@ -110,6 +110,6 @@ def pet_file_float64(pet_file: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
-def pet_m_float64(pet_file_float64: Path) -> ForceModel:
+def pet_m_float64() -> ForceModel:
     """The bundled model in double precision, with the net force of its direct forces."""
-    return MetatomicModel(pet_file_float64, "pet-m", remove_net_force=False)
+    return load_model("pet-m", dtype="float64", remove_net_force=False)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 import platform
 import shutil
@@ -16,6 +17,7 @@ import pytest
 import torch
 from ipi.pes.metatomic import MetatomicDriver
 from ipi.utils.units import unit_to_internal
+from ipi_processes import INPUTS
 from toy_models import CUTOFF, STRESS, ConstantModule, export_toy
 from waters import TRICLINIC, VACUUM, few_waters, strained, water_like
 
@@ -32,9 +34,21 @@ DIRECT = Need.ENERGY | Need.DIRECT | Need.VIRIAL
 
 
 @pytest.fixture(scope="module")
+def water() -> Structure:
+    """16 molecules."""
+    return Structure.from_ase(ase.io.read(INPUTS / "water-16.xyz"))
+
+
+@pytest.fixture(scope="module")
 def single(pet_file: Path) -> ForceModel:
     """As it is bundled: single precision, no net force."""
     return MetatomicModel(pet_file)
+
+
+@pytest.fixture(scope="module")
+def pet_m_float64(pet_file_float64: Path) -> ForceModel:
+    """The bundled model as exported, in double precision, with the net force of its direct forces."""
+    return MetatomicModel(pet_file_float64, "pet-m", remove_net_force=False)
 
 
 @pytest.fixture(scope="module")
@@ -54,19 +68,23 @@ STRUCTURES: dict[str, Callable[[Structure], Structure]] = {
     "triclinic": lambda water: few_waters(TRICLINIC),
     "cell smaller than the cutoff": lambda water: few_waters(3.0 * np.eye(3), n_molecules=1),
     "unwrapped": lambda water: water_like(
-        water, positions=water.positions + np.repeat(np.arange(64) % 7 - 3, 3)[:, None] * water.cell[0]
+        water, positions=water.positions + np.repeat(np.arange(16) % 7 - 3, 3)[:, None] * water.cell[0]
     ),
     "vacuum": lambda water: few_waters(VACUUM),
     "slab": lambda water: few_waters(np.diag([7.0, 7.0, 0.0])),
 }
 
 
+load_once = functools.cache(mta.load_atomistic_model)  # the driver would load it for each structure
+
+
 def by_ipi(path: Path, structure: Structure, folder: Path, non_conservative: bool) -> tuple[float, ...]:
     """Energy, forces, virial in atomic units from i-PI's own driver for the same file."""
     template = folder / "template.xyz"
     ase.io.write(template, ase.Atoms(numbers=structure.species, positions=structure.positions))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as monkeypatch:
         warnings.simplefilter("ignore")
+        monkeypatch.setattr(mta, "load_atomistic_model", load_once)
         driver = MetatomicDriver(str(template), str(path), non_conservative=non_conservative)
         energy, forces, virial, _ = driver(*in_bohr(structure))
     return energy, forces, virial
@@ -234,12 +252,12 @@ def count_calls(model: MetatomicModel, monkeypatch: pytest.MonkeyPatch) -> tuple
 
 
 class TestNumbers:
-    def test_float32_keeps_its_digits_twenty_cells_away(
+    def test_float32_keeps_its_digits_many_cells_away(
         self, water: Structure, raw_single: ForceModel, pet_file: Path, tmp_path: Path
     ) -> None:
         """The same forces as at home, far better than from positions that were cast before they were wrapped."""
         far = water.positions.copy()
-        far[:3] += 20 * water.cell[0] - 20 * water.cell[2]
+        far[:3] += 32 * water.cell[0] - 32 * water.cell[2]
         home = by_us(raw_single, water, Component.CONSERVATIVE)[1]
         ours = by_us(raw_single, water_like(water, positions=far), Component.CONSERVATIVE)[1]
         naive = by_ipi(pet_file, water_like(water, positions=far), tmp_path, non_conservative=False)[1]
