@@ -1,12 +1,14 @@
 """Heating of multiple time stepping, predicted and measured by NVE runs of several strides from several starts.
 
     python benchmarks/stride.py measure FOLDER --model pet-m --structure inputs/water.xyz --strides 8 10 12 --time 5
-    python benchmarks/stride.py picture FOLDER --output docs/stride.png
+    python benchmarks/stride.py measure PAIR --model pet-xs --slow pet-m --strides 4 8 --time 5
+    python benchmarks/stride.py picture FOLDER PAIR --output docs/stride.png
 
 Every run is one file in FOLDER, written when it is complete; a call that was interrupted goes on where it was. A start
 is a Langevin run of 1 ps under conservative forces, each with other random numbers. For each start there is one
 conservative run with both kinds of forces at every step, for the prediction, and one run of each stride. The picture
-shows what is in FOLDER beside the drifts in docs/stride.md, of runs of the bundled model through i-PI.
+shows what is in FOLDER, and in that of a pair of models, beside the drifts in docs/stride.md, of runs of the bundled
+model through i-PI.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+from matplotlib.axes import Axes
 
 import ipi_darkforces as dark
 from ipi_darkforces.analysis.pictures import KIND_COLORS, OTHER_COLORS, new_figure, tidy
@@ -51,7 +54,7 @@ MEASURED = {  # meV/atom/ps and standard errors, of the bundled model with i-PI:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=["measure", "picture"])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="+", help="of one model; of a picture, a second one of a pair")
     parser.add_argument("--model", default="pet-m", help="of the fast forces, and of the slow ones unless --slow")
     parser.add_argument("--slow", help="model of the conservative forces")
     parser.add_argument("--structure", default="inputs/water.xyz")
@@ -65,7 +68,9 @@ def main() -> None:
     if arguments.task == "picture":
         draw(arguments.folder, arguments.output)
         return
-    arguments.folder.mkdir(parents=True, exist_ok=True)
+    if len(arguments.folder) != 1:
+        parser.error("measure writes into one folder")
+    arguments.folder[0].mkdir(parents=True, exist_ok=True)
     fast = dark.load_model(arguments.model)
     model = fast if arguments.slow is None else PairModel(fast, dark.load_model(arguments.slow), "pair")
     atoms = ase.io.read(arguments.structure)
@@ -75,7 +80,7 @@ def main() -> None:
 
 def measure_start(start: int, atoms: Atoms, model: dark.ForceModel, arguments: argparse.Namespace) -> None:
     """Equilibrate one start, then run both kinds of forces and every stride from there, as far as files are missing."""
-    folder = arguments.folder
+    folder = arguments.folder[0]
     place = folder / f"start{start}.npz"
     if not place.exists():
         save(place, **equilibrated(atoms, model, arguments.temperature, seed=start))
@@ -158,43 +163,48 @@ def drifts(folder: Path) -> dict[int, list[Estimate]]:
     return found
 
 
-def draw(folder: Path, path: Path) -> None:
-    """Predicted against measured."""
+def draw(folders: list[Path], path: Path) -> None:
+    """Predicted against measured, of one model and of a pair."""
     figure = new_figure(6.4, 4.0)
     axis = figure.subplots()
-    starts = predicted(folder)
+    names = ["both kinds of forces of pet-m", "pet-xs as the fast forces of pet-m"]
+    for folder, name, color in zip(folders, names, [KIND_COLORS["MTS"], OTHER_COLORS[0]], strict=False):
+        draw_predicted(axis, predicted(folder), name, color)
+        for stride, found in drifts(folder).items():
+            for i, each in enumerate(found):
+                axis.errorbar(
+                    stride + 0.2 * (i - (len(found) - 1) / 2),
+                    each.value,
+                    each.margin(),
+                    fmt="s",
+                    color=color,
+                    markersize=4,
+                )
+    before = np.array([(stride, *drift) for stride, drift in MEASURED.items()])
+    axis.errorbar(before[:, 0] - 0.4, before[:, 1], 2.0 * before[:, 2], fmt="o", color="0.6", markersize=4)
+    axis.plot([], [], "-", color="0.2", label="predicted from conservative runs of 2 ps")
+    axis.plot([], [], "s", color="0.2", markersize=4, label="runs of 5 ps with that stride, 95 %")
+    axis.plot([], [], "o", color="0.6", markersize=4, label="earlier runs of pet-m, with i-PI")
+    axis.set_yscale("symlog", linthresh=0.1, linscale=0.6)
+    axis.set_ylim(-0.4, 300.0)
+    axis.set_xlim(1.5, 16.5)
+    axis.set_xlabel("stride M of 0.5 fs")
+    axis.set_ylabel("heating without thermostat / (meV/atom/ps)")
+    axis.set_yticks([-0.1, 0, 0.1, 1, 10], ["−0.1", "0", "0.1", "1", "10"])
+    axis.legend(frameon=False, loc="upper left", fontsize="small")
+    tidy(axis)
+    figure.savefig(path)
+
+
+def draw_predicted(axis: Axes, starts: list[list[Heating]], name: str, color: str) -> None:
+    """The mean over starts with two standard errors, printed too."""
     values = np.array([[each.total.value for each in start] for start in starts])
     errors = np.array([[each.total.error for each in start] for start in starts])
     mean, error = values.mean(axis=0), np.sqrt((errors**2).sum(axis=0)) / len(starts)
     strides = np.array([each.stride for each in starts[0]])
-    axis.fill_between(
-        strides, mean - 2.0 * error, mean + 2.0 * error, color=KIND_COLORS["MTS"], alpha=0.25, linewidth=0
-    )
-    axis.plot(
-        strides,
-        mean,
-        color=KIND_COLORS["MTS"],
-        label=f"predicted from conservative runs of 2 ps, starts: {len(starts)}",
-    )
-    before = np.array([(stride, *drift) for stride, drift in MEASURED.items()])
-    axis.errorbar(
-        before[:, 0], before[:, 1], 2.0 * before[:, 2], fmt="o", color="0.2", capsize=2, label="runs with i-PI"
-    )
-    label: str | None = "5 ps from the same starts"
-    for stride, found in drifts(folder).items():
-        for each in found:
-            axis.errorbar(
-                stride + 0.2, each.value, each.margin(), fmt="s", color=OTHER_COLORS[0], markersize=4, label=label
-            )
-            label = None
-    axis.set_yscale("symlog", linthresh=0.1, linscale=0.6)
-    axis.set_ylim(-0.4, 20.0)
-    axis.set_xlabel("stride M of 0.5 fs")
-    axis.set_ylabel("heating without thermostat / (meV/atom/ps)")
-    axis.legend(frameon=False)
-    tidy(axis)
-    figure.savefig(path)
-    print(*(f"{s} {m:.3f} ± {e:.3f}" for s, m, e in zip(strides, mean, error, strict=True)), sep="\n")
+    axis.fill_between(strides, mean - 2.0 * error, mean + 2.0 * error, color=color, alpha=0.25, linewidth=0)
+    axis.plot(strides, mean, color=color, label=name)
+    print(name, *(f"{s} {m:.3f} ± {e:.3f}" for s, m, e in zip(strides, mean, error, strict=True)), sep="\n")
 
 
 def save(place: Path, **arrays: np.ndarray) -> None:
