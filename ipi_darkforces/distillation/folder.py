@@ -100,6 +100,11 @@ class DistillFolder:
         """Keep a piece of these."""
         piece.write(self._held_out / f"{number:05d}.npz")
 
+    def forget_held_out(self) -> None:
+        """Remove these, the last one first, so that what is left at any time is their beginning."""
+        for path in sorted(self._held_out.glob("*.npz"), reverse=True):
+            path.unlink()
+
     def branches(self) -> list[LabelledTrajectory]:
         """Labels of all branches of dynamics so far, also of those that an error ended early."""
         return [LabelledTrajectory.read(path) for path in sorted(self._labels.glob("*.npz"))]

@@ -8,6 +8,7 @@ same start ended, strained anew, with new velocities, and at another temperature
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -32,6 +33,7 @@ _LATER = 0.5  # times the learning rate of the first round
 _PERSISTENT = 3  # failures that are too many, if not half of all branches got through
 
 Report = Callable[[str, int, int], None]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,26 @@ class Rounds:
     def hold_out(self, evaluations: int, equilibration: int) -> LabelledTrajectory:
         """Dynamics of the teacher without a thermostat by which students are judged, from the first system.
 
+        If the teacher fails on the way, it is begun anew with other velocities, as it has to be of one piece.
+
         :param evaluations: of the teacher
         :param equilibration: those before, with a thermostat
-        :raises DarkforcesError: if the teacher fails
+        :raises DarkforcesError: if the teacher fails again and again
         """
+        for attempt in range(_PERSISTENT):
+            error = self._hold_out(evaluations, equilibration, attempt)
+            if error is None:
+                return LabelledTrajectory.joined(self.folder.held_out())
+            self.folder.forget_held_out()
+            if attempt + 1 < _PERSISTENT:
+                log.warning("the dynamics by which students are judged begins anew, with other velocities: %s", error)
+        raise DarkforcesError(f"the dynamics by which students are judged cannot be run: {error}")
+
+    def _hold_out(self, evaluations: int, equilibration: int, attempt: int) -> str | None:
+        """Add what is missing of the held-out dynamics; the error that ended it, None if it is whole."""
         pieces = self.folder.held_out()
         done = sum(map(len, pieces))
+        rng = np.random.default_rng([self.settings.seed, attempt])
 
         def count() -> None:
             nonlocal done
@@ -70,20 +86,20 @@ class Rounds:
             system, momenta = self.systems[0], None
             rest = min(BRANCH, evaluations - sum(map(len, pieces)))
             if not pieces:  # the equilibration comes first, and is made again if that is stopped
-                before, momenta, error = self._run(system, equilibration, 0.1, None, lambda: None)
+                before, momenta, error = self._run(system, equilibration, 0.1, None, rng, lambda: None)
             else:  # from the last geometry that is there, which comes once more
                 before, error = pieces[-1], None
                 momenta = before.momenta(-1)
                 rest += 1
             if error is None:
                 start = replace(system, structure=before.structure(-1))
-                piece, _, error = self._run(start, rest, None, momenta, count)
+                piece, _, error = self._run(start, rest, None, momenta, rng, count)
             if error is not None:
-                raise DarkforcesError(f"the dynamics by which students are judged cannot be run: {error}")
+                return error
             piece = piece.without_first() if pieces else piece
             self.folder.add_held_out(len(pieces), piece)
             pieces.append(piece)
-        return LabelledTrajectory.joined(pieces)
+        return None
 
     def _run(
         self,
@@ -91,6 +107,7 @@ class Rounds:
         frames: int,
         friction_time: float | None,
         momenta: np.ndarray | None,
+        rng: np.random.Generator,
         count: Callable[[], None],
     ) -> tuple[LabelledTrajectory, np.ndarray, str | None]:
         return follow(
@@ -99,7 +116,7 @@ class Rounds:
             frames,
             temperature=self.settings.temperature,
             timestep=self.settings.timestep,
-            rng=np.random.default_rng([self.settings.seed, 0]),
+            rng=rng,
             momenta=momenta,
             friction_time=friction_time,
             report=count,

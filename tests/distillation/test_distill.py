@@ -157,6 +157,30 @@ def test_where_the_teacher_fails_is_left_out_counted_and_said(tmp_path: Path) ->
     hopeless = Rounds(dark.load_model(f"ase:{FILE}:failing?every=14"), systems, settings, folder, lambda *_: None)
     with pytest.raises(DarkforcesError, match=r"dynamics for labels failed, the last one as: .*not converged"):
         hopeless.sample(1000, None)
+    with pytest.raises(DarkforcesError, match=r"dynamics by which students are judged cannot be run: .*not converged"):
+        hopeless.hold_out(100, 10)
+
+
+def test_held_out_dynamics_begin_anew_where_the_teacher_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its 200th evaluation is in the second piece; from other velocities it gets through, in one piece."""
+    from ipi_darkforces.distillation.folder import DistillationSettings, DistillFolder
+    from ipi_darkforces.distillation.rounds import Rounds
+
+    folder, settings = DistillFolder(tmp_path / "folder", "x"), DistillationSettings("t", "s", "xs", 300.0, 4.0, 1)
+    folder.begin(settings)
+    flawed = dark.load_model(f"ase:{FILE}:failing?every=200")
+    for seed in range(45):
+        atoms = copper()
+        atoms.rattle(0.01, seed=seed)
+        flawed.evaluate(atoms, dark.Need.CONSERVATIVE)
+    rounds = Rounds(flawed, [System.of(copper())], settings, folder, lambda *_: None)
+    with caplog.at_level("WARNING"):
+        found = rounds.hold_out(130, 40)
+    assert "begins anew, with other velocities: " in caplog.text
+    assert "not converged" in caplog.text
+    assert len(found) == 130
+    moved = np.linalg.norm(np.diff(found.positions, axis=0), axis=2).max(axis=1)
+    assert 0.0 < moved.min() < moved.max() < 0.2
 
 
 def test_a_perfect_student_does_not_heat_and_a_softer_one_does() -> None:
