@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from ..analysis import drift
 from ..analysis.temperatures import ALL
 from ..atomic import write_atomically
@@ -251,8 +253,9 @@ def _cost_table(findings: Findings, campaign: Campaign) -> str:
 def _shown(estimate: Estimate | None) -> str:
     if estimate is None:
         return "–"
-    text = f"{estimate.value:.4g} {_UNKNOWN}" if estimate.error is None else estimate.text("").strip()
-    return text.replace("-", "−")
+    if estimate.error is None and np.isfinite(estimate.value):
+        return f"{estimate.value:.4g} {_UNKNOWN}".replace("-", "−")
+    return estimate.text("").strip().replace("-", "−")
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
