@@ -3,18 +3,21 @@
     python benchmarks/stride.py measure FOLDER --model pet-m --structure inputs/water.xyz --strides 8 10 12 --time 5
     python benchmarks/stride.py measure PAIR --model pet-xs --slow pet-m --strides 4 8 --time 5
     python benchmarks/stride.py picture FOLDER PAIR --output docs/stride.png
+    python benchmarks/stride.py table FOLDER PAIR
 
 Every run is one file in FOLDER, written when it is complete; a call that was interrupted goes on where it was. A start
 is a Langevin run of 1 ps under conservative forces, each with other random numbers. For each start there is one
 conservative run with both kinds of forces at every step, for the prediction, and one run of each stride. The picture
 shows what is in FOLDER, and in that of a pair of models, beside the drifts in docs/stride.md, of runs of the bundled
-model through i-PI.
+model through i-PI. The table has, for each run of a stride, the drift of its energy, and the heating that its random
+walk says: fluctuation and dissipation tie both.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import ase.io
@@ -23,15 +26,16 @@ from ase import Atoms, units
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 from matplotlib.axes import Axes
+from scipy import fft
 
 import ipi_darkforces as dark
+from ipi_darkforces.analysis.drift import conserved_slope
 from ipi_darkforces.analysis.pictures import KIND_COLORS, OTHER_COLORS, new_figure, tidy
 from ipi_darkforces.diagnostics.conservative_run import neighbours
 from ipi_darkforces.diagnostics.heating import Heating, Power, heating
 from ipi_darkforces.models.pair import PairModel
 from ipi_darkforces.models.structure import Structure
 from ipi_darkforces.stats.estimates import Estimate
-from ipi_darkforces.stats.slopes import slope
 
 TIMESTEP = 0.5  # fs
 EQUILIBRATION = 1.0  # ps
@@ -53,8 +57,8 @@ MEASURED = {  # meV/atom/ps and standard errors, of the bundled model with i-PI:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["measure", "picture"])
-    parser.add_argument("folder", type=Path, nargs="+", help="of one model; of a picture, a second one of a pair")
+    parser.add_argument("task", choices=["measure", "picture", "table"])
+    parser.add_argument("folder", type=Path, nargs="+", help="of one model; of what is shown, a second one of a pair")
     parser.add_argument("--model", default="pet-m", help="of the fast forces, and of the slow ones unless --slow")
     parser.add_argument("--slow", help="model of the conservative forces")
     parser.add_argument("--structure", default="inputs/water.xyz")
@@ -67,6 +71,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.task == "picture":
         draw(arguments.folder, arguments.output)
+        return
+    if arguments.task == "table":
+        tabulate(arguments.folder)
         return
     if len(arguments.folder) != 1:
         parser.error("measure writes into one folder")
@@ -150,17 +157,80 @@ def predicted(folder: Path) -> list[list[Heating]]:
     return found
 
 
-def drifts(folder: Path) -> dict[int, list[Estimate]]:
-    """Of the energy, meV/atom/ps, by stride, for each start."""
-    found: dict[int, list[Estimate]] = {}
+@dataclass(frozen=True)
+class Course:
+    """Energy of a run with a stride.
+
+    :param name: of its file
+    :param stride: M
+    :param times: ps, shape (n,)
+    :param energy: meV/atom, shape (n,)
+    :param atoms: number of them
+    :param temperature: K, the mean
+    """
+
+    name: str
+    stride: int
+    times: np.ndarray
+    energy: np.ndarray
+    atoms: int
+    temperature: float
+
+    @property
+    def drift(self) -> Estimate:
+        """meV/atom/ps."""
+        return conserved_slope(self.times, self.energy, self.atoms, self.temperature)
+
+    @property
+    def walk(self) -> np.ndarray:
+        """Heating P of which the energy walks by √(2 k_B T P t/N), meV/atom/ps: median, begin and end of the 95 %.
+
+        From the lowest cosine transforms, of white noise and a walk of any size, the drift integrated out; see
+        `ipi_darkforces.stats.slopes`, whose variances these are.
+        """
+        n, step = len(self.times), self.times[1]
+        k = np.arange(1, 61)
+        series = fft.dct(self.energy - self.energy[0], norm="ortho")[k]
+        line = fft.dct(self.times, norm="ortho")[k]
+        noises, sizes = np.logspace(-10.0, 2.0, 97), np.logspace(-5.0, 2.0, 161)
+        of_walk = 2000.0 * units.kB * self.temperature / self.atoms * 0.25 * step / np.sin(0.5 * np.pi * k / n) ** 2
+        weights = 1.0 / (noises[:, None, None] + sizes[:, None] * of_walk)
+        information = (weights * line**2).sum(axis=2)
+        squares = (weights * series**2).sum(axis=2) - (weights * line * series).sum(axis=2) ** 2 / information
+        likelihood = 0.5 * (np.log(weights).sum(axis=2) - np.log(information) - squares)
+        chances = np.exp(likelihood - likelihood.max()).sum(axis=0)
+        below = np.cumsum(chances) - 0.5 * chances
+        return np.interp([0.5, 0.025, 0.975], below / chances.sum(), sizes)
+
+
+def courses(folder: Path) -> list[Course]:
+    """Of all runs with a stride."""
+    found = []
     for place in sorted(folder.glob("start*-stride*.npz")):
         run = np.load(place)
-        stride, energy = int(run["stride"]), run["potential"] + run["kinetic"]
+        stride, energy = int(run["stride"]), 1000.0 * (run["potential"] + run["kinetic"])
         if stride > 1:
             times = TIMESTEP / 1000.0 * stride * np.arange(len(energy))
             atoms = len(np.load(place.with_name(f"{place.stem.partition('-')[0]}.npz"))["positions"])
-            found.setdefault(stride, []).append(slope(times, 1000.0 * energy / atoms))
+            temperature = 2.0 * run["kinetic"].mean() / (3.0 * (atoms - 1.0) * units.kB)
+            found.append(Course(place.stem, stride, times, energy / atoms, atoms, temperature))
     return found
+
+
+def drifts(folder: Path) -> dict[int, list[Estimate]]:
+    """Of the energy, meV/atom/ps, by stride, for each start."""
+    found: dict[int, list[Estimate]] = {}
+    for course in courses(folder):
+        found.setdefault(course.stride, []).append(course.drift)
+    return found
+
+
+def tabulate(folders: list[Path]) -> None:
+    """Drifts and walks."""
+    print("| run | drift, meV/atom/ps | its walk says | 95 % |\n|---|---|---|---|")
+    for course in [course for folder in folders for course in courses(folder)]:
+        middle, begin, end = course.walk
+        print(f"| {course.name} | {course.drift.text('').strip()} | {middle:.2g} | {begin:.2g} to {end:.2g} |")
 
 
 def draw(folders: list[Path], path: Path) -> None:

@@ -87,7 +87,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     masses.add_argument("--deuterium", action="store_true", help="give hydrogen atoms the mass of deuterium")
     group = parser.add_argument_group("strides and thermostats")
-    group.add_argument("--max-stride", type=int, default=16, metavar="M", help="largest stride (default: %(default)s)")
+    group.add_argument(
+        "--max-stride", type=int, default=16, metavar="M", help="largest stride, up to 100 (default: %(default)s)"
+    )
     group.add_argument(
         "--tau",
         type=float,
@@ -195,7 +197,9 @@ def _advice(prediction: Prediction, allowed: float) -> str:
         else:
             cost = prediction.costs.relative(longest.stride)
             resonant = 0 if prediction.stability is None else prediction.stability[longest.stride - 1].growing
-            warning = f"; {resonant} vibrations grow" if resonant else ""
+            warning = f"; {resonant} vibration{'s grow' if resonant > 1 else ' grows'}" if resonant else ""
+            if cost >= 1.0:
+                warning += "; no stride up to it saves time"
             lines.append(
                 f"{limit} M = {longest.stride} ({what}), at {cost:.0%} of the cost of conservative forces{warning}"
             )

@@ -21,6 +21,7 @@ from .stability import Stability
 from .structures import as_structure
 from .thermostats import excess_times, mean_friction
 
+LONGEST = 100  # strides that are looked at
 EQUILIBRATION = 0.5  # ps, of structures without velocities
 _PEAK = 0.05  # of the highest one, what counts as a peak of the spectrum of velocities
 _BANDS = (  # by the wavenumber over that of the stretch, for structures of O and H
@@ -150,7 +151,7 @@ def stride(
     :param temperature: K, of the equilibration
     :param timestep: fs, of the fast forces
     :param equilibration: ps, of Langevin dynamics before the run. Default: none if atoms have velocities, else 0.5
-    :param longest: the largest stride
+    :param longest: the largest stride, 2 to 100
     :param tau: fs, of the thermostats for which an excess of temperature is predicted
     :param hydrogen_mass: u, for all hydrogen atoms
     :param repartition: whether what hydrogen atoms gain is taken from the atoms they are bonded to
@@ -241,8 +242,8 @@ def _check(
             raise DarkforcesError(f"{name} {value:g} cannot be used: expected {unit}, more than zero")
     if equilibration is not None and not 0.0 <= equilibration < np.inf:
         raise DarkforcesError(f"equilibration {equilibration:g} cannot be used: expected ps, zero or more")
-    if longest < 2:
-        raise DarkforcesError(f"{longest} as the longest stride cannot be used: expected at least 2")
+    if not 2 <= longest <= LONGEST:
+        raise DarkforcesError(f"{longest} as the longest stride cannot be used: expected 2 to {LONGEST}")
     fewest = fewest_steps(timestep / 1000.0)
     if round(1000.0 * time / timestep) < fewest:
         raise DarkforcesError(

@@ -82,6 +82,7 @@ def test_for_machines(say: Say) -> None:
     [
         (["--allow", 0], "--allow 0 cannot be used: expected K, more than zero"),
         (["--time", 0.2], "0.2 ps are too short to know errors: expected at least 0.7"),
+        (["--max-stride", 10**8], "100000000 as the longest stride cannot be used: expected 2 to 100"),
         (["--hmr", 3], "there are no hydrogen atoms whose mass could be changed"),
     ],
 )
