@@ -47,13 +47,15 @@ def draw(results: Sequence[Correlations], path: Path) -> None:
 def drawn_functions(results: Sequence[Correlations]) -> tuple[str, ...]:
     """The functions that have values to be drawn; if there are none, all."""
     keys = tuple(dict.fromkeys(key for result in results for key in result.functions))
-    return (
-        tuple(key for key in keys if any(_shown(r.functions[key]).any() for r in results if key in r.functions)) or keys
-    )
+    found = {key: [result.functions[key] for result in results if key in result.functions] for key in keys}
+    return tuple(key for key in keys if any(_shown(each).any() for each in found[key])) or keys
 
 
 def _shown(curve: Function) -> np.ndarray:
-    """Where a function is drawn: a few pairs at the smallest distances, without errors, would hide the rest."""
+    """The distances at which a function is drawn, as flags.
+
+    Not those, the smallest, of so few pairs that errors are unknown: their values would hide the rest.
+    """
     return np.isfinite(curve.values) & (np.isfinite(curve.errors) | np.isnan(curve.errors).all())
 
 

@@ -29,13 +29,11 @@ def many_levels(n: int) -> str:
 
 def why_not_resident(simulation: SimulationInput) -> str | None:
     """Say why i-PI has to take the fast steps of an input itself; None if the resident loop can."""
-    nodes = [node for kind, node in simulation.root.fields if kind == "system"]
-    parsed = [held for kind, held in simulation.parsed.extra if kind == "system"]
-    ours = {forcefield.name for forcefield in simulation.socket_forcefields() if not forcefield.wrapped}
+    systems, ours = _systems(simulation), _our_forcefields(simulation)
     with redirect_stdout(StringIO()):
-        reasons = (_in_the_way_of(*each, ours) for each in zip(nodes, parsed, strict=True))
+        reasons = (_in_the_way_of(*each, ours) for each in systems)
         reason = next((each for each in reasons if each is not None), None)
-        if reason is None and len({_shared(*each) for each in zip(nodes, parsed, strict=True)}) > 1:
+        if reason is None and len({_shared(*each) for each in systems}) > 1:
             return DIFFERENT_SYSTEMS
     return reason
 
@@ -45,18 +43,28 @@ def is_at_constant_pressure(simulation: SimulationInput) -> bool:
 
     Each fast step changes the cell too, by i-PI's barostats: i-PI takes it, but without sockets in less time.
     """
-    nodes = [node for kind, node in simulation.root.fields if kind == "system"]
-    parsed = [held for kind, held in simulation.parsed.extra if kind == "system"]
-    ours = {forcefield.name for forcefield in simulation.socket_forcefields() if not forcefield.wrapped}
+    systems, ours = _systems(simulation), _our_forcefields(simulation)
     with redirect_stdout(StringIO()):
         return all(
-            len(nodes) == 1
+            len(systems) == 1
             and system.motion.mode.fetch() == "dynamics"
             and system.motion.dynamics.mode.fetch() in ("npt", "nst")
             and _beads(system) == 1
             and {force.attribs.get("forcefield") for force in _forces(node)} <= ours
-            for node, system in zip(nodes, parsed, strict=True)
+            for node, system in systems
         )
+
+
+def _systems(simulation: SimulationInput) -> list[tuple[xml_node, InputSystem]]:
+    """All systems, each as it stands in the input and as i-PI understands it."""
+    nodes = [node for kind, node in simulation.root.fields if kind == "system"]
+    parsed = [held for kind, held in simulation.parsed.extra if kind == "system"]
+    return list(zip(nodes, parsed, strict=True))
+
+
+def _our_forcefields(simulation: SimulationInput) -> set[str]:
+    """Names of the forcefields that we serve, without others around them."""
+    return {forcefield.name for forcefield in simulation.socket_forcefields() if not forcefield.wrapped}
 
 
 def _in_the_way_of(node: xml_node, system: InputSystem, ours: set[str]) -> str | None:
@@ -79,7 +87,7 @@ def _in_the_way_of(node: xml_node, system: InputSystem, ours: set[str]) -> str |
 
 
 def _shared(node: xml_node, system: InputSystem) -> tuple[object, ...]:
-    """What systems that are advanced together have in common; their numbers of atoms are those of the forces."""
+    """Properties that systems have to share to be advanced together; their numbers of atoms are those of the forces."""
     dynamics = system.motion.dynamics
     values = [each.fetch() for each in (dynamics.mode, dynamics.splitting, dynamics.timestep, system.motion.fixcom)]
     return (*values, *dynamics.nmts.fetch(), _beads(system), *(write(force, "force") for force in _forces(node)))

@@ -108,7 +108,7 @@ class Programs:
 
     @contextmanager
     def _announcement(self) -> Iterator[int]:
-        """What is to be written to when the model can serve."""
+        """A file descriptor to which a program is to write when its model can serve."""
         reader, writer = os.pipe()
         self._ready = self._stack.enter_context(os.fdopen(reader, "rb"))
         try:

@@ -78,7 +78,7 @@ def _in_the_way_of(system: System) -> str | None:
 
 
 def _shared(system: System) -> tuple[object, ...]:
-    """What systems that are advanced together have in common."""
+    """Properties that systems have to share to be advanced together."""
     motion = system.motion
     forces = [(id(each.ff), each.weight, *each.mts_weights) for each in system.forces.mforces]
     dynamics = motion.enstype, motion.splitting, motion.dt, *motion.nmts, motion.fixcom
@@ -272,7 +272,7 @@ class _Forces:
 
 
 def _of_replicas(positions: np.ndarray) -> np.ndarray:
-    """Those of all beads of all systems, shape (n_replicas, n_atoms, 3)."""
+    """Positions of all beads of all systems in a row, shape (n_replicas, n_atoms, 3)."""
     return positions.reshape(-1, *positions.shape[2:])
 
 

@@ -35,6 +35,7 @@ INSIDE = in_process("custom", parameters, PLUGIN)
 @pytest.fixture
 def passes():
     """Passes since the beginning of the test, of the model that all plugins of this process share."""
+    shared_split.cache_clear()  # other tests in this process may have run the same simulation
     counted = shared_split("pet-m", Loading(dtype="float64")).model.passes
     before = (counted.forward, counted.backward)
     return lambda: (counted.forward - before[0], counted.backward - before[1])

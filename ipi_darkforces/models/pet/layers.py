@@ -56,6 +56,14 @@ class Linear:
         """Apply it, with y / (1 + exp(-y)) for y."""
         return _SiLU.apply(x, self) if has_gradient(x) else self.weight.times(x, self.bias, then="swish")
 
+    def products(self, x: torch.Tensor) -> torch.Tensor:
+        """The result for x, which has no gradient."""
+        return self.weight.times(x, self.bias)
+
+    def transposed_products(self, grad: torch.Tensor) -> torch.Tensor:
+        """The derivative of the result with respect to x, times grad, shape (n_rows, n_in)."""
+        return self.transposed.times(grad)
+
 
 class SwiGLU:
     """(x Wᵥᵀ + bᵥ) / (1 + exp(-x W_gᵀ - b_g)).
@@ -97,12 +105,16 @@ class BothOrders:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """The results for x, shape (n_rows, 2 × n_features), one beside the other, shape (n_rows, 2 × n_out)."""
         if has_gradient(x):
-            return _BothOrders.apply(x, self)
+            return _SiLU.apply(x, self)
         return torch.nn.functional.silu(self.products(x), inplace=True)
 
     def products(self, x: torch.Tensor) -> torch.Tensor:
         """The results before SiLU."""
         return _both_orders(x, self.same.weight, self.opposite.weight, self.same.bias)
+
+    def transposed_products(self, grad: torch.Tensor) -> torch.Tensor:
+        """The derivative of these with respect to x, times grad, shape (n_rows, 2 × n_features)."""
+        return _both_orders(grad, self.same.transposed, self.opposite.transposed)
 
 
 class RMSNorm:
@@ -198,8 +210,8 @@ class _LinearPlus(Function):
 
 class _SiLU(Function):
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, layer: Linear) -> torch.Tensor:
-        y = layer.weight.times(x, layer.bias)
+    def forward(ctx: Any, x: torch.Tensor, layer: Linear | BothOrders) -> torch.Tensor:
+        y = layer.products(x)
         ctx.layer = layer
         ctx.save_for_backward(y)
         return torch.nn.functional.silu(y)
@@ -207,7 +219,7 @@ class _SiLU(Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (y,) = ctx.saved_tensors
-        return ctx.layer.transposed.times(torch.ops.aten.silu_backward(grads[0], y)), None
+        return ctx.layer.transposed_products(torch.ops.aten.silu_backward(grads[0], y)), None
 
 
 class _SwiGLU(Function):
@@ -225,21 +237,6 @@ class _SwiGLU(Function):
         by_gate = grads[0] * y
         by_gate.addcmul_(by_gate, gate, value=-1.0)  # σ' = σ (1 - σ)
         return ctx.layer.gate.transposed.times_and(by_gate, None, "add", by_value), None
-
-
-class _BothOrders(Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, layer: BothOrders) -> torch.Tensor:
-        y = layer.products(x)
-        ctx.layer = layer
-        ctx.save_for_backward(y)
-        return torch.nn.functional.silu(y)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (y,) = ctx.saved_tensors
-        grad, layer = torch.ops.aten.silu_backward(grads[0], y), ctx.layer
-        return _both_orders(grad, layer.same.transposed, layer.opposite.transposed), None
 
 
 class _RMSNorm(Function):
