@@ -154,7 +154,7 @@ def listen(path: str) -> socket.socket:
 
 def serve(model: str, instant: bool, bare: bool, paths: Sequence[str], pipe: Connection) -> None:
     """The driver's process: in the end it tells when the model began and ended, by the clock and in CPU time, ns."""
-    from ipi_darkforces.models.registry.kinds import load_model
+    from ipi_darkforces.models.registry.load import load_model
     from ipi_darkforces.serve.address import UnixAddress
     from ipi_darkforces.serve.driver import Driver
     from ipi_darkforces.serve.settings import Settings

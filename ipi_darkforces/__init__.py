@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .errors import DarkforcesError
     from .models.calculator import Calculator
     from .models.model import ForceModel, Need
-    from .models.registry.kinds import load_model
+    from .models.registry.load import load_model
     from .models.result import Forces
     from .models.structure import Structure
     from .simulate.multiple_time_stepping import MultipleTimeStepping
@@ -55,7 +55,7 @@ _PLACES = {
     "analyze": "analysis.analyze",
     "assess": "assessment.assess",
     "distill": "distillation.distill",
-    "load_model": "models.registry.kinds",
+    "load_model": "models.registry.load",
     "run": "analysis.summarized_run",
     "stride": "diagnostics.stride",
 }

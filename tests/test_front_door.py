@@ -17,7 +17,7 @@ from ipi_darkforces.analysis import summarized_run
 from ipi_darkforces.assessment import assess
 from ipi_darkforces.models import calculator as as_calculator
 from ipi_darkforces.models import model
-from ipi_darkforces.models.registry import kinds
+from ipi_darkforces.models.registry import load
 from ipi_darkforces.simulate import multiple_time_stepping
 
 
@@ -38,7 +38,7 @@ def test_importing_the_package_does_not_import_torch():
     subprocess.run([sys.executable, "-c", code], check=True)  # and not forked from a process that has torch
 
 
-@pytest.mark.parametrize("module", [as_calculator, model, multiple_time_stepping, assess, kinds])
+@pytest.mark.parametrize("module", [as_calculator, model, multiple_time_stepping, assess, load])
 def test_examples_work(module, monkeypatch, request):
     monkeypatch.chdir(request.config.rootpath)
     results = doctest.testmod(module)

@@ -21,7 +21,7 @@ from ..diagnostics.structures import as_structure
 from ..errors import DarkforcesError
 from ..models.model import ForceModel, Need
 from ..models.registry.choice import ModelChoice
-from ..models.registry.kinds import load_as
+from ..models.registry.load import load_as
 from ..models.registry.loading import Loading
 from ..models.registry.specification import label_of
 from ..models.structure import Structure

@@ -24,7 +24,8 @@ from ..digest import digest
 from ..errors import ERROR, DarkforcesError
 from ..lock import locked
 from ..models.registry.choice import ModelChoice
-from ..models.registry.kinds import load_as, specified
+from ..models.registry.kinds import specified
+from ..models.registry.load import load_as
 from ..models.registry.loading import Loading
 from ..simulate.compose import compose, write_start
 from ..simulate.folder import RunFolder

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import DarkforcesError
 from ..models.model import ForceModel
-from ..models.registry.kinds import load_as
+from ..models.registry.load import load_as
 from ..models.registry.loading import BACKENDS, Loading
 from ..models.registry.specification import Option, chosen, label_of, with_options
 from ..simulate.recipe import Recipe

@@ -10,7 +10,8 @@ from dataclasses import fields, replace
 
 from ..errors import DarkforcesError
 from ..models.model import ForceModel
-from ..models.registry.kinds import load_as, specified
+from ..models.registry.kinds import specified
+from ..models.registry.load import load_as
 from ..models.registry.specification import with_options
 from ..serve.address import DEFAULT_NAME, DEFAULT_PREFIX, Address, InetAddress, UnixAddress, UnixPattern
 from ..serve.driver import Driver

@@ -9,7 +9,7 @@ from ase.data import chemical_symbols
 
 from ..models.model import ForceModel
 from ..models.registry.card import Card
-from ..models.registry.kinds import weights_of
+from ..models.registry.fingerprint import weights_of
 from ..models.registry.specification import without_folders
 from ..training.direct_pet import Shape
 

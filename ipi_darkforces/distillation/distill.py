@@ -15,7 +15,8 @@ from ..errors import DarkforcesError
 from ..lock import locked
 from ..models.model import ForceModel, Need
 from ..models.registry.choice import ModelChoice
-from ..models.registry.kinds import load_model, weights_of
+from ..models.registry.fingerprint import weights_of
+from ..models.registry.load import load_model
 from ..models.registry.zoo import all_models, check_name, install, user_directory
 from ..models.structure import Structure
 from ..training.direct_pet import SIZES, shape_for

@@ -1,7 +1,7 @@
 """Structures in, energies and forces out: the models, and the one interface to them."""
 
 from .model import ForceModel, Need
-from .registry.kinds import load_model
+from .registry.load import load_model
 from .result import Forces
 from .structure import Structure
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from ..models.registry.kinds import load_as
+from ..models.registry.load import load_as
 from ..models.registry.loading import Loading
 from .split import Split
 

@@ -35,7 +35,7 @@ from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models import ForceModel, Forces, Need, Structure
 from ipi_darkforces.models.ase_calculator import CalculatorModel
 from ipi_darkforces.models.model import without_net_force
-from ipi_darkforces.models.registry.kinds import load_model
+from ipi_darkforces.models.registry.load import load_model
 
 VACUUM = np.zeros((3, 3))
 

@@ -6,7 +6,7 @@ import pytest
 from calculators import FILE
 
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models.registry.kinds import load_model
+from ipi_darkforces.models.registry.load import load_model
 from ipi_darkforces.simulate.inputs import SimulationInput
 from ipi_darkforces.simulate.virials import Virials
 from ipi_darkforces.split.split import Component

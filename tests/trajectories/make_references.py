@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from ipi_processes import INPUTS, in_process, ipi_here, prepare, read_run
 
-from ipi_darkforces.models.registry.kinds import load_model
+from ipi_darkforces.models.registry.load import load_model
 
 HERE = Path(__file__).parent
 STEPS = 10

@@ -1,89 +1,34 @@
-"""Kinds of models: how each is recognised, checked, loaded and fingerprinted.
+"""The kinds of models: pairs, ase calculators, models of other packages, checkpoints, exported models.
 
-A model is said in one line (see `specification`); `specified` makes an object of one of these classes of it. A new kind
-is a class here and a line in `KINDS`.
+A model is specified by one line of text (see `specification`), which `specified` turns into an object of one of these
+classes. A new kind is a class here and a line in `KINDS`.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import re
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ...digest import digest
 from ...errors import DarkforcesError
-from ..devices import DevicesModel
 from ..model import REMARK, ForceModel
 from ..pair import PairModel
 from .export import EXPORTED_EXTENSIONS, exported, is_checkpoint
 from .factory import load_by_factory
+from .fingerprint import files_of_module, package_of, short_digest, weights_of
 from .hints import calculator
+from .kind import ModelKind, SingleModel
 from .loading import Loading
 from .packages import PACKAGED
-from .specification import CALCULATOR, EXTENSIONS, Option, absolute, split_options, split_pair
+from .specification import CALCULATOR, EXTENSIONS, Option, split_options, split_pair
 from .upet import UPET, upet_checkpoint
 from .zoo import ZooEntry, all_models, card_of, is_hidden, no_such_name, user_directory
 
 _COST = "1.5 to 3 times as long on a CPU, and is without CUDA graphs"
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ModelKind(ABC):
-    """A model as it was specified.
-
-    :param text: the line that specifies it
-    """
-
-    text: str
-
-    @classmethod
-    @abstractmethod
-    def recognises(cls, text: str) -> bool:
-        """Tell whether a line specifies a model of this kind."""
-
-    @property
-    def takes_options(self) -> bool:
-        """Tell whether the model may have options, whatever they are called."""
-        return False
-
-    def takes(self, option: str) -> bool:
-        """Tell whether the model may have an option."""
-        return self.takes_options
-
-    def check(self) -> None:
-        """Raise a DarkforcesError unless there is such a model, as far as can be told in no time."""
-        name, options = split_options(self.text)
-        if options:
-            raise DarkforcesError(f"model '{name}' has no options, but was given '{next(iter(options))}'")
-
-    @abstractmethod
-    def load(self, loading: Loading) -> ForceModel:
-        """Load the model, which has been checked.
-
-        :raises DarkforcesError: if it cannot be loaded
-        """
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """The beginning of the SHA-256 of what decides the forces.
-
-        :raises DarkforcesError: if there is no such model
-        """
-
-    def checkpoint(self) -> Path:
-        """The metatrain checkpoint.
-
-        :raises DarkforcesError: if it is a model of another kind
-        """
-        raise DarkforcesError(f"model '{self.text}' is not a metatrain checkpoint (.ckpt), nor the name of one")
 
 
 class Pair(ModelKind):
@@ -94,7 +39,7 @@ class Pair(ModelKind):
         return split_pair(text) is not None
 
     @property
-    def parts(self) -> tuple[ModelKind, ModelKind]:
+    def models(self) -> tuple[ModelKind, ModelKind]:
         """Both models."""
         pair = split_pair(self.text)
         assert pair is not None
@@ -102,19 +47,20 @@ class Pair(ModelKind):
 
     @property
     def takes_options(self) -> bool:
-        return any(part.takes_options for part in self.parts)
+        return any(model.takes_options for model in self.models)
 
     def takes(self, option: str) -> bool:
-        return any(part.takes(option.partition(".")[2]) or part.takes_options for part in self.parts)
+        return any(model.takes(option.partition(".")[2]) or model.takes_options for model in self.models)
 
     def check(self) -> None:
-        for part in self.parts:
-            part.check()
+        for model in self.models:
+            model.check()
 
     def load(self, loading: Loading) -> ForceModel:
-        own = loading.of_two()
-        self._warn_of_other_teacher(own[1].variant)
-        fast, slow = (_load(part, each) for part, each in zip(self.parts, own, strict=True))
+        self.check()
+        options = loading.of_two()
+        self._warn_of_other_teacher(options[1].variant)
+        fast, slow = (model.load(each) for model, each in zip(self.models, options, strict=True))
         return PairModel(fast, slow, self.text)
 
     def _warn_of_other_teacher(self, variant: str | None) -> None:
@@ -122,7 +68,7 @@ class Pair(ModelKind):
 
         :param variant: of the slow model
         """
-        fast, slow = self.parts
+        fast, slow = self.models
         try:
             card = card_of(fast.text)
         except DarkforcesError:  # of a broken card, which stops no simulation
@@ -138,10 +84,10 @@ class Pair(ModelKind):
             )
 
     def fingerprint(self) -> str:
-        return " and ".join(part.fingerprint() for part in self.parts)
+        return " and ".join(model.fingerprint() for model in self.models)
 
 
-class AseCalculator(ModelKind):
+class AseCalculator(SingleModel):
     """An ase calculator, from what makes it: ``ase:package.module:factory``, or ``ase:path/to/file.py:factory``."""
 
     @classmethod
@@ -155,7 +101,7 @@ class AseCalculator(ModelKind):
     def check(self) -> None:
         """Do nothing: without calling the factory, nothing can be checked."""
 
-    def load(self, loading: Loading) -> ForceModel:
+    def load_on_device(self, loading: Loading) -> ForceModel:
         return load_by_factory(self.text, loading.device, loading.dtype, loading.remove_net_force)
 
     def fingerprint(self) -> str:
@@ -163,15 +109,15 @@ class AseCalculator(ModelKind):
         name, options = split_options(self.text)
         place = name.removeprefix(CALCULATOR).rpartition(":")[0]
         module = name.removeprefix(CALCULATOR).partition(":")[0].partition(".")[0]
-        package = None if os.path.isfile(place) else _package_of(module)
+        package = None if os.path.isfile(place) else package_of(module)
         packages = [] if package is None else [f"{package} {metadata.version(package)}"]
         files = [Path(each) for each in (place, *map(str, options.values())) if os.path.isfile(each)]
         if not os.path.isfile(place) and not packages:
-            files = [*_files_of_module(place), *files]
-        return ", ".join([*packages, *map(_digest, files)]) or "unknown"
+            files = [*files_of_module(place), *files]
+        return ", ".join([*packages, *map(short_digest, files)]) or "unknown"
 
 
-class Packaged(ModelKind):
+class Packaged(SingleModel):
     """A model of another package, by its name in `PACKAGED`, perhaps with options."""
 
     @classmethod
@@ -186,7 +132,7 @@ class Packaged(ModelKind):
         name, _ = split_options(self.text)
         PACKAGED[name].package.check(name)
 
-    def load(self, loading: Loading) -> ForceModel:
+    def load_on_device(self, loading: Loading) -> ForceModel:
         name, options = split_options(self.text)
         return PACKAGED[name].load(name, options, loading.device, loading.dtype, loading.remove_net_force)
 
@@ -198,10 +144,10 @@ class Packaged(ModelKind):
         files = [Path(str(each)) for each in options.values() if os.path.isfile(str(each))]
         cached = PACKAGED[name].weights.cached() if "weights" not in options else None
         files += [] if cached is None else [cached]
-        return ", ".join([*packages, *map(_digest, files)]) or "unknown"
+        return ", ".join([*packages, *map(short_digest, files)]) or "unknown"
 
 
-class Checkpoint(ModelKind):
+class Checkpoint(SingleModel):
     """A metatrain checkpoint, by its path."""
 
     @classmethod
@@ -213,7 +159,7 @@ class Checkpoint(ModelKind):
         """The checkpoint, and what of it is used."""
         return ZooEntry(Path(self.text))
 
-    def load(self, loading: Loading) -> ForceModel:
+    def load_on_device(self, loading: Loading) -> ForceModel:
         """PET models are evaluated by ourselves; others, and what we do not support, are exported and kept."""
         entry = self.entry()
         more = (entry.withhold, loading.remove_net_force)
@@ -241,7 +187,7 @@ class Checkpoint(ModelKind):
         return model
 
     def fingerprint(self) -> str:
-        return _digest(self.entry().path)
+        return short_digest(self.entry().path)
 
     def checkpoint(self) -> Path:
         return self.entry().path
@@ -268,13 +214,13 @@ class Named(Checkpoint):
     def entry(self) -> ZooEntry:
         return all_models()[split_options(self.text)[0]]
 
-    def load(self, loading: Loading) -> ForceModel:
+    def load_on_device(self, loading: Loading) -> ForceModel:
         if is_hidden(self.text):
             log.warning("'%s' is the bundled model; rename your own one in %s to use it", self.text, user_directory())
-        return super().load(loading)
+        return super().load_on_device(loading)
 
 
-class Exported(ModelKind):
+class Exported(SingleModel):
     """An exported metatomic model, by its path; and whatever is of no other kind."""
 
     @classmethod
@@ -293,7 +239,7 @@ class Exported(ModelKind):
             raise DarkforcesError(f"model file '{name}' does not exist")
         raise no_such_name(name)
 
-    def load(self, loading: Loading) -> ForceModel:
+    def load_on_device(self, loading: Loading) -> ForceModel:
         metatomic = _metatomic_model(self.text)
         name, options = split_options(self.text)
         model = metatomic(
@@ -314,85 +260,16 @@ class Exported(ModelKind):
         name, _ = split_options(self.text)
         if not os.path.isfile(name):
             raise DarkforcesError(f"model '{name}' is neither a name from `darkforces models` nor a file")
-        return _digest(Path(name))
+        return short_digest(Path(name))
 
 
 # The first that recognises a line has it.
 KINDS: tuple[type[ModelKind], ...] = (Pair, AseCalculator, Upet, Packaged, Named, Checkpoint, Exported)
 
 
-def weights_of(fingerprint: str, variant: str | None) -> str:
-    """The fingerprint of a teacher in the card of its student, with the variant, if any."""
-    return fingerprint if variant is None else f"{fingerprint} {variant}"
-
-
 def specified(text: str) -> ModelKind:
     """The model that a line specifies, whether or not there is one."""
     return next(kind for kind in KINDS if kind.recognises(text))(text)
-
-
-def load_model(
-    name: str | os.PathLike[str],
-    *,
-    device: str = "cpu",
-    dtype: str | None = None,
-    variant: str | None = None,
-    backend: str = "auto",
-    remove_net_force: bool = True,
-) -> ForceModel:
-    """Load a model: a metatrain checkpoint or exported metatomic model by its name or path, or an ase calculator.
-
-    Checkpoints of PET models are evaluated by this package itself, on CPUs and on CUDA devices. Others, and those that
-    it does not support, are exported when they are first used, into a cache. A checkpoint may hold any code, as an
-    exported model may: load those that you trust.
-
-    :param name: ``pet-m``, ``path/to/model.ckpt``, ``path/to/model.pt``, ``ase:package.module:factory``, the name of a
-        model of another package or one of upet's, ``upet:pet-mad-s``; or two models, ``fast=pet-m slow=my.pt``.
-        Options follow as in ``ase:tblite.ase:TBLite?method=GFN1-xTB;verbosity=0``
-    :param device: ``cpu``, ``cuda`` or ``cuda:1``; of several, ``cuda:0,cuda:1``, each evaluates a part of every batch
-    :param dtype: ``float32`` or ``float64``; default: the precision in which the model was exported. Single precision
-        is faster, double precision is for tests and for checks of energy conservation
-    :param variant: the head to use of a model that has several; of two models, ``slow.NAME``
-    :param backend: ``metatomic`` for the exported model even where there is a faster way, ``auto`` for the fastest
-    :param remove_net_force: see `ForceModel`
-    :raises DarkforcesError: if there is no such model or it cannot be loaded
-
-    >>> import ipi_darkforces as dark
-    >>> print(dark.load_model("pet-m", dtype="float64").provides)
-    energy, conservative forces, direct forces, virial
-    """
-    loading = Loading(device=device, dtype=dtype, variant=variant, backend=backend, remove_net_force=remove_net_force)
-    return load_as(os.fspath(name), loading)
-
-
-def load_as(name: str, loading: Loading) -> ForceModel:
-    """Load a model with the options that were chosen elsewhere; see `load_model`.
-
-    :raises DarkforcesError: if there is no such model or it cannot be loaded
-    """
-    model = _load(specified(name), loading)
-    if loading.remove_net_force:
-        model.loaded = {"model": absolute(name), **loading.as_json()}
-    return model
-
-
-def _load(model: ModelKind, loading: Loading) -> ForceModel:
-    if loading.variant is not None and model.takes_options and not isinstance(model, Pair):
-        raise DarkforcesError(
-            f"model '{model.text}' is an ase calculator, which has no variants: expected no --variant"
-        )
-    model.check()
-    devices = re.split("[,;]", loading.device)
-    if len(devices) == 1 or isinstance(model, Pair):  # whose models are on these devices, each
-        loaded = model.load(loading)
-    elif model.takes_options:
-        raise DarkforcesError(f"model '{model.text}' is an ase calculator: expected one --device, not several")
-    else:
-        loaded = DevicesModel([model.load(replace(loading, device=each.strip())) for each in devices])
-    if loaded.parts == (loaded,):  # those of a pair have said theirs
-        for remark in loaded.remarks:
-            log.warning("%s '%s': %s", REMARK, loaded.name, remark)
-    return loaded
 
 
 def _metatomic_model(name: str) -> Any:
@@ -419,29 +296,3 @@ def _check_extensions(name: str, options: Mapping[str, Option]) -> None:
             raise DarkforcesError(f"model '{name}' has no option '{key}': expected {EXTENSIONS}")
         if not os.path.isdir(str(value)):
             raise DarkforcesError(f"{EXTENSIONS} '{value}' of model '{name}' is not a folder")
-
-
-def _package_of(module: str) -> str | None:
-    """The package that has a module: of the same name, as a rule, since to look through all of them takes long."""
-    with suppress(metadata.PackageNotFoundError, ValueError):
-        package = metadata.distribution(module)
-        if any(file.parts[0] == module for file in package.files or ()):
-            return package.name
-    return next(iter(metadata.packages_distributions().get(module, [])), None)
-
-
-def _files_of_module(place: str) -> list[Path]:
-    """The file of a module that belongs to no package, such as one in a folder of the user's; nothing is imported."""
-    first, *others = place.split(".")
-    try:
-        spec = util.find_spec(first) if first else None
-    except (ImportError, ValueError):
-        return []
-    if spec is None or spec.origin is None:
-        return []
-    found = Path(spec.origin) if not others else Path(spec.origin).parent.joinpath(*others).with_suffix(".py")
-    return [found] if found.is_file() else []
-
-
-def _digest(path: Path) -> str:
-    return digest(path)[:12]

@@ -21,7 +21,7 @@ from ...diagnostics.reference import read_reference
 from ...errors import DarkforcesError
 from ...models.model import ForceModel
 from ...models.registry.card import Card
-from ...models.registry.kinds import load_model
+from ...models.registry.load import load_model
 from ...models.registry.zoo import all_models, check_name, install, user_directory
 from .stage import Stage
 

@@ -7,7 +7,7 @@ from random_pet import random_pet
 
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models.registry.choice import ModelChoice
-from ipi_darkforces.models.registry.kinds import load_model
+from ipi_darkforces.models.registry.load import load_model
 from ipi_darkforces.models.registry.loading import Loading
 
 

@@ -26,7 +26,7 @@ from ipi_darkforces.split.shared import shared_split
 
 LOAD_AND_SAY_FROM_WHERE = """
 from ipi_darkforces.models.registry.export import exported
-from ipi_darkforces.models.registry.kinds import load_model
+from ipi_darkforces.models.registry.load import load_model
 from ipi_darkforces.models.registry.zoo import ZOO
 
 load_model("pet-m", backend="metatomic")
