@@ -27,7 +27,8 @@ from ipi_darkforces.serve.address import UnixPattern
 from ipi_darkforces.serve.driver import Driver
 from ipi_darkforces.serve.settings import Settings
 from ipi_darkforces.simulate.compose import write_start
-from ipi_darkforces.split.split import ComponentForces, Request, Split
+from ipi_darkforces.split.component import ComponentForces
+from ipi_darkforces.split.split import Request, Split
 
 INPUTS = Path(__file__).resolve().parents[1] / "inputs"
 TOGETHER = 4

@@ -46,7 +46,7 @@ from ipi_darkforces.models.registry.specification import absolute
 from ipi_darkforces.models.structure import formula_from_species
 from ipi_darkforces.simulate.compose import compose, write_start
 from ipi_darkforces.simulate.recipe import Recipe
-from ipi_darkforces.split.split import Component
+from ipi_darkforces.split.component import Component
 
 ROOT = Path(__file__).resolve().parents[1]
 CLOCKED = Path(__file__).with_name("clocked.py")

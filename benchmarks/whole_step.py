@@ -32,7 +32,7 @@ from ipi_darkforces.models.registry.kinds import specified
 from ipi_darkforces.models.structure import formula_from_species
 from ipi_darkforces.simulate.compose import compose, write_start
 from ipi_darkforces.simulate.recipe import Recipe
-from ipi_darkforces.split.split import Component
+from ipi_darkforces.split.component import Component
 
 I_PIS_OWN, SOCKETS, RESIDENT = "i-PI's own driver", "sockets", "resident"
 WAYS = (I_PIS_OWN, SOCKETS, RESIDENT)

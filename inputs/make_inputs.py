@@ -18,7 +18,7 @@ from ipi_darkforces.simulate.compose import compose, write_start
 from ipi_darkforces.simulate.hydrogen_mass import DEUTERIUM
 from ipi_darkforces.simulate.recipe import PILE, Barostat, Recipe
 from ipi_darkforces.simulate.structure_input import set_hydrogen_mass
-from ipi_darkforces.split.split import Component
+from ipi_darkforces.split.component import Component
 
 HERE = Path(__file__).parent
 STARTS = {name: ase.io.read(HERE / f"{name}.xyz") for name in ("water", "water-16", "graphene", "aluminium", "carbon")}

@@ -29,7 +29,7 @@ from ..models.structure_file import read_atoms
 from ..progress_bar import counting_bar, progress_bar
 from ..simulate.inputs import SimulationInput
 from ..simulate.start import Start, read_start
-from ..split.split import DISTILL
+from ..split.component import DISTILL
 from . import model_diagnostics, procedure
 from .assessment import Assessment
 from .plan import AssessmentPlan

@@ -10,7 +10,7 @@ from ..analysis.temperatures import EXCHANGED
 from ..campaign.matrix import NVE, Campaign, Condition, Simulation
 from ..models.model import Need
 from ..models.registry.specification import label_of
-from ..split.split import Component
+from ..split.component import Component
 
 # fs, of SVR as in the paper's tables: tight, and global, so that what is left is how energy is shared.
 _TAU = 10.0

@@ -29,7 +29,7 @@ from ..models.registry.specification import absolute, label_of
 from ..models.structure import formula_from_species
 from ..simulate.recipe import ENSEMBLES, Recipe
 from ..simulate.start import Start, letters
-from ..split.split import Component
+from ..split.component import Component
 
 NVE = "nve"
 # Of these, seeds of i-PI's random numbers cannot have more.

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ..errors import printable
-from ..split.split import Component
+from ..split.component import Component
 from .commands import add_command
 
 DESCRIPTION = """\

@@ -20,8 +20,8 @@ from ..simulate.places import Place, places
 from ..simulate.pressure import pressure_in_bar
 from ..simulate.recipe import PILE, Barostat
 from ..simulate.structure_input import write_input
+from ..split.component import Component
 from ..split.monitor import checked_limit
-from ..split.split import Component
 from ..stats.rows import aligned
 from .entry import EXPLODED, INTERRUPTED
 from .options import model_of

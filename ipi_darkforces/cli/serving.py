@@ -18,8 +18,9 @@ from ..serve.driver import Driver
 from ..serve.settings import Settings
 from ..simulate.forcefields import SocketForcefield
 from ..simulate.inputs import SimulationInput
+from ..split.component import Component
 from ..split.monitor import checked_limit
-from ..split.split import Component, Split
+from ..split.split import Split
 from .options import loading_of, model_of, params
 
 log = logging.getLogger(__name__)

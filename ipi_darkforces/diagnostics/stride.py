@@ -13,7 +13,7 @@ from ..errors import DarkforcesError
 from ..models.model import ForceModel
 from ..simulate.compose import MEMORY, high_pass_friction
 from ..simulate.hydrogen_mass import with_hydrogen_mass
-from ..split.split import Component
+from ..split.component import Component
 from ..stats.estimates import Estimate
 from .conservative_run import ConservativeRun, Costs
 from .heating import WAVENUMBER, Heating, fewest_steps, heating, spectrum

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..split.component import Component, ComponentForces
 from ..split.disagreement import Disagreement, History
-from ..split.split import Component, ComponentForces
 from .pes import DarkforcesDriver, one_line_errors
 from .units import ANGSTROM, EV_PER_ANGSTROM, structure_from_ipi
 
@@ -40,8 +40,8 @@ class Along:
             self._structures = [structure_from_ipi(*each, role.species, role.periodic) for each in replicas]
             chosen = [component for component, acts in zip(components, fast, strict=True) if acts]
             self._fast = split.along(self._structures, chosen, virial=False)
-            beside = [driver.role.beside for driver in drivers]
-            self._all = split.along(self._structures, components, virial=True, beside=beside)
+            extras = [driver.role.extras for driver in drivers]
+            self._all = split.along(self._structures, components, virial=True, extras=extras)
         slow = next((driver for driver in drivers if driver.role.component is Component.SLOW), None)
         if slow is not None:
             for replica, known in enumerate(slow.compute([*cells], [*positions])):

@@ -10,8 +10,9 @@ from collections.abc import Hashable, Sequence
 
 from ..errors import DarkforcesError
 from ..models.structure import MOST_ATOMS, formula_from_species
+from ..split.component import ComponentForces
 from ..split.monitor import TOO_FAR, Watch
-from ..split.split import ComponentForces, Request, Split
+from ..split.split import Request, Split
 from .address import Address, UnixAddress
 from .protocol import (
     Decoder,
@@ -219,7 +220,7 @@ class Connection:
             structure_from_ipi(cell, position, role.species, role.periodic)
             for cell, position in zip(cells, positions, strict=True)
         ]
-        self.pending = [Request(each, role.component, self._stream, role.beside) for each in structures]
+        self.pending = [Request(each, role.component, self._stream, role.extras) for each in structures]
 
     def _send_forces(self) -> None:
         if self._replies is None:

@@ -18,8 +18,9 @@ import time
 from collections.abc import Hashable, Sequence
 
 from ..errors import ERROR, DarkforcesError
+from ..split.component import ComponentForces
 from ..split.monitor import TOO_FAR
-from ..split.split import ComponentForces, Split
+from ..split.split import Split
 from .address import Address, process_behind
 from .connection import Connection, simulation_error
 from .lingering import LingeringSocket

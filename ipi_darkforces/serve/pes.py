@@ -21,9 +21,10 @@ from ipi_darkforces.models.registry.loading import Loading
 from ipi_darkforces.models.registry.specification import chosen, with_options
 from ipi_darkforces.serve.settings import Role, Settings
 from ipi_darkforces.serve.units import reply_to_ipi, structure_from_ipi
+from ipi_darkforces.split.component import ComponentForces
 from ipi_darkforces.split.monitor import TOO_FAR, Watch, checked_limit
 from ipi_darkforces.split.shared import shared_split
-from ipi_darkforces.split.split import ComponentForces, Request, Split
+from ipi_darkforces.split.split import Request, Split
 
 __DRIVER_NAME__ = "darkforces"
 __DRIVER_CLASS__ = "DarkforcesDriver"
@@ -124,7 +125,7 @@ class DarkforcesDriver(Dummy_driver):
     def _request(self, cell: np.ndarray, positions: np.ndarray) -> Request:
         self.role.check_size(len(positions))
         structure = structure_from_ipi(cell, positions.reshape(-1, 3), self.role.species, self.role.periodic)
-        return Request(structure, self.role.component, self._stream, self.role.beside)
+        return Request(structure, self.role.component, self._stream, self.role.extras)
 
 
 def split_and_role(name: str, loading: Loading, goes_on: bool | str, settings: dict[str, Any]) -> tuple[Split, Role]:

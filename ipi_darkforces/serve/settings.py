@@ -20,8 +20,8 @@ from ..models.model import ForceModel, Need
 from ..models.registry.specification import Option
 from ..models.structure import Structure, species_from_formula
 from ..models.structure_file import read_atoms
+from ..split.component import Component, ComponentForces
 from ..split.monitor import Watch, checked_limit
-from ..split.split import Component, ComponentForces
 
 log = logging.getLogger(__name__)
 # What i-PI adds: an <ffdirect> without <parameters> puts it into those of all forcefields that have none.
@@ -119,21 +119,21 @@ class Settings:
                 "<parameters> of the forcefield, or give --species or --template to i-pi-darkdriver"
             )
         model.check_species(species)
-        beside, threshold = self._beside(model)
-        return Role(component, species, self._periodic(), beside, threshold)
+        extras, threshold = self._extras(model)
+        return Role(component, species, self._periodic(), extras, threshold)
 
-    def _beside(self, model: ForceModel) -> tuple[Need, float]:
-        """Outputs wanted beside forces, and the threshold for warnings."""
-        beside, threshold = Need(0), math.inf
+    def _extras(self, model: ForceModel) -> tuple[Need, float]:
+        """Outputs that i-PI gets in its extras, and the threshold for warnings."""
+        extras, threshold = Need(0), math.inf
         if self.energy_ensemble is not None:
             if self.energy_ensemble.lower() not in _TRUTH:
                 raise DarkforcesError(f"energy_ensemble {self.energy_ensemble!r} is not known: expected True or False")
-            beside |= Need.ENSEMBLE if _TRUTH[self.energy_ensemble.lower()] else Need(0)
+            extras |= Need.ENSEMBLE if _TRUTH[self.energy_ensemble.lower()] else Need(0)
         if self.uncertainty_threshold is not None:
             threshold = checked_limit(self.uncertainty_threshold, "uncertainty_threshold", "eV")
-            beside |= Need.UNCERTAINTY
-        model.check_need(beside)
-        return beside, threshold
+            extras |= Need.UNCERTAINTY
+        model.check_need(extras)
+        return extras, threshold
 
     def _periodic(self) -> np.ndarray | None:
         if self.pbc is None:
@@ -150,14 +150,14 @@ class Role:
     :param component: which one it serves
     :param species: atomic numbers, shape (n_atoms,)
     :param periodic: along which vectors of i-PI's cell, shape (3,); None: all of them
-    :param beside: see `Request`
+    :param extras: see `Request`
     :param threshold: eV, of the uncertainty of an atom's energy, beyond which there is a warning
     """
 
     component: Component
     species: np.ndarray
     periodic: np.ndarray | None = None
-    beside: Need = Need(0)
+    extras: Need = Need(0)
     threshold: float = math.inf
 
     def check_size(self, n_atoms: int) -> None:

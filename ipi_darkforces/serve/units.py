@@ -13,7 +13,7 @@ from ipi.utils.units import unit_to_internal
 
 from ..errors import DarkforcesError
 from ..models.structure import Structure
-from ..split.split import ComponentForces
+from ..split.component import ComponentForces
 from .protocol import Reply
 
 # i-PI multiplies by these to get internal units, and divides by them to leave them.

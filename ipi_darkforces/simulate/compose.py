@@ -22,7 +22,7 @@ from ipi.utils.units import unit_to_internal
 
 from ..models.structure import species_from_formula
 from ..serve.address import DEFAULT_NAME
-from ..split.split import Component
+from ..split.component import Component
 from .recipe import PILE, Recipe
 
 FULL_PRECISION = "%21.13e"  # i-PI writes its RESTART in the precision of its outputs

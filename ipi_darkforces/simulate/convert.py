@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DarkforcesError
-from ..split.split import Component
+from ..split.component import Component
 from .inputs import SimulationInput
 
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)

@@ -14,7 +14,7 @@ from ipi.utils.io.inputs.io_xml import write_dict, xml_node
 from ..errors import DarkforcesError
 from ..serve.address import DEFAULT_PREFIX, Address, InetAddress, UnixAddress
 from ..serve.settings import Settings
-from ..split.split import Component
+from ..split.component import Component
 from .tree import child, descendants, parse, text_of, write
 from .virials import Virials
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import inf, isfinite, pi, sin
 
 from ..errors import DarkforcesError
-from ..split.split import Component
+from ..split.component import Component
 
 ENSEMBLES = ("nve", "langevin", "svr", "gle")  # of classical atoms
 PILE = "pile"

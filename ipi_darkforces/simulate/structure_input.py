@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import DarkforcesError
 from ..models.structure import formula_from_species
-from ..split.split import Component
+from ..split.component import Component
 from .compose import compose, write_start
 from .hydrogen_mass import with_hydrogen_mass
 from .recipe import Barostat, Recipe

@@ -10,7 +10,7 @@ from ipi.utils.io.inputs.io_xml import read_array, xml_node
 
 from ..errors import DarkforcesError
 from ..models.model import ForceModel, Need
-from ..split.split import Component
+from ..split.component import Component
 from .tree import child, descendants, text_of
 
 _CONSTANT_PRESSURE = ("npt", "nst", "scnpt")  # modes of i-PI's dynamics

@@ -1,15 +1,10 @@
 """Forces of each component, at the cost of one evaluation per geometry however many components ask.
 
-Multiple time stepping integrates fast forces at every step and slow ones at every M-th (paper, appendix H)::
-
-    direct        f_NC                      conservative   f_C = -dV/dr
-    fast          f_NC                      slow           f_C - f_NC
-
 i-PI asks for the components one after the other, each through a socket or a plugin of its own: M times the fast one,
 then, at the geometry of the last, the slow one. Evaluating that last geometry for both at once makes an outer step cost
-M - 1 direct evaluations and one combined one, so it pays to know which geometry will be the last: `Trajectory` learns
-it from what was asked before. Fast forces are answered first, while the backward pass of the slow ones is still to
-come: it is for `Split.finish`, in the time that i-PI takes to ask for them.
+M - 1 direct evaluations and one combined one, so it pays to know which geometry will be the last: see `prediction`.
+Fast forces are answered first, while the backward pass of the slow ones is still to come: it is for `Split.finish`, in
+the time that i-PI takes to ask for them.
 """
 
 from __future__ import annotations
@@ -19,7 +14,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from functools import reduce
 from operator import or_
 
@@ -29,102 +23,11 @@ from ..errors import DarkforcesError
 from ..models.model import ForceModel, Need
 from ..models.result import Forces
 from ..models.structure import Structure
-from .disagreement import Disagreement
-from .stream import Stream
-from .trajectory import Mark
+from .component import Component, ComponentForces, component_forces
+from .prediction import Mark, Stream
 
 log = logging.getLogger(__name__)
-# What helps a model that has conservative forces only.
-DISTILL = "darkforces distill trains direct ones for it"
 _ALWAYS = Need.ENERGY | Need.VIRIAL  # what is asked for whatever else is
-
-
-class Component(Enum):
-    """A force component of an i-PI simulation."""
-
-    CONSERVATIVE = "conservative"
-    DIRECT = "direct"
-    FAST = "fast"
-    SLOW = "slow"
-
-    @property
-    def need(self) -> Need:
-        """Results that are needed of a geometry for this component, besides energy and virial."""
-        return _NEEDS[self]
-
-    @classmethod
-    def named(cls, name: str) -> Component:
-        """The component of that name.
-
-        :raises DarkforcesError: if there is none
-        """
-        try:
-            return cls(name)
-        except ValueError as error:
-            known = ", ".join(component.value for component in cls)
-            raise DarkforcesError(f"component '{name}' is not known: expected one of {known}") from error
-
-    @classmethod
-    def default_for(cls, model: ForceModel) -> Component:
-        """The component that a model serves if nobody says: its conservative forces if it has them."""
-        return cls.CONSERVATIVE if Need.CONSERVATIVE in model.provides else cls.DIRECT
-
-    def check(self, model: ForceModel) -> None:
-        """Raise a DarkforcesError, before the simulation starts, if the model cannot serve this component."""
-        try:
-            model.check_need(self.need)
-        except DarkforcesError as error:
-            advice = f"; {DISTILL}" if Need.CONSERVATIVE in model.provides else ""
-            raise DarkforcesError(f"component '{self.value}' cannot be served: {error}{advice}") from error
-
-
-_NEEDS = {
-    Component.CONSERVATIVE: Need.CONSERVATIVE,
-    Component.DIRECT: Need.DIRECT,
-    Component.FAST: Need.DIRECT,
-    Component.SLOW: Need.CONSERVATIVE | Need.DIRECT,
-}
-
-
-@dataclass(frozen=True)
-class ComponentForces:
-    """The forces of one component at one geometry.
-
-    :param energy: eV
-    :param forces: eV/Å, shape (n_atoms, 3)
-    :param virial: eV, shape (3, 3)
-    :param disagreement: of both kinds of forces, where slow ones are asked for
-    :param uncertainty: see `Forces`; as far as it is asked for
-    :param ensemble: likewise
-    """
-
-    energy: float
-    forces: np.ndarray
-    virial: np.ndarray
-    disagreement: Disagreement | None = None
-    uncertainty: np.ndarray | None = None
-    ensemble: np.ndarray | None = None
-
-
-def component_forces(forces: Forces, component: Component) -> ComponentForces:
-    """The forces of a component, from those of the model.
-
-    The energy belongs to the fast component, unless there are two, of which slow gets the difference. The virials of
-    fast and slow add up to the conservative one; a model without direct stress gives the fast component none, and one
-    without any stress gives none at all.
-    """
-    nothing = np.zeros((3, 3))
-    direct_virial = nothing if forces.direct_virial is None else forces.direct_virial
-    virial = nothing if forces.virial is None else forces.virial
-    direct_energy = forces.energy if forces.direct_energy is None else forces.direct_energy
-    if component in (Component.DIRECT, Component.FAST):
-        assert forces.direct is not None
-        return ComponentForces(direct_energy, forces.direct, direct_virial)
-    assert forces.conservative is not None
-    if component is Component.CONSERVATIVE:
-        return ComponentForces(forces.energy, forces.conservative, virial)
-    assert forces.direct is not None
-    return ComponentForces(forces.energy - direct_energy, forces.conservative - forces.direct, virial - direct_virial)
 
 
 @dataclass
@@ -178,13 +81,13 @@ class _Evaluation:
 class Request:
     """A request for a component of the forces at one geometry, by one client.
 
-    :param beside: the uncertainty and the ensemble of the energy, as far as they are wanted too
+    :param extras: the uncertainty and the ensemble of the energy, as far as they are wanted too
     """
 
     structure: Structure
     component: Component
     stream: Stream
-    beside: Need = Need(0)
+    extras: Need = Need(0)
 
 
 class Split:
@@ -205,7 +108,7 @@ class Split:
         self._held = 0
         self._geometries: OrderedDict[bytes, _Geometry] = OrderedDict()
         self._asked: dict[Stream, Component | None] = {}  # component of each client; None before its first request
-        self._beside: dict[Stream, Need] = {}  # what each client wants beside forces
+        self._extras: dict[Stream, Need] = {}  # of each client; see `Request`
         self._lacks_direct_virial = False  # in the results so far
         self._evaluations: list[_Evaluation] = []  # of the last requests
         self._lock = threading.Lock()  # i-PI calls each <ffdirect threaded='true'> from a thread of its own
@@ -224,7 +127,7 @@ class Split:
     def close_stream(self, stream: Stream) -> None:
         """Forget a client that has left."""
         del self._asked[stream]
-        self._beside.pop(stream, None)
+        self._extras.pop(stream, None)
 
     def serve(self, requests: Sequence[Request]) -> list[ComponentForces]:
         """Answer requests that are ready together, each geometry evaluated once and all in as few batches as possible.
@@ -241,19 +144,19 @@ class Split:
         structures: Sequence[Structure],
         components: Sequence[Component],
         virial: bool,
-        beside: Sequence[Need] = (),
+        extras: Sequence[Need] = (),
     ) -> Callable[[Sequence[np.ndarray]], list[list[ComponentForces]]]:
         """Follow structures that are advanced in this process: nothing is looked up, learned or kept.
 
         :param structures: whose atoms and cells they have
         :param components: of the forces
         :param virial: whether their virials are needed
-        :param beside: see `Request`, of each component; nothing by default
+        :param extras: see `Request`, of each component; nothing by default
         :return: a function of positions, see `ForceModel.along`, to the answers of each component, for each structure
         :raises DarkforcesError: see `ForceModel.along`
         """
         need = (_ALWAYS if virial else Need.ENERGY) & self.model.provides
-        wanted = list(zip(components, beside or [Need(0)] * len(components), strict=True))
+        wanted = list(zip(components, extras or [Need(0)] * len(components), strict=True))
         for component, more in wanted:
             need |= component.need | more
         evaluate = self.model.along(structures, need)
@@ -262,10 +165,7 @@ class Split:
             with self._lock:
                 results = evaluate(positions)
                 self.answered += len(components) * len(results)
-            return [
-                [_with(component_forces(forces, component), forces, more) for component, more in wanted]
-                for forces in results
-            ]
+            return [[component_forces(forces, component, more) for component, more in wanted] for forces in results]
 
         return answers
 
@@ -296,7 +196,7 @@ class Split:
             self._check_volume(request)
             if key not in wanted:
                 wanted[key] = _Wanted(request.structure, self._results(key))
-            wanted[key].need |= request.component.need | request.beside
+            wanted[key].need |= request.component.need | request.extras
             wanted[key].predicted |= self._predict(request, wanted[key].geometry)
         self._evaluate(list(wanted.values()))
         self.answered += len(requests)
@@ -333,7 +233,7 @@ class Split:
         """Predict the outputs of the next request at this geometry, and record the prediction."""
         predicted = self._is_beginning(request)
         self._asked[request.stream] = request.component
-        self._beside[request.stream] = request.beside
+        self._extras[request.stream] = request.extras
         if Need.CONSERVATIVE in request.component.need:
             geometry.mark.correct()
         else:
@@ -342,8 +242,8 @@ class Split:
                 predicted = predicted or trajectory.expects_correction()
                 trajectory.visit(geometry.mark)
         if predicted and self.model.evaluates_together:
-            beside = reduce(or_, self._beside.values(), Need(0))
-            return (Need.CONSERVATIVE | Need.DIRECT | beside) & self.model.provides
+            extras = reduce(or_, self._extras.values(), Need(0))
+            return (Need.CONSERVATIVE | Need.DIRECT | extras) & self.model.provides
         return Need(0)
 
     def _is_beginning(self, request: Request) -> bool:
@@ -372,7 +272,7 @@ class Split:
 
     def _component_of(self, request: Request, geometry: _Geometry) -> ComponentForces:
         assert geometry.forces is not None
-        found = _with(component_forces(geometry.forces, request.component), geometry.forces, request.beside)
+        found = component_forces(geometry.forces, request.component, request.extras)
         if Need.CONSERVATIVE not in request.component.need:
             self._lacks_direct_virial = geometry.forces.direct_virial is None
         if request.component is not Component.SLOW:
@@ -396,17 +296,6 @@ class Split:
         while self._held > capacity and len(self._geometries) > 1:
             oldest, _ = self._geometries.popitem(last=False)
             self._held -= _size(oldest)
-
-
-def _with(found: ComponentForces, forces: Forces, beside: Need) -> ComponentForces:
-    """Forces of a component with the uncertainty and the ensemble, as far as they are wanted."""
-    if not beside:
-        return found
-    return replace(
-        found,
-        uncertainty=forces.uncertainty if Need.UNCERTAINTY in beside else None,
-        ensemble=forces.ensemble if Need.ENSEMBLE in beside else None,
-    )
 
 
 def _size(key: bytes) -> int:

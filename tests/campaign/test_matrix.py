@@ -10,7 +10,7 @@ from ipi_darkforces.campaign.matrix import Campaign
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.simulate.compose import compose
 from ipi_darkforces.simulate.start import read_start
-from ipi_darkforces.split.split import Component
+from ipi_darkforces.split.component import Component
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 WHOLE = f"""\

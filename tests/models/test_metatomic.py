@@ -26,7 +26,7 @@ from ipi_darkforces.models import ForceModel, Forces, Need, Structure, load_mode
 from ipi_darkforces.models.metatomic import MetatomicModel
 from ipi_darkforces.models.registry.zoo import ZOO
 from ipi_darkforces.serve.units import reply_to_ipi, structure_from_ipi
-from ipi_darkforces.split.split import Component, component_forces
+from ipi_darkforces.split.component import Component, component_forces
 
 BOTH = Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT | Need.VIRIAL
 CONSERVATIVE = Need.ENERGY | Need.CONSERVATIVE | Need.VIRIAL

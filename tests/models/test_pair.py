@@ -15,7 +15,8 @@ from ipi_darkforces.models import ForceModel, Need, Structure, load_model
 from ipi_darkforces.models.ase_calculator import CalculatorModel
 from ipi_darkforces.models.consistency import POINTS, STRAINS
 from ipi_darkforces.models.pair import PairModel
-from ipi_darkforces.split.split import Component, Request, Split
+from ipi_darkforces.split.component import Component
+from ipi_darkforces.split.split import Request, Split
 
 EVERYTHING = Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT | Need.VIRIAL
 

@@ -21,7 +21,7 @@ from programs import finish
 from ipi_darkforces.models.consistency import POINTS, STRAINS
 from ipi_darkforces.simulate.compose import compose, write_start
 from ipi_darkforces.simulate.recipe import Recipe
-from ipi_darkforces.split.split import Component
+from ipi_darkforces.split.component import Component
 
 PLUGIN = FILE.parents[1] / "drivers" / "darkforces.py"
 STEPS = 4

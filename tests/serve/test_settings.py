@@ -11,7 +11,7 @@ from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models import ForceModel, Need
 from ipi_darkforces.serve.settings import Role, Settings
 from ipi_darkforces.serve.units import ANGSTROM, structure_from_ipi
-from ipi_darkforces.split.split import Component
+from ipi_darkforces.split.component import Component
 
 WATER_XYZ = "3\n\nO 0 0 0\nH 1 0 0\nH 0 1 0\n"
 

@@ -11,7 +11,7 @@ from ipi.utils.units import Constants, unit_to_internal, unit_to_user
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.simulate.compose import compose, high_pass_friction, write_start
 from ipi_darkforces.simulate.recipe import Barostat, Recipe
-from ipi_darkforces.split.split import Component
+from ipi_darkforces.split.component import Component
 
 
 def argon(tmp_path, **recipe):

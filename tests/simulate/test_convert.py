@@ -16,7 +16,7 @@ from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.simulate.compose import compose, write_start
 from ipi_darkforces.simulate.convert import with_component, with_multiple_time_stepping
 from ipi_darkforces.simulate.recipe import Recipe
-from ipi_darkforces.split.split import Component
+from ipi_darkforces.split.component import Component
 
 ROOT = Path(__file__).parents[2]
 CONSERVATIVE = ROOT / "inputs" / "nve-conservative.xml"

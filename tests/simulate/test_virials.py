@@ -9,7 +9,7 @@ from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models.registry.load import load_model
 from ipi_darkforces.simulate.inputs import SimulationInput
 from ipi_darkforces.simulate.virials import Virials
-from ipi_darkforces.split.split import Component
+from ipi_darkforces.split.component import Component
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 BAROSTAT = "<barostat mode='isotropic'> <tau units='femtosecond'> 200 </tau> </barostat>"

@@ -9,8 +9,9 @@ import pytest
 from toy_models import SpringModel
 
 from ipi_darkforces.models import Structure
+from ipi_darkforces.split.component import Component
 from ipi_darkforces.split.disagreement import EXTRAS, Disagreement, History
-from ipi_darkforces.split.split import Component, Request, Split
+from ipi_darkforces.split.split import Request, Split
 
 CELL = 10.0 * np.eye(3)
 

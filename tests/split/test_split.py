@@ -12,9 +12,10 @@ from toy_models import EVERYTHING, DirectFirstModel, SpringModel
 
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models import ForceModel, Forces, Need, Structure
-from ipi_darkforces.split.split import Component, ComponentForces, Request, Split
-from ipi_darkforces.split.stream import MOST_TRAJECTORIES as MOST
-from ipi_darkforces.split.stream import Stream
+from ipi_darkforces.split.component import Component, ComponentForces
+from ipi_darkforces.split.prediction import MOST_TRAJECTORIES as MOST
+from ipi_darkforces.split.prediction import Stream
+from ipi_darkforces.split.split import Request, Split
 
 FAST_SLOW = (Component.FAST, Component.SLOW)
 DIRECT_CONSERVATIVE = (Component.DIRECT, Component.CONSERVATIVE)  # with mts_weights [1,0] and [-1,1]

@@ -22,7 +22,8 @@ from ipi_darkforces.models.pair import PairModel
 from ipi_darkforces.models.pet.packed import PetModel
 from ipi_darkforces.models.pet.padded import PaddedPetModel
 from ipi_darkforces.models.registry.zoo import ZOO
-from ipi_darkforces.split.split import Component, Request, Split
+from ipi_darkforces.split.component import Component
+from ipi_darkforces.split.split import Request, Split
 
 BESIDE = Need.UNCERTAINTY | Need.ENSEMBLE
 STRUCTURES: dict[str, Callable[[], Structure]] = {
@@ -122,7 +123,7 @@ def test_models_without_say_so() -> None:
 
 def test_along_a_trajectory_in_this_process(ways: Ways) -> None:
     model, structure = ways.ours[0], few_waters(TRICLINIC)
-    along = Split(model).along([structure], [Component.FAST, Component.SLOW], virial=True, beside=[Need(0), BESIDE])
+    along = Split(model).along([structure], [Component.FAST, Component.SLOW], virial=True, extras=[Need(0), BESIDE])
     ((fast, slow),) = along(structure.positions[None])
     expected = model.evaluate(structure, BESIDE)
     assert fast.uncertainty is None
