@@ -22,7 +22,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 
-from ipi_darkforces.models import ForceModel, Forces, Need, Structure
+from ipi_darkforces import ForceModel, Forces, Need, Structure
 from ipi_darkforces.serve.address import UnixPattern
 from ipi_darkforces.serve.driver import Driver
 from ipi_darkforces.serve.settings import Settings

@@ -20,7 +20,7 @@ from ase.data import atomic_masses
 from ase.units import fs, kB
 from tqdm import tqdm
 
-from ipi_darkforces.models import ForceModel, Need, Structure, load_model
+from ipi_darkforces import ForceModel, Need, Structure, load_model
 from ipi_darkforces.models.neighbors.verlet import VerletList
 from ipi_darkforces.stats.slopes import slope
 

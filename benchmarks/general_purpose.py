@@ -51,7 +51,7 @@ def serve(name: str) -> None:
     """Evaluate a geometry and say how long it took, for each line that comes in."""
     import ase.io
 
-    from ipi_darkforces.models import Need, Structure, load_model
+    from ipi_darkforces import Need, Structure, load_model
     from ipi_darkforces.models.registry.packages import PACKAGED
 
     answers = os.fdopen(os.dup(1), "w")

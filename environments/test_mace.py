@@ -10,8 +10,8 @@ import pytest
 from beside_ase import assert_same, with_ase, with_ipi
 from ipi_processes import INPUTS, Workplace
 
+from ipi_darkforces import Need, Structure, load_model
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import Need, Structure, load_model
 
 pytest.importorskip("mace", reason="bash environments/make.sh mace")
 from mace.calculators import MACECalculator  # noqa: E402  # before e3nn, which it prepares for PyTorch of today

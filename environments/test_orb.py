@@ -11,8 +11,8 @@ import pytest
 from beside_ase import assert_same, with_ase, with_ipi
 from ipi_processes import INPUTS, Workplace
 
+from ipi_darkforces import Need, Structure, load_model
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import Need, Structure, load_model
 from ipi_darkforces.models.registry.packages import PACKAGED
 
 torch = pytest.importorskip("torch")

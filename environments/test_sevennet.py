@@ -12,8 +12,8 @@ from beside_ase import assert_same, with_ase, with_ipi
 from ipi_processes import INPUTS, Workplace
 from waters import few_waters
 
+from ipi_darkforces import Need, Structure, load_model
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import Need, Structure, load_model
 
 pytest.importorskip("sevenn", reason="bash environments/make.sh sevennet")
 from sevenn.calculator import SevenNetCalculator  # noqa: E402

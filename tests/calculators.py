@@ -15,7 +15,7 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 
-from ipi_darkforces.models import Structure
+from ipi_darkforces import Structure
 
 FILE = Path(__file__)
 

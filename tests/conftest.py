@@ -18,7 +18,7 @@ import pytest
 import torch
 from breaking_model import breaking_model  # noqa: F401, a fixture
 
-from ipi_darkforces.models import ForceModel, Structure, load_model
+from ipi_darkforces import ForceModel, Structure, load_model
 from ipi_darkforces.models.metatomic import MetatomicModel
 from ipi_darkforces.models.registry.export import exported
 from ipi_darkforces.models.registry.zoo import ZOO

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ipi_darkforces.models import Structure
+from ipi_darkforces import Structure
 
 TRICLINIC = np.array([[7.0, 0.0, 0.0], [1.5, 6.8, 0.0], [-2.0, 1.0, 7.2]])
 CELLS = {

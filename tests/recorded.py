@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from waters import water_like
 
-from ipi_darkforces.models import Structure
+from ipi_darkforces import Structure
 
 
 class Recording(TorchDispatchMode):

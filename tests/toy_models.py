@@ -19,7 +19,7 @@ from metatomic.torch import (
     System,
 )
 
-from ipi_darkforces.models import ForceModel, Forces, Need, Structure
+from ipi_darkforces import ForceModel, Forces, Need, Structure
 
 CUTOFF = 3.0
 STRESS = [[0.01, 0.02, 0.03], [0.0, 0.02, 0.0], [0.0, 0.0, 0.03]]  # eV/Å³; not symmetric, as direct stresses may be

@@ -14,9 +14,9 @@ from ase.calculators.emt import EMT
 from calculators import FILE, as_structure, copper, turn
 from toy_models import SpringModel
 
+from ipi_darkforces import Need
 from ipi_darkforces.assessment import model_diagnostics
 from ipi_darkforces.cli import driver, main
-from ipi_darkforces.models import Need
 from ipi_darkforces.models.ase_calculator import CalculatorModel
 
 ROTATED = f"ase:{FILE}:rotated"

@@ -16,7 +16,7 @@ from ase import units
 from ase.calculators.singlepoint import SinglePointCalculator
 from programs import finish
 
-from ipi_darkforces.models import Need, Structure, load_model
+from ipi_darkforces import Need, Structure, load_model
 
 
 def evaluate(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:

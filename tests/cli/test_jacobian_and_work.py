@@ -12,8 +12,8 @@ import ase.io
 import numpy as np
 import pytest
 
+from ipi_darkforces import Structure
 from ipi_darkforces.cli import main
-from ipi_darkforces.models import Structure
 
 Say = Callable[..., tuple[str, str, int]]
 

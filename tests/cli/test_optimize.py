@@ -12,9 +12,9 @@ import ase.io
 import numpy as np
 import pytest
 
+from ipi_darkforces import Need
 from ipi_darkforces.cli import main
 from ipi_darkforces.diagnostics.structures import read_structures
-from ipi_darkforces.models import Need
 from ipi_darkforces.models.registry.load import load_model
 
 Say = Callable[..., tuple[str, str, int]]

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from toy_models import EVERYTHING, SpringModel
 
+from ipi_darkforces import Need, Structure, load_model
 from ipi_darkforces.diagnostics.accuracy import Accuracy, check_units, measure
 from ipi_darkforces.diagnostics.parity import draw_parity
 from ipi_darkforces.diagnostics.reference import Reference
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import Need, Structure, load_model
 from ipi_darkforces.models.units import ENERGY_UNITS, FORCE_UNITS
 
 FORCES = Need.CONSERVATIVE | Need.DIRECT

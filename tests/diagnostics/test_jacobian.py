@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from toy_models import EVERYTHING, ConstantModule, SpringModel, export_toy
 
+from ipi_darkforces import ForceModel, Forces, Need, Structure
 from ipi_darkforces.diagnostics.jacobian import Asymmetry, measure
 from ipi_darkforces.diagnostics.jacobian_picture import draw_asymmetry
 from ipi_darkforces.diagnostics.probes import estimate
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import ForceModel, Forces, Need, Structure
 from ipi_darkforces.models.jacobian import DerivedJacobian, FiniteDifferences, Jacobian
 from ipi_darkforces.models.metatomic import MetatomicModel
 

@@ -18,6 +18,7 @@ from ase.constraints import FixAtoms, FixBondLength, FixCartesian, FixedLine
 from ase.neighborlist import neighbor_list
 from toy_models import SpringModel
 
+from ipi_darkforces import ForceModel, Forces, Need, Structure
 from ipi_darkforces.diagnostics import ase_structures
 from ipi_darkforces.diagnostics.known_range import APART, NOT_BACK, UNKNOWN, Reach, reach, within_range
 from ipi_darkforces.diagnostics.molecules import bonds
@@ -32,7 +33,6 @@ from ipi_darkforces.diagnostics.starts import OptimizationStart as Start
 from ipi_darkforces.diagnostics.starts import make_starts
 from ipi_darkforces.diagnostics.structures import read_constrained_files
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import ForceModel, Forces, Need, Structure
 from ipi_darkforces.models.ase_calculator import CalculatorModel
 from ipi_darkforces.models.model import without_net_force
 from ipi_darkforces.models.registry.load import load_model

@@ -12,6 +12,7 @@ from ase import units
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
+from ipi_darkforces import Structure
 from ipi_darkforces.diagnostics.reference import (
     Reference,
     atoms_too_close,
@@ -21,7 +22,6 @@ from ipi_darkforces.diagnostics.reference import (
     unusual_forces,
 )
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import Structure
 from ipi_darkforces.models.units import ENERGY_UNITS, FORCE_UNITS
 
 WATER = """\

@@ -10,10 +10,10 @@ from ase.constraints import FixAtoms
 from toy_models import SpringModel
 
 import ipi_darkforces as dark
+from ipi_darkforces import ForceModel, Forces, Need, Structure
 from ipi_darkforces.diagnostics import heating as theory
 from ipi_darkforces.diagnostics.heating import WAVENUMBER
 from ipi_darkforces.diagnostics.stability import linear_stability, propagator, stability
-from ipi_darkforces.models import ForceModel, Forces, Need, Structure
 from ipi_darkforces.models.pair import PairModel
 from ipi_darkforces.simulate.inner_loop import State, outer_step
 

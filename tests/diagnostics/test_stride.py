@@ -13,12 +13,12 @@ from scipy.sparse import csr_array
 from toy_models import SpringModel
 
 import ipi_darkforces as dark
+from ipi_darkforces import ForceModel, Forces, Need
 from ipi_darkforces.analysis.io.units import BOLTZMANN_EV
 from ipi_darkforces.diagnostics import heating as theory
 from ipi_darkforces.diagnostics.heating import WAVENUMBER, Power, heating
 from ipi_darkforces.diagnostics.thermostats import excess_times, friction, mean_friction
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import ForceModel, Forces, Need
 from ipi_darkforces.simulate.compose import high_pass_friction
 from ipi_darkforces.simulate.hydrogen_mass import with_hydrogen_mass
 from ipi_darkforces.simulate.inner_loop import State, velocity_verlet

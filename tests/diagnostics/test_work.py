@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from toy_models import EVERYTHING, SpringModel
 
+from ipi_darkforces import Need, Structure
 from ipi_darkforces.diagnostics.closed_path import ClosedPath, read_path, turning_molecule
 from ipi_darkforces.diagnostics.work import cumulative_integral, integrate
 from ipi_darkforces.diagnostics.work_picture import draw_work
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import Need, Structure
 
 # Direct forces of the springs are -r + (y, z, x)/10, with this curl.
 CURL = np.array([-0.1, -0.1, -0.1])

@@ -12,8 +12,8 @@ from ase.calculators.emt import EMT
 from ase.calculators.tip3p import TIP3P, angleHOH, rOH
 from calculators import FILE, as_structure, copper, emt, rotated, single_precision, turn, without
 
+from ipi_darkforces import Need, Structure, load_model
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import Need, Structure, load_model
 from ipi_darkforces.models.ase_calculator import CalculatorModel
 
 WHAT = Need.ENERGY | Need.CONSERVATIVE | Need.VIRIAL

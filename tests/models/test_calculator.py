@@ -7,8 +7,8 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 
 import ipi_darkforces as dark
+from ipi_darkforces import Structure
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import Structure
 
 
 @pytest.fixture(scope="module")

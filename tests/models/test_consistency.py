@@ -13,8 +13,8 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from calculators import as_structure, copper, emt, rotated, scaled, single_precision
 
+from ipi_darkforces import ForceModel, Need, Structure
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import ForceModel, Need, Structure
 from ipi_darkforces.models.ase_calculator import CalculatorModel
 from ipi_darkforces.models.consistency import POINTS, RADIUS, STRAINS, Consistency, measure, slope_of_virial
 

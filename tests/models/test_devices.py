@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from waters import TRICLINIC, VACUUM, few_waters, strained
 
+from ipi_darkforces import Need, Structure, load_model
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import Need, Structure, load_model
 from ipi_darkforces.models.devices import DevicesModel
 
 BOTH = Need.ENERGY | Need.CONSERVATIVE | Need.DIRECT | Need.VIRIAL

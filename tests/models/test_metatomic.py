@@ -21,8 +21,8 @@ from ipi_processes import INPUTS
 from toy_models import CUTOFF, STRESS, ConstantModule, export_toy
 from waters import TRICLINIC, VACUUM, few_waters, strained, water_like
 
+from ipi_darkforces import ForceModel, Forces, Need, Structure, load_model
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import ForceModel, Forces, Need, Structure, load_model
 from ipi_darkforces.models.metatomic import MetatomicModel
 from ipi_darkforces.models.registry.zoo import ZOO
 from ipi_darkforces.serve.units import reply_to_ipi, structure_from_ipi

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from toy_models import EVERYTHING, SpringModel
 
+from ipi_darkforces import Forces, Need, Structure
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import Forces, Need, Structure
 
 WATER = Structure(np.array([8, 1, 1], np.int32), np.eye(3), 10 * np.eye(3))
 

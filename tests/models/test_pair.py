@@ -10,8 +10,8 @@ from ase.calculators.emt import EMT
 from calculators import FILE, as_structure, copper, emt, rotated, without
 from toy_models import SpringModel
 
+from ipi_darkforces import ForceModel, Need, Structure, load_model
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import ForceModel, Need, Structure, load_model
 from ipi_darkforces.models.ase_calculator import CalculatorModel
 from ipi_darkforces.models.consistency import POINTS, STRAINS
 from ipi_darkforces.models.pair import PairModel

@@ -9,8 +9,8 @@ from ase.symbols import Symbols, string2symbols
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipi_darkforces import Structure
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import Structure
 from ipi_darkforces.models.structure import SMALLEST_WIDTH, formula_from_species, name_atoms, species_from_formula
 
 CUBE = 10.0 * np.eye(3)

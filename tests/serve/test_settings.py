@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from toy_models import SpringModel
 
+from ipi_darkforces import ForceModel, Need
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import ForceModel, Need
 from ipi_darkforces.serve.settings import Role, Settings
 from ipi_darkforces.serve.units import ANGSTROM, structure_from_ipi
 from ipi_darkforces.split.component import Component

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toy_models import SpringModel
 
-from ipi_darkforces.models import Structure
+from ipi_darkforces import Structure
 from ipi_darkforces.split.component import Component
 from ipi_darkforces.split.disagreement import EXTRAS, Disagreement, History
 from ipi_darkforces.split.split import Request, Split

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from ipi_processes import INPUTS, prepare, with_beads
 
+from ipi_darkforces import Need, Structure
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import Need, Structure
 from ipi_darkforces.models.registry.choice import ModelChoice
 from ipi_darkforces.models.registry.load import load_model
 from ipi_darkforces.simulate.inputs import SimulationInput

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from toy_models import EVERYTHING, DirectFirstModel, SpringModel
 
+from ipi_darkforces import ForceModel, Forces, Need, Structure
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import ForceModel, Forces, Need, Structure
 from ipi_darkforces.split.component import Component, ComponentForces
 from ipi_darkforces.split.prediction import MOST_TRAJECTORIES as MOST
 from ipi_darkforces.split.prediction import Stream

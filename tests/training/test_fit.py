@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from ipi_darkforces import Need, Structure, load_model
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import Need, Structure, load_model
 from ipi_darkforces.models.metatomic import MetatomicModel
 from ipi_darkforces.models.registry.export import exported
 from ipi_darkforces.training import batches

@@ -10,8 +10,8 @@ import pytest
 import torch
 from tiny_training import Training
 
+from ipi_darkforces import Need, Structure, load_model
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import Need, Structure, load_model
 from ipi_darkforces.models.registry.zoo import user_directory
 from ipi_darkforces.training.recipes.publish import check_free, slim
 

@@ -15,8 +15,8 @@ from ase.calculators.calculator import Calculator
 from metatomic_ase import MetatomicCalculator
 from tiny_training import molecules
 
+from ipi_darkforces import Need, Structure, load_model
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import Need, Structure, load_model
 from ipi_darkforces.training.recipes.data import write_frames
 from ipi_darkforces.training.recipes.own_labels import sample
 

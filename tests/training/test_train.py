@@ -19,8 +19,8 @@ from forked import Forked
 from programs import PATIENCE, wait_until
 from tiny_training import Training
 
+from ipi_darkforces import Need, Structure, load_model
 from ipi_darkforces.cli import main
-from ipi_darkforces.models import Need, Structure, load_model
 from ipi_darkforces.models.registry.card import Card
 from ipi_darkforces.models.registry.zoo import user_directory
 from ipi_darkforces.training.recipes.stage import Stage

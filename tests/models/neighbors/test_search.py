@@ -7,7 +7,7 @@ import pytest
 import torch
 from disorder import CELLS, atoms
 
-from ipi_darkforces.models import Structure
+from ipi_darkforces import Structure
 from ipi_darkforces.models.neighbors import search as search_module
 from ipi_darkforces.models.neighbors.search import CPU, LARGE, search, search_on
 

@@ -9,7 +9,7 @@ import pytest
 import vesin
 from disorder import CELLS, TRICLINIC, atoms
 
-from ipi_darkforces.models import Structure
+from ipi_darkforces import Structure
 from ipi_darkforces.models.neighbors import verlet as verlet_module
 from ipi_darkforces.models.neighbors.verlet import SKIN, VerletList, VerletLists
 

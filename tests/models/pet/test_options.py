@@ -15,8 +15,8 @@ from ase.build import bulk, fcc111
 from random_pet import random_pet
 from waters import TRICLINIC, VACUUM, few_waters, strained, water_like
 
+from ipi_darkforces import Need, Structure
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import Need, Structure
 from ipi_darkforces.models import metatomic as metatomic_module
 from ipi_darkforces.models.metatomic import MetatomicModel
 from ipi_darkforces.models.pet.cutoffs import bump, cosine, faded

@@ -17,8 +17,8 @@ from ipi_processes import INPUTS
 from random_pet import random_pet
 from waters import TRICLINIC, VACUUM, few_waters, strained, water_like
 
+from ipi_darkforces import Forces, Need, Structure, load_model
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import Forces, Need, Structure, load_model
 from ipi_darkforces.models import metatomic as metatomic_module
 from ipi_darkforces.models.metatomic import MetatomicModel
 from ipi_darkforces.models.neighbors.verlet import VerletLists

@@ -14,8 +14,8 @@ import torch
 from recorded import Operations, TracedGraphs, trembling
 from waters import TRICLINIC, VACUUM, few_waters, strained, water_like
 
+from ipi_darkforces import Forces, Need, Structure, load_model
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import Forces, Need, Structure, load_model
 from ipi_darkforces.models.pet import padded as pet_padded_module
 from ipi_darkforces.models.pet.packed import PetModel
 from ipi_darkforces.models.pet.padded import PaddedPetModel

@@ -12,7 +12,7 @@ from random_pet import random_pet
 from recorded import Operations, TracedGraphs, trembling
 from waters import TRICLINIC, VACUUM, few_waters, strained
 
-from ipi_darkforces.models import Forces, Need
+from ipi_darkforces import Forces, Need
 from ipi_darkforces.models.pet import padded as pet_padded_module
 from ipi_darkforces.models.pet.packed import PetModel
 from ipi_darkforces.models.pet.padded import PaddedPetModel

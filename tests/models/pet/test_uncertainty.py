@@ -14,8 +14,8 @@ from random_llpr import MEMBERS, random_llpr
 from random_pet import random_pet
 from waters import TRICLINIC, VACUUM, few_waters
 
+from ipi_darkforces import Need, Structure
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import Need, Structure
 from ipi_darkforces.models import metatomic as metatomic_module
 from ipi_darkforces.models.metatomic import MetatomicModel
 from ipi_darkforces.models.pair import PairModel

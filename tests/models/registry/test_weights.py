@@ -11,9 +11,9 @@ import ase.io
 import numpy as np
 import pytest
 
+from ipi_darkforces import Need, load_model
 from ipi_darkforces.diagnostics.accuracy import Accuracy, measure
 from ipi_darkforces.diagnostics.reference import read_reference
-from ipi_darkforces.models import Need, load_model
 
 # meV/Å, root mean square per component, of hot and strained structures
 DIRECT_MINUS_CONSERVATIVE = 25.561

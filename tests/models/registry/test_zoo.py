@@ -13,8 +13,8 @@ import pytest
 from programs import PATIENCE
 from toy_models import export_toy
 
+from ipi_darkforces import Need, Structure, load_model
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models import Need, Structure, load_model
 from ipi_darkforces.models.registry import export as export_module
 from ipi_darkforces.models.registry import kinds
 from ipi_darkforces.models.registry import zoo as zoo_module
