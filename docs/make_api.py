@@ -15,6 +15,7 @@ import ipi_darkforces as dark
 from ipi_darkforces.analysis.analyze import Analyses, Results
 from ipi_darkforces.analysis.summarized_run import SummarizedRun
 from ipi_darkforces.assessment.assessment import Assessment
+from ipi_darkforces.diagnostics.stride_prediction import StridePrediction
 from ipi_darkforces.distillation.result import Distillation
 from ipi_darkforces.testing import check_model
 
@@ -22,7 +23,16 @@ PAGE = Path(__file__).parent / "api.md"
 # In the order in which one needs them; below each, what it returns. Of classes, the methods that are for users.
 GROUPS = {
     "Models": ["load_model", "ForceModel", "Need", "Structure", "Forces"],
-    "Dynamics": ["Calculator", "MultipleTimeStepping", "run", SummarizedRun, "stride", "distill", Distillation],
+    "Dynamics": [
+        "Calculator",
+        "MultipleTimeStepping",
+        "run",
+        SummarizedRun,
+        "stride",
+        StridePrediction,
+        "distill",
+        Distillation,
+    ],
     "Results": ["analyze", Analyses, Results, "assess", Assessment],
     "Errors": ["DarkforcesError"],
 }
@@ -31,6 +41,7 @@ METHODS = {
     "Structure": ["from_ase"],
     "SummarizedRun": ["folder", "remarks"],
     "Results": ["rows", "statements", "draw", "curves", "to_dict", "as_json"],
+    "StridePrediction": ["longest", "excess", "advice", "as_json"],
     "Distillation": ["advised", "command", "seconds", "as_json"],
     "Assessment": ["rows", "command", "draw", "as_json"],
 }

@@ -9,7 +9,15 @@ import os
 
 
 class DarkforcesError(Exception):
-    """Something the user gave cannot be used; the message is one line that they can act on."""
+    """Something the user gave cannot be used; the message is one line that they can act on.
+
+    >>> import ipi_darkforces as dark
+    >>> try:
+    ...     dark.load_model("pet-m", dtype="half")
+    ... except dark.DarkforcesError as error:
+    ...     print(error)
+    dtype 'half' is not known: expected float32 or float64
+    """
 
 
 def one_line(error: Exception) -> str:

@@ -9,14 +9,16 @@ import sys
 import ase.build
 import numpy as np
 import pytest
+from ase.calculators.emt import EMT
 from ipi_files import write_table
 
 import ipi_darkforces as dark
+from ipi_darkforces import errors
 from ipi_darkforces.analysis import analyze as of_trajectories
 from ipi_darkforces.analysis import summarized_run
 from ipi_darkforces.assessment import assess
 from ipi_darkforces.models import calculator as as_calculator
-from ipi_darkforces.models import model
+from ipi_darkforces.models import model, result, structure
 from ipi_darkforces.models.registry import load
 from ipi_darkforces.simulate import multiple_time_stepping
 
@@ -38,7 +40,9 @@ def test_importing_the_package_does_not_import_torch():
     subprocess.run([sys.executable, "-c", code], check=True)  # and not forked from a process that has torch
 
 
-@pytest.mark.parametrize("module", [as_calculator, model, multiple_time_stepping, assess, load])
+@pytest.mark.parametrize(
+    "module", [as_calculator, model, multiple_time_stepping, assess, load, structure, result, errors]
+)
 def test_examples_work(module, monkeypatch, request):
     monkeypatch.chdir(request.config.rootpath)
     results = doctest.testmod(module)
@@ -124,6 +128,64 @@ def test_runs_that_cannot_be(tmp_path, monkeypatch, request, input, options, mes
     with pytest.raises(dark.DarkforcesError, match=re.escape(message)):
         dark.run(path if path.exists() else input, **options)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "message"),
+    [
+        (None, {}, "None is not a model: expected a name, a path or an ase calculator"),
+        (EMT(), {"device": "cuda"}, "model 'ase:EMT' is made already: expected no device"),
+        (EMT(), {"forces": "fast"}, "forces 'fast' are not known: expected conservative or direct"),
+        ("pet-m", {"forces": "direct"}, "model 'pet-m' has no options, but was given 'forces'"),
+    ],
+)
+def test_models_that_cannot_be_loaded(given, options, message):
+    with pytest.raises(dark.DarkforcesError, match=re.escape(message)):
+        dark.load_model(given, **options)
+
+
+def test_an_ase_calculator_is_a_model(tmp_path, caplog):
+    copper = ase.build.bulk("Cu", cubic=True)
+    copper.rattle()
+    expected = copper.copy()
+    expected.calc = EMT()
+    assert dark.load_model(EMT()).evaluate(copper).conservative == pytest.approx(expected.get_forces())
+    dynamics = dark.MultipleTimeStepping(copper, 2.0, stride=2, fast=dark.load_model(EMT()), slow=EMT())
+    assert dynamics.run(1)
+    dark.load_model(EMT(), forces="direct").evaluate(copper)
+    assert "forces of model 'ase:EMT' are the gradient of its energy, but said to be direct: say forces=" in caplog.text
+    with pytest.raises(dark.DarkforcesError, match="cannot be loaded by another process: .*ase:package.module:factory"):
+        dark.run("inputs/nve-mts4.xml", EMT(), output=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("structures", "message"),
+    [
+        ("water.xyz", "'water.xyz' cannot be evaluated: expected ase.Atoms or a Structure"),
+        (ase.Atoms(), "the structure has no atoms: expected at least one"),
+        (ase.build.bulk("Fe"), "model 'pet-m' does not know Fe; it knows H, O"),
+    ],
+)
+def test_structures_that_cannot_be_evaluated(structures, message):
+    model = dark.load_model("pet-m")
+    assert model.evaluate([]) == []
+    with pytest.raises(dark.DarkforcesError, match=re.escape(message)):
+        model.evaluate([structures])
+
+
+@pytest.mark.parametrize(
+    ("timestep", "stride", "message"),
+    [
+        (1.0, 0, "stride 0 cannot be used: expected a whole number, at least 1"),
+        (1.0, 1.5, "stride 1.5 cannot be used"),
+        (1.0, "4", "stride '4' cannot be used"),
+        (-1.0, 4, "timestep -1.0 cannot be used: expected more than zero"),
+        (float("nan"), 4, "timestep nan cannot be used"),
+    ],
+)
+def test_time_steps_that_cannot_be(timestep, stride, message):
+    with pytest.raises(dark.DarkforcesError, match=re.escape(message)):
+        dark.MultipleTimeStepping(ase.build.molecule("H2O"), timestep, stride=stride, fast="pet-m")
 
 
 def test_a_model_with_other_forces_than_the_driver_would_have_is_not_run():

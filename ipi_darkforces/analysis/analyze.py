@@ -188,6 +188,8 @@ def analyze(
     """
     check_settings(discard, target, farthest, interval)
     paths = [Path(each) for each in ([runs] if isinstance(runs, str | os.PathLike) else runs)]
+    if not paths:
+        raise DarkforcesError("there is no run to analyse: expected at least one")
     asked = [analysis for analysis in ANALYSES if only in (None, analysis.name)]
     if not asked:
         raise DarkforcesError(f"analysis '{only}' is not known: expected {', '.join(each.name for each in ANALYSES)}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..diagnostics.stride import Prediction
+from ..diagnostics.stride_prediction import StridePrediction
 from ..stats.estimates import Estimate
 
 LONGEST = 16  # M
@@ -28,7 +28,7 @@ class Strides:
     time: float
 
     @classmethod
-    def of(cls, prediction: Prediction) -> Strides:
+    def of(cls, prediction: StridePrediction) -> Strides:
         """Heating and thermostats of a prediction."""
         strides = prediction.strides[1:]
         return cls(

@@ -15,7 +15,7 @@ from ..diagnostics.jacobian_picture import draw_asymmetry
 from ..diagnostics.probes import EstimatedAsymmetry
 from ..diagnostics.structures import read_structure_files
 from ..errors import DarkforcesError, printable
-from ..models.model import Need
+from ..models.model import FORCE_KINDS, Need
 from ..models.structure import Structure, name_atoms
 from ..progress_bar import progress_bar
 from .commands import add_command
@@ -62,8 +62,6 @@ reading the table
   less it says about a simulation: look at the norms too. Norms are root mean squares over all pairs at that distance.
 """
 
-_KINDS = {"direct": Need.DIRECT, "conservative": Need.CONSERVATIVE}
-
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand."""
@@ -73,7 +71,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add_evaluation_options(parser.add_argument_group("model"))
     group = parser.add_argument_group("measurement")
     group.add_argument(
-        "--forces", choices=list(_KINDS), default="direct", help="which ones to judge (default: %(default)s)"
+        "--forces", choices=list(FORCE_KINDS), default="direct", help="which ones to judge (default: %(default)s)"
     )
     group.add_argument(
         "--error",
@@ -92,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     picture = _picture(args)
     structures = read_structure_files(args.structures)
     model = load(args)
-    kind = _KINDS[args.forces]
+    kind = FORCE_KINDS[args.forces]
     _check_kind(model, kind)
     asymmetries: list[Asymmetry] = []
     if args.error is None:
@@ -133,7 +131,7 @@ def _check_kind(model: ForceModel, kind: Need) -> None:
     try:
         model.check_need(kind)
     except DarkforcesError as error:
-        other = next((name for name, need in _KINDS.items() if need in model.provides), None)
+        other = next((name for name, need in FORCE_KINDS.items() if need in model.provides), None)
         raise DarkforcesError(f"{error}{f'; to judge those, give --forces {other}' if other else ''}") from error
 
 

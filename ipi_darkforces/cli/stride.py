@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 
-from ..diagnostics.stride import Prediction, stride
+from ..diagnostics.stride import stride
 from ..diagnostics.stride_picture import draw_strides
-from ..errors import DarkforcesError, printable
+from ..diagnostics.stride_prediction import ENSEMBLES
+from ..errors import DarkforcesError
 from ..models.structure_file import read_atoms
 from ..progress_bar import counting_bar
 from ..simulate.hydrogen_mass import DEUTERIUM
@@ -58,8 +59,6 @@ reading the table
   the run, say what grows there: |lambda| of the worst vibration in an outer step, its growth in a ps, how many grow.
   Vibrations of a liquid forget their frequencies within tenths of a ps: what grows slower than that only heats.
 """
-
-_ENSEMBLES = {"nve": "NVE", "langevin": "Langevin", "svr": "SVR", "gle": "GLE"}
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -137,70 +136,9 @@ def run(args: argparse.Namespace) -> None:
             report=progress,
         )
     if args.json:
-        advised = {name: prediction.longest(name, args.allow).stride for name in _ENSEMBLES}
+        advised = {name: prediction.longest(name, args.allow).stride for name in ENSEMBLES}
         found = {**prediction.as_json(), "allowed_K": args.allow, "longest_stride": advised}
         text = json.dumps({**found, "picture": picture and str(picture)}, indent=2)
     else:
-        text = "\n\n".join([_table(prediction), *_stability(prediction), _advice(prediction, args.allow)])
+        text = f"{prediction}\n\n{prediction.advice(args.allow)}"
     show(text, picture, lambda file: draw_strides(prediction, file), args.json)
-
-
-def _table(prediction: Prediction) -> str:
-    masses = ", ".join(f"{symbol} {mass:.4g} u" for symbol, mass in prediction.masses.items())
-    symbols = list(prediction.masses)
-    lines = [
-        f"{printable(prediction.model)}: {len(prediction.species)} atoms ({masses}), {prediction.time:g} ps at "
-        f"{prediction.temperature:.0f} K, fast steps of {prediction.timestep:g} fs",
-        "",
-        f"     impulses        heating without thermostat       too hot, tau {prediction.tau:g} fs, K",
-        f"  M  every, fs  cost    meV/atom/ps      K/ps   {'Langevin':>8} {'SVR':>7} {'GLE':>7}   "
-        + " ".join(f"{f'to {symbol}':>5}" for symbol in symbols)
-        + "   mostly through",
-    ]
-    for each in prediction.strides:
-        excess = [prediction.excess(each, name).value for name in ("langevin", "svr", "gle")]
-        parts = [each.species[s].value / each.total.value if each.total.value else 0.0 for s in symbols]
-        through = "" if each.dominant is None else f"{prediction.band(each.dominant)}, {each.dominant:.0f} cm⁻¹"
-        lines.append(
-            f"{each.stride:>3} {each.stride * prediction.timestep:>10g} "
-            f"{prediction.costs.relative(each.stride):>5.2f}  "
-            f"{each.total.value:>6.3f} ± {each.total.error:<6.3f} {each.rate.value:>6.2f}   "
-            f"{excess[0]:>8.2g} {excess[1]:>7.2g} {excess[2]:>7.2g}   "
-            + " ".join(f"{part:>5.0%}" for part in parts)
-            + f"   {through}"
-        )
-    return "\n".join(lines)
-
-
-def _stability(prediction: Prediction) -> list[str]:
-    if prediction.stability is None:
-        return []
-    lines = ["growing vibrations, frozen at the last structure", "  M   |lambda|  growth, 1/ps  how many   the worst"]
-    for each in prediction.stability[1:]:
-        through = " and ".join(f"{prediction.band(w)}, {w:.0f} cm⁻¹" for w in each.wavenumbers)
-        lines.append(
-            f"{each.stride:>3} {each.modulus:>10.4f} {each.growth:>13.2f} {each.growing:>9}   {through}".rstrip()
-        )
-    return ["\n".join(lines)]
-
-
-def _advice(prediction: Prediction, allowed: float) -> str:
-    lines = []
-    for name, title in _ENSEMBLES.items():
-        longest = prediction.longest(name, allowed)
-        unit = "K/ps" if name == "nve" else "K"
-        with_tau = "" if name == "nve" else f", tau {prediction.tau:g} fs"
-        limit = f"{title}{with_tau}, at most {allowed:g} {unit}:"
-        what = prediction.excess(longest, name).text(unit)
-        if longest.stride == 1:
-            lines.append(f"{limit} none; conservative forces at every step")
-        else:
-            cost = prediction.costs.relative(longest.stride)
-            resonant = 0 if prediction.stability is None else prediction.stability[longest.stride - 1].growing
-            warning = f"; {resonant} vibration{'s grow' if resonant > 1 else ' grows'}" if resonant else ""
-            if cost >= 1.0:
-                warning += "; no stride up to it saves time"
-            lines.append(
-                f"{limit} M = {longest.stride} ({what}), at {cost:.0%} of the cost of conservative forces{warning}"
-            )
-    return "\n".join(lines)

@@ -18,13 +18,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import DarkforcesError
-from ..models.model import ForceModel, Need, of_kind
+from ..models.model import FORCE_KINDS, ForceModel, Need, of_kind
 from ..models.result import Forces
 from ..models.structure import Structure
 from ..split.monitor import TOO_FAR
 from .batches import evaluate_each
 from .starts import OptimizationStart
-from .work import KINDS
 
 FRACTIONS = 2.0 ** (-0.5 * np.arange(10, -1, -1))  # of a displacement: 1/32, ..., 1/2, 1/√2, 1
 UNKNOWN = "the model fails or gives nothing finite"
@@ -60,7 +59,7 @@ def reach(model: ForceModel, structure: Structure, displacement: np.ndarray) -> 
             return Reach(known, APART)
         back = all(
             float(np.sum(of_kind(need, result) * displacement)) < 0.0
-            for need in KINDS.values()
+            for need in FORCE_KINDS.values()
             if need in model.provides
         )
         if pulled and not back:  # before, it may lead to where a structure that is not at rest wants to go

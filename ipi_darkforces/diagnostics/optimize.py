@@ -25,7 +25,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from ..errors import DarkforcesError
 from ..models.ase_calculator import CalculatorModel
-from ..models.model import ForceModel, Need, of_kind, without_net_force
+from ..models.model import FORCE_KINDS, ForceModel, Need, of_kind, without_net_force
 from ..models.result import Forces
 from ..models.structure import Structure
 from .batches import ATOMS, evaluate_each
@@ -34,7 +34,6 @@ from .optimizations import ALGORITHMS, Optimization, OptimizationOutcome, Optimi
 from .optimize_ends import End, examine
 from .optimize_records import Records
 from .starts import OptimizationStart
-from .work import KINDS
 
 MOST_STEPS = 1000
 MOLECULAR, PERIODIC = 1e-5, 1e-4  # eV/Å, largest force of an optimised structure
@@ -68,7 +67,7 @@ def optimize(
     :raises DarkforcesError: if the model has no forces, does not know an element, or fails at the first structure
     """
     check_starts(model, starts)
-    kinds = [kind for kind, need in KINDS.items() if need in model.provides]
+    kinds = [kind for kind, need in FORCE_KINDS.items() if need in model.provides]
     begun = [
         _OngoingOptimization(start, algorithm, kind, most_steps, threshold)
         for start in starts
@@ -98,7 +97,7 @@ def optimize(
 
 def _advance(model: ForceModel, going: Sequence[_OngoingOptimization], records: Records | None) -> None:
     """Advance each optimisation by one step, those with the same kind of forces in batches."""
-    for kind, need in KINDS.items():
+    for kind, need in FORCE_KINDS.items():
         own = [each for each in going if each.kind == kind]
         results = evaluate_each(model, [each.structure() for each in own], need | Need.ENERGY)
         for each, result in zip(own, results, strict=True):
@@ -154,7 +153,7 @@ class _OngoingOptimization:
             self._outcome, self._failure = OptimizationOutcome.FAILED, str(result)
             return
         self._end = self.structure()
-        forces = without_net_force(of_kind(KINDS[self.kind], result), self._end) * self._start.moving
+        forces = without_net_force(of_kind(FORCE_KINDS[self.kind], result), self._end) * self._start.moving
         self._forces.append(float(np.linalg.norm(forces, axis=1).max()))
         self._energies.append(result.energy)
         if records is not None and len(self._forces) == 1:
@@ -204,7 +203,7 @@ class _OngoingOptimization:
         if self._record is not None:
             return self._record
         converged = self._outcome is OptimizationOutcome.CONVERGED
-        state = examine(model, KINDS[self.kind], self._end, converged, self._start.moving)
+        state = examine(model, FORCE_KINDS[self.kind], self._end, converged, self._start.moving)
         if self._outcome not in (
             OptimizationOutcome.CONVERGED,
             OptimizationOutcome.EXPLODED,

@@ -3,132 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import ase
 import numpy as np
 from ase.data import chemical_symbols
 
 from ..errors import DarkforcesError
-from ..models.model import ForceModel
+from ..models.registry.load import ModelLike, as_model
 from ..simulate.compose import MEMORY, high_pass_friction
 from ..simulate.hydrogen_mass import with_hydrogen_mass
 from ..split.component import Component
-from ..stats.estimates import Estimate
-from .conservative_run import ConservativeRun, Costs
-from .heating import WAVENUMBER, Heating, fewest_steps, heating, spectrum
-from .stability import Stability
+from .conservative_run import ConservativeRun
+from .heating import WAVENUMBER, fewest_steps, heating, spectrum
+from .stride_prediction import StridePrediction
 from .structures import as_structure
 from .thermostats import excess_times, mean_friction
 
 LONGEST = 100  # strides that are looked at
 EQUILIBRATION = 0.5  # ps, of structures without velocities
 _PEAK = 0.05  # of the highest one, what counts as a peak of the spectrum of velocities
-_BANDS = (  # by the wavenumber over that of the stretch, for structures of O and H
-    (0.42, "librations"),
-    (0.54, "bend"),
-    (0.78, "bend and libration"),
-    (1.2, "stretch"),
-    (1.6, "stretch and bend"),
-    (2.2, "stretch overtone"),
-    (2.7, "wing of the stretch overtone"),
-    (np.inf, "beyond the stretch overtone"),
-)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Heating of every stride of a model's multiple time stepping, for one system.
-
-    :param model: its name
-    :param species: atomic numbers, shape (n_atoms,)
-    :param masses: u, by chemical symbol, the mean
-    :param timestep: fs, of the fast forces
-    :param time: ps, of the run under conservative forces
-    :param temperature: K, of that run
-    :param strides: heating of each stride from 1
-    :param costs: of evaluations
-    :param tau: fs, time constant of the thermostats for which the excess is given
-    :param excess_times: ps, by ensemble: steady excess of temperature over the heating without a thermostat
-    :param fastest: cm⁻¹, the highest peak in the spectrum of the velocities
-    :param spectrum: cm⁻¹ and meV/atom/ps, shape (2, n): what a harmonic of the impulse frequency contributes there
-    :param stability: of each stride, at the last structure of the run; None unless it was asked for
-    """
-
-    model: str
-    species: np.ndarray
-    masses: dict[str, float]
-    timestep: float
-    time: float
-    temperature: float
-    strides: tuple[Heating, ...]
-    costs: Costs
-    tau: float
-    excess_times: dict[str, float]
-    fastest: float
-    spectrum: np.ndarray
-    stability: tuple[Stability, ...] | None = None
-
-    def excess(self, stride: Heating, ensemble: str) -> Estimate:
-        """Steady excess of temperature with a thermostat, K; for ``nve`` the drift, K/ps."""
-        return stride.rate if ensemble == "nve" else stride.rate.times(self.excess_times[ensemble])
-
-    def longest(self, ensemble: str, allowed: float) -> Heating:
-        """The largest stride up to which all are certain to heat by less.
-
-        :param ensemble: ``nve``, ``langevin``, ``svr`` or ``gle``
-        :param allowed: K, or K/ps for ``nve``, that the 95 % interval of the excess must stay below
-        """
-        longest = self.strides[0]
-        for stride in self.strides[1:]:
-            excess = self.excess(stride, ensemble)
-            if excess.value + (excess.margin() or 0.0) > allowed:
-                break
-            longest = stride
-        return longest
-
-    def band(self, wavenumber: float) -> str:
-        """The vibrations whose beats or overtones have this wavenumber: named for water, else by the fastest one."""
-        ratio = wavenumber / self.fastest
-        if set(self.species.tolist()) == {1, 8}:
-            return next(name for limit, name in _BANDS if ratio < limit)
-        if ratio < 1.2:
-            return "vibrations"
-        return "overtones of vibrations" if ratio < 2.2 else "beyond overtones of vibrations"
-
-    def as_json(self) -> dict[str, object]:
-        """JSON values, units in the names."""
-        return {
-            "model": self.model,
-            "atoms": len(self.species),
-            "masses_u": self.masses,
-            "timestep_fs": self.timestep,
-            "picoseconds": self.time,
-            "temperature_K": self.temperature,
-            "tau_fs": self.tau,
-            "fastest_vibration_per_cm": self.fastest,
-            "milliseconds": {name: 1000.0 * value for name, value in vars(self.costs).items()},
-            "strides": [self._stride_as_json(stride) for stride in self.strides],
-            "stability": None if self.stability is None else [each.as_json() for each in self.stability],
-            "spectrum_per_cm": self.spectrum[0].tolist(),
-            "spectrum_meV_per_atom_per_ps": self.spectrum[1].tolist(),
-        }
-
-    def _stride_as_json(self, stride: Heating) -> dict[str, object]:
-        return {
-            "stride": stride.stride,
-            "relative_cost": self.costs.relative(stride.stride),
-            "heating_meV_per_atom_per_ps": stride.total.as_json(),
-            "heating_of_species_meV_per_atom_per_ps": {name: each.as_json() for name, each in stride.species.items()},
-            "heating_K_per_ps": stride.rate.as_json(),
-            "excess_K": {name: self.excess(stride, name).as_json() for name in self.excess_times},
-            "harmonics_per_cm": stride.harmonics.tolist(),
-            "heating_of_harmonics_meV_per_atom_per_ps": stride.shares.tolist(),
-        }
 
 
 def stride(
-    model: ForceModel,
+    model: ModelLike,
     atoms: ase.Atoms,
     *,
     time: float = 2.0,
@@ -142,10 +39,10 @@ def stride(
     seed: int = 1,
     thorough: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> Prediction:
+) -> StridePrediction:
     """Predict how much every stride of multiple time stepping heats, from one run under conservative forces.
 
-    :param model: provides both kinds of forces
+    :param model: provides both kinds of forces; loaded, or as `load_model` takes it
     :param atoms: an equilibrated structure, with velocities or without; not changed. `FixAtoms` is kept
     :param time: ps, of the run
     :param temperature: K, of the equilibration
@@ -164,10 +61,12 @@ def stride(
 
     >>> import ase.io, ipi_darkforces as dark
     >>> atoms = ase.io.read("inputs/water.xyz")
-    >>> found = dark.stride(dark.load_model("pet-m"), atoms, time=0.4, equilibration=0.0)  # doctest: +SKIP
+    >>> prediction = dark.stride("pet-m", atoms)  # doctest: +SKIP
+    >>> print(prediction.advice(allowed=1.0))  # doctest: +SKIP
     """
     _check(time, temperature, timestep, equilibration, longest, tau, hydrogen_mass)
     structure = as_structure(atoms, "the structure")
+    model = as_model(model)
     Component.SLOW.check(model)
     model.check_species(structure.species)
     masses = atoms.get_masses()
@@ -190,7 +89,7 @@ def stride(
     numbers = np.unique(structure.species)
     symbols = {chemical_symbols[z]: float(run.masses[structure.species == z].mean()) for z in numbers}
     fastest = _fastest(velocities, run.masses_of_moving, interval)
-    return Prediction(
+    return StridePrediction(
         model.name,
         structure.species,
         symbols,

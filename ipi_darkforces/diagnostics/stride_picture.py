@@ -8,14 +8,14 @@ import numpy as np
 
 from ..analysis.pictures import KIND_COLORS, new_figure, plain, tidy
 from .heating import WAVENUMBER
-from .stride import Prediction
+from .stride_prediction import StridePrediction
 
 _COLOR = KIND_COLORS["MTS"]
 _ROOM_OF_LABEL = 0.03  # of the axis of wavenumbers
 _DECADES = 1e-4  # of the largest value, what is shown of the spectrum
 
 
-def draw_strides(prediction: Prediction, path: Path) -> None:
+def draw_strides(prediction: StridePrediction, path: Path) -> None:
     """Heating of every stride with its 95 % interval, and β S/N with the impulse frequencies.
 
     :param prediction: of at least two strides

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import DarkforcesError
-from ..models.model import ForceModel, Need, of_kind
+from ..models.model import FORCE_KINDS, ForceModel, Need, of_kind
 from .closed_path import ClosedPath
 
 _FEWEST_POINTS = 16
 _MOST_POINTS = 1024
 _BATCH = 8
-KINDS = {"conservative": Need.CONSERVATIVE, "direct": Need.DIRECT}
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def integrate(
     need = model.provides & (Need.CONSERVATIVE | Need.DIRECT)
     if not need:
         raise DarkforcesError(f"model '{model.name}' provides no forces to do work; it provides {model.provides}")
-    kinds = [kind for kind, flag in KINDS.items() if flag in need]
+    kinds = [kind for kind, flag in FORCE_KINDS.items() if flag in need]
     n = _FEWEST_POINTS
     powers, energies = _along(model, path, kinds, np.arange(n) / n, report)
     cumulative = np.array([cumulative_integral(power) for power in powers])
@@ -142,7 +141,7 @@ def _along(
     """Power of each kind of forces, eV, shape (n_kinds, n), and the energy, eV, shape (n,)."""
     need = Need.ENERGY
     for kind in kinds:
-        need |= KINDS[kind]
+        need |= FORCE_KINDS[kind]
     powers, energies = np.empty((len(kinds), len(parameters))), np.empty(len(parameters))
     for begin in range(0, len(parameters), _BATCH):
         batch = slice(begin, begin + _BATCH)
@@ -150,7 +149,7 @@ def _along(
         results = model.evaluate(structures, need)
         energies[batch] = [result.energy for result in results]
         for i, kind in enumerate(kinds):
-            forces = np.array([of_kind(KINDS[kind], result)[path.moving] for result in results])
+            forces = np.array([of_kind(FORCE_KINDS[kind], result)[path.moving] for result in results])
             powers[i, batch] = np.sum(forces * velocities, axis=(1, 2))
         report(before + min(begin + _BATCH, len(parameters)))
     return powers, energies

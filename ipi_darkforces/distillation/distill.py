@@ -16,7 +16,7 @@ from ..lock import locked
 from ..models.model import ForceModel, Need
 from ..models.registry.choice import ModelChoice
 from ..models.registry.fingerprint import weights_of
-from ..models.registry.load import load_model
+from ..models.registry.load import ModelLike, as_model, load_model
 from ..models.registry.zoo import all_models, check_name, install, user_directory
 from ..models.structure import Structure
 from ..training.direct_pet import SIZES, shape_for
@@ -36,7 +36,7 @@ _TIMINGS = 5
 
 
 def distill(
-    teacher: ForceModel,
+    teacher: ModelLike,
     structures: ase.Atoms | Sequence[ase.Atoms],
     name: str,
     *,
@@ -58,7 +58,7 @@ def distill(
     dynamics that training has not seen. Stopped at any moment, the same call goes on. Multiple time stepping with the
     student follows the teacher's dynamics whatever the student is worth; that decides the stride.
 
-    :param teacher: provides conservative forces
+    :param teacher: provides conservative forces; loaded, or as `load_model` takes it, but no calculator itself
     :param structures: to start from: the system that will be simulated, or a smaller cell of the same material; fixed
         atoms stay fixed. The first one is the one for which the student is judged
     :param name: of the student, as a model for `load_model`
@@ -83,6 +83,7 @@ def distill(
     >>> dark.distill(emt, atoms, "cu-fast", timestep=2.0)  # doctest: +SKIP
     """
     _check(size, temperature, timestep, evaluations, steps, hours)
+    teacher = as_model(teacher)
     frames = [structures] if isinstance(structures, ase.Atoms) else list(structures)
     systems = _systems(teacher, frames)
     identity = ModelChoice.of(teacher).identity()

@@ -11,11 +11,10 @@ from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from ..errors import DarkforcesError
-from .model import ForceModel, Need, of_kind
+from .model import FORCE_KINDS, Need, of_kind
+from .registry.load import ModelLike, as_model
 from .result import Forces
 from .structure import Structure
-
-KINDS = {"conservative": Need.CONSERVATIVE, "direct": Need.DIRECT}
 
 
 class Calculator(AseCalculator):
@@ -25,7 +24,7 @@ class Calculator(AseCalculator):
     forces have a stress only where the model predicts one; otherwise asking for it raises ase's
     `PropertyNotImplementedError`, since the derivative of the energy does not belong to them.
 
-    :param model: the model, from `load_model`; several calculators may share one
+    :param model: the model, loaded or as `load_model` takes it; several calculators may share one that is loaded
     :param forces: ``conservative`` (minus the gradient of the energy; the default if the model has them) or ``direct``
         (two to three times cheaper, but they heat dynamics and may keep optimisations from converging)
     :param stress: which kind of forces the stress belongs to; default: `forces`. The conservative stress of direct
@@ -41,18 +40,19 @@ class Calculator(AseCalculator):
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]
 
-    def __init__(self, model: ForceModel, *, forces: str | None = None, stress: str | None = None):
+    def __init__(self, model: ModelLike, *, forces: str | None = None, stress: str | None = None):
+        model = as_model(model)
         if forces is None:
             forces = "conservative" if Need.CONSERVATIVE in model.provides else "direct"
         stress = forces if stress is None else stress
         for name, given in (("forces", forces), ("stress", stress)):
-            if given not in KINDS:
+            if given not in FORCE_KINDS:
                 verb = "are" if name == "forces" else "is"
-                raise DarkforcesError(f"{name} '{given}' {verb} not known: expected {' or '.join(KINDS)}")
+                raise DarkforcesError(f"{name} '{given}' {verb} not known: expected {' or '.join(FORCE_KINDS)}")
         super().__init__()
         self.model = model
-        self.kind = KINDS[forces]
-        self._stress_kind = KINDS[stress]
+        self.kind = FORCE_KINDS[forces]
+        self._stress_kind = FORCE_KINDS[stress]
         model.check_need(self.kind | self._stress_kind)
 
     def calculate(

@@ -20,7 +20,12 @@ from .structure import Structure, name_atoms
 
 
 class Need(Flag):
-    """Results that can be asked of a model."""
+    """Results that can be asked of a model, combined by ``|``.
+
+    >>> import ipi_darkforces as dark
+    >>> dark.Need.ENERGY | dark.Need.DIRECT in dark.load_model("pet-nc").provides
+    True
+    """
 
     ENERGY = auto()
     CONSERVATIVE = auto()
@@ -41,6 +46,9 @@ _NAMES = {
     Need.UNCERTAINTY: "uncertainty",
     Need.ENSEMBLE: "energy ensemble",
 }
+
+
+FORCE_KINDS = {"conservative": Need.CONSERVATIVE, "direct": Need.DIRECT}
 
 
 @dataclass
@@ -64,6 +72,11 @@ class ForceModel(ABC):
     :param species: atomic numbers that the model knows; None if it takes any
     :param remove_net_force: whether the mean of the direct forces is subtracted, and for structures that are not
         periodic their net torque too, as the paper does (section 3.2)
+
+    >>> import ipi_darkforces as dark
+    >>> model = dark.load_model("pet-c")
+    >>> print(model.name, "provides", model.provides)
+    pet-c provides energy, conservative forces, virial
     """
 
     # Arguments of `load_model` that load it again, in another process and from any folder; None if there are none.
@@ -131,7 +144,9 @@ class ForceModel(ABC):
         if isinstance(structures, Structure | Atoms):
             forces: Forces = self.evaluate([structures], need)[0]
             return forces
-        batch = [Structure.from_ase(each) if isinstance(each, Atoms) else each for each in structures]
+        batch = [_structure(each) for each in structures]
+        if not batch:
+            return []
         *_, results = self.evaluate_in_turn(batch, self.provides if need is None else need)
         return results
 
@@ -241,6 +256,14 @@ def of_kind(kind: Need, forces: Forces) -> np.ndarray:
     values = {Need.CONSERVATIVE: forces.conservative, Need.DIRECT: forces.direct}[kind]
     assert values is not None
     return values
+
+
+def _structure(given: Structure | Atoms) -> Structure:
+    if isinstance(given, Atoms):
+        return Structure.from_ase(given)
+    if not isinstance(given, Structure):
+        raise DarkforcesError(f"{given!r:.80} cannot be evaluated: expected ase.Atoms or a Structure")
+    return given
 
 
 def _elements(numbers: set[int] | frozenset[int]) -> str:

@@ -21,6 +21,11 @@ class Forces:
     :param direct_energy: eV, what belongs to the direct forces where they are those of another model; None otherwise
     :param uncertainty: eV, standard deviation of each atom's part of the energy, shape (n_atoms,)
     :param ensemble: eV, energies that members of an ensemble of models predict, shape (n_members,)
+
+    >>> import ase.build, ipi_darkforces as dark
+    >>> forces = dark.load_model("pet-m").evaluate(ase.build.molecule("H2O"), dark.Need.ENERGY | dark.Need.DIRECT)
+    >>> forces.direct.shape, forces.conservative
+    ((3, 3), None)
     """
 
     energy: float

@@ -39,6 +39,11 @@ class Structure:
         along it (the convention of i-PI's own metatomic driver).
     :param charge: of all atoms together, e; for models that ask for it
     :param spin_multiplicity: 2 S + 1, likewise
+
+    >>> import numpy as np, ipi_darkforces as dark
+    >>> hydrogen = dark.Structure(np.array([1, 1]), np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.74]]), np.zeros((3, 3)))
+    >>> dark.load_model("pet-m").evaluate(hydrogen).direct.shape
+    (2, 3)
     """
 
     species: np.ndarray
@@ -84,8 +89,10 @@ class Structure:
     def check(self) -> None:
         """Raise a DarkforcesError that names atoms or cell vectors that cannot be used.
 
-        :raises DarkforcesError: for NaN or infinite positions or cell, or a cell that is (nearly) flat
+        :raises DarkforcesError: for NaN or infinite positions or cell, a cell that is (nearly) flat, or no atoms
         """
+        if not len(self.species):
+            raise DarkforcesError("the structure has no atoms: expected at least one")
         if not np.isfinite(self.positions).all():
             bad = np.flatnonzero(~np.isfinite(self.positions).all(axis=1))
             raise DarkforcesError(f"positions are NaN or infinite for {name_atoms(bad, self.species)}")

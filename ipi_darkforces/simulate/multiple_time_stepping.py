@@ -12,8 +12,9 @@ from ase.md.md import MolecularDynamics
 
 from ..errors import DarkforcesError
 from ..models.calculator import Calculator
-from ..models.model import ForceModel, Need, of_kind
+from ..models.model import Need, of_kind
 from ..models.pair import PairModel
+from ..models.registry.load import ModelLike, as_model
 from ..models.structure import Structure
 from .inner_loop import State, outer_step
 
@@ -34,7 +35,8 @@ class MultipleTimeStepping(MolecularDynamics):
         timestep/stride
     :param stride: M; 4 is safe for the bundled model. Longer strides are cheaper, and heat when they come near half a
         period of the fastest vibration
-    :param fast: the model of the fast forces: its direct ones, or conservative ones if it has no others
+    :param fast: the model of the fast forces, loaded or as `load_model` takes it: its direct ones, or conservative ones
+        if it has no others
     :param slow: the model that the trajectory follows; default: the same
     :param kwargs: those of ase's `MolecularDynamics`: trajectory, logfile, loginterval, ...
     :raises DarkforcesError: if a model lacks forces or does not know an element, for a stride below 1 or a constraint
@@ -55,17 +57,22 @@ class MultipleTimeStepping(MolecularDynamics):
         timestep: float,
         *,
         stride: int,
-        fast: ForceModel,
-        slow: ForceModel | None = None,
+        fast: ModelLike,
+        slow: ModelLike | None = None,
         **kwargs: Any,
     ):
-        if stride < 1:
-            raise DarkforcesError(f"stride {stride} cannot be used: expected at least 1")
+        if not isinstance(stride, int | np.integer) or stride < 1:
+            raise DarkforcesError(f"stride {stride!r} cannot be used: expected a whole number, at least 1")
+        if not 0.0 < timestep < np.inf:
+            raise DarkforcesError(f"timestep {timestep!r} cannot be used: expected more than zero")
         others = [type(c).__name__ for c in atoms.constraints if not isinstance(c, FixAtoms)]
         if others:
             raise DarkforcesError(f"the constraint {others[0]} is not kept by this dynamics: expected FixAtoms or none")
         self.stride = stride
-        self._model = fast if slow is None or slow is fast else PairModel(fast, slow, f"{fast.name} and {slow.name}")
+        fast_model = as_model(fast)
+        slow_model = fast_model if slow is None or slow is fast else as_model(slow)
+        name = f"{fast_model.name} and {slow_model.name}"
+        self._model = fast_model if slow_model is fast_model else PairModel(fast_model, slow_model, name)
         self._model.check_need(Need.CONSERVATIVE | Need.DIRECT)
         self._model.check_species(atoms.numbers)
         self._calculator = Calculator(self._model, forces="conservative")

@@ -122,7 +122,7 @@ def test_fixed_atoms_stay(model, molecules):
 
 def test_what_cannot_be_is_said_in_one_line(model, molecules):
     direct = dark.load_model("pet-nc")
-    with pytest.raises(DarkforcesError, match="stride 0 cannot be used: expected at least 1"):
+    with pytest.raises(DarkforcesError, match="stride 0 cannot be used: expected a whole number, at least 1"):
         dark.MultipleTimeStepping(molecules, FS, stride=0, fast=model)
     with pytest.raises(DarkforcesError, match="'pet-nc' does not provide conservative forces"):
         dark.MultipleTimeStepping(molecules, FS, stride=2, fast=direct)

@@ -31,8 +31,13 @@ class ModelChoice:
         :param options: of `Loading`, that are not as by default, or as the model was loaded; None counts as not given
         :raises DarkforcesError: for a model that `load_model` has not made, or with ``remove_net_force=False``
         """
-        if not isinstance(model, ForceModel):
+        if isinstance(model, str | os.PathLike):
             return cls(absolute(os.fspath(model)), Loading().with_options(**options))
+        if not isinstance(model, ForceModel):
+            raise DarkforcesError(
+                f"{model!r:.80} cannot be loaded by another process: expected a name, a path, what load_model returns, "
+                "or for an ase calculator ase:package.module:factory"
+            )
         if model.loaded is None:
             raise DarkforcesError(
                 f"model '{model.name}' cannot be loaded by another process: expected a name, a path, or what "

@@ -14,11 +14,10 @@ from typing import Any
 
 from ...errors import DarkforcesError
 from ..ase_calculator import CalculatorModel, shortened
-from ..model import Need
+from ..model import FORCE_KINDS
 from .hints import calculator
 from .specification import CALCULATOR, Option, split_options
 
-_KINDS = {"conservative": Need.CONSERVATIVE, "direct": Need.DIRECT}
 log = logging.getLogger(__name__)
 
 
@@ -73,10 +72,12 @@ def load_by_factory(
     """
     place, options = split_options(name)
     kind = str(options.pop("forces", "conservative"))
-    if kind not in _KINDS:
+    if kind not in FORCE_KINDS:
         raise DarkforcesError(f"forces={kind} is not known: expected conservative or direct")
     factory = find_factory(place)
-    return load_calculator(factory, name, options, device, dtype, kind=_KINDS[kind], remove_net_force=remove_net_force)
+    return load_calculator(
+        factory, name, options, device, dtype, kind=FORCE_KINDS[kind], remove_net_force=remove_net_force
+    )
 
 
 def find_factory(name: str) -> Callable[..., Any]:

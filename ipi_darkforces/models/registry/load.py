@@ -1,22 +1,31 @@
-"""Loading of models: by a name, a path, or the factory of an ase calculator."""
+"""Loading of models: by a name, a path, the factory of an ase calculator, or from a calculator."""
 
 from __future__ import annotations
 
 import os
+from typing import TypeAlias
 
-from ..model import ForceModel
+from ase.calculators.calculator import BaseCalculator
+
+from ...errors import DarkforcesError
+from ..ase_calculator import CalculatorModel
+from ..model import FORCE_KINDS, ForceModel
 from .kinds import specified
 from .loading import Loading
-from .specification import absolute
+from .specification import CALCULATOR, absolute, with_options
+
+# A loaded model, or what `load_model` takes.
+ModelLike: TypeAlias = str | os.PathLike[str] | BaseCalculator | ForceModel
 
 
 def load_model(
-    name: str | os.PathLike[str],
+    model: str | os.PathLike[str] | BaseCalculator,
     *,
     device: str = "cpu",
     dtype: str | None = None,
     variant: str | None = None,
     backend: str = "auto",
+    forces: str | None = None,
     remove_net_force: bool = True,
 ) -> ForceModel:
     """Load a model: a metatrain checkpoint or exported metatomic model by its name or path, or an ase calculator.
@@ -25,23 +34,31 @@ def load_model(
     it does not support, are exported when they are first used, into a cache. A checkpoint may hold any code, as an
     exported model may: load those that you trust.
 
-    :param name: ``pet-m``, ``path/to/model.ckpt``, ``path/to/model.pt``, ``ase:package.module:factory``, the name of a
+    :param model: ``pet-m``, ``path/to/model.ckpt``, ``path/to/model.pt``, ``ase:package.module:factory``, the name of a
         model of another package or one of upet's, ``upet:pet-mad-s``; or two models, ``fast=pet-m slow=my.pt``.
-        Options follow as in ``ase:tblite.ase:TBLite?method=GFN1-xTB;verbosity=0``
+        Options follow as in ``ase:tblite.ase:TBLite?method=GFN1-xTB;verbosity=0``. Or an ase calculator, which serves
+        in this process alone: `run` and `assess`, which start others, take a line that says how to make it
     :param device: ``cpu``, ``cuda`` or ``cuda:1``; of several, ``cuda:0,cuda:1``, each evaluates a part of every batch
     :param dtype: ``float32`` or ``float64``; default: the precision in which the model was exported. Single precision
         is faster, double precision is for tests and for checks of energy conservation
     :param variant: the head to use of a model that has several; of two models, ``slow.NAME``
     :param backend: ``metatomic`` for the exported model even where there is a faster way, ``auto`` for the fastest
+    :param forces: of an ase calculator, ``conservative`` (default) or ``direct``: checked at the first structure
     :param remove_net_force: see `ForceModel`
     :raises DarkforcesError: if there is no such model or it cannot be loaded
 
     >>> import ipi_darkforces as dark
     >>> print(dark.load_model("pet-m", dtype="float64").provides)
     energy, conservative forces, direct forces, virial
+    >>> from ase.calculators.emt import EMT
+    >>> print(dark.load_model(EMT()).provides)
+    energy, conservative forces, virial
     """
     loading = Loading(device=device, dtype=dtype, variant=variant, backend=backend, remove_net_force=remove_net_force)
-    return load_as(os.fspath(name), loading)
+    if isinstance(model, str | os.PathLike):
+        name = os.fspath(model)
+        return load_as(name if forces is None else with_options(name, {"forces": forces}), loading)
+    return _from_calculator(model, loading, forces or "conservative")
 
 
 def load_as(name: str, loading: Loading) -> ForceModel:
@@ -53,3 +70,20 @@ def load_as(name: str, loading: Loading) -> ForceModel:
     if loading.remove_net_force:
         model.loaded = {"model": absolute(name), **loading.as_json()}
     return model
+
+
+def as_model(model: ModelLike) -> ForceModel:
+    """A model that is loaded, or what `load_model` makes of anything else."""
+    return model if isinstance(model, ForceModel) else load_model(model)
+
+
+def _from_calculator(calculator: BaseCalculator, loading: Loading, forces: str) -> ForceModel:
+    if not callable(getattr(calculator, "get_property", None)):
+        raise DarkforcesError(f"{calculator!r:.80} is not a model: expected a name, a path or an ase calculator")
+    name = f"{CALCULATOR}{type(calculator).__name__}"
+    unused = [option for option in loading.changed if option != "remove_net_force"]
+    if unused:
+        raise DarkforcesError(f"model '{name}' is made already: expected no {unused[0]}, which is for its maker")
+    if forces not in FORCE_KINDS:
+        raise DarkforcesError(f"forces '{forces}' are not known: expected {' or '.join(FORCE_KINDS)}")
+    return CalculatorModel(calculator, name, FORCE_KINDS[forces], remove_net_force=loading.remove_net_force)
