@@ -87,6 +87,11 @@ def draw(points: list[Point], path: Path) -> None:
     left, right = figure.subplots(1, 2)
     panel(left, points, [point.oxygen for point in points], "T(O) − T(H) / K")
     panel(right, points, [point.drift for point in points], "heating / (meV/atom/ps)")
+    first, last = points[0].difference.value, points[-1].difference.value
+    known = min(points, key=lambda point: (point.drift.error or np.inf) / point.drift.value)
+    guide = [known.drift.value * (x / known.difference.value) ** 2 for x in (first, last)]
+    right.plot([first, last], guide, color="0.6", linewidth=1.0, linestyle="--", zorder=0, label="as its square")
+    right.legend(frameon=False, loc="upper left")
     figure.savefig(path)
 
 
