@@ -34,7 +34,7 @@ class Analysis:
     """A kind of analysis.
 
     :param name: in the command line and of files
-    :param help: its question and what it gives, in a line
+    :param help: the purpose and the results, in a line
     :param description: the same at length, and how to read the result
     :param measure: makes the result for a run
     :param rows: the result as lines of a table

@@ -76,7 +76,7 @@ def legend(name: str) -> str:
     """The name of a run for a legend: in words if it is made as we make names, ``svr10-mts8``; see `plain`."""
     if kind_of(name) is None:
         return plain(name)
-    said: list[str] = []
+    known: list[str] = []
     rest: list[str] = []
     for part in re.split(r"[- ]", name):
         words = next((word(match) for form, word in _WORDS.items() if (match := form.fullmatch(part))), None)
@@ -85,10 +85,10 @@ def legend(name: str) -> str:
         if words is None:
             rest.append(part)
             continue
-        said += ["-".join(rest)] if rest else []
-        said.append(words)
+        known += ["-".join(rest)] if rest else []
+        known.append(words)
         rest = []
-    return plain(", ".join([*said, *(["-".join(rest)] if rest else [])]))
+    return plain(", ".join([*known, *(["-".join(rest)] if rest else [])]))
 
 
 def plain(text: str) -> str:
@@ -144,7 +144,7 @@ def tidy(axis: Axes, along: Literal["both", "x", "y"] = "both") -> None:
 
 
 def save_both(draw: Callable[[Path], None], stem: Path) -> None:
-    """Save a picture as PNG and as PDF, each of them a whole file or none.
+    """Save a picture as PNG and as PDF, each of them atomically.
 
     :param draw: draws it into a file, of the kind that its suffix says
     :param stem: the file without its suffix

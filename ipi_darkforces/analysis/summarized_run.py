@@ -213,7 +213,7 @@ def run_at(
     forces, timestep, stride = simulation.forces, simulation.timestep, simulation.stride
     if outcome.steps == 0:
         return SummarizedRun(place.name, outcome, None, None, forces, timestep, stride)
-    overview = replace(Overview.of(outcome, SimulationInput.read(place.input)), name=place.name)
+    overview = replace(Overview.of(outcome, simulation), name=place.name)
     return SummarizedRun(place.name, outcome, overview, summarize(overview, outcome), forces, timestep, stride)
 
 

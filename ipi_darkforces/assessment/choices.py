@@ -72,7 +72,7 @@ class Choice:
 
 
 def choices(findings: Findings, strides: Strides | None) -> tuple[Choice, ...]:
-    """All that were simulated, in the order of the simulations.
+    """Measured properties of all forces that were simulated, in order.
 
     :param strides: what is predicted of them
     """

@@ -82,9 +82,9 @@ def measure(folder: CampaignFolder, simulation: Simulation, ended: Ended, discar
     def notice(text: str) -> None:
         notes.append(text.removeprefix(f"{name}: "))
 
-    def ask(question: Callable[[Run, Selection], T], selection: Selection) -> T | None:
+    def ask(measure: Callable[[Run, Selection], T], selection: Selection) -> T | None:
         try:
-            return question(Run.read(folder.run(name), lambda text: None), selection)
+            return measure(Run.read(folder.run(name), lambda text: None), selection)
         except DarkforcesError as error:
             notice(str(error).replace(f"{folder.run(name)}/", "").replace(str(folder.run(name)), name))
             return None

@@ -24,8 +24,8 @@ Looks at what simulations left behind. A RUN is a folder made by `darkforces run
 i-PI input beside its outputs, or one file: properties or a trajectory of i-PI, an extended XYZ or an ase trajectory.
 A run that is still going on can be analysed. Errors are standard errors that account for time correlation.
 
-Without a question, all of them are asked: tables, curves and pictures go to a folder, with a page that shows them and
-says what they mean. A folder that is named like a question needs a slash: ./drift
+Without the name of an analysis, all of them are made: tables, curves and pictures go to a folder, with a page that
+shows them and says what they mean. A folder that is named like an analysis needs a slash: ./drift
 """
 
 EPILOG = """\
@@ -39,10 +39,10 @@ examples
 """
 
 
-def with_question(words: list[str]) -> list[str]:
-    """The command line, with the question for everything where no question comes first: ``analyze RUN``.
+def with_analysis(words: list[str]) -> list[str]:
+    """The command line, with the analysis of everything where no analysis comes first: ``analyze RUN``.
 
-    A misspelt question is then a run that does not exist; the message says so.
+    A misspelt name is then a run that does not exist; the message says so.
     """
     known = {report.NAME, "-h", "--help", *(analysis.name for analysis in ANALYSES)}
     if words[:1] == ["analyze"] and not known & set(words[1:2]):
@@ -52,17 +52,17 @@ def with_question(words: list[str]) -> list[str]:
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the subcommand, with one subcommand for each analysis and one for all of them."""
-    usage = "%(prog)s [-h] [QUESTION] RUN [RUN ...] [options]"
+    usage = "%(prog)s [-h] [ANALYSIS] RUN [RUN ...] [options]"
     parser = add_command(commands, "analyze", DESCRIPTION, EPILOG, usage)
-    questions = parser.add_subparsers(title="questions", metavar="QUESTION", required=True, prog=parser.prog)
+    analyses = parser.add_subparsers(title="analyses", metavar="ANALYSIS", required=True, prog=parser.prog)
     for analysis in ANALYSES:
-        asked = questions.add_parser(analysis.name, help=analysis.help, description=analysis.description)
+        asked = analyses.add_parser(analysis.name, help=analysis.help, description=analysis.description)
         _add_run_options(asked)
         _add_own_options(asked, [analysis])
         _add_reading_options(asked)
         _add_output_options(asked, analysis)
         asked.set_defaults(command=run, analysis=analysis)
-    everything = report.add_parser(questions)
+    everything = report.add_parser(analyses)
     _add_run_options(everything)
     _add_own_options(everything, ANALYSES)
     _add_reading_options(everything)

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     names = [name for name in (*all_models(), *PACKAGED) if re.fullmatch(r"[\w.+-]+", name)]
     preamble = _PREAMBLE[args.shell].format(names=" ".join(names))
     script = shtab.complete(parser, args.shell, preamble=preamble)
-    # `darkforces analyze` also takes runs in place of a question: files, where nothing else fits.
+    # `darkforces analyze` also takes runs in place of an analysis: files, where nothing else fits.
     print(script.replace("\ncomplete -o bashdefault ", "\ncomplete -o bashdefault -o default "))
 
 

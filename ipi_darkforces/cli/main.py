@@ -16,9 +16,9 @@ def main() -> None:
 def _run(words: list[str]) -> int | None:
     words = with_model_first(words)
     if words[:1] == ["analyze"]:
-        from .analyze import with_question  # the other commands need none of what this imports
+        from .analyze import with_analysis  # the other commands need none of what this imports
 
-        words = with_question(words)
+        words = with_analysis(words)
     args = build_parser(only=words[0] if words else "").parse_args(words)
     code: int | None = args.command(args)
     return code

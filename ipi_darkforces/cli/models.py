@@ -89,7 +89,7 @@ def _row(name: str, args: argparse.Namespace) -> dict[str, Any]:
     model = load(args, name)
     row["provides"] = str(model.provides).split(", ")
     row["elements"] = None if model.species is None else [chemical_symbols[z] for z in sorted(model.species)]
-    row["remarks"] = [remark for part in model.parts for remark in part.remarks]
+    row["remarks"] = [remark for each in model.models for remark in each.remarks]
     return row
 
 

@@ -26,11 +26,11 @@ with that of the first.
 """
 
 
-def add_parser(questions: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    """Add the subcommand, still without options; with `analyze.with_question`, it is also what is done without one."""
-    parser: argparse.ArgumentParser = questions.add_parser(
+def add_parser(analyses: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """Add the subcommand, still without options; with `analyze.with_analysis`, it is also what is done without one."""
+    parser: argparse.ArgumentParser = analyses.add_parser(
         NAME,
-        help="all of these, as far as the files allow, and a page that shows them (also without a question)",
+        help="all of these, as far as the files allow, and a page that shows them (also without a name)",
         usage="darkforces analyze RUN [RUN ...] [options]",
         description=DESCRIPTION,
         formatter_class=HelpFormatter,
@@ -45,16 +45,16 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raise a DarkforcesError for runs that were meant as questions, and for what is in the way of the folder."""
+    """Raise a DarkforcesError for runs that were meant as analyses, and for what is in the way of the folder."""
     names = [analysis.name for analysis in ANALYSES]
     for path in args.run:
         if path.exists() or path.parent != Path():
             continue
         if str(path) in names:
-            raise DarkforcesError(f"'{path}' is a question, which comes first: darkforces analyze {path} RUN")
+            raise DarkforcesError(f"'{path}' is an analysis, which comes first: darkforces analyze {path} RUN")
         if path is args.run[0]:
             raise DarkforcesError(
-                f"'{path}' is neither a file or folder (looked in {Path.cwd()}) nor a question ({', '.join(names)})"
+                f"'{path}' is neither a file or folder (looked in {Path.cwd()}) nor an analysis ({', '.join(names)})"
             )
     folder = args.output
     if folder.exists() and not folder.is_dir():

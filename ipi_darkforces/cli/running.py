@@ -132,7 +132,7 @@ def _option(name: str) -> str:
 
 def _write_input(args: argparse.Namespace, folder: Path) -> Path:
     """Write an i-PI input, and the checkpoint that it starts from, for the user's structure."""
-    said = {
+    given = {
         "stride": args.mts,
         "temperature": args.temperature,
         "timestep": args.timestep,
@@ -154,7 +154,7 @@ def _write_input(args: argparse.Namespace, folder: Path) -> Path:
         tau=DEFAULT_TAU if args.tau is None and has_default else args.tau,
         barostat=_barostat(args) if args.ensemble == NPT else None,
         repartition=args.hmr is not None,
-        **{key: value for key, value in said.items() if value is not None},
+        **{key: value for key, value in given.items() if value is not None},
     )
 
 
@@ -165,7 +165,7 @@ def _barostat(args: argparse.Namespace) -> Barostat:
 
 
 def _choice(place: Place, args: argparse.Namespace) -> ModelChoice:
-    """The model that was said, or for a run that goes on the one that it was begun with."""
+    """The model that was given, or for a run that goes on the one that it was begun with."""
     options = {"device": args.device, "dtype": args.dtype, "variant": args.variant, "backend": args.backend}
     if place.goes_on and args.model is None and args.fast is None and args.slow is None:
         return model_of_run(place, options)

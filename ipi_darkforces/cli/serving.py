@@ -39,8 +39,8 @@ def serve(args: argparse.Namespace) -> int:
         prefix = simulation.sockets_prefix if simulation else DEFAULT_PREFIX
     places = _places(args, prefix, forcefields)
     model = load_as(model_name, replace(loading_of(args), remove_net_force=not args.keep_net_force))
-    for part in model.parts:
-        part.goes_on = args.goes_on or (simulation is not None and simulation.step > 0)
+    for each in model.models:
+        each.goes_on = args.goes_on or (simulation is not None and simulation.step > 0)
     _check(settings, simulation, model)
     if args.ready is not None:
         _announce(args.ready)
@@ -49,13 +49,13 @@ def serve(args: argparse.Namespace) -> int:
         driver = Driver(split, places, settings, args.stay, args.wait, too_far, one_simulation=simulation is not None)
         return 0 if driver.serve() else 1
     finally:
-        for part in model.parts:
+        for each in model.models:
             log.info(
                 "model '%s': %d requests answered with %d forward and %d backward passes",
-                part.name,
+                each.name,
                 split.answered,
-                part.passes.forward,
-                part.passes.backward,
+                each.passes.forward,
+                each.passes.backward,
             )
 
 

@@ -4,7 +4,7 @@ A model that learned from a liquid, or from crystals, need not know what becomes
 by half an Å, and forces of a model outside of its range lead anywhere. Two signs show where the range ends, without the
 model's training data:
 
-- Both kinds of forces are two answers of the same model to the same question. Where they differ by more than
+- Both kinds of forces are two predictions of the same quantity by the same model. Where they differ by more than
   1 eV/Å on an atom, at least one of them is wrong by as much as forces at room temperature are large.
 - Forces pull displaced atoms back, along the way on which they were displaced. A structure that is left alone although
   its bonds are bent and stretched is beyond the basin of the one that it was made from.

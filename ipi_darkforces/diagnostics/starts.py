@@ -146,7 +146,7 @@ def _known(
 
 
 def _built(candidates: Sequence[tuple[str, Structure]], number: int, random: np.random.Generator) -> Iterator[_Chosen]:
-    """So many of them, each as often as any other; none is to be left as it is."""
+    """Structures built by ase, each as often as any other, all to be displaced."""
     order = np.concatenate([random.permutation(len(candidates)) for _ in range(-(-number // len(candidates)))])
     for i, index in enumerate(order[:number]):
         name, structure = candidates[index]
@@ -173,7 +173,7 @@ def _cut_out(
     number: int,
     random: np.random.Generator,
 ) -> Iterator[_Chosen]:
-    """So many molecules or clusters, each as often as any other; none is to be left as it is."""
+    """Molecules or clusters, each as often as any other, all to be displaced."""
     sites = _sites(found, group)
     if not sites:
         raise DarkforcesError(
@@ -188,7 +188,7 @@ def _cut_out(
 
 
 def _repeated(structures: Mapping[str, Structure], number: int, fixed: Mapping[str, np.ndarray]) -> Iterator[_Chosen]:
-    """So many of them; whether to leave them as they are: when they come for the first time."""
+    """Structures, each as often as any other; as it is for the first time, then to be displaced."""
     names = list(structures)
     for i in range(number):
         name, again = names[i % len(names)], i // len(names)

@@ -116,7 +116,7 @@ class DistillFolder:
         branch.write(self._labels / f"{number:05d}.npz")
 
     def failures(self) -> list[str]:
-        """Why branches ended early."""
+        """Reasons for which branches ended early."""
         return [path.read_text().strip() for path in sorted(self._labels.glob("*.txt"))]
 
 

@@ -72,7 +72,7 @@ class Rounds:
         raise DarkforcesError(f"the dynamics by which students are judged cannot be run: {error}")
 
     def _hold_out(self, evaluations: int, equilibration: int, attempt: int) -> str | None:
-        """Add what is missing of the held-out dynamics; the error that ended it, None if it is whole."""
+        """Add what is missing of the held-out dynamics; the error that ended it, None if it is complete."""
         pieces = self.folder.held_out()
         done = sum(map(len, pieces))
         rng = np.random.default_rng([self.settings.seed, attempt])

@@ -99,8 +99,8 @@ class ForceModel(ABC):
         return float(np.finfo(np.float64).eps)
 
     @property
-    def parts(self) -> Sequence[ForceModel]:
-        """The models that do the work: itself, unless it is made of others."""
+    def models(self) -> Sequence[ForceModel]:
+        """The models that it consists of: both of a pair, or itself."""
         return (self,)
 
     @property

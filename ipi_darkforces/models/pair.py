@@ -42,7 +42,7 @@ class PairModel(ForceModel):
         super().__init__(name, provides, frozenset.intersection(*known) if known else None, remove_net_force=False)
 
     @property
-    def parts(self) -> Sequence[ForceModel]:
+    def models(self) -> Sequence[ForceModel]:
         """Both models."""
         return self._fast, self._slow
 
@@ -60,8 +60,8 @@ class PairModel(ForceModel):
 
     def check_species(self, species: np.ndarray) -> None:
         """See `ForceModel`; the model that does not know an element is named."""
-        for part in self.parts:
-            part.check_species(species)
+        for model in self.models:
+            model.check_species(species)
 
     def jacobian(self, structure: Structure, kind: Need) -> Jacobian:
         """The Jacobian of the model whose forces these are."""

@@ -38,7 +38,7 @@ _FOOTNOTE = (
 
 
 def write(analyses: Analyses, folder: Path, command: str = "darkforces analyze") -> Path:
-    """Write tables, curves, pictures and the page, which comes last, so that a folder with a page is whole.
+    """Write tables, curves, pictures and the page, which comes last, so that a folder with a page is complete.
 
     :param command: by which the page is made, for the page
     :return: the page
@@ -105,7 +105,7 @@ def _mark(verdict: Agreement | None) -> str:
 
 
 def _overview(names: Sequence[str], analyses: Analyses) -> str:
-    """A line for each run, a column for each question."""
+    """A line for each run, a column for each analysis."""
     titles = "".join(f'<th><a href="#{each.analysis.name}">{each.analysis.name}</a></th>' for each in analyses)
     lines = (
         f"<tr><td>{escape(name)}<div><small>{escape(analyses.described.get(name, ''))}</small></div></td>"

@@ -47,7 +47,7 @@ class Connection:
     :param address: where i-PI listens
     :param connection: the connected socket, which does not block
     :param split: who computes
-    :param settings: what the user said on the command line; it comes before what i-PI sends
+    :param settings: options of the command line; they come before what i-PI sends
     :param too_far: see `Watch`
     :param simulation: the same for all connections with one i-PI
 
@@ -84,7 +84,7 @@ class Connection:
         self.pending: list[Request] = []
 
     def fileno(self) -> int:
-        """So that it can be waited for like a file."""
+        """The file descriptor of the socket, for `selectors`."""
         return self._socket.fileno()
 
     @property
@@ -167,7 +167,7 @@ class Connection:
         return True
 
     def _act(self) -> None:
-        """Act on what has arrived, as far as that can be done before what is pending is known and what is said sent."""
+        """Act on the messages that have arrived, until there is something to evaluate, or to send first."""
         while self.open and not self.pending and not self._unsent:
             message = self._decoder.next_message()
             if message is None:

@@ -4,8 +4,8 @@ The loop waits until something has arrived on any socket, reads all that has, ev
 pending as one batch, and answers. While i-PI is busy with the answers, it computes what will be asked for next. Sockets
 that are not there yet are looked for in between.
 
-A client can end only itself: what is wrong with one is said, and its simulation gets no answers any more, while the
-others go on. And nobody waits for another one: no socket ever blocks, neither to connect, to send, nor to close.
+A client can end only itself: what is wrong with one is reported, and its simulation gets no answers any more, while
+the others go on. And nobody waits for another one: no socket ever blocks, neither to connect, to send, nor to close.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Driver:
 
     :param split: the model and its shared evaluations
     :param places: where to look for i-PI: addresses, or patterns that stand for whatever matches them
-    :param settings: what every client is to do, as far as the user said
+    :param settings: settings of every client from the command line
     :param stay: wait for the next simulation when all have gone, instead of returning
     :param wait: seconds to wait for the first connection; None for ever
     :param too_far: see `Watch`
@@ -78,7 +78,7 @@ class Driver:
         """Serve until i-PI goes away, or for ever if asked to stay.
 
         If something is wrong with what one i-PI sends, the model cannot serve it, or its results are not finite, that
-        is said in one line on stderr; it then gets no answer and keeps its last good state, and all others go on.
+        is reported in one line on stderr; it then gets no answer and keeps its last good state, and all others go on.
 
         :return: whether nothing was wrong with any simulation
         :raises DarkforcesError: if nobody listens in the time given, or there cannot be anybody

@@ -30,7 +30,7 @@ class LingeringSocket:
             connection.shutdown(socket.SHUT_WR)
 
     def fileno(self) -> int:
-        """So that it can be waited for like a file."""
+        """The file descriptor of the socket, for `selectors`."""
         return self._socket.fileno()
 
     @property

@@ -139,8 +139,8 @@ def split_and_role(name: str, loading: Loading, goes_on: bool | str, settings: d
     """
     found, options = Settings.separated(settings, specified(name).takes, "the parameters of the forcefield")
     split = shared_split(with_options(name, options), loading)
-    for part in split.model.parts:
-        part.goes_on = str(goes_on) == str(True)
+    for each in split.model.models:
+        each.goes_on = str(goes_on) == str(True)
     return split, found.resolved(split.model)
 
 

@@ -98,7 +98,7 @@ def _difference(begun: xml_node, now: xml_node, name: str) -> str | None:
 
 def _quoted(value: str | None) -> str:
     if value is None:
-        return "not said"
+        return "not given"
     return f"'{value if len(value) <= _LONGEST else value[:_LONGEST] + '...'}'"
 
 

@@ -143,7 +143,7 @@ class RunFolder(RunFiles):
                 check(state)
                 return state
             if broken is not None:
-                raise OtherRunError(f"'{self.path}' holds a run of which no state is whole: {broken}")
+                raise OtherRunError(f"'{self.path}' holds a run of which no state is complete: {broken}")
         check(fresh)
         try:
             self._start(fresh, files, model)

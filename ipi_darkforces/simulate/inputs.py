@@ -54,7 +54,8 @@ class SimulationInput:
             fill_templates(root)
         except DarkforcesError as error:
             raise DarkforcesError(f"'{source}' is not an input that i-PI accepts: {error}") from error
-        self.parsed = self._check()
+        self._parsed: InputSimulation | None = None
+        self._check()
 
     @classmethod
     def read(cls, path: Path) -> SimulationInput:
@@ -85,6 +86,11 @@ class SimulationInput:
         """
         return cls(xml_parse_string(text).fields[0][1], source, text)
 
+    @property
+    def parsed(self) -> InputSimulation:
+        """The input as i-PI's classes hold it; read again after a change."""
+        return self._check() if self._parsed is None else self._parsed
+
     def _check(self) -> InputSimulation:
         parsed = InputSimulation()
         root = self._with_arrays_found()
@@ -93,10 +99,11 @@ class SimulationInput:
                 parsed.parse(root)
         except Exception as error:  # i-PI's classes raise anything on what they cannot read
             raise DarkforcesError(f"'{self.source}' is not an input that i-PI accepts: {one_line(error)}") from error
+        self._parsed = parsed
         return parsed
 
     def _with_arrays_found(self) -> xml_node:
-        """The tree, with whole paths for the arrays that i-PI reads from files as soon as it reads the input."""
+        """The tree, with absolute paths for the arrays that i-PI reads from files as soon as it reads the input."""
         if not any(arrays_in_files(self.root)):
             return self.root
         root = copy.deepcopy(self.root)
@@ -210,7 +217,7 @@ class SimulationInput:
     def set_total_steps(self, steps: int) -> None:
         """Set the step at which the simulation is finished."""
         replace_child(self.root, "total_steps", f"<total_steps> {steps} </total_steps>")
-        self.parsed = self._check()
+        self._parsed = None
 
     def copied(self, taken: Callable[[str], bool]) -> tuple[SimulationInput, list[InputFile]]:
         """The input as it is to be in the folder of a run, and the files that belong to it there.
@@ -224,7 +231,7 @@ class SimulationInput:
         placing.place(fresh.root)
         fresh._renamed = placing.renamed
         fresh._files = {file.target: file.source for file in placing.files.values()}
-        fresh.parsed = fresh._check()
+        fresh._parsed = None
         return fresh, list(placing.files.values())
 
     def settle(self, path: Path) -> None:
@@ -241,7 +248,7 @@ class SimulationInput:
         :param states: how many checkpoints there are already
         """
         self.added.add(stride, states, self._forcefields.slow_component())
-        self.parsed = self._check()
+        self._parsed = None
 
     @property
     def added(self) -> AddedOutputs:
@@ -259,7 +266,7 @@ class SimulationInput:
         :param choice: the file that says which model it loads
         """
         self._forcefields.serve_in_process(plugin, choice)
-        self.parsed = self._check()
+        self._parsed = None
 
     def adopt(self, other: SimulationInput) -> None:
         """Take over what another input says of forcefields, the length of the simulation, and outputs.
@@ -274,11 +281,12 @@ class SimulationInput:
             self.root.fields = [(kind, held) for kind, held in self.root.fields if kind != name]
             self.root.fields += [] if node is None else [(name, node)]
         self.added.remove_state()
-        self.parsed = self._check()
+        self._parsed = None
 
     def text(self) -> str:
-        """The XML, checked once more."""
-        self.parsed = self._check()
+        """The XML, checked once more if it was changed."""
+        if self._parsed is None:
+            self._check()
         return write(self.root, "simulation") + "\n"
 
     def faithful_text(self) -> str:

@@ -123,15 +123,15 @@ class Process:
 
     def begin(self) -> None:
         """Let it begin, if it was started ahead."""
-        said = []
+        lines = []
         if self.log != self._final_log:
-            said = self.log_lines()
+            lines = self.log_lines()
             self.take_back()
             self.log = self._final_log
         self.log_start = self.log.stat().st_size if self.log.exists() else 0
-        if said:
+        if lines:
             with self.log.open("a") as stream:
-                stream.writelines(f"{line}\n" for line in said)
+                stream.writelines(f"{line}\n" for line in lines)
         with suppress(BrokenPipeError):  # it has ended already, which is seen
             os.write(self._writer, b"\n")
 

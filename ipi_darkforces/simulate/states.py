@@ -14,7 +14,7 @@ from .inputs import SimulationInput
 from .outputs import numbered
 from .run_files import RunFiles
 
-_KEPT = 2  # the newest, which may not be whole, and the one before
+_KEPT = 2  # the newest, which may not be complete, and the one before
 
 
 class States:
@@ -83,7 +83,7 @@ class States:
         """
         named = "sockets_prefix='{}'"
         state = re.compile(rf"\n\s*<checkpoint filename='{re.escape(simulation.added.state)}'[^>]*>[^<]*</checkpoint>")
-        for file in self.all():
+        for file in [self._files.launched, *self.of(simulation)]:
             with suppress(OSError, UnicodeDecodeError):  # of a full disk, or a state that is not complete
                 text = file.read_text()
                 changed = text.replace(named.format(ours), named.format(simulation.sockets_prefix), 1)

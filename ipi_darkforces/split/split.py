@@ -152,7 +152,7 @@ class Split:
         :param components: of the forces
         :param virial: whether their virials are needed
         :param extras: see `Request`, of each component; nothing by default
-        :return: a function of positions, see `ForceModel.along`, to the answers of each component, for each structure
+        :return: a function of positions, see `ForceModel.along`, to the forces of each component, for each structure
         :raises DarkforcesError: see `ForceModel.along`
         """
         need = (_ALWAYS if virial else Need.ENERGY) & self.model.provides
@@ -161,13 +161,13 @@ class Split:
             need |= component.need | more
         evaluate = self.model.along(structures, need)
 
-        def answers(positions: Sequence[np.ndarray]) -> list[list[ComponentForces]]:
+        def evaluate_components(positions: Sequence[np.ndarray]) -> list[list[ComponentForces]]:
             with self._lock:
                 results = evaluate(positions)
                 self.answered += len(components) * len(results)
             return [[component_forces(forces, component, more) for component, more in wanted] for forces in results]
 
-        return answers
+        return evaluate_components
 
     def finish(self) -> None:
         """Compute the outputs that are predicted for the next requests and were not needed yet.

@@ -100,7 +100,7 @@ def new_model(elements: Sequence[int], shape: Shape, seed: int = 0) -> Any:
 
 
 def save(model: Any, path: Path) -> None:
-    """Write a metatrain checkpoint: a whole file or none.
+    """Write a metatrain checkpoint atomically.
 
     :param model: from `new_model`
     """

@@ -113,7 +113,7 @@ class Fit:
         return self.model
 
     def write(self, path: Path) -> None:
-        """Write all that is needed to go on: a whole file or none."""
+        """Write all that is needed to resume, atomically."""
         state = {
             "step": self.step,
             "weights": self._backend.state_dict(),

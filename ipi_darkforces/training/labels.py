@@ -63,7 +63,7 @@ class LabelledTrajectory:
         )
 
     def write(self, path: Path) -> None:
-        """Write it: a whole file or none."""
+        """Write the file atomically."""
         with atomic_file(path) as fresh, fresh.open("wb") as stream:
             np.savez(stream, **{field.name: getattr(self, field.name) for field in fields(self)})
 

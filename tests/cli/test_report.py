@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from ipi_files import frame_text, write_table
 
-from ipi_darkforces.cli.analyze import with_question
+from ipi_darkforces.cli.analyze import with_analysis
 from ipi_darkforces.cli.main import main
 
 WATER = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
@@ -168,7 +168,7 @@ def test_what_is_cut_or_changes_is_used_as_far_as_it_goes(analyze, tmp_path):
     ("words", "message"),
     [
         (["weather", "run"], "'weather' is neither a file or folder"),
-        (["--discard", "1", "drift", "run"], "'drift' is a question, which comes first: darkforces analyze drift RUN"),
+        (["--discard", "1", "drift", "run"], "'drift' is an analysis, which comes first: darkforces analyze drift RUN"),
         (["run", "--output", "run/run.out"], "--output 'run/run.out' is a file: expected a folder"),
         (["run", "--target", "-3"], "--target -3 cannot be: expected more than 0 K"),
         (["run", "--discard", "9"], "nothing could be found out about any run, so there is no report"),
@@ -196,6 +196,6 @@ def test_what_is_wrong_is_told(analyze, tmp_path, words, message):
     ],
 )
 def test_the_first_word_is_a_question_or_all_are_asked(words, question):
-    found = with_question(words)
+    found = with_analysis(words)
     assert found[1] == question
     assert [word for word in found if word != "report"] == words

@@ -58,7 +58,7 @@ def test_direct_forces_come_first() -> None:
 
 def test_both_models_of_a_pair_are_on_all() -> None:
     pair = load_model("fast=pet-xs slow=pet-m", device="cpu,cpu")
-    assert all(isinstance(part, DevicesModel) for part in pair.parts)
+    assert all(isinstance(part, DevicesModel) for part in pair.models)
 
 
 def test_calculators_are_on_one() -> None:

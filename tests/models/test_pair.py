@@ -98,7 +98,7 @@ def test_any_two_models(water: Structure) -> None:
     (found,), (expected,) = (m.evaluate([water], EVERYTHING) for m in (model, both))
     np.testing.assert_allclose(found.direct, expected.direct, atol=1e-9)
     np.testing.assert_allclose(found.conservative, expected.conservative, atol=1e-9)
-    assert [part.passes.forward for part in model.parts] == [1, 1]
+    assert [part.passes.forward for part in model.models] == [1, 1]
     assert model.species == {1, 8}
 
 

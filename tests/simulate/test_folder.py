@@ -91,7 +91,7 @@ def test_what_a_run_went_on_from_is_a_state_too(source, output):
 def test_a_run_without_any_whole_state_is_not_thrown_away(source, output):
     begin(source, output)
     (output / "RESTART").write_text("<simulation>")
-    with pytest.raises(DarkforcesError, match="no state is whole"):
+    with pytest.raises(DarkforcesError, match="no state is complete"):
         begin(source, output)
     assert begin(source, output, overwrite=True).step == 0
 
@@ -154,7 +154,7 @@ def resumable(source: Path, output: Path, **options) -> None:
         ("<seed> 31415 <", "<seed> 1 <", "<seed> is '1', not '31415'"),
         ("mode='nve'", "mode='nvt'", "mode of <dynamics> is 'nvt', not 'nve'"),
         ("filename='vel'", "filename='v'", "filename of <trajectory> is 'v', not 'vel'"),
-        ("<system>", "<system prefix='a'>", "prefix of <system> is 'a', not not said"),
+        ("<system>", "<system prefix='a'>", "prefix of <system> is 'a', not not given"),
         ("<prng> <seed> 31415 </seed> </prng>", "", "<simulation> has <ffsocket> where it had <prng>"),
     ],
 )

@@ -94,10 +94,10 @@ def trajectory() -> Callable[..., End]:
             systems = simulation.syslist
             assert isinstance(systems[0].motion.integrator, NVEIntegrator)
             model = systems[0].forces.mforces[0].ff.driver.split.model
-            before = [part.passes.forward for part in model.parts]
+            before = [part.passes.forward for part in model.models]
             simulation.run(steps, write_outputs=False)
             state = np.concatenate([array.copy() for each in systems for array in (each.beads.q, each.beads.p)])
-            passes = [part.passes.forward - old for part, old in zip(model.parts, before, strict=True)]
+            passes = [part.passes.forward - old for part, old in zip(model.models, before, strict=True)]
             return End(state, [float(each.ensemble.econs) for each in systems], passes, reason)
 
     return run

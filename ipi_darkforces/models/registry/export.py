@@ -53,7 +53,7 @@ def exported(checkpoint: Path) -> Path:
         make_private(target.parent)
         _check_owned(target)
         with atomic_file(target) as fresh:
-            # By its whole path: metatrain takes 'a:b.ckpt' for an address on the web.
+            # By its absolute path: metatrain takes 'a:b.ckpt' for an address on the web.
             _export(checkpoint.absolute(), fresh)
             if _key(checkpoint) != key:  # or the cache would have other weights under this name, for good
                 raise DarkforcesError(f"'{checkpoint}' has changed while it was exported; wait until it is written")
@@ -80,7 +80,7 @@ def _check_owned(target: Path) -> None:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Tell whether a file is a whole metatrain checkpoint, from the names in it. Code that it may hold is not run."""
+    """Tell whether a file is a complete metatrain checkpoint, from the names in it; no code in it is run."""
     try:
         with zipfile.ZipFile(path) as archive:
             pickles = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ...errors import DarkforcesError
-from .specification import PARTS
+from .specification import ROLES
 
 BACKENDS = ("auto", "metatomic")
 # What decides the forces, beside the model.
@@ -57,12 +57,12 @@ class Loading:
         """
         variants = dict[str, str]()
         for each in (self.variant or "").split(",") if self.variant else ():
-            part, dot, name = each.partition(".")
-            if part not in PARTS or not dot or part in variants:
-                expected = " or ".join(f"{part}.NAME" for part in PARTS)
+            role, dot, name = each.partition(".")
+            if role not in ROLES or not dot or role in variants:
+                expected = " or ".join(f"{role}.NAME" for role in ROLES)
                 raise DarkforcesError(f"variant '{each}' is of which of the two models? expected {expected}")
-            variants[part] = name
-        fast, slow = (replace(self, variant=variants.get(part)) for part in PARTS)
+            variants[role] = name
+        fast, slow = (replace(self, variant=variants.get(role)) for role in ROLES)
         return fast, slow
 
     def with_options(self, **options: str | None) -> Loading:

@@ -252,7 +252,7 @@ def _download_mace() -> str:
 
 
 def _not_downloaded() -> str:
-    raise FileNotFoundError("they come with the package, whose installation is not whole")
+    raise FileNotFoundError("they come with the package, whose installation is not complete")
 
 
 def _download_orb(address: str) -> str:

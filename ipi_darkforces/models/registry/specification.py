@@ -27,7 +27,7 @@ MODEL_FILES = (".ckpt", ".pt")  # what ends like this is a path
 Option = str | int | float | bool | None
 _PAIR = re.compile(r"fast=(?P<fast>.+) slow=(?P<slow>.+)")
 _SAFE = "/:"
-PARTS = ("fast", "slow")
+ROLES = ("fast", "slow")  # of two models
 _WORDS: dict[str, Option] = {"true": True, "false": False, "none": None}
 
 
@@ -46,7 +46,7 @@ def with_options(model: str, options: Mapping[str, Option]) -> str:
     """
     pair = split_pair(model)
     if pair is not None:
-        return join_pair(*(with_options(each, _of(part, options)) for part, each in zip(PARTS, pair, strict=True)))
+        return join_pair(*(with_options(each, _of(role, options)) for role, each in zip(ROLES, pair, strict=True)))
     if not options:
         return model
     name, present = split_options(model)
@@ -54,12 +54,12 @@ def with_options(model: str, options: Mapping[str, Option]) -> str:
     return f"{name}?{';'.join(query)}"
 
 
-def _of(part: str, options: Mapping[str, Option]) -> dict[str, Option]:
+def _of(role: str, options: Mapping[str, Option]) -> dict[str, Option]:
     """Options for one of two models."""
     for key in options:
-        if key.partition(".")[0] not in PARTS:
+        if key.partition(".")[0] not in ROLES:
             raise DarkforcesError(f"option '{key}' is for which of the two models? expected fast.{key} or slow.{key}")
-    return {key.partition(".")[2]: value for key, value in options.items() if key.partition(".")[0] == part}
+    return {key.partition(".")[2]: value for key, value in options.items() if key.partition(".")[0] == role}
 
 
 def split_pair(model: str) -> tuple[str, str] | None:

@@ -91,7 +91,7 @@ def check_name(name: str) -> None:
 def install(checkpoint: Path, card: Card, name: str, overwrite: bool = False) -> Path:
     """Make a checkpoint a model with a name, by copying it and its card into the user's folder.
 
-    The card comes last, so that nobody sees the model before it is whole.
+    The card comes last, so that nobody sees the model before it is complete.
 
     :param checkpoint: a metatrain checkpoint
     :param card: what there is to know of it

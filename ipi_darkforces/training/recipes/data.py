@@ -64,7 +64,7 @@ def prepare(source: DataSource, folder: Path) -> None:
         train, validation = _split(train, source.fraction, source.seed)
     for name, references in (("train", train), ("validation", validation)):
         write_frames(folder / f"{name}.xyz", [as_atoms(reference) for reference in references])
-    write_atomically(record, identity)  # last: it says that the others are whole
+    write_atomically(record, identity)  # last: it says that the others are complete
 
 
 def _read(path: Path, source: DataSource) -> list[Reference]:
@@ -102,7 +102,7 @@ def as_atoms(reference: Reference) -> ase.Atoms:
 
 
 def write_frames(path: Path, frames: Sequence[ase.Atoms]) -> None:
-    """Structures with their labels as extended XYZ: a whole file or none."""
+    """Structures with their labels as extended XYZ, atomically."""
     with atomic_file(path) as fresh:
         ase.io.write(fresh, frames, format="extxyz")
 

@@ -47,7 +47,7 @@ class Stage:
 
     @property
     def checkpoint(self) -> Path:
-        """The finished model; there only if it is whole."""
+        """The finished model; there only if it is complete."""
         return self.folder / "model.ckpt"
 
     @property
@@ -101,7 +101,7 @@ class Stage:
             leftover.unlink()
 
     def _run(self, epochs: int, lock: int) -> int:
-        """Let metatrain go on from the last whole checkpoint; its exit code."""
+        """Let metatrain go on from the last complete checkpoint; its exit code."""
         command = [sys.executable, "-W", "ignore", "-m", PROGRAM, "train", "options.yaml", "-o", "unfinished.pt"]
         start = newest_checkpoint(self.folder)
         if start is not None:
@@ -151,7 +151,7 @@ class Epoch:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The last whole checkpoint of a training that was stopped; all others are removed."""
+    """The last complete checkpoint of a training that was stopped; all others are removed."""
     checkpoints = sorted(folder.glob("outputs/*/*/model_*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
     newest = next((path for path in checkpoints if _is_whole(path)), None)
     for path in checkpoints:
