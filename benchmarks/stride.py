@@ -36,6 +36,7 @@ from ipi_darkforces.diagnostics.heating import Heating, Power, heating
 from ipi_darkforces.models.pair import PairModel
 from ipi_darkforces.models.structure import Structure
 from ipi_darkforces.stats.estimates import Estimate
+from ipi_darkforces.stats.slopes import walk_variances
 
 TIMESTEP = 0.5  # fs
 EQUILIBRATION = 1.0  # ps
@@ -186,14 +187,15 @@ class Course:
         """Heating P of which the energy walks by √(2 k_B T P t/N), meV/atom/ps: median, begin and end of the 95 %.
 
         From the lowest cosine transforms, of white noise and a walk of any size, the drift integrated out; see
-        `ipi_darkforces.stats.slopes`, whose variances these are.
+        `ipi_darkforces.stats.slopes`.
         """
         n, step = len(self.times), self.times[1]
         k = np.arange(1, 61)
         series = fft.dct(self.energy - self.energy[0], norm="ortho")[k]
         line = fft.dct(self.times, norm="ortho")[k]
         noises, sizes = np.logspace(-10.0, 2.0, 97), np.logspace(-5.0, 2.0, 161)
-        of_walk = 2000.0 * units.kB * self.temperature / self.atoms * 0.25 * step / np.sin(0.5 * np.pi * k / n) ** 2
+        of_step = 2000.0 * units.kB * self.temperature / self.atoms * step
+        of_walk = of_step * (n / np.pi) ** 2 * walk_variances(k, n)
         weights = 1.0 / (noises[:, None, None] + sizes[:, None] * of_walk)
         information = (weights * line**2).sum(axis=2)
         squares = (weights * series**2).sum(axis=2) - (weights * line * series).sum(axis=2) ** 2 / information

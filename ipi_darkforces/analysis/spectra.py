@@ -46,8 +46,8 @@ LIGHT = scipy.constants.c * 1e-10  # cm/ps
 
 # A number of segments from which the spread between them is known well enough.
 ENOUGH_SEGMENTS = 8
-# The shortest segment, in frames.
-SHORTEST = 32
+# The shortest segment, in frames, and the longest, in ps.
+SHORTEST, LONGEST = 32, 16.0
 # Nothing vibrates much faster than O-H (cm⁻¹), in steps by the mass of the lightest atom (amu).
 FASTEST = ((1.5, 4000.0), (3.0, 3000.0))
 # Share of the kinetic energy in the upper tenth of the spectrum that tells that faster motion was folded in.
@@ -143,12 +143,11 @@ def spectra(
     blocks: Iterable[Block],
     symbols: Sequence[str] | np.ndarray,
     masses: np.ndarray,
-    longest: float = 16.0,
     moving: np.ndarray | None = None,
 ) -> Spectra:
     """Velocity autocorrelation and its spectrum by Welch's method: Hann window, segments that overlap by half.
 
-    Segments are as long as leaves at least eight of them, `longest` at most; a long segment resolves narrow lines and
+    Segments are as long as leaves at least eight of them, 16 ps at most; a long segment resolves narrow lines and
     comes close to ω = 0, many segments have small error bars. Each is padded by zeros to twice its length, so that the
     inverse transform of its spectrum, divided by the autocorrelation of the window, is c_vv without any bias
     (Wiener-Khinchin).
@@ -157,14 +156,13 @@ def spectra(
     :param blocks: velocities in Å/ps at even intervals
     :param symbols: chemical symbol of each atom, shape (n_atoms,)
     :param masses: amu, shape (n_atoms,)
-    :param longest: ps
     :param moving: how many coordinates of each atom move, where others are fixed, shape (n_atoms,); None: no atoms are
         fixed
     :raises DarkforcesError: for less than 32 frames, uneven intervals, NaN, or lists of atoms that do not match
     """
     interval, blocks = with_interval(blocks)
     rows = (ALL, *species_in(symbols))
-    collected, series = _collect(blocks, symbols, masses, moving, max(SHORTEST, round(longest / interval)))
+    collected, series = _collect(blocks, symbols, masses, moving, max(SHORTEST, round(LONGEST / interval)))
     power = collected.batches.mean
     means = collected.batches.means
     wavenumbers = scipy.fft.rfftfreq(collected.padded, interval * LIGHT)

@@ -166,14 +166,12 @@ def _there_are(keys: list[str], option: str) -> str:
     return f"there are: {', '.join(keys)}; choose with {option}" if keys else "there is nothing that could be meant"
 
 
-def suspicious(references: Sequence[Reference], force_unit: str = "eV/Angstrom") -> str | None:
+def suspicious(references: Sequence[Reference]) -> str | None:
     """A likely slip of units, in one line; None if there is none.
 
     For those who have no model to compare with; with one, `accuracy.check_units` knows better.
-
-    :param force_unit: in which unit the forces were read
     """
-    found = [unusual_forces(references, force_unit), atoms_too_close(references), atoms_too_far(references)]
+    found = [unusual_forces(references), atoms_too_close(references), atoms_too_far(references)]
     return "; ".join(message for message in found if message is not None) or None
 
 

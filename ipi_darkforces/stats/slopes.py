@@ -69,9 +69,15 @@ def slope(times: np.ndarray, series: np.ndarray) -> Estimate:
 
 def _variances(k: np.ndarray, n: int) -> np.ndarray:
     """Variances of e_k, up to a scale, for each kind of noise and ratio, shape (n_noises n_ratios, n_transforms)."""
-    walk = (0.5 * np.pi / n) ** 2 / np.sin(0.5 * np.pi * k / n) ** 2
+    walk = walk_variances(k, n)
     noises = [np.ones(len(k)), *(1.0 + (k / rise) ** 2 for rise in _RISES)]
     return np.concatenate([noise + _RATIOS[:, None] * walk for noise in noises])
+
+
+def walk_variances(k: np.ndarray, n: int) -> np.ndarray:
+    """Variances of the cosine transforms k of a random walk of n steps, over (n/π)² times that of one step."""
+    variances: np.ndarray = (0.5 * np.pi / n) ** 2 / np.sin(0.5 * np.pi * k / n) ** 2
+    return variances
 
 
 def _summary(chances: np.ndarray, slopes: np.ndarray, errors: np.ndarray, freedom: float) -> Estimate:

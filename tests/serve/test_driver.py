@@ -187,25 +187,59 @@ def listening(address):
     return listener
 
 
-def forces_from(client, component):
-    """Of two atoms at POSITIONS, eV/Å."""
+def forces_from(client, component, positions=POSITIONS, begin=True):
+    """Of two atoms, eV/Å."""
     request = ForceRequest(
         id=0,
-        pos=POSITIONS.ravel() / Bohr,
-        active=np.arange(POSITIONS.size),
+        pos=positions.ravel() / Bohr,
+        active=np.arange(positions.size),
         cell=(30.0 * np.eye(3), np.eye(3) / 30.0),
         pars=f"component : {component} , species : H2 , ",
         offset=0.0,
     )
     client.get_status()
-    client.initialize(0, request["pars"])
-    client.get_status()
+    if begin:
+        client.initialize(0, request["pars"])
+        client.get_status()
     assert client.dispatch_send(request)
     readable, _, _ = select.select([client], [], [], PATIENCE)
     assert readable, f"no {component} forces"
     assert client.dispatch_recv(request)
     _, forces, *_ = request["result"]
     return forces.reshape(-1, 3) * Hartree / Bohr
+
+
+def test_a_request_for_fast_forces_enters_the_files_that_the_document_lists(tmp_path, request):
+    """The walk in docs/architecture.md: at most eight files, without the model."""
+    text = (request.config.rootpath / "docs" / "architecture.md").read_text()
+    section = text.partition("## One request")[2].partition("Then comes the model")[0]
+    entered, watching = set(), threading.Event()
+
+    def note(frame, event, argument):
+        room, _, path = frame.f_code.co_filename.partition("ipi_darkforces/")[2].partition("/")
+        if watching.is_set() and path and room != "models":
+            entered.add(f"{room}/{path}")
+
+    addresses = [UnixAddress(str(tmp_path / component)) for component in ("fast", "slow")]
+    listeners = [listening(address) for address in addresses]
+    driver = Driver(Split(DirectFirstModel()), addresses, Settings())
+    threading.setprofile(note)
+    thread = threading.Thread(target=driver.serve)
+    thread.start()
+    threading.setprofile(None)
+    fast, slow = (Client(listener.accept()[0]) for listener in listeners)
+    for component, client in (("fast", fast), ("slow", slow)):
+        forces_from(client, component)
+    driver._look = lambda: None  # which comes by the clock, and is of no request
+    forces_from(fast, "fast", POSITIONS + 0.01, begin=False)
+    watching.set()
+    forces_from(fast, "fast", POSITIONS + 0.02, begin=False)
+    watching.clear()
+    for client in (fast, slow):
+        client.shutdown(socket.SHUT_RDWR)
+    thread.join(PATIENCE)
+    assert entered == set(re.findall(r"`((?:serve|split)/\w+\.py)`", section))
+    assert len(entered) <= 8
 
 
 def test_two_simulations_at_once(alone, tmp_path):

@@ -28,6 +28,7 @@ from .data import write_frames
 TIMESTEP = 1.0 * units.fs
 FRICTION = 0.05 / units.fs  # strong: new temperatures arrive within a few steps, dynamics is of no interest
 INTERVAL = 20  # steps between structures that are kept
+STRAIN = 0.02  # standard deviation of each element of the strain tensor
 EXPLODED = 10.0  # times the temperature that was asked for
 
 
@@ -38,7 +39,6 @@ def sample(
     branches: int,
     keep: int = 5,
     temperatures: tuple[float, float] = (200.0, 600.0),
-    strain: float = 0.02,
     seed: int = 0,
 ) -> list[ase.Atoms]:
     """Run the branches that are not in the folder yet.
@@ -48,7 +48,6 @@ def sample(
     :param folder: gets a file for each finished branch
     :param keep: structures of each branch, 20 fs apart
     :param temperatures: K, lowest and highest
-    :param strain: standard deviation of each element of the strain tensor
     :return: the structures of all branches with energies (eV) and forces (eV/Å)
     :raises DarkforcesError: if the dynamics explodes
     """
@@ -59,7 +58,7 @@ def sample(
     for branch, file in enumerate(tqdm(files, desc="sampling", unit="branch")):
         if not file.exists():
             random = np.random.default_rng([seed, branch])
-            write_frames(file, _branch(calculator, starts, keep, temperatures, strain, random))
+            write_frames(file, _branch(calculator, starts, keep, temperatures, random))
     return [atoms for file in files for atoms in ase.io.read(file, index=":")]
 
 
@@ -68,11 +67,10 @@ def _branch(
     starts: Sequence[ase.Atoms],
     keep: int,
     temperatures: tuple[float, float],
-    strain: float,
     random: np.random.Generator,
 ) -> list[ase.Atoms]:
     atoms = starts[int(random.integers(len(starts)))].copy()
-    deviation = random.normal(scale=strain, size=(3, 3))
+    deviation = random.normal(scale=STRAIN, size=(3, 3))
     atoms.set_cell(atoms.cell @ (np.eye(3) + (deviation + deviation.T) / 2.0), scale_atoms=True)
     atoms.calc = calculator
     temperature = random.uniform(*temperatures)
