@@ -138,7 +138,8 @@ def draw(results: Sequence[Averages], path: Path) -> None:
         for result, color in zip(results, colors, strict=True):
             if title in result.series:
                 smoothed(axis, result.time, result.series[title], color)
-                axis.axhline(result.means[title].value, color=color, linewidth=1.0, linestyle="--")
+                mean = result.means[title].value
+                axis.plot(result.time[[0, -1]], [mean, mean], "--", color=color, linewidth=1.0)
         unit = next(result.units[title] for result in results if title in result.units)
         axis.set_ylabel(f"{title} / {f'({unit})' if '/' in unit else unit}")
         tidy(axis)
@@ -147,4 +148,5 @@ def draw(results: Sequence[Averages], path: Path) -> None:
     columns = legend_columns([result.name for result in results], 6.4)
     axes[0].legend(frameon=False, ncols=columns, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     axes[-1].set_xlabel("time / ps")
+    figure.align_ylabels()
     figure.savefig(path)

@@ -213,6 +213,7 @@ def draw(results: Sequence[Drift], path: Path) -> None:
     axes[0].legend(frameon=False, ncols=columns, loc="lower center", bbox_to_anchor=(0.5, 1.0))  # curves fill the rest
     for axis in axes:
         tidy(axis)
+    figure.align_ylabels()
     figure.savefig(path)
 
 

@@ -50,9 +50,10 @@ def draw(results: Sequence[Motion], path: Path) -> None:
     for panels in axes[:-1]:
         for axis in (*panels[:2], *(panels[2:] if panels[0] is not axes[0, 0] else ())):
             axis.tick_params(labelbottom=False)
-    for axis, label in zip(axes[-1], (r"$\omega\,/\,2\pi c$  /  cm$^{-1}$", "time / ps", "time / ps"), strict=False):
+    for axis, label in zip(axes[-1], ("wavenumber / cm⁻¹", "time / ps", "time / ps"), strict=False):
         axis.set_xlabel(label)
     axes[0, 0].legend(frameon=False)
+    figure.align_ylabels()
     figure.savefig(path)
 
 
@@ -113,7 +114,7 @@ def _draw_diffusion(axis: Axes, results: Sequence[Motion], colors: Sequence[str]
             for k, row in enumerate(species):
                 if row in found:
                     _draw_value(axis, k + apart * (2 * i + j - len(results) + 0.5), found[row], "os"[j], colors[i])
-    for marker, label in (("o", r"$\omega\to 0$"), ("s", r"$\langle|\Delta r|^2\rangle$")):
+    for marker, label in (("o", "from spectrum"), ("s", "from displacements")):
         axis.plot([], [], marker, color="0.4", markersize=5, label=label)
     axis.set_xticks(range(len(species)), [plain(each) for each in species])
     axis.set_xlim(-0.6, len(species) - 0.4)

@@ -143,6 +143,7 @@ def draw(overviews: Sequence[Overview], path: Path) -> None:
     upper.legend(frameon=False)
     for axis in (upper, lower):
         tidy(axis)
+    figure.align_ylabels()
     figure.savefig(path)
 
 

@@ -41,6 +41,7 @@ def draw(results: Sequence[Correlations], path: Path) -> None:
     lines, names = axes[0, 0].get_legend_handles_labels()
     wide = legend_columns([result.name for result in results], 4.6 * columns)
     figure.legend(lines, names, loc="outside upper center", ncols=wide, frameon=False)
+    figure.align_ylabels()
     figure.savefig(path)
 
 

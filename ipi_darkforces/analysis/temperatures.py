@@ -250,6 +250,8 @@ def draw_means(rows: Sequence[tuple[str, Mapping[str, Estimate]]], against_targe
             if name in means:
                 _draw_mean(axis, means[name], row + offset, color)
         axis.plot([], [], "o", ms=5, color=color, label=plain(name))
+    if any(mean.margin() is None for _, means in rows for mean in means.values()):
+        axis.plot([], [], "o", ms=5, color="0.4", mfc="white", label="no error:\ntoo short")
     if against_target:
         axis.axvline(0.0, color="0.5", linewidth=0.8, zorder=0)
     axis.set_yticks(range(len(rows)), [legend(name) for name, _ in rows])

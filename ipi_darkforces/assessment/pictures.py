@@ -82,6 +82,7 @@ def _draw_choices(judged: Sequence[Judged], limit: float, path: Path) -> None:
     lower.set_ylabel("time of a step / ms")
     for axis in (upper, lower):
         tidy(axis, "y")
+    figure.align_ylabels()
     figure.savefig(path)
 
 

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from ..models.model import ForceModel
+    from ..stats.estimates import Estimate
+
+_TINY = 1e-6  # an error with so many zeros is not written out: that of rounding
 
 DESCRIPTION = """\
 Says how far forces are from being the gradient of an energy: by the asymmetry of their Jacobian, the matrix of the
@@ -183,7 +186,9 @@ def _estimated_table(estimate: EstimatedAsymmetry) -> str:
     return "\n".join(lines)
 
 
-def _with_error(estimate: probes.Estimate) -> str:
+def _with_error(estimate: Estimate) -> str:
+    if estimate.error is None or estimate.error > _TINY:
+        return estimate.text("").strip()
     return f"{estimate.value:.3g} ± {estimate.error:.1g}"
 
 

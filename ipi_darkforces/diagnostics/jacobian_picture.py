@@ -28,7 +28,7 @@ def draw_asymmetry(asymmetries: Sequence[Asymmetry], title: str, path: Path) -> 
     figure = new_figure(9.6, 4.0)
     left, right = figure.subplots(1, 2)
     for number, asymmetry in enumerate(asymmetries):
-        names = ("all of $J_{ij}$", "antisymmetric part") if number == 0 else (None, None)
+        names = ("all of $J_{ij}$", "antisymmetric part", "their ratio") if number == 0 else (None, None, None)
         for values, color, name in (
             (asymmetry.total, _TOTAL, names[0]),
             (asymmetry.antisymmetric, _ANTISYMMETRIC, names[1]),
@@ -36,16 +36,17 @@ def draw_asymmetry(asymmetries: Sequence[Asymmetry], title: str, path: Path) -> 
             _points(left, asymmetry, values, color, len(asymmetries))
             _line(left, asymmetry, "total" if values is asymmetry.total else "antisymmetric", color, name)
         _points(right, asymmetry, asymmetry.pairs, _RATIO, len(asymmetries))
-        _line(right, asymmetry, "asymmetry", "black", None)
+        _line(right, asymmetry, "asymmetry", "black", names[2])
     left.set_ylabel("norm of $J_{ij}$ / (eV/Å²)")
-    left.legend(frameon=False, title="lines: root mean square", title_fontsize=8, alignment="left")
-    right.set_ylabel(r"$\lambda_{ij}$")
+    right.set_ylabel(r"asymmetry $\lambda_{ij}$")
+    left.set_title(f"points: pairs of atoms; lines: rms of {_WIDTH:g} Å", loc="left", fontsize=9)
     right.set_title(_summary(asymmetries), loc="right", fontsize=10)
-    left.set_title(plain(title), loc="left", fontsize=10, fontweight="bold")
     for axis in (left, right):
         axis.set_yscale("log")
-        axis.set_xlabel("$r_{ij}$ / Å")
+        axis.set_xlabel("distance $r_{ij}$ / Å")
         tidy(axis)
+    figure.suptitle(plain(title), x=0.01, ha="left", fontsize=10, fontweight="bold")
+    figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=9)  # points fill the panels
     figure.savefig(path)
 
 

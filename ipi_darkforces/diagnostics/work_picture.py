@@ -35,9 +35,9 @@ def draw_work(loop: Loop, path: Path) -> None:
     for kind, work in loop.works.items():
         last.plot(1.0, 1000.0 * work.total, "o", color=KIND_COLORS[kind], markersize=5, clip_on=False)
         last.annotate(
-            f"{round(1000.0 * work.total, 1) + 0.0:.1f} meV",  # no minus sign for zero
+            f"{round(1000.0 * work.total, 1) + 0.0:.1f} meV".replace("-", "−"),  # no sign for zero
             (1.0, 1000.0 * work.total),
-            xytext=(6, 0),
+            xytext=(8, 0),
             textcoords="offset points",
             color=KIND_COLORS[kind],
             fontsize=9,
@@ -48,6 +48,7 @@ def draw_work(loop: Loop, path: Path) -> None:
         axis.set_xlabel("part of the path")
         axis.axhline(0.0, color="0.55", linewidth=0.8, zorder=1)
         tidy(axis)
+    last.set_xlim(right=1.0)
     figure.savefig(path)
 
 

@@ -29,7 +29,7 @@ def main() -> None:
         )
     reason = make_resident(simulation)
     if reason is not None:
-        print(f"{REMARK}: i-PI takes the fast steps itself, not the resident loop: {reason}", flush=True)
+        print(f"{REMARK}: i-PI takes each fast step itself, which costs more time: {reason}", flush=True)
     softexit.hard_exit = True  # as in i-PI's script: when all is cleaned up, the process ends
     simulation.run()
     softexit.trigger(status=simulation.exit_status, message=simulation.exit_message)

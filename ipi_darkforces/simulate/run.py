@@ -160,7 +160,7 @@ def _can_be_resident(simulation: SimulationInput, model: ModelChoice) -> bool:
     if reason is None and not _is_on_cpu(model):
         reason = f"on {model.loading.device} that has not been measured; --resident tries it"
     if reason is not None and simulation.timestep is not None:  # of other motions, nobody would expect it
-        log.info("i-PI takes the fast steps itself, not the resident loop: %s", reason)
+        log.info("i-PI takes each fast step itself, which costs more time: %s", reason)
     return reason is None
 
 
