@@ -97,7 +97,9 @@ def _titles(rows: Sequence[Row]) -> list[str]:
 
 def _shown(value: Value) -> str:
     if isinstance(value, Estimate):
-        return f"{value.value:.4g} ± ?" if value.error is None else value.text("").strip()
+        if value.error is not None:
+            return value.text("").strip()
+        return f"{value.value:.4g} ± ?" if np.isfinite(value.value) else "?"
     if isinstance(value, float):
         return f"{value:.4g}"
     return "-" if value is None else printable(value)
