@@ -18,8 +18,12 @@ from ..split.component import Component
 from .tree import child, descendants, parse, text_of, write
 from .virials import Virials
 
-# Forcefields that wait for a driver of another kind.
-_NOT_SERVED = ("ffmpi", "ffcavphsocket")
+# Forcefields that wait for a driver of another kind, and what else can be done with them.
+_NOT_SERVED = {
+    "ffmpi": " (i-PI's own driver can, with this package's plugin: i-pi-driver-py --mpi -m custom -P FILE, "
+    "where i-pi-darkdriver --pes-path prints FILE)",
+    "ffcavphsocket": "",
+}
 # Forcefields that combine what those inside of them say.
 _WRAPPERS = ("ffcommittee", "ffrotations")
 
@@ -72,7 +76,7 @@ class Forcefields:
             if kind in _NOT_SERVED:
                 raise DarkforcesError(
                     f"forcefield '{node.attribs.get('name', '')}' of '{self._source}' is an <{kind}>, which this "
-                    "driver cannot serve; expected <ffsocket>"
+                    f"driver cannot serve; expected <ffsocket>{_NOT_SERVED[kind]}"
                 )
         found = [
             self._socket(node, parent is not self._root)

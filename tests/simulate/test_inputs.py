@@ -164,7 +164,7 @@ def test_a_forcefield_that_cannot_be_served_is_named(tmp_path):
         ("<address> darkforces </address>", ""),
         name="nve-conservative",
     )
-    with pytest.raises(DarkforcesError, match="'conservative' .* is an <ffmpi>, which this driver cannot serve"):
+    with pytest.raises(DarkforcesError, match="'conservative' .* is an <ffmpi>, which this .* i-pi-driver-py --mpi"):
         simulation.socket_forcefields()
 
 
