@@ -18,6 +18,7 @@ from ..stats.rows import aligned, write_csv, write_curves
 from . import report
 from .commands import add_command
 from .options import add_output_options, check_new_file, picture_path
+from .output import print_result
 
 DESCRIPTION = """\
 Looks at what simulations left behind. A RUN is a folder made by `darkforces run`, a folder with outputs of i-PI, an
@@ -120,11 +121,9 @@ def run(args: argparse.Namespace) -> int:
     [results] = found
     if args.json:
         runs = [result.as_json() for result in results]
-        print(
-            json.dumps({"question": args.analysis.name, "runs": runs, "notices": found.notices}, indent=2), flush=True
-        )
+        print_result(json.dumps({"question": args.analysis.name, "runs": runs, "notices": found.notices}, indent=2))
     else:
-        print(aligned(results.rows()), flush=True)
+        print_result(aligned(results.rows()))
     failed = bool(found.failed)
     for file, write in _written(results, args):
         try:
@@ -135,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{ERROR}{printable(error)}", file=sys.stderr)
         else:
             if not args.json:
-                print(f"written: {printable(file)}")
+                print_result(f"written: {printable(file)}")
     return 1 if failed else 0
 
 

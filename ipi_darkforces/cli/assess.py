@@ -20,6 +20,7 @@ from .options import (
     add_structure_argument,
     model_of,
 )
+from .output import print_result
 
 DESCRIPTION = """\
 Judges a model for somebody who is to choose one: is it safe to run with its direct forces; which stride of multiple
@@ -106,13 +107,13 @@ def run(args: argparse.Namespace) -> int:
         return INTERRUPTED
     if found.result is None:
         verdict = {"model": args.model, "verdict": found.verdict.as_json()}
-        print(json.dumps(verdict) if args.json else found)
+        print_result(json.dumps(verdict) if args.json else found)
         return int(found.verdict.advice)
     if args.json:
-        print(json.dumps({**found.as_json(), "report": str(found.folder / PAGE)}, indent=2), flush=True)
+        print_result(json.dumps({**found.as_json(), "report": str(found.folder / PAGE)}, indent=2))
     else:
-        print(f"{found}\n", flush=True)
+        print_result(f"{found}\n")
     page = found.write()
     if not args.json:
-        print(f"written: {printable(page)}")
+        print_result(f"written: {printable(page)}")
     return int(found.verdict.advice)

@@ -19,6 +19,7 @@ from ..progress_bar import progress_bar
 from .commands import add_command
 from .entry import INTERRUPTED
 from .options import MODEL_HELP, add_output_options, add_place_options, loading_of
+from .output import print_result
 
 DESCRIPTION = """\
 Runs each model with each kind of forces, each thermostat and each seed of a YAML file, and ends with a Markdown
@@ -127,7 +128,7 @@ def _write(
     if args.json:
         models = [as_json(findings) for findings in found]
         results = {"document": str(document), **loading.as_json(), "models": models, "failed": failed}
-        print(json.dumps(results, indent=2))
+        print_result(json.dumps(results, indent=2))
     else:
-        print(f"written: {printable(document)}")
+        print_result(f"written: {printable(document)}")
     return bool(failed)

@@ -11,6 +11,7 @@ from ..models.registry.packages import PACKAGED
 from ..models.registry.zoo import all_models
 from . import driver
 from .commands import add_command, build_parser
+from .output import print_result
 
 DESCRIPTION = """\
 Prints what makes a shell complete commands, options, names of models and of files, when you press Tab.
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
     preamble = _PREAMBLE[args.shell].format(names=" ".join(names))
     script = shtab.complete(parser, args.shell, preamble=preamble)
     # `darkforces analyze` also takes runs in place of an analysis: files, where nothing else fits.
-    print(script.replace("\ncomplete -o bashdefault ", "\ncomplete -o bashdefault -o default "))
+    print_result(script.replace("\ncomplete -o bashdefault ", "\ncomplete -o bashdefault -o default "))
 
 
 def _mark(parser: argparse.ArgumentParser, file: Mapping[str, object], folder: Mapping[str, object]) -> None:

@@ -24,6 +24,7 @@ from .options import (
     add_structures_argument,
     load,
 )
+from .output import print_result
 
 if TYPE_CHECKING:
     from ..distillation.rounds import Report
@@ -104,7 +105,9 @@ def run(args: argparse.Namespace) -> None:
         **{key: getattr(args, key) for key in ("evaluations", "steps", "hours") if getattr(args, key) is not None},
     }
     if args.plan:
-        print(plan_of(teacher, frames, **{key: value for key, value in settings.items() if key != "temperature"}))
+        print_result(
+            plan_of(teacher, frames, **{key: value for key, value in settings.items() if key != "temperature"})
+        )
         return
 
     def announce(plan: DistillationPlan) -> None:
@@ -123,9 +126,9 @@ def run(args: argparse.Namespace) -> None:
             report=report,
         )
     if args.json:
-        print(json.dumps(found.as_json(), indent=2))
+        print_result(json.dumps(found.as_json(), indent=2))
     else:
-        print(str(found).replace("--structure STRUCTURE", f"--structure {shlex.quote(str(args.structures[0]))}"))
+        print_result(str(found).replace("--structure STRUCTURE", f"--structure {shlex.quote(str(args.structures[0]))}"))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import json
 from ..errors import printable
 from .commands import add_command
 from .options import add_output_options
+from .output import print_result
 
 DESCRIPTION = """\
 Says what is installed here: versions, processor and threads, devices, the cache of exported models, your own models;
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     found = installation()
     if args.json:
-        print(json.dumps(found.as_json(), indent=2))
+        print_result(json.dumps(found.as_json(), indent=2))
         return int(bool(found.remarks))
     versions = ", ".join(f"{name} {version or 'missing'}" for name, version in found.packages.items())
     optional = ", ".join(f"{name} {version}" for name, version in found.optional.items()) or "none"
@@ -52,9 +53,9 @@ def run(args: argparse.Namespace) -> int:
         "models": f"{', '.join(found.models)}; your own are in {found.model_folder}",
     }
     for title, text in lines.items():
-        print(f"{title:<11} {printable(text)}")
+        print_result(f"{title:<11} {printable(text)}")
     for remark in found.remarks:
-        print(f"remark      {printable(remark)}")
+        print_result(f"remark      {printable(remark)}")
     if not found.remarks:
-        print("nothing is wrong")
+        print_result("nothing is wrong")
     return int(bool(found.remarks))

@@ -32,7 +32,8 @@ def run(command: Callable[[], int | None], verbose: bool = False) -> int:
     raise_interrupts()
     try:
         code = command() or 0
-        sys.stdout.flush()  # a full disk shall be noticed here
+        if sys.stdout is not None:  # closed by whoever started us
+            sys.stdout.flush()  # a full disk shall be noticed here
         return code
     except DarkforcesError as error:
         return _refused(str(error))

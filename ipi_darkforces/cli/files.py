@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..atomic import writing
 from ..errors import printable
+from .output import print_result
 
 
 def show(text: str, picture: Path | None, draw: Callable[[Path], None], for_machines: bool) -> None:
@@ -16,10 +17,10 @@ def show(text: str, picture: Path | None, draw: Callable[[Path], None], for_mach
     :param for_machines: print nothing about the picture
     :raises DarkforcesError: if the picture cannot be written
     """
-    print(text, flush=True)
+    print_result(text)
     if picture is None:
         return
     with writing(picture) as file:
         draw(file)
     if not for_machines:
-        print(f"\nwritten: {printable(picture)}")
+        print_result(f"\nwritten: {printable(picture)}")

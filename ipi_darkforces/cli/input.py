@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import printable
 from ..split.component import Component
 from .commands import add_command
+from .output import print_result
 
 DESCRIPTION = """\
 Writes an i-PI input of yours with other forces: multiple time stepping, direct or conservative ones. It must have one
@@ -45,6 +46,6 @@ def run(args: argparse.Namespace) -> None:
         found = with_multiple_time_stepping(args.input, args.mts)
     else:
         found = with_component(args.input, Component.DIRECT if args.direct else Component.CONSERVATIVE)
-    print(found.text, end="" if found.text.endswith("\n") else "\n", flush=True)
+    print_result(found.text, end="" if found.text.endswith("\n") else "\n")
     for change in found.changes:
         print(printable(change), file=sys.stderr)

@@ -12,6 +12,7 @@ from ..errors import DarkforcesError, printable
 from ..simulate.packaged_inputs import PackagedInput, copy_inputs, packaged_inputs
 from .commands import add_command
 from .options import add_output_options
+from .output import print_result
 
 DESCRIPTION = """\
 Lists the inputs that come with the package, or copies some of them, with the structures that they start from. Each is
@@ -45,14 +46,16 @@ def run(args: argparse.Namespace) -> None:
     names = [each.name for each in there] if args.all else args.inputs
     if names:
         copied = copy_inputs(names, args.output or Path(), args.overwrite)
-        print(json.dumps([str(path) for path in copied], indent=2) if args.json else _lines(copied))
+        print_result(json.dumps([str(path) for path in copied], indent=2) if args.json else _lines(copied))
         return
     if args.output is not None:
         raise DarkforcesError("what shall be copied? expected names of inputs, or --all")
     if args.json:
-        print(json.dumps([{"name": each.name, "shows": each.shows} for each in there], indent=2, ensure_ascii=False))
+        print_result(
+            json.dumps([{"name": each.name, "shows": each.shows} for each in there], indent=2, ensure_ascii=False)
+        )
     else:
-        print(_table(there))
+        print_result(_table(there))
 
 
 def _lines(paths: list[Path]) -> str:

@@ -6,6 +6,7 @@ import sys
 
 from . import entry
 from .commands import build_parser, with_model_first
+from .output import kept_for_results
 
 
 def main() -> None:
@@ -20,7 +21,8 @@ def _run(words: list[str]) -> int | None:
 
         words = with_analysis(words)
     args = build_parser(only=words[0] if words else "").parse_args(words)
-    code: int | None = args.command(args)
+    with kept_for_results():
+        code: int | None = args.command(args)
     return code
 
 

@@ -17,6 +17,7 @@ from ..models.registry.upet import UPET, cached_checkpoints
 from ..models.registry.zoo import all_models, card_of, user_directory
 from .commands import add_command
 from .options import MODEL_HELP, add_evaluation_options, add_output_options, load
+from .output import print_result
 
 # Where the unit begins in the key of an error: energy_mae_meV_per_atom.
 _UNITS = ("meV", "eV", "kcal", "kJ", "K", "A", "GPa", "percent")
@@ -73,14 +74,14 @@ def run(args: argparse.Namespace) -> None:
     if not rows:
         rows = [*map(_row_by_card, all_models()), *map(_packaged_row, PACKAGED)]
     if args.json:
-        print(json.dumps(rows, indent=2))
+        print_result(json.dumps(rows, indent=2))
     elif args.model:
-        print("\n\n".join(_package_card(row) if "package" in row else _card(row) for row in rows))
+        print_result("\n\n".join(_package_card(row) if "package" in row else _card(row) for row in rows))
     else:
-        print(_list([row for row in rows if "package" not in row]))
-        print("\nmodels of other packages, in environments of their own; weights elsewhere: -o weights=FILE\n")
-        print("\n\n".join(_package_card(row) for row in rows if "package" in row))
-        print("\n" + _upet())
+        print_result(_list([row for row in rows if "package" not in row]))
+        print_result("\nmodels of other packages, in environments of their own; weights elsewhere: -o weights=FILE\n")
+        print_result("\n\n".join(_package_card(row) for row in rows if "package" in row))
+        print_result("\n" + _upet())
 
 
 def _row(name: str, args: argparse.Namespace) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ..reports import trajectories
 from ..stats.rows import aligned
 from . import options
 from .help import HelpFormatter
+from .output import print_result
 
 NAME = "report"
 
@@ -67,11 +68,11 @@ def show(found: Analyses, folder: Path, for_machines: bool) -> None:
     """Print all results, and write the folder."""
     if for_machines:
         everything = {"questions": [each.as_json() for each in found], "notices": found.notices}
-        print(json.dumps(everything, indent=2), flush=True)
+        print_result(json.dumps(everything, indent=2))
     else:
         for each in found:
             if each.found:
-                print(f"{each.analysis.name}\n{aligned(each.rows())}\n", flush=True)
+                print_result(f"{each.analysis.name}\n{aligned(each.rows())}\n")
     page = trajectories.write(found, folder, printable(shlex.join(["darkforces", *sys.argv[1:]])))
     if not for_machines:
-        print(f"written: {printable(page)}, with tables, curves and pictures beside it")
+        print_result(f"written: {printable(page)}, with tables, curves and pictures beside it")

@@ -25,6 +25,7 @@ from ..split.monitor import checked_limit
 from ..stats.rows import aligned
 from .entry import EXPLODED, INTERRUPTED
 from .options import model_of
+from .output import print_result
 from .run import DEFAULT_TAU, NPT
 
 _OF_PRESSURE = ("pressure", "anisotropic", "barostat_tau", "thermostat")
@@ -68,7 +69,7 @@ def _run_each(all_places: list[Place], args: argparse.Namespace) -> int:
         if run.overview is not None:
             runs.append(run)
             if not args.json:
-                print(run)
+                print_result(run)
         for remark in run.remarks:
             print(remark, file=sys.stderr)
         if run.outcome.interrupted:
@@ -76,15 +77,15 @@ def _run_each(all_places: list[Place], args: argparse.Namespace) -> int:
         exploded |= run.outcome.explosion is not None
     if several and runs:
         if not args.json:
-            print(f"\n{aligned(comparison.rows(runs))}", flush=True)
+            print_result(f"\n{aligned(comparison.rows(runs))}")
         if args.output is not None:
             picture = args.output / "comparison.png"
             for suffix in (".pdf", ".png"):
                 _compare(runs, picture.with_suffix(suffix))
             if not args.json:
-                print(f"all in one picture: {picture}, and as PDF")
+                print_result(f"all in one picture: {picture}, and as PDF")
     if args.json and runs:
-        print(json.dumps([run.summary for run in runs] if several else runs[0].summary, indent=2))
+        print_result(json.dumps([run.summary for run in runs] if several else runs[0].summary, indent=2))
     return EXPLODED if exploded else 0
 
 

@@ -10,6 +10,7 @@ from ..models.units import ENERGY_UNITS, FORCE_UNITS
 from ..training.recipes.data import DataSource
 from ..training.recipes.recipe import RECIPES, train
 from .commands import add_command
+from .output import print_result
 
 DESCRIPTION = """\
 Trains a model with energies, conservative and direct forces on labelled structures, with metatrain, judges it on
@@ -90,4 +91,4 @@ def run(args: argparse.Namespace) -> None:
         args.data, args.validation, args.fraction, args.seed,
         args.energy_key, args.forces_key, args.energy_unit, args.force_unit,
     )  # fmt: skip
-    train(args.recipe, source, args.output, args.name, args.branches, args.override)
+    print_result(train(args.recipe, source, args.output, args.name, args.branches, args.override))

@@ -25,6 +25,7 @@ from .options import (
     default_name,
     load,
 )
+from .output import print_result
 
 DESCRIPTION = """\
 Evaluates structures, or frames of a trajectory, and writes them with conservative forces, direct forces and their
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
         found = view(model, structures, progress)
     with writing(path) as file:
         found.write(file)
-    print(json.dumps(as_json(found, path), indent=2) if args.json else table(found, path))
+    print_result(json.dumps(as_json(found, path), indent=2) if args.json else table(found, path))
 
 
 def spread(structures: Mapping[str, Structure], most: int) -> dict[str, Structure]:

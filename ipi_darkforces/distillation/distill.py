@@ -89,6 +89,7 @@ def distill(
     identity = ModelChoice.of(teacher).identity()
     place = DistillFolder(Path(f"{name}-distill") if folder is None else folder, name)
     _check_free(name, place.checkpoint)
+    place.check_own()
     plan = measure(teacher, systems, size, timestep, evaluations, steps)
     announce(plan)
     weights = weights_of(identity["fingerprint"], identity.get("variant"))

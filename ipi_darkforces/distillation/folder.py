@@ -50,6 +50,20 @@ class DistillFolder:
         self._labels = path / "labels"
         self._held_out = path / "held-out"
 
+    def check_own(self) -> None:
+        """Check that the folder is one of a distillation, empty, or not there.
+
+        :raises DarkforcesError: if it holds something else
+        """
+        if self._settings.exists() or not self.path.is_dir():
+            return
+        strangers = sorted(each.name for each in self.path.iterdir() if each not in (self._labels, self._held_out))
+        if strangers:
+            raise DarkforcesError(
+                f"'{self.path}' is no folder of a distillation and not empty ({', '.join(strangers[:3])}...); choose "
+                "another --folder"
+            )
+
     def begin(self, settings: DistillationSettings) -> None:
         """Make the folder, or check that it was begun alike.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -128,6 +129,26 @@ def test_output_that_goes_to_a_full_disk(folder: Path) -> None:
             timeout=PATIENCE,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "darkforces: error: the system refuses: No space left on device\n")
+
+
+NOISY = """
+import os
+from ase.calculators.emt import EMT
+
+class Noisy(EMT):
+    def calculate(self, *args, **options):
+        print("printed by Python")
+        os.write(1, b"written below Python")
+        super().calculate(*args, **options)
+"""
+
+
+def test_words_of_calculators_stay_out_of_results(folder: Path) -> None:
+    (folder / "noisy.py").write_text(NOISY)
+    done = finish([*COMMAND, "evaluate", "ase:noisy.py:Noisy", "cu.xyz", "--json"], cwd=folder)
+    assert json.loads(done.stdout)["model"] == "ase:noisy.py:Noisy"
+    assert "printed by Python" in done.stderr
+    assert "written below Python" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def check_free(name: str, folder: Path) -> None:
         raise DarkforcesError(f"model '{name}' is there already: '{installed}'; choose another --name")
 
 
-def publish(stages: Sequence[Stage], folder: Path, name: str) -> None:
+def publish(stages: Sequence[Stage], folder: Path, name: str) -> str:
     """Write NAME.ckpt, its card, its errors and its parity plot into `folder`, and put it into the zoo.
 
     :param stages: of the recipe; the last one's model is published
@@ -55,7 +55,7 @@ def publish(stages: Sequence[Stage], folder: Path, name: str) -> None:
         describe(stages, model, accuracy).write(card_path)
     if name not in all_models():
         install(checkpoint, Card.read(card_path), name, overwrite=True)  # what is there is the same, without its card
-    print(_summary(name, accuracy, card_path))
+    return _summary(name, accuracy, card_path)
 
 
 def slim(source: Path, target: Path) -> None:

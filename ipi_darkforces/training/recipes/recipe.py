@@ -30,7 +30,7 @@ RECIPES = {
 POOL_VALIDATION = 0.05  # of the structures that a model labels itself
 
 
-def train(recipe: str, source: DataSource, output: Path, name: str, branches: int, overrides: list[str]) -> None:
+def train(recipe: str, source: DataSource, output: Path, name: str, branches: int, overrides: list[str]) -> str:
     """Train a recipe to its end, from wherever it was left, and put the model into the zoo.
 
     :param recipe: a name in `RECIPES`
@@ -39,6 +39,7 @@ def train(recipe: str, source: DataSource, output: Path, name: str, branches: in
     :param name: of the finished model
     :param branches: of the dynamics that samples structures for pet-m-distilled
     :param overrides: for metatrain's options, as ``STAGE:option=value``
+    :return: what the model is worth, and what can be done with it, in words
     :raises DarkforcesError: if anything the user gave cannot be used
     """
     from .publish import check_free, publish  # needs metatrain, as help does not
@@ -63,7 +64,7 @@ def train(recipe: str, source: DataSource, output: Path, name: str, branches: in
         if stage.name == "pet-m-distilled" and previous is not None:
             _label_by_itself(previous, output, branches)
         stage.train()
-    publish(stages, output, name)
+    return publish(stages, output, name)
 
 
 def _make(output: Path) -> None:
