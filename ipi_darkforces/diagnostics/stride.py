@@ -146,5 +146,5 @@ def _check(
     fewest = fewest_steps(timestep / 1000.0)
     if round(1000.0 * time / timestep) < fewest:
         raise DarkforcesError(
-            f"{time:g} ps are too short to know errors: expected at least {fewest * timestep / 1000.0:.3g} ps"
+            f"{time:g} ps are too short to know errors: expected at least {fewest * timestep / 1000.0:.6g} ps"
         )
