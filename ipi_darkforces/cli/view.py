@@ -12,10 +12,12 @@ import numpy as np
 from ..atomic import writing
 from ..diagnostics.structures import read_structure_files
 from ..diagnostics.view import View, view
+from ..diagnostics.view_picture import draw_view
 from ..errors import DarkforcesError, printable
 from ..models.structure import Structure
 from ..progress_bar import counting_bar
 from .commands import add_command
+from .files import show
 from .options import (
     add_evaluation_options,
     add_model_argument,
@@ -24,12 +26,13 @@ from .options import (
     check_new_file,
     default_name,
     load,
+    picture_path,
 )
-from .output import print_result
 
 DESCRIPTION = """\
 Evaluates structures, or frames of a trajectory, and writes them with conservative forces, direct forces and their
 difference as arrows, for chemiscope: open the file on chemiscope.org, or in a notebook with chemiscope.show_input.
+With --plot, draws the structure in which they differ most.
 """
 
 EPILOG = """\
@@ -52,7 +55,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add_model_argument(parser)
     add_structures_argument(parser, "to be evaluated")
     add_evaluation_options(parser.add_argument_group("model"))
-    group = add_output_options(parser, overwrite="a file that exists")
+    group = add_output_options(parser, picture="view-MODEL-STRUCTURE.png", overwrite="files that exist")
     group.add_argument(
         "--output", type=Path, metavar="FILE", help="file to write (default: view-MODEL-STRUCTURE.json.gz)"
     )
@@ -70,13 +73,15 @@ def run(args: argparse.Namespace) -> None:
     if not path.name.endswith((".json", ".json.gz")):
         raise DarkforcesError(f"--output '{path}' cannot be opened by chemiscope: expected a name in .json or .json.gz")
     check_new_file(path, args.overwrite)
+    picture = picture_path(args, "view", args.structures)
     structures = spread(read_structure_files(args.structures), args.frames)
     model = load(args)
     with counting_bar(Path(args.model).name, "structure") as progress:
         found = view(model, structures, progress)
     with writing(path) as file:
         found.write(file)
-    print_result(json.dumps(as_json(found, path), indent=2) if args.json else table(found, path))
+    text = json.dumps(as_json(found, path, picture), indent=2) if args.json else table(found, path)
+    show(text, picture, lambda file: draw_view(found, file), args.json)
 
 
 def spread(structures: Mapping[str, Structure], most: int) -> dict[str, Structure]:
@@ -86,7 +91,7 @@ def spread(structures: Mapping[str, Structure], most: int) -> dict[str, Structur
     return {names[i]: structures[names[i]] for i in kept}
 
 
-def as_json(found: View, path: Path) -> dict[str, object]:
+def as_json(found: View, path: Path, picture: Path | None) -> dict[str, object]:
     """JSON values, units in the names."""
     forces = {}
     for kind in found.forces:
@@ -97,7 +102,13 @@ def as_json(found: View, path: Path) -> dict[str, object]:
             "structure": name,
             "atom": atom,
         }
-    return {"model": found.model, "file": str(path), "structures": list(found.structures), "forces": forces}
+    return {
+        "model": found.model,
+        "file": str(path),
+        "picture": picture and str(picture),
+        "structures": list(found.structures),
+        "forces": forces,
+    }
 
 
 def table(found: View, path: Path) -> str:

@@ -11,7 +11,7 @@ from .heating import WAVENUMBER
 from .stride_prediction import StridePrediction
 
 _COLOR = KIND_COLORS["MTS"]
-_ROOM_OF_LABEL = 0.03  # of the axis of wavenumbers
+_ROOM_OF_LABEL = 0.045  # of the axis of wavenumbers
 _DECADES = 1e-4  # of the largest value, what is shown of the spectrum
 
 
@@ -40,6 +40,7 @@ def draw_strides(prediction: StridePrediction, path: Path) -> None:
     wavenumbers, spectrum = prediction.spectrum
     right.plot(wavenumbers, spectrum, color=_COLOR, linewidth=1.2)
     right.set_yscale("log")
+    right.locator_params(axis="x", nbins=6)
     right.set_ylim(_DECADES * spectrum.max(), 3.0 * spectrum.max())
     right.set_xlabel("wavenumber / cm⁻¹")
     right.set_ylabel(r"$\beta S(\omega)/N$ / (meV/atom/ps)")

@@ -45,9 +45,11 @@ def frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[ase.Atoms]:
 
 
 def test_arrows_are_the_forces(said: Say, frames: list[ase.Atoms]) -> None:
-    out, err, code = said("pet-m", "water.xyz", "--frames", "4")
+    out, err, code = said("pet-m", "water.xyz", "--frames", "4", "--plot", "arrows.pdf")
     assert (err, code) == ("", 0)
-    assert out.splitlines()[-1] == "written: view-pet-m-water.json.gz; open it on chemiscope.org"
+    assert Path("arrows.pdf").read_bytes().startswith(b"%PDF")
+    assert out.splitlines()[-3] == "written: view-pet-m-water.json.gz; open it on chemiscope.org"
+    assert out.splitlines()[-1] == "written: arrows.pdf"
     found = json.loads(gzip.decompress(Path("view-pet-m-water.json.gz").read_bytes()))
     kept = [frames[i] for i in (0, 3, 6, 9)]
     model = dark.load_model("pet-m")

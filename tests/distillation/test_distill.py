@@ -139,8 +139,8 @@ def test_a_taken_name_is_refused_before_anything_is_done(here: Path, tmp_path: P
     with pytest.raises(DarkforcesError, match="'pet-m' is the name of a bundled model"):
         dark.distill(teacher(), copper(), "pet-m", folder=tmp_path / "new", **SMALL)
     assert not (tmp_path / "new").exists()
+    Path("folder/settings.json").unlink()
     with pytest.raises(DarkforcesError, match=r"'folder' is no folder of a distillation .*cu-fast.ckpt"):
-        Path("folder/settings.json").unlink()
         dark.distill(teacher(), copper(), "new", folder=Path("folder"), **SMALL)
 
 
