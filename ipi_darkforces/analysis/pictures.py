@@ -140,6 +140,7 @@ def tidy(axis: Axes, along: Literal["both", "x", "y"] = "both") -> None:
     :param along: which axis gets a grid
     """
     axis.spines[["top", "right"]].set_visible(False)
+    axis.set_axisbelow(True)
     axis.grid(alpha=0.3, axis=along)
 
 
