@@ -24,6 +24,7 @@ from ..models.structure import species_from_formula
 from ..serve.address import DEFAULT_NAME
 from ..split.component import Component
 from .recipe import PILE, Recipe
+from .tree import number
 
 FULL_PRECISION = "%21.13e"  # i-PI writes its RESTART in the precision of its outputs
 
@@ -66,10 +67,10 @@ def compose(recipe: Recipe) -> str:
     <forces>
 {_forces(recipe)}
     </forces>
-    <ensemble> <temperature units='kelvin'> {recipe.temperature:g} </temperature>{_pressure(recipe)} </ensemble>
+    <ensemble> <temperature units='kelvin'> {number(recipe.temperature)} </temperature>{_pressure(recipe)} </ensemble>
     <motion mode='dynamics'>{_fixed(recipe)}
       <dynamics mode='{_mode(recipe)}'>
-        <timestep units='femtosecond'> {recipe.step:g} </timestep>{_nmts(recipe)}{_baths(recipe)}
+        <timestep units='femtosecond'> {number(recipe.step)} </timestep>{_nmts(recipe)}{_baths(recipe)}
       </dynamics>
     </motion>
   </system>
@@ -146,7 +147,7 @@ def _forces(recipe: Recipe) -> str:
 def _velocities(recipe: Recipe) -> str:
     if not recipe.thermalize:
         return ""
-    return f"\n      <velocities mode='thermal' units='kelvin'> {recipe.temperature:g} </velocities>"
+    return f"\n      <velocities mode='thermal' units='kelvin'> {number(recipe.temperature)} </velocities>"
 
 
 def _fixed(recipe: Recipe) -> str:
@@ -173,7 +174,7 @@ def _mode(recipe: Recipe) -> str:
 def _pressure(recipe: Recipe) -> str:
     if recipe.barostat is None:
         return ""
-    return f" <pressure units='bar'> {recipe.barostat.pressure:g} </pressure>"
+    return f" <pressure units='bar'> {number(recipe.barostat.pressure)} </pressure>"
 
 
 def _baths(recipe: Recipe) -> str:
@@ -183,7 +184,7 @@ def _baths(recipe: Recipe) -> str:
 def _barostat(recipe: Recipe) -> str:
     if recipe.barostat is None:
         return ""
-    tau = f"<tau units='femtosecond'> {recipe.barostat.tau:g} </tau>"
+    tau = f"<tau units='femtosecond'> {number(recipe.barostat.tau)} </tau>"
     return f"""
         <barostat mode='{"flexible" if recipe.barostat.anisotropic else "isotropic"}'>
           {tau} <thermostat mode='langevin'> {tau} </thermostat>
@@ -202,7 +203,7 @@ def _thermostat(recipe: Recipe) -> str:
         </thermostat>"""
     mode = "pile_l" if recipe.ensemble == PILE else recipe.ensemble
     return f"""
-        <thermostat mode='{mode}'> <tau units='femtosecond'> {recipe.tau:g} </tau> </thermostat>"""
+        <thermostat mode='{mode}'> <tau units='femtosecond'> {number(recipe.tau)} </tau> </thermostat>"""
 
 
 def high_pass_friction(tau: float, memory: float) -> np.ndarray:

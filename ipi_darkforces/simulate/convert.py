@@ -9,21 +9,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 from ..errors import DarkforcesError
 from ..split.component import Component
+from .forcefields import SocketForcefield, fits_parameters
 from .inputs import SimulationInput
+from .tree import descendants, number, text_of
 
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_SOCKET = re.compile(r"[ \t]*<ffsocket\b.*?</ffsocket>[ \t]*\n?", re.DOTALL)
+_SOCKET = re.compile(r"[ \t]*<ffsocket\b.*?</ffsocket\s*>[ \t]*\n?", re.DOTALL)
 _FORCE = re.compile(r"[ \t]*<force\b[^>]*?(?:/>|>.*?</force\s*>)[ \t]*\n?", re.DOTALL)
 _TIMESTEP = re.compile(r"(?P<indent>[ \t]*)(?P<head><timestep\b[^>]*>)(?P<value>[^<]*)(?P<tail></timestep>)")
 _PARAMETERS = re.compile(r"(<parameters>)(.*?)(</parameters>)", re.DOTALL)
 _NAME = re.compile(r"(<ffsocket\b[^>]*?\bname\s*=\s*)(['\"])(.*?)\2", re.DOTALL)
 _FORCEFIELD = re.compile(r"(\bforcefield\s*=\s*)(['\"])(.*?)\2")
-_ADDRESS = re.compile(r"(<address>\s*)(.*?)(\s*</address>)", re.DOTALL)
-_PORT = re.compile(r"(<port>\s*)(\d+)(\s*</port>)")
-_FILE = re.compile(r"<file\b[^>]*\bmode\s*=\s*['\"](?:xyz|pdb|ase|chk)['\"][^>]*>\s*(.*?)\s*</file>", re.DOTALL)
+_EMPTY_SOCKET = re.compile(r"(<ffsocket\b[^>]*?)\s*/>")
+_LAST_PORT = 65535
 _WEIGHTS = {Component.SLOW: "[ 1, 0 ]", Component.FAST: "[ 0, 1 ]"}
 
 
@@ -50,15 +52,18 @@ def with_multiple_time_stepping(path: Path, stride: int) -> Converted:
     """
     if stride < 2:
         raise DarkforcesError(f"{stride} is not a stride of multiple time stepping: expected at least 2")
-    text, comments = _without_comments(_read(path))
+    simulation, text, comments = _read(path)
     socket, force = _only(_SOCKET, text, "<ffsocket>", path), _only(_FORCE, text, "<force>", path)
     timestep = _only(_TIMESTEP, text, "<timestep>", path)
     if "<nmts" in text or "<mts_weights" in text:
         raise DarkforcesError(f"'{path}' has multiple time stepping already: change its <nmts> and <timestep> instead")
-    name, step = _name_of(socket, path), float(timestep["value"])
-    sockets = "".join(_socket(socket[0], name, component, text) for component in _WEIGHTS)
+    [forcefield] = simulation.socket_forcefields()
+    name, step = forcefield.name, _number(timestep, path)
+    _check_forcefield(force, forcefield, path)
+    start = _start_of(simulation)
+    sockets = "".join(_socket(socket[0], forcefield, component, start) for component in _WEIGHTS)
     forces = "".join(_force(force[0], name, component, weights) for component, weights in _WEIGHTS.items())
-    longer = f"{timestep['indent']}{timestep['head']} {stride * step:g} {timestep['tail']}\n"
+    longer = f"{timestep['indent']}{timestep['head']} {number(stride * step)} {timestep['tail']}\n"
     nmts = f"{timestep['indent']}<nmts> [ 1, {stride} ] </nmts>"
     text = text.replace(socket[0], sockets).replace(force[0], forces).replace(timestep[0], longer + nmts)
     unit = " fs" if "femtosecond" in timestep["head"] else ""
@@ -80,15 +85,21 @@ def with_component(path: Path, component: Component) -> Converted:
     :param component: ``conservative`` or ``direct``
     :raises DarkforcesError: if it is something else
     """
-    text, comments = _without_comments(_read(path))
+    simulation, text, comments = _read(path)
     socket = _only(_SOCKET, text, "<ffsocket>", path)
-    changed = _with_parameters(socket[0], component, text)
+    changed = _with_parameters(socket[0], component, _start_of(simulation))
     return _checked(path, text.replace(socket[0], changed), comments, f"forces are the {component.value} ones")
 
 
-def _read(path: Path) -> str:
-    SimulationInput.read(path)  # says what is wrong with it
-    return path.read_text()
+def _read(path: Path) -> tuple[SimulationInput, str, list[str]]:
+    """Read an input: its tree, its text without comments, and these.
+
+    :raises DarkforcesError: if i-PI would not accept it, or it has outputs or forces of what is not there
+    """
+    simulation = SimulationInput.read(path)
+    simulation.check_names()
+    text, comments = _without_comments(path.read_text())
+    return simulation, _EMPTY_SOCKET.sub(r"\1></ffsocket>", text), comments
 
 
 def _checked(path: Path, text: str, comments: list[str], *changes: str) -> Converted:
@@ -115,38 +126,65 @@ def _only(pattern: re.Pattern[str], text: str, what: str, path: Path) -> re.Matc
     return found[0]
 
 
-def _name_of(socket: re.Match[str], path: Path) -> str:
-    name = _NAME.search(socket[0])
-    if name is None:
-        raise DarkforcesError(f"the <ffsocket> of '{path}' has no name")
-    return name[3]
+def _number(timestep: re.Match[str], path: Path) -> float:
+    try:
+        return float(timestep["value"])
+    except ValueError as error:
+        given = timestep["value"].strip()
+        raise DarkforcesError(
+            f"the <timestep> of '{path}' is '{given}', which is filled in later: expected a number"
+        ) from error
 
 
-def _socket(text: str, name: str, component: Component, whole: str) -> str:
-    """The forcefield of a component: a name, an address and parameters of its own."""
-    own = _NAME.sub(lambda found: f"{found[1]}'{name}-{component.value}'", text, count=1)
-    if _PORT.search(own):
-        if component is Component.FAST:
-            own = _PORT.sub(lambda found: f"{found[1]}{int(found[2]) + 1}{found[3]}", own, count=1)
+def _check_forcefield(force: re.Match[str], forcefield: SocketForcefield, path: Path) -> None:
+    """Raise a DarkforcesError if the force is not that of the socket alone."""
+    named = _FORCEFIELD.search(force[0])
+    if named is None or named[3] != forcefield.name or forcefield.wrapped:
+        wanted = "" if named is None else named[3]
+        raise DarkforcesError(
+            f"the <force> of '{path}' is that of forcefield '{wanted}': expected that of its <ffsocket> "
+            f"'{forcefield.name}', by itself"
+        )
+
+
+def _start_of(simulation: SimulationInput) -> str | None:
+    """The file from which all systems start, from which their elements can be taken; None if there are several."""
+    nodes = [node for each in descendants(simulation.root, "initialize") for node in descendants(each, "file")]
+    names = {text_of(node) for node in nodes}
+    name = names.pop() if len(names) == 1 else None
+    return name if name is not None and fits_parameters(name) else None
+
+
+def _socket(text: str, forcefield: SocketForcefield, component: Component, start: str | None) -> str:
+    """The forcefield of a component: a name, an address or a port, and parameters of its own."""
+    own = _NAME.sub(lambda found: f"{found[1]}'{forcefield.name}-{component.value}'", text, count=1)
+    if forcefield.mode == "inet":
+        other = forcefield.port + (1 if forcefield.port < _LAST_PORT else -1)
+        own = _with_text(own, "port", str(forcefield.port if component is Component.SLOW else other))
     else:
-        own = _ADDRESS.sub(lambda found: f"{found[1]}{found[2]}-{component.value}{found[3]}", own, count=1)
-    return _with_parameters(own, component, whole)
+        own = _with_text(own, "address", f"{forcefield.address}-{component.value}")
+    return _with_parameters(own, component, start)
 
 
-def _with_parameters(socket: str, component: Component, whole: str) -> str:
+def _with_text(socket: str, name: str, value: str) -> str:
+    """Give a socket a node with that text, in place of the one that it has."""
+    node, there = f"<{name}> {escape(value)} </{name}>", re.compile(rf"<{name}\s*>.*?</{name}\s*>", re.DOTALL)
+    return there.sub(lambda found: node, socket) if there.search(socket) else _with_node(socket, node)
+
+
+def _with_node(socket: str, node: str) -> str:
+    return re.sub(r"[ \t]*</ffsocket\s*>", lambda found: f"    {node}\n{found[0]}", socket, count=1)
+
+
+def _with_parameters(socket: str, component: Component, start: str | None) -> str:
     """Add the component of a socket to its parameters, and the elements, if nothing gives them."""
     found = _PARAMETERS.search(socket)
     kept = [] if found is None else [each.strip() for each in found[2].strip().strip("{}").split(",")]
     kept = [each for each in kept if each and each.partition(":")[0].strip() != "component"]
-    start = _FILE.search(whole)
     if start is not None and not any(each.partition(":")[0].strip() in ("species", "template") for each in kept):
-        kept.append(f"template: {start[1]}")
+        kept.append(f"template: {escape(start)}")
     parameters = f"<parameters> {{ {', '.join([f'component: {component.value}', *kept])} }} </parameters>"
-    if found is not None:
-        return socket.replace(found[0], parameters)
-    end = re.search(r"[ \t]*</ffsocket>", socket)
-    assert end is not None
-    return socket.replace(end[0], f"    {parameters}\n{end[0]}")
+    return _with_node(socket, parameters) if found is None else socket.replace(found[0], parameters)
 
 
 def _force(text: str, name: str, component: Component, weights: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,9 +187,14 @@ class Forcefields:
     def _elements_to_say(self) -> str:
         """An example that fits."""
         for node in descendants(self._root, "file"):
-            if node.attribs.get("mode") in ("xyz", "pdb", "ase"):
+            if node.attribs.get("mode") in ("xyz", "pdb", "ase") and fits_parameters(text_of(node)):
                 return f"{{ template: {text_of(node)} }}"
         return "{ species: FORMULA }, such as O64H128 or (OH2)64,"
+
+
+def fits_parameters(name: str) -> bool:
+    """Tell whether the name of a file can stand among `<parameters>`, which end at commas."""
+    return not re.search(r"[,:{}]", name)
 
 
 def _forces(node: xml_node, *groups: str) -> Iterator[xml_node]:

@@ -203,11 +203,16 @@ class SimulationInput:
 
     def check(self) -> None:
         """Raise a DarkforcesError for what is known to go wrong later, in i-PI or in the driver."""
+        self.check_names()
+        self._forcefields.check_species(self.folder)
+
+    def check_names(self) -> None:
+        """Raise a DarkforcesError for outputs that i-PI does not know, and forces of what is not there."""
         try:
             self.outputs.check()
         except DarkforcesError as error:
             raise DarkforcesError(f"'{self.source}': {error}") from error
-        self._forcefields.check_species(self.folder)
+        self._forcefields.sockets()
 
     @property
     def virials(self) -> Virials:

@@ -57,6 +57,11 @@ def text_of(node: xml_node) -> str:
     return "".join(value for kind, value in node.fields if kind == "_text").strip()
 
 
+def number(value: float) -> str:
+    """The text of a number, with all of its digits but those of rounding: 0.3 for 3 times 0.1."""
+    return f"{value:.15g}"
+
+
 def set_text(node: xml_node, text: str) -> None:
     """Give a node another text."""
     node.fields = [(kind, value) for kind, value in node.fields if kind != "_text"]

@@ -15,6 +15,7 @@ from programs import finish
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.simulate.compose import compose, write_start
 from ipi_darkforces.simulate.convert import with_component, with_multiple_time_stepping
+from ipi_darkforces.simulate.inputs import SimulationInput
 from ipi_darkforces.simulate.recipe import Recipe
 from ipi_darkforces.split.component import Component
 
@@ -70,6 +71,38 @@ def test_elements_are_taken_from_the_start_where_nothing_says_them(tmp_path):
     assert ("<port> 31415 </port>" in found, "<port> 31416 </port>" in found) == (True, True)
 
 
+def written(folder: Path, *pairs: tuple[str, str]) -> Path:
+    """The input with other pieces."""
+    text = CONSERVATIVE.read_text()
+    for old, new in pairs:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "mine.xml").write_text(text)
+    return folder / "mine.xml"
+
+
+def test_each_socket_gets_a_place_of_its_own(tmp_path):
+    def places(*pairs):
+        found = with_multiple_time_stepping(written(tmp_path, *pairs), 2).text
+        sockets = SimulationInput.of(found, tmp_path).socket_forcefields()
+        return [(each.address, each.port if each.mode == "inet" else None) for each in sockets]
+
+    # As i-PI reads them: a unix socket has no port, whatever is said; inet is the default, as are host and port.
+    port = ("</address>", "</address> <port> 65535 </port>")
+    default = (" mode='unix'", "")
+    assert places(port) == [("darkforces-slow", None), ("darkforces-fast", None)]
+    assert places(("<address> darkforces </address>", "")) == [("localhost-slow", None), ("localhost-fast", None)]
+    assert places(port, default) == places(default) == [("darkforces", 65535), ("darkforces", 65534)]
+
+
+def test_time_steps_keep_their_digits(tmp_path):
+    path = written(tmp_path, ("<timestep units='femtosecond'> 0.5 ", "<timestep> 20.6706872878755 "))
+    made = SimulationInput.of(with_multiple_time_stepping(path, 4).text, path)
+    assert made.timestep == pytest.approx(4 * SimulationInput.read(path).timestep, rel=1e-14)
+    recipe = Recipe("run", "nve", "Cu32", "start.chk", timestep=1 / 3, stride=4)
+    assert SimulationInput.of(compose(recipe), path).timestep == pytest.approx(4 / 3, rel=1e-14)
+
+
 def test_one_kind_of_forces():
     found = with_component(CONSERVATIVE, Component.DIRECT)
     assert changed(CONSERVATIVE.read_text(), found.text) == [
@@ -91,6 +124,46 @@ def test_what_would_take_guessing_is_refused(tmp_path):
     (tmp_path / "split.xml").write_text(split)
     with pytest.raises(DarkforcesError, match="has multiple time stepping already"):
         with_multiple_time_stepping(tmp_path / "split.xml", 2)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "said"),
+    [
+        ([("forcefield='conservative'", "forcefield='other'")], "refers to forcefield 'other', which is not defined"),
+        (
+            [
+                ("<ffsocket", "<ffdirect name='h'> <pes> harmonic </pes> </ffdirect> <ffsocket"),
+                ("forcefield='conservative'", "forcefield='h'"),
+            ],
+            "is that of forcefield 'h': expected that of its <ffsocket> 'conservative'",
+        ),
+        ([("potential", "potental")], "did you mean 'potential'"),
+    ],
+)
+def test_inputs_that_would_not_run_are_refused(tmp_path, pieces, said):
+    with pytest.raises(DarkforcesError, match=said):
+        with_multiple_time_stepping(written(tmp_path, *pieces), 2)
+
+
+def test_systems_of_a_template(tmp_path):
+    """Their elements are those of the file that they all start from; what is filled in later is no time step."""
+    before, _, rest = CONSERVATIVE.read_text().replace(", species: O64H128", "").partition("<system>")
+    system, _, after = rest.partition("</system>")
+
+    def template(first, second, step="0.5"):
+        instances = "".join(f"<instance> [ s{i}, {file}, 1 ] </instance>" for i, file in enumerate((first, second)))
+        inner = system.replace("water.chk", "FILE").replace("> 0.5 <", f"> {step} <")
+        text = (
+            f"{before}<system_template> <template> <system prefix='PREFIX'> {inner} </system> </template> "
+            f"<labels> [ PREFIX, FILE, STEP ] </labels> {instances} </system_template>{after}"
+        )
+        (tmp_path / "mine.xml").write_text(text)
+        return tmp_path / "mine.xml"
+
+    assert "component: slow, template: a.chk }" in with_multiple_time_stepping(template("a.chk", "a.chk"), 2).text
+    assert "{ component: direct }" in with_component(template("a.chk", "b.chk"), Component.DIRECT).text
+    with pytest.raises(DarkforcesError, match="'STEP', which is filled in later: expected a number"):
+        with_multiple_time_stepping(template("a.chk", "a.chk", "STEP"), 2)
 
 
 def test_the_command_writes_the_input_and_says_what_is_different():
