@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atomic import write_atomically
-from ..errors import DarkforcesError
+from ..atomic import atomic_file, write_atomically
+from ..errors import DarkforcesError, one_line
 from ..simulate.folder import RunFolder
 from ..simulate.inputs import SimulationInput
 from ..simulate.run import Outcome
@@ -144,7 +144,8 @@ def draw(overviews: Sequence[Overview], path: Path) -> None:
     for axis in (upper, lower):
         tidy(axis)
     figure.align_ylabels()
-    figure.savefig(path)
+    with atomic_file(path) as file:
+        figure.savefig(file)
 
 
 def summarize(overview: Overview, outcome: Outcome) -> dict[str, object]:
@@ -152,6 +153,7 @@ def summarize(overview: Overview, outcome: Outcome) -> dict[str, object]:
 
     :param overview: of the run
     :param outcome: how it ended
+    :raises DarkforcesError: if the folder cannot be written
     """
     picture = outcome.folder / "summary.png"
     pace = outcome.seconds_per_step
@@ -167,8 +169,14 @@ def summarize(overview: Overview, outcome: Outcome) -> dict[str, object]:
         "folder": str(outcome.folder),
         "picture": str(picture),
     }
-    draw([overview], picture)
-    write_atomically(_summary(outcome), json.dumps(summary, indent=2) + "\n")  # last: where it is, all is there
+    try:
+        draw([overview], picture)
+        write_atomically(_summary(outcome), json.dumps(summary, indent=2) + "\n")  # last: where it is, all is there
+    except OSError as error:
+        raise DarkforcesError(
+            f"'{error.filename or picture}' cannot be written: {error.strerror or one_line(error)}; all steps until "
+            f"{outcome.steps} of {outcome.total_steps} are there, and the same command goes on from them"
+        ) from error
     return summary
 
 

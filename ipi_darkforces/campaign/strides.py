@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..analysis.pictures import colors_of, new_figure, tidy
+from ..atomic import atomic_file
 from .findings import Finding, Findings
 
 # meV/atom/ps; smaller drifts, of either sign, are drawn on a linear scale.
@@ -66,4 +67,5 @@ def draw(chosen: dict[str, tuple[Finding, ...]], path: Path) -> None:
     axes.set_ylabel("drift of the conserved quantity / (meV/atom/ps)")
     axes.legend(frameon=False)
     tidy(axes)
-    figure.savefig(path)
+    with atomic_file(path) as file:
+        figure.savefig(file)

@@ -64,9 +64,22 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(tmp_path
     (small_disk / "ballast").unlink()
     state = RunFolder(folder).states.last()
     assert state is not None
-    done = finish(command(path, folder, "--steps", str(state.step + 100)))
+    again = command(path, folder, "--steps", str(state.step + 100))
+    done = finish(again)
     assert done.returncode == 0, done.stderr
     assert f"{state.step + 100} of {state.step + 100} steps" in done.stdout
+    summary, picture = folder / "summary.json", folder / "summary.png"
+    whole = picture.read_bytes()
+    summary.unlink()
+    fill(small_disk / "ballast", room=0)
+    full = finish(again)
+    assert full.returncode == 1
+    assert_one_line(full.stderr)
+    assert f"'{picture}' cannot be written: No space left on device; all steps until {state.step + 100}" in full.stderr
+    assert picture.read_bytes() == whole
+    (small_disk / "ballast").unlink()
+    assert finish(again).returncode == 0
+    assert summary.exists()
 
 
 @pytest.mark.parametrize("moved", [False, True])
