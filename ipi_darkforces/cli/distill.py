@@ -113,18 +113,22 @@ def run(args: argparse.Namespace) -> None:
     def announce(plan: DistillationPlan) -> None:
         log.info("%s", plan)
 
-    with _bars() as report:
-        found = distill(
-            teacher,
-            frames,
-            args.output,
-            **settings,
-            more=args.more,
-            folder=args.folder,
-            seed=args.seed,
-            announce=announce,
-            report=report,
-        )
+    try:
+        with _bars() as report:
+            found = distill(
+                teacher,
+                frames,
+                args.output,
+                **settings,
+                more=args.more,
+                folder=args.folder,
+                seed=args.seed,
+                announce=announce,
+                report=report,
+            )
+    except KeyboardInterrupt:
+        log.info("stopped: the same command goes on")
+        raise
     if args.json:
         print_result(json.dumps(found.as_json(), indent=2))
     else:
