@@ -115,20 +115,6 @@ class _Memory:
     window_square_sum: float
 
 
-def autocorrelation_time(series: np.ndarray) -> float:
-    """Integrated autocorrelation time τ of a series (n,), in sampling intervals.
-
-    A mean over n values is as good as one over n / (2 τ) independent ones: τ is 1/2 for uncorrelated values, and less
-    where deviations compensate each other, as in oscillations.
-    """
-    fluctuation = series - series.mean()
-    if len(series) < 2 or not fluctuation.any():
-        return 0.5
-    memory = _memory(fluctuation)
-    total = 2.0 * memory.covariance.sum() - memory.covariance[0]
-    return float(_restored(total, memory, len(series)) / (2.0 * memory.covariance[0]))
-
-
 def blocking(series: np.ndarray) -> Blocking:
     """Errors of the mean of a series (n,) by blocking (Flyvbjerg and Petersen, eqs. 20 to 28)."""
     lengths, errors, uncertainties = [], [], []

@@ -90,7 +90,7 @@ class PaddedPetModel(PetModel):
 
     def _forward(
         self, structures: Sequence[Structure], names: Sequence[str], conservative: bool
-    ) -> tuple[_Evaluation, list[slice], list[np.ndarray]]:
+    ) -> tuple[_PaddedEvaluation, list[slice], list[np.ndarray]]:
         """Evaluator of these structures, their atoms, and its values; once more if there was not enough room."""
         while True:
             evaluation, atoms = self._begin(structures, names, conservative)
@@ -104,7 +104,7 @@ class PaddedPetModel(PetModel):
 
     def _begin(
         self, structures: Sequence[Structure], names: Sequence[str], conservative: bool
-    ) -> tuple[_Evaluation, list[slice]]:
+    ) -> tuple[_PaddedEvaluation, list[slice]]:
         """Evaluator of these structures, which are in its arrays now; and the atoms of each of them."""
         self._begun += 1
         lists, positions = zip(*map(self._lists.find, structures), strict=True)
@@ -115,7 +115,7 @@ class PaddedPetModel(PetModel):
         if kind not in current.evaluations:
             scale = float(self._constants[self._outputs.energy].scales[0, 0])
             parts = _Parts(self._network, current.graph, current.room, self._repulsion, scale, self._dtype)
-            current.evaluations[kind] = _Evaluation(parts, *kind, self._graphs)
+            current.evaluations[kind] = _PaddedEvaluation(parts, *kind, self._graphs)
         return current.evaluations[kind], current.graph.atoms
 
     def _set(self, structures: Sequence[Structure], lists: Sequence[VerletList]) -> _Set:
@@ -139,7 +139,7 @@ class PaddedPetModel(PetModel):
         return known
 
 
-class _Evaluation:
+class _PaddedEvaluation:
     """One kind of evaluation of one set of structures; all that it reads and writes stays where it is.
 
     :param parts: the network, the structures, and what belongs to them
@@ -314,7 +314,7 @@ class _Set:
 
     graph: PaddedGraph
     room: SelectionRoom = SelectionRoom()
-    evaluations: dict[tuple[tuple[str, ...], bool], _Evaluation] = field(default_factory=dict)
+    evaluations: dict[tuple[tuple[str, ...], bool], _PaddedEvaluation] = field(default_factory=dict)
 
 
 def _by_token(gradients: torch.Tensor, vectors: torch.Tensor, beyond: torch.Tensor, n_atoms: int) -> torch.Tensor:

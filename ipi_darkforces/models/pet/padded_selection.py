@@ -16,7 +16,7 @@ from .attention import NOWHERE, Packing
 from .cutoffs import AdaptiveCutoffs
 from .network import Graph, in_turn
 
-SIZES = 2  # numbers in `Selection.needed`
+SIZES = 2  # numbers in `SelectedPairs.needed`
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class SelectionRoom:
 
 
 @dataclass(frozen=True)
-class Selection:
+class SelectedPairs:
     """Chosen pairs.
 
     :param graph: as the network takes them
@@ -62,7 +62,7 @@ class Selection:
 
 def select(
     listed: Graph, places: torch.Tensor, vectors: torch.Tensor, adaptive: AdaptiveCutoffs, room: SelectionRoom
-) -> Selection:
+) -> SelectedPairs:
     """Choose the pairs that are within their cutoffs.
 
     :param listed: all that are listed; its packing is one block
@@ -98,7 +98,7 @@ def select(
     centres = torch.arange(n_atoms, device=vectors.device) * width
     tokens = torch.cat([centres, in_turn(*moved(new_places, NOWHERE))])
     packing = Packing(tokens, [(n_atoms, width)], listed.packing.heads)
-    return Selection(
+    return SelectedPairs(
         Graph(listed.elements, first, second, packing, listed.conditions),
         moved(vectors.t(), 2.0 * adaptive.largest).t(),
         moved(within, adaptive.largest),
