@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ..errors import DarkforcesError
+from ..errors import DarkforcesError, printable
 from ..models.model import ForceModel
 from ..models.registry.choice import ModelChoice
 from ..simulate.folder import FinishedError, RunFolder
@@ -97,7 +97,7 @@ class SummarizedRun:
             ]
         elif overview.energy_change != 0.0:  # or else it is of one structure only, as phonons
             lines.append(f"  energy: change       {overview.energy_change:+.6g} {overview.energy_unit}")
-        return "\n".join([*lines, f"  picture              {self.folder / 'summary.png'}"])
+        return "\n".join([*lines, f"  picture              {printable(self.folder / 'summary.png')}"])
 
     def _repr_html_(self) -> str:
         text = f"<pre>{escape(str(self))}</pre>"

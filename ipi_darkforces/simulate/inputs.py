@@ -29,6 +29,8 @@ from .outputs import Outputs
 from .tree import child, descendants, fill_templates, replace_child, set_text, text_of, write
 from .virials import Virials
 
+# A comment in i-PI's states has the name of the folder as it is, where two hyphens or an escape character are no XML.
+_WORKS_IN = re.compile(r"^ *Working Directory: .*$", re.MULTILINE)
 _TOTAL_STEPS = re.compile(r"(<total_steps[^>/]*>)[^<]*(</total_steps>)")
 
 
@@ -65,7 +67,7 @@ class SimulationInput:
         """
         try:
             raw = path.read_text()
-            root = xml_parse_string(raw)
+            root = xml_parse_string(_WORKS_IN.sub("", raw))
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise DarkforcesError(f"input '{path}' does not exist or is not a file") from error
         except OSError as error:

@@ -177,3 +177,10 @@ def test_what_is_no_input_is_named(tmp_path, content, message):
         path.write_text(content)
     with pytest.raises(DarkforcesError, match=message):
         SimulationInput.read(path)
+
+
+@pytest.mark.parametrize("folder", ["/a--b/", "/esc\x1b[31m", "/ends-"])
+def test_states_whose_comment_on_their_folder_is_no_xml(tmp_path, folder):
+    comment = f"<!--\n      Working Directory: {folder}\n      Machine: here\n-->\n"
+    (tmp_path / "RESTART").write_text(comment + (INPUTS / "nve-direct.xml").read_text())
+    assert SimulationInput.read(tmp_path / "RESTART").stride == 1
