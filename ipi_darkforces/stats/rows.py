@@ -14,7 +14,7 @@ from ..errors import printable
 from .estimates import Estimate
 
 Value = Estimate | float | str | None
-UNKNOWN = "± ?: the run is too short to know the error"
+UNKNOWN = "?: the run is too short to know it"
 # A line of a table, by the titles of its columns, with units: ``T / K``.
 Row = dict[str, Value]
 

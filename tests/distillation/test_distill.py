@@ -249,6 +249,7 @@ def test_fixed_atoms_stay_and_multiple_time_stepping_is_the_teachers_dynamics() 
 @pytest.fixture
 def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Any]:
     """Output of the command in a folder with a structure, with its exit code."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
     ase.io.write(tmp_path / "cu.xyz", copper())
 
