@@ -33,7 +33,6 @@ from dataclasses import dataclass
 import numpy as np
 
 FastForces = Callable[[np.ndarray], np.ndarray]
-Constraint = Callable[[np.ndarray], np.ndarray]
 Drift = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 BothForces = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -58,7 +57,6 @@ def velocity_verlet(
     timestep: float,
     steps: int,
     fast: FastForces,
-    constrained: Constraint = lambda momenta: momenta,
     drift: Drift | None = None,
 ) -> State:
     """Advance by some time steps under the fast forces alone.
@@ -68,20 +66,19 @@ def velocity_verlet(
     :param timestep: of the fast forces
     :param steps: number of time steps
     :param fast: the fast forces at given positions, both of the same shape
-    :param constrained: applied to the momenta after each kick
     :param drift: positions and momenta, those before a time step without forces to those after it; default: r + dt p/m
     :return: the state after these steps
     """
     positions, momenta, forces = state.positions, state.momenta, state.forces
     lengths = timestep / masses[..., None]
     for _ in range(steps):
-        momenta = constrained(momenta + 0.5 * timestep * forces)
+        momenta = momenta + 0.5 * timestep * forces
         if drift is None:
             positions = positions + lengths * momenta
         else:
             positions, momenta = drift(positions, momenta)
         forces = fast(positions)
-        momenta = constrained(momenta + 0.5 * timestep * forces)
+        momenta = momenta + 0.5 * timestep * forces
     return State(positions, momenta, forces)
 
 

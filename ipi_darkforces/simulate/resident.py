@@ -15,7 +15,7 @@ for the innermost level, let the integrator of each system do everything else, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from ipi.engine.forcefields import FFDirect
@@ -24,10 +24,11 @@ from ipi.engine.simulation import Simulation
 from ipi.engine.system import System
 from ipi.utils.depend import dstrip
 
-from ..serve.along import Along
 from ..serve.pes import DarkforcesDriver
-from .inner_loop import Drift, State, velocity_verlet
+from .inner_loop import Drift, FastForces, State, velocity_verlet
 from .loop import BIASED, CONTRACTED, DIFFERENT_SYSTEMS, FIXED_AND_BEADS, NO_DYNAMICS, OTHER_FORCES, many_levels
+from .resident_forces import ResidentForces
+from .restart_state import RestartState
 
 
 def make_resident(simulation: Simulation) -> str | None:
@@ -44,6 +45,9 @@ def make_resident(simulation: Simulation) -> str | None:
         motions[0].integrator = together
         for other in motions[1:]:  # which the first one advances too
             other.integrator = DummyIntegrator()
+        if len(motions) == 1:
+            simulation.threading = False  # a thread to wait for costs more than all else that i-PI does in a step
+        simulation.chk = RestartState(simulation)
     return reason
 
 
@@ -96,11 +100,9 @@ class _ResidentNVE(NVEIntegrator):
     def __init__(self, motions: Sequence[Dynamics]):
         super().__init__()
         self._integrators = [motion.integrator for motion in motions]
-        self._model = _Forces(motions)
+        self._model = ResidentForces(motions)
         self._all_beads = [motion.beads for motion in motions]
         self._masses = np.array([dstrip(beads.m) for beads in self._all_beads])[:, None]
-        self._mass = self._masses.sum(axis=(1, 2)) * motions[0].beads.nbeads
-        self._ones = np.ones(motions[0].beads.nbeads * motions[0].beads.natoms)
         self._taken_out = np.zeros(len(motions))  # energy of the centres of mass
 
     def pstep(self, level: int = 0) -> None:
@@ -128,7 +130,8 @@ class _ResidentNVE(NVEIntegrator):
         self._advance(int(self.nmts[index]) // 2)
         if self.nmts[index] % 2:
             positions, momenta = self._state()
-            momenta = self._kicked(momenta, self._model.here(positions))
+            momenta = momenta + self._half * self._model.here(positions)
+            self._note_kicks(1)
             self._set(*self._half_drifted(positions, momenta))
 
     def mtsprop_ab(self, index: int) -> None:
@@ -140,7 +143,8 @@ class _ResidentNVE(NVEIntegrator):
         if self.nmts[index] % 2:
             positions, momenta = self._half_drifted(*self._state())
             forces = self._model.fast(positions) if steps else self._model.fast_before_slow(positions)
-            self._set(positions, self._kicked(momenta, forces))
+            self._note_kicks(1)
+            self._set(positions, momenta + self._half * forces)
         self._advance(steps, slow_next=True)
 
     def _advance(self, steps: int, slow_next: bool = False) -> None:
@@ -152,12 +156,26 @@ class _ResidentNVE(NVEIntegrator):
             return
         positions, momenta = self._state()
         state = State(positions, momenta, self._model.here(positions))
+        self._note_kicks(1)
         last = self._model.fast_before_slow if slow_next else self._model.fast
         for fast, count in ((self._model.fast, steps - 1), (last, 1)):
-            state = velocity_verlet(
-                state, self._masses, 2.0 * self._half, count, fast, self._without_drift, self._drifted
-            )
+            state = velocity_verlet(state, self._masses, 2.0 * self._half, count, self._kicking(fast), self._drifted)
+        self._note_kicks(-1)  # the last forces act once more at the beginning of the next steps
         self._set(state.positions, state.momenta)
+
+    def _kicking(self, fast: FastForces) -> FastForces:
+        """The same forces, noted as those of two kicks: at the end of one step and the beginning of the next."""
+
+        def noted(positions: np.ndarray) -> np.ndarray:
+            forces = fast(positions)
+            self._note_kicks(2)
+            return forces
+
+        return noted
+
+    def _note_kicks(self, number: int) -> None:
+        """Note the energy that i-PI takes out with the momentum of the centre of mass after each of these kicks."""
+        self._taken_out += number * self._half**2 * self._model.of_centre
 
     @property
     def _half(self) -> float:
@@ -195,18 +213,6 @@ class _ResidentNVE(NVEIntegrator):
             integrator.nm.free_qstep()
         return self._state()
 
-    def _kicked(self, momenta: np.ndarray, forces: np.ndarray) -> np.ndarray:
-        return self._without_drift(momenta + self._half * forces)
-
-    def _without_drift(self, momenta: np.ndarray) -> np.ndarray:
-        """Take the momentum of the centre of mass out, if i-PI is to, and its energy into the conserved quantity."""
-        if not self.fixcom:
-            return momenta
-        # A product with ones: numpy takes several times as long to add up rows of three numbers.
-        velocity = (self._ones @ momenta.reshape(len(momenta), -1, 3)) / self._mass[:, None]
-        self._taken_out += 0.5 * self._mass * np.einsum("ij,ij->i", velocity, velocity)
-        return momenta - self._masses[..., None] * velocity[:, None, None]
-
 
 class _ResidentNVT(_ResidentNVE, NVTIntegrator):
     """With i-PI's thermostats, at its places."""
@@ -215,69 +221,3 @@ class _ResidentNVT(_ResidentNVE, NVTIntegrator):
         """Let the thermostats of all systems act, in their order."""
         for integrator in self._integrators:
             integrator.tstep()
-
-
-class _Forces:
-    """Fast forces of all systems, from the model in this process.
-
-    Zero where atoms are fixed; hartree/bohr. Arrays have the shape (n_systems, n_beads, n_atoms, 3).
-
-    :param motions: of the systems
-    """
-
-    def __init__(self, motions: Sequence[Dynamics]):
-        components = motions[0].forces.mforces
-        level = len(motions[0].nmts) - 1
-        self._drivers = [component.ff.driver for component in components]
-        self._weights = [component.weight * _of_level(component.mts_weights, level) for component in components]
-        self._fast_weights = [weight for weight in self._weights if weight]
-        self._cells = [motion.cell for motion in motions]
-        fixed = [motion.fixatoms_dof for motion in motions]
-        self._fixed = [(system, coordinates) for system, coordinates in enumerate(fixed) if len(coordinates)]
-        self._along: Along | None = None
-        self._positions: np.ndarray = np.empty(0)
-        self._forces: np.ndarray = np.empty(0)
-
-    def here(self, positions: np.ndarray) -> np.ndarray:
-        """The fast forces where i-PI has the atoms; if they are not known yet, it has asked for them, or will ask."""
-        if not np.array_equal(positions, self._positions):
-            replicas = _of_replicas(positions)
-            asked = [weight != 0.0 for weight in self._weights]
-            cells = np.repeat([dstrip(cell.h) for cell in self._cells], positions.shape[1], axis=0)
-            self._along = self._along or Along(self._drivers, asked, cells, replicas)
-            fast = [driver for driver, acts in zip(self._drivers, asked, strict=True) if acts]
-            found = [[forces for _, forces, *_ in each.compute([*cells], [*replicas])] for each in fast]
-            self._remember(positions, zip(*found, strict=True), self._fast_weights)
-        return self._forces
-
-    def fast(self, positions: np.ndarray) -> np.ndarray:
-        """The fast forces."""
-        assert self._along is not None
-        return self._remember(positions, self._along.fast(_of_replicas(positions)), self._fast_weights)
-
-    def fast_before_slow(self, positions: np.ndarray) -> np.ndarray:
-        """The fast forces, in one evaluation with the slow ones, for which i-PI asks next."""
-        assert self._along is not None
-        return self._remember(positions, self._along.all(_of_replicas(positions)), self._weights)
-
-    def _remember(
-        self, positions: np.ndarray, found: Iterable[Sequence[np.ndarray]], weights: Sequence[float]
-    ) -> np.ndarray:
-        summed = [sum(w * f for w, f in zip(weights, each, strict=True) if w) for each in found]
-        forces: np.ndarray = np.array(summed).reshape(positions.shape)
-        for system, fixed in self._fixed:
-            forces[system].reshape(forces.shape[1], -1)[:, fixed] = 0.0
-        self._positions, self._forces = positions, forces
-        return forces
-
-
-def _of_replicas(positions: np.ndarray) -> np.ndarray:
-    """Positions of all beads of all systems in a row, shape (n_replicas, n_atoms, 3)."""
-    return positions.reshape(-1, *positions.shape[2:])
-
-
-def _of_level(weights: np.ndarray, level: int) -> float:
-    """The weight of a component at a level; without any, it acts at the outermost."""
-    if len(weights) == 0:
-        return float(level == 0)
-    return float(weights[level]) if len(weights) > level else 0.0

@@ -17,6 +17,7 @@ from ase.build import bulk
 from ase.constraints import FixAtoms
 from calculators import FILE
 from ipi.engine.motion.dynamics import NVEIntegrator
+from ipi.engine.outputs import CheckpointOutput
 from ipi_processes import Edit, in_process, ipi_here, with_beads
 from programs import finish
 
@@ -154,6 +155,24 @@ def test_systems_are_advanced_together(ensemble, splitting, stride, beads, traje
     assert_same(path, trajectory, steps=10)
 
 
+@pytest.mark.parametrize(
+    ("ensemble", "edits"),
+    [("nve", ()), ("langevin", (with_beads(2),)), ("gle", ()), ("svr", ()), ("nve", "systems that exchange")],
+)
+def test_the_stored_state_is_the_one_that_ipi_stores(ensemble, edits, tmp_path):
+    """Also after a checkpoint, whose number stands in it."""
+    edits = edits if isinstance(edits, tuple) else (with_temperature(300), with_two_systems, with_exchange)
+    path = prepare(tmp_path / "run", recipe(ensemble), *edits, with_checkpoints)
+    with ipi_here(path) as simulation:
+        assert make_resident(simulation) is None
+        for steps in (1, 2, 4):
+            simulation.run(steps)
+            simulation.chk.store()
+            whole = CheckpointOutput("RESTART", 1, True, 0)
+            whole.bind(simulation)  # and stores all of it
+            assert simulation.chk.status.write(name="simulation") == whole.status.write(name="simulation")
+
+
 @pytest.fixture
 def command(tmp_path: Path) -> list[object]:
     ase.io.write(tmp_path / "cu.xyz", bulk("Cu", cubic=True))
@@ -239,6 +258,10 @@ def with_two_systems(root: ET.Element) -> None:
 def with_another_start(root: ET.Element) -> None:
     for file in root.findall("system")[1].iter("file"):
         file.text = "other.chk"
+
+
+def with_checkpoints(root: ET.Element) -> None:
+    root.find("output").append(ET.fromstring("<checkpoint filename='kept' stride='3' overwrite='False'/>"))
 
 
 def with_exchange(root: ET.Element) -> None:
