@@ -58,6 +58,18 @@ def rotated(angle: float = 0.02, counter: str | None = None) -> Calculator:
     return Changed(EMT(), change, counter)
 
 
+def pushed(force: float = 0.05) -> Calculator:
+    """A constant force on the first atom along x, eV/Å, besides: the net force is not zero."""
+
+    class Pushed(EMT):
+        def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+            super().calculate(atoms, properties, system_changes)
+            self.results["energy"] -= force * self.atoms.positions[0, 0]
+            self.results["forces"][0, 0] += force
+
+    return Pushed()
+
+
 def scaled(energies: float = 1.0, by: float = 1.0, stress: float = 1.0) -> Calculator:
     """Energies, forces and stress, each by its factor: in other units, or with another sign."""
 

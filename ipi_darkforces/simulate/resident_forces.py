@@ -15,7 +15,8 @@ class ResidentForces:
     """Fast forces of all systems, from the model in this process.
 
     Zero where atoms are fixed, and without what moves the centre of mass if i-PI keeps that at rest: i-PI takes its
-    momentum out after each kick, which is the same. In hartree/bohr, shape (n_systems, n_beads, n_atoms, 3).
+    momentum out at the start, after thermostats and after each kick, which is the same. In hartree/bohr, shape
+    (n_systems, n_beads, n_atoms, 3).
 
     :param motions: of the systems
     """

@@ -119,6 +119,17 @@ def test_without_a_thermostat(stride, trajectory, tmp_path):
     assert_same(prepare(tmp_path / "run", recipe(stride=stride)), trajectory, steps=100 if stride == 4 else 20)
 
 
+@pytest.mark.parametrize(("ensemble", "stride"), [("nve", None), ("nve", 4), ("langevin", 3)])
+def test_a_centre_of_mass_that_is_pushed_stays_at_rest(ensemble, stride, trajectory, tmp_path):
+    """And the energy that this takes is in the conserved quantity."""
+
+    def pushed(root: ET.Element) -> None:
+        for parameters in root.iter("parameters"):
+            parameters.text = parameters.text.replace(f"slow: ase:{FILE}:emt", f"slow: ase:{FILE}:pushed")
+
+    assert_same(prepare(tmp_path / "run", recipe(ensemble, stride), with_splitting("baoab"), pushed), trajectory)
+
+
 @pytest.mark.parametrize("splitting", ["obabo", "baoab"])
 @pytest.mark.parametrize("ensemble", ["langevin", "svr", "gle"])
 @pytest.mark.parametrize("stride", [3, 4])
