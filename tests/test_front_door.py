@@ -240,6 +240,6 @@ def test_readme_works(monkeypatch, request, capsys, tmp_path):
     exec(example, names)
     assert names["forces"].direct.shape == (192, 3)
     table = capsys.readouterr().out.splitlines()
-    assert [line[:4] for line in table[4:]] == ["run ", "nve-", "± ?:"]
+    assert [line[:4] for line in table[4:]] == ["run ", "nve-", "?: t"]
     energies = [float(line.split()[1]) for line in table[1:4]]
     assert abs(energies[-1] - energies[0]) < 0.1  # eV
