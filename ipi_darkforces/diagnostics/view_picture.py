@@ -49,7 +49,7 @@ def draw_view(view: View, path: Path) -> None:
 
 
 def _depths(structure: Structure) -> np.ndarray:
-    """How opaque atoms are, the nearest wholly, shape (n_atoms,)."""
+    """Opacities of atoms, 1 for the nearest, shape (n_atoms,)."""
     heights = structure.positions[:, 2]
     return np.asarray(1.0 - _DEPTH * (heights.max() - heights) / max(float(np.ptp(heights)), 1e-9))
 
