@@ -58,15 +58,16 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     length = group.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, metavar="N", help="i-PI steps in all (default: what the input says)")
     length.add_argument("--time", type=float, metavar="PS", help="simulated time in all, in ps, instead")
-    group.add_argument(
-        "--in-process", action="store_true", help="the model inside i-PI's process instead of one of its own"
-    )
-    group.add_argument(
+    loop = group.add_mutually_exclusive_group()
+    loop.add_argument(
         "--resident",
         action=argparse.BooleanOptionalAction,
-        help="the model there, and the fast steps in a loop beside it instead of i-PI's: the same trajectory, faster; "
-        "the default at constant volume, on a CPU. With --no-resident the model is behind sockets; for "
-        "what the loop cannot take, i-PI takes these steps itself, which is said",
+        help="the model inside i-PI's process, and the fast steps in a loop beside it instead of i-PI's: the same "
+        "trajectory, faster; the default at constant volume, on a CPU. For what the loop cannot take, i-PI takes these "
+        "steps itself, which is said. --no-resident: the model in a process of its own, behind sockets",
+    )
+    loop.add_argument(
+        "--in-process", action="store_true", help="the model inside i-PI's process, all steps in i-PI's own loop"
     )
     add_monitor_option(group)
     add_output_options(parser, folder="named for the input", overwrite="a run that the folder holds: start anew")

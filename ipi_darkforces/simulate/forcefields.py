@@ -124,7 +124,8 @@ class Forcefields:
             if forcefield.settings.elements(folder) is None:
                 raise DarkforcesError(
                     f"forcefield '{forcefield.name}' of '{self._source}' does not say which elements its atoms are, "
-                    f"and i-PI sends positions only: add {self._elements_to_say()} to its <parameters>"
+                    f"and i-PI sends positions only: add {self._elements_to_say()} to its <parameters>; if "
+                    "another driver serves it, start i-PI and the drivers by hand"
                 )
 
     def serve_in_process(self, plugin: str, choice: str) -> None:

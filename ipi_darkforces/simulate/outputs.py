@@ -135,12 +135,18 @@ class Outputs:
 
     def checkpoints(self, folder: Path) -> list[Path]:
         """The checkpoints in a folder; of those that are numbered, the two with the largest numbers."""
-        found = []
+        return [file for files in self._checkpoints(folder) for file in files[-2:]]
+
+    def all_checkpoints(self, folder: Path) -> list[Path]:
+        """All checkpoints in a folder."""
+        return [file for files in self._checkpoints(folder) for file in files]
+
+    def _checkpoints(self, folder: Path) -> Iterator[list[Path]]:
+        """The checkpoints of each output, in order."""
         for output in self._outputs:
             if isinstance(output, CheckpointOutput):
                 path = folder / self._named(output.filename)
-                found += [path] * path.is_file() if output.overwrite else numbered(path)[-2:]
-        return found
+                yield [path] * path.is_file() if output.overwrite else numbered(path)
 
     def headers(self) -> dict[str, str]:
         """The lines that i-PI writes at the beginning of files of properties, and only if it begins with step 0."""

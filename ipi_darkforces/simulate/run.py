@@ -100,10 +100,10 @@ def run(
     """
     specified(model.model).check()
     plugin_asked_for = in_process and not resident
-    if resident is None:
-        resident = not in_process and _can_be_resident(simulation, model)
-        in_process = in_process or (_is_on_cpu(model) and is_at_constant_pressure(simulation))
-    in_process = in_process or resident
+    asked = bool(resident)
+    if asked or (resident is None and not in_process):
+        resident = _can_be_resident(simulation, model, asked)
+        in_process = asked or resident or (_is_on_cpu(model) and is_at_constant_pressure(simulation))
     folder = RunFolder(output)
     with (
         folder.locked() as lock,
@@ -155,11 +155,16 @@ def _choice(model: ModelChoice, prepared: SimulationInput, warn_above: float) ->
     return {**model.parameters(), "warn_above": str(warn_above), "goes_on": str(prepared.step > 0)}
 
 
-def _can_be_resident(simulation: SimulationInput, model: ModelChoice) -> bool:
+def _can_be_resident(simulation: SimulationInput, model: ModelChoice, asked: bool) -> bool:
+    """Tell whether the resident inner loop is to take the fast steps; say why not, unless nobody would expect it.
+
+    :param asked: whether the user has asked for it
+    """
     reason = why_not_resident(simulation)
-    if reason is None and not _is_on_cpu(model):
+    if reason is None and not asked and not _is_on_cpu(model):
         reason = f"on {model.loading.device} that has not been measured; --resident tries it"
-    if reason is not None and simulation.timestep is not None:  # of other motions, nobody would expect it
+    expected = simulation.timestep is not None and simulation.socket_forcefields()
+    if reason is not None and (asked or expected):
         log.info("i-PI takes each fast step itself, which costs more time: %s", reason)
     return reason is None
 

@@ -83,8 +83,9 @@ class States:
         """
         named = "sockets_prefix='{}'"
         state = re.compile(rf"\n\s*<checkpoint filename='{re.escape(simulation.added.state)}'[^>]*>[^<]*</checkpoint>")
-        for file in [self._files.launched, *self.of(simulation)]:
-            with suppress(OSError, UnicodeDecodeError):  # of a full disk, or a state that is not complete
+        states = [self._files.restart, *simulation.outputs.all_checkpoints(self._files.path)]
+        for file in [self._files.launched, *states]:
+            with suppress(OSError, UnicodeDecodeError):  # it is not there, not complete, or the disk is full
                 text = file.read_text()
                 changed = text.replace(named.format(ours), named.format(simulation.sockets_prefix), 1)
                 if file != self._files.launched:  # which says that we asked for them

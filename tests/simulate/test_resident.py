@@ -211,11 +211,12 @@ def test_darkforces_run_leaves_what_it_leaves_with_ipis_own_loop(command, tmp_pa
     assert {forcefield.settings.component for forcefield in state.socket_forcefields()} == {"fast", "slow"}
 
 
-def test_it_is_said_that_ipi_takes_the_fast_steps(command, tmp_path):
-    done = finish([*command, "--ensemble", "npt", "--steps", "1", "--output", tmp_path / "run"])
+@pytest.mark.parametrize("asked", [[], ["--resident"]])
+def test_it_is_said_that_ipi_takes_the_fast_steps(command, asked, tmp_path):
+    done = finish([*command, "--ensemble", "npt", "--steps", "1", "--output", tmp_path / "run", *asked])
     assert done.returncode == 0, done.stderr
     reason = "it is no dynamics at constant volume"
-    assert f"i-PI takes each fast step itself, which costs more time: {reason}" in done.stderr
+    assert f"darkforces: i-PI takes each fast step itself, which costs more time: {reason}" in done.stderr
     assert (tmp_path / "run" / "in-process.py").exists()
     state = SimulationInput.read(tmp_path / "run" / "RESTART")
     assert len(state.socket_forcefields()) == 2

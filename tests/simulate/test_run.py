@@ -250,12 +250,13 @@ def test_ipi_goes_on_from_its_restart_by_hand(tmp_path):
     with Workplace() as workplace:
         text = copy_input("nve-mts2", tmp_path).read_text()
         text = text.replace("<simulation ", f"<simulation sockets_prefix='{workplace.prefix}' ")
-        text = text.replace("<checkpoint filename='chk' stride='500'", "<checkpoint filename='chk' stride='1'")
+        often = "<checkpoint filename='chk' stride='1' overwrite='False'/>"
+        text = re.sub("<checkpoint filename='chk'.*/>", often, text)
         (tmp_path / "prefixed.xml").write_text(text)
         simulation = SimulationInput.read(tmp_path / "prefixed.xml")
         stopped = run(simulation, MODEL, tmp_path / "run", steps=MANY, watch=interrupt_at(4))
         assert 4 <= stopped.steps < MANY
-        for state in ("RESTART", "nve-mts2.chk"):
+        for state in ("RESTART", "nve-mts2.chk_0", "nve-mts2.chk_3"):
             assert SimulationInput.read(stopped.folder / state).sockets_prefix == workplace.prefix
         restart, last = stopped.folder / "RESTART", 4 * (stopped.steps // 4 + 2)
         total = "<total_steps>.*</total_steps>"
