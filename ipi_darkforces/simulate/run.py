@@ -100,10 +100,7 @@ def run(
     """
     specified(model.model).check()
     plugin_asked_for = in_process and not resident
-    asked = bool(resident)
-    if asked or (resident is None and not in_process):
-        resident = _can_be_resident(simulation, model, asked)
-        in_process = asked or resident or (_is_on_cpu(model) and is_at_constant_pressure(simulation))
+    in_process, in_resident_loop = _loop(simulation, model, in_process, resident)
     folder = RunFolder(output)
     with (
         folder.locked() as lock,
@@ -119,7 +116,7 @@ def run(
             _check_unfinished(folder, prepared)
             quiet = prepared.root.attribs.get("verbosity", "").strip() == "quiet"
             if in_process:
-                programs.start_ipi_with_model(quiet, resident, simulation, _choice(model, prepared, warn_above))
+                programs.start_ipi_with_model(quiet, in_resident_loop, simulation, _choice(model, prepared, warn_above))
             else:
                 _check_ports(prepared)
                 programs.start_ipi(quiet)
@@ -153,6 +150,17 @@ def run(
 def _choice(model: ModelChoice, prepared: SimulationInput, warn_above: float) -> dict[str, str]:
     """Keyword arguments of `DarkforcesDriver` that say which model."""
     return {**model.parameters(), "warn_above": str(warn_above), "goes_on": str(prepared.step > 0)}
+
+
+def _loop(
+    simulation: SimulationInput, model: ModelChoice, in_process: bool, resident: bool | None
+) -> tuple[bool, bool]:
+    """Whether the model is in i-PI's process, and whether the resident inner loop takes the fast steps; see `run`."""
+    asked = bool(resident)
+    if not asked and (in_process or resident is not None):
+        return in_process, False
+    can = _can_be_resident(simulation, model, asked)
+    return asked or can or (_is_on_cpu(model) and is_at_constant_pressure(simulation)), can
 
 
 def _can_be_resident(simulation: SimulationInput, model: ModelChoice, asked: bool) -> bool:
