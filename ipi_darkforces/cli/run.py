@@ -6,13 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..simulate.recipe import ENSEMBLES, PILE, Barostat, Recipe
+from ..simulate.recipe import DEFAULT_TAU, ENSEMBLES, PILE, Barostat, Recipe
 from .commands import add_command
 from .entry import EXPLODED, INTERRUPTED
 from .options import add_model_options, add_monitor_option, add_output_options, add_state_options
 
 NPT = "npt"
-DEFAULT_TAU = 100.0  # fs
 DESCRIPTION = """\
 Runs i-PI with the forces of one model: starts i-PI and the driver, shows progress, stops both cleanly on Ctrl-C, and
 ends with a summary and a picture. The same command goes on with a run that was stopped; a finished one is not

@@ -17,16 +17,15 @@ from ..simulate.folder import OtherRunError
 from ..simulate.hydrogen_mass import DEUTERIUM
 from ..simulate.packaged_inputs import is_packaged
 from ..simulate.places import Place, places
-from ..simulate.pressure import pressure_in_bar
-from ..simulate.recipe import PILE, Barostat
-from ..simulate.structure_input import write_input
+from ..simulate.recipe import Barostat
+from ..simulate.structure_input import pressure_in_bar, write_input
 from ..split.component import Component
 from ..split.monitor import checked_limit
 from ..stats.rows import aligned
 from .entry import EXPLODED, INTERRUPTED
 from .options import model_of
 from .output import print_result
-from .run import DEFAULT_TAU, NPT
+from .run import NPT
 
 _OF_PRESSURE = ("pressure", "anisotropic", "barostat_tau", "thermostat")
 _OF_STRUCTURES = (
@@ -142,17 +141,12 @@ def _write_input(args: argparse.Namespace, folder: Path) -> Path:
         "slow_beads": args.slow_beads,
         "hydrogen_mass": DEUTERIUM if args.deuterium else args.hmr,
     }
-    quantum = args.beads is not None and args.beads > 1
-    ensemble = args.ensemble or (PILE if quantum else "nve")
-    if ensemble == NPT:
-        ensemble = args.thermostat or (PILE if quantum else "svr")
-    has_default = ensemble == PILE or args.ensemble == NPT
     return write_input(
         args.structure,
         folder,
-        ensemble,
+        args.thermostat if args.ensemble == NPT else args.ensemble,
         Component.named(args.forces or "conservative"),
-        tau=DEFAULT_TAU if args.tau is None and has_default else args.tau,
+        tau=args.tau,
         barostat=_barostat(args) if args.ensemble == NPT else None,
         repartition=args.hmr is not None,
         **{key: value for key, value in given.items() if value is not None},

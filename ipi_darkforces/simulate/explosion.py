@@ -9,7 +9,6 @@ and what is not a number.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from ..errors import DarkforcesError
 from ..models.structure import name_atoms
 from .inputs import SimulationInput
 from .progress import Progress
+from .tree import descendants, text_of
 
 TOO_HOT = 10.0  # times the temperature that it should have, or had
 _ABSURD = 100.0  # likewise, whatever the conserved quantity says
@@ -148,7 +148,7 @@ def fastest_atoms(state: Path, species: np.ndarray | None) -> str | None:
     """
     try:
         root = SimulationInput.read(state).root
-        beads = next(node for node in _descendants(root) if node.name == "beads")
+        beads = next(descendants(root, "beads"))
         momenta, masses = (_array(beads, name) for name in ("p", "m"))
         kinetic = (momenta.reshape(-1, len(masses), 3) ** 2).sum(axis=2).max(axis=0) / (2.0 * masses)
     except (DarkforcesError, StopIteration, ValueError):
@@ -162,24 +162,16 @@ def fastest_atoms(state: Path, species: np.ndarray | None) -> str | None:
 
 
 def _array(beads: xml_node, name: str) -> np.ndarray:
-    node = next(node for kind, node in beads.fields if kind == name)
-    return np.asarray(read_array(float, "".join(text for kind, text in node.fields if kind == "_text")))
-
-
-def _descendants(node: xml_node) -> Iterator[xml_node]:
-    for name, child in node.fields:
-        if name != "_text":
-            yield child
-            yield from _descendants(child)
+    return np.asarray(read_array(float, text_of(next(descendants(beads, name)))))
 
 
 def _highest_temperature(root: xml_node) -> float:
     """The highest temperature that an input asks for, K; zero if there is none."""
     found = [0.0]
-    for node in _descendants(root):
-        if node.name in _TEMPERATURES:
-            with suppress(ValueError):  # a placeholder of a template
-                value = float("".join(text for kind, text in node.fields if kind == "_text"))
-                unit = node.attribs.get("units", "atomic_unit")
-                found.append(unit_to_user("temperature", "kelvin", unit_to_internal("temperature", unit, value)))
+    for node in descendants(root, *_TEMPERATURES):
+        with suppress(ValueError):  # a placeholder of a template
+            unit = node.attribs.get("units", "atomic_unit")
+            found.append(
+                unit_to_user("temperature", "kelvin", unit_to_internal("temperature", unit, float(text_of(node))))
+            )
     return max(found)

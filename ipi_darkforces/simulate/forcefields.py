@@ -16,7 +16,7 @@ from ..errors import DarkforcesError
 from ..serve.address import DEFAULT_PREFIX, Address, InetAddress, UnixAddress
 from ..serve.settings import Settings
 from ..split.component import Component
-from .tree import child, descendants, parse, text_of, write
+from .tree import child, descendants, forces_in, parse, text_of, write
 from .virials import Virials
 
 # Forcefields that wait for a driver of another kind, and what else can be done with them.
@@ -96,7 +96,7 @@ class Forcefields:
         """The index of the slow force of the first system, counted from zero."""
         slow = {f.name for f in self.sockets() if f.settings.component == Component.SLOW.value}
         system = next((node for name, node in self._root.fields if name == "system"), None)
-        forces = [] if system is None else [force.attribs.get("forcefield") for force in _forces(system, "forces")]
+        forces = [] if system is None else [force.attribs.get("forcefield") for force in forces_in(system, "forces")]
         return next((i for i, forcefield in enumerate(forces) if forcefield in slow), None)
 
     def virials(self) -> Virials:
@@ -177,7 +177,7 @@ class Forcefields:
 
     def _check_references(self) -> None:
         names = {node.attribs.get("name", "") for kind, node in self._root.fields if kind.startswith("ff")}
-        for force in _forces(self._root, "forces", "bias"):
+        for force in forces_in(self._root, "forces", "bias"):
             wanted = force.attribs.get("forcefield", "")
             if wanted not in names:
                 raise DarkforcesError(
@@ -196,10 +196,3 @@ class Forcefields:
 def fits_parameters(name: str) -> bool:
     """Tell whether the name of a file can stand among `<parameters>`, which end at commas."""
     return not re.search(r"[,:{}]", name)
-
-
-def _forces(node: xml_node, *groups: str) -> Iterator[xml_node]:
-    """The `<force>` nodes in groups of that name; the tolerances of optimizers have a `<force>` of another kind."""
-    for name in groups:
-        for group in descendants(node, name):
-            yield from descendants(group, "force")

@@ -18,6 +18,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 from ipi.inputs.motion.dynamics import InputDynamics
 from ipi.inputs.simulation import InputSimulation
+from ipi.inputs.system import InputSystem
 from ipi.utils.io.inputs.io_xml import xml_node, xml_parse_string
 from ipi.utils.units import unit_to_user
 
@@ -93,6 +94,11 @@ class SimulationInput:
         """The input as i-PI's classes hold it; read again after a change."""
         return self._check() if self._parsed is None else self._parsed
 
+    @property
+    def systems(self) -> list[InputSystem]:
+        """The systems, as i-PI's classes hold them."""
+        return [held for kind, held in self.parsed.extra if kind == "system"]
+
     def _check(self) -> InputSimulation:
         parsed = InputSimulation()
         root = self._with_arrays_found()
@@ -167,11 +173,8 @@ class SimulationInput:
     @property
     def _dynamics(self) -> InputDynamics | None:
         """The dynamics of the first system; None for another kind of motion."""
-        with redirect_stdout(StringIO()):
-            system = next((value for name, value in self.parsed.extra if name == "system"), None)
-            if system is None or system.motion.mode.fetch() != "dynamics":
-                return None
-        return system.motion.dynamics
+        motions = [system.motion for system in self.systems[:1]]
+        return next((motion.dynamics for motion in motions if motion.mode.fetch() == "dynamics"), None)
 
     @property
     def forces(self) -> str:

@@ -12,7 +12,7 @@ from ipi.inputs.system import InputSystem
 from ipi.utils.io.inputs.io_xml import xml_node
 
 from .inputs import SimulationInput
-from .tree import child, descendants, write
+from .tree import child, descendants, forces_in, write
 
 NO_DYNAMICS = "it is no dynamics at constant volume"
 FIXED_AND_BEADS = "atoms are fixed, and there are beads"
@@ -50,7 +50,7 @@ def is_at_constant_pressure(simulation: SimulationInput) -> bool:
             and system.motion.mode.fetch() == "dynamics"
             and system.motion.dynamics.mode.fetch() in ("npt", "nst")
             and _beads(system) == 1
-            and {force.attribs.get("forcefield") for force in _forces(node)} <= ours
+            and {force.attribs.get("forcefield") for force in forces_in(node, "forces")} <= ours
             for node, system in systems
         )
 
@@ -58,8 +58,7 @@ def is_at_constant_pressure(simulation: SimulationInput) -> bool:
 def _systems(simulation: SimulationInput) -> list[tuple[xml_node, InputSystem]]:
     """All systems, each as it stands in the input and as i-PI understands it."""
     nodes = [node for kind, node in simulation.root.fields if kind == "system"]
-    parsed = [held for kind, held in simulation.parsed.extra if kind == "system"]
-    return list(zip(nodes, parsed, strict=True))
+    return list(zip(nodes, simulation.systems, strict=True))
 
 
 def _our_forcefields(simulation: SimulationInput) -> set[str]:
@@ -78,7 +77,7 @@ def _in_the_way_of(node: xml_node, system: InputSystem, ours: set[str]) -> str |
         return many_levels(levels)
     if levels < 2 and any(child(bias, "force") is not None for bias in descendants(node, "bias")):
         return BIASED
-    forces = _forces(node)
+    forces = list(forces_in(node, "forces"))
     if any(0 < int(force.attribs.get("nbeads", "0")) < beads for force in forces):
         return CONTRACTED
     if not {force.attribs.get("forcefield") for force in forces} <= ours:
@@ -90,12 +89,9 @@ def _shared(node: xml_node, system: InputSystem) -> tuple[object, ...]:
     """Properties that systems have to share to be advanced together; their numbers of atoms are those of the forces."""
     dynamics = system.motion.dynamics
     values = [each.fetch() for each in (dynamics.mode, dynamics.splitting, dynamics.timestep, system.motion.fixcom)]
-    return (*values, *dynamics.nmts.fetch(), _beads(system), *(write(force, "force") for force in _forces(node)))
+    forces = (write(force, "force") for force in forces_in(node, "forces"))
+    return (*values, *dynamics.nmts.fetch(), _beads(system), *forces)
 
 
 def _beads(system: InputSystem) -> int:
     return max(int(system.initialize.nbeads.fetch()), int(system.beads.nbeads.fetch()))
-
-
-def _forces(node: xml_node) -> list[xml_node]:
-    return [force for group in descendants(node, "forces") for force in descendants(group, "force")]

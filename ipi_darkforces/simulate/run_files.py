@@ -22,26 +22,14 @@ from .begun import Begun
 from .inputs import SimulationInput
 from .outputs import DISAGREEMENT, PROGRESS
 
+INPUT, MODEL, BEGUN, LAUNCHED = "input.xml", "model.json", "begun.json", "i-pi.xml"
+PLUGIN, CHOICE = "in-process.py", "in-process.json"
 # States that are kept while a run goes on, should it explode; and the one in which it was stopped when it did.
-GOOD, CANDIDATE, EXPLODED = "RESTART.good", "RESTART.candidate", "RESTART.exploded"
-INPUT, DRIVER_LOG, FRESH_LOG = "input.xml", "driver.log", "driver.log.new"
+RESTART, GOOD, CANDIDATE, EXPLODED = "RESTART", "RESTART.good", "RESTART.candidate", "RESTART.exploded"
+IPI_LOG, DRIVER_LOG, FRESH_LOG = "i-pi.log", "driver.log", "driver.log.new"
 OURS = (
-    INPUT,
-    "model.json",
-    "begun.json",
-    "i-pi.xml",
-    "in-process.py",
-    "in-process.json",
-    "RESTART",
-    GOOD,
-    CANDIDATE,
-    EXPLODED,
-    "i-pi.log",
-    DRIVER_LOG,
-    FRESH_LOG,
-    "summary.png",
-    "summary.json",
-    "EXIT",
+    *(INPUT, MODEL, BEGUN, LAUNCHED, PLUGIN, CHOICE, RESTART, GOOD, CANDIDATE, EXPLODED),
+    *(IPI_LOG, DRIVER_LOG, FRESH_LOG, "summary.png", "summary.json", "EXIT"),
 )
 
 
@@ -53,56 +41,16 @@ class RunFiles:
 
     def __init__(self, path: Path):
         self.path = path
-
-    @property
-    def input(self) -> Path:
-        """The simulation as it was asked for."""
-        return self.path / INPUT
-
-    @property
-    def model(self) -> Path:
-        """Record of the model that the run was begun with."""
-        return self.path / "model.json"
-
-    @property
-    def begun(self) -> Path:
-        """Record of the input and files that the run was begun with."""
-        return self.path / "begun.json"
-
-    @property
-    def launched(self) -> Path:
-        """Input with which i-PI is started."""
-        return self.path / "i-pi.xml"
-
-    @property
-    def ipi_log(self) -> Path:
-        """Log of i-PI."""
-        return self.path / "i-pi.log"
-
-    @property
-    def driver_log(self) -> Path:
-        """Log of the driver, which is only added to."""
-        return self.path / DRIVER_LOG
-
-    @property
-    def fresh_driver_log(self) -> Path:
-        """Log of a driver whose run is to take the place of another one."""
-        return self.path / FRESH_LOG
-
-    @property
-    def restart(self) -> Path:
-        """i-PI's state after the last step."""
-        return self.path / "RESTART"
-
-    @property
-    def plugin(self) -> Path:
-        """Plugin that serves the forces inside of i-PI."""
-        return self.path / "in-process.py"
-
-    @property
-    def choice(self) -> Path:
-        """Record of the model that the plugin loads."""
-        return self.path / "in-process.json"
+        self.input = path / INPUT  # the simulation as it was asked for
+        self.model = path / MODEL  # the model that the run was begun with
+        self.begun = path / BEGUN  # input and files that it was begun with
+        self.launched = path / LAUNCHED  # the input with which i-PI is started
+        self.plugin = path / PLUGIN  # serves the forces inside of i-PI
+        self.choice = path / CHOICE  # the model that the plugin loads
+        self.restart = path / RESTART  # i-PI's state after the last step
+        self.ipi_log = path / IPI_LOG
+        self.driver_log = path / DRIVER_LOG  # which is only added to
+        self.fresh_driver_log = path / FRESH_LOG  # of a driver whose run is to take the place of another one
 
     def progress(self, prefix: str) -> Path:
         """Output of step, time, temperature and conserved quantity."""

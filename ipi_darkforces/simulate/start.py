@@ -8,7 +8,6 @@ case: where a structure is not periodic, it gets a vector with room for the atom
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from pathlib import Path
 import ase
 import ase.cell
 import numpy as np
-from ipi.utils.io.inputs.io_xml import xml_node
 from scipy.linalg import null_space
 
 from ..errors import DarkforcesError
@@ -24,6 +22,7 @@ from ..models.fixed import fixed_coordinates
 from ..models.structure import Structure
 from ..models.structure_file import read_atoms
 from .inputs import SimulationInput
+from .tree import nodes, text_of
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +73,8 @@ def warn_of_periodicity(simulation: SimulationInput) -> None:
     told = [forcefield.settings for forcefield in simulation.socket_forcefields()]
     if any(settings.pbc for settings in told):
         return
-    files = [settings.template for settings in told if settings.template] + list(_read_through_ase(simulation.root))
+    files = [settings.template for settings in told if settings.template]
+    files += [text_of(node) for node in nodes(simulation.root) if node.attribs.get("mode") == "ase"]
     for file in dict.fromkeys(files):
         with suppress(DarkforcesError):  # i-PI or the driver will say why it cannot be read
             atoms = read_atoms(simulation.source.parent / file, "structure")
@@ -86,15 +86,6 @@ def warn_of_periodicity(simulation: SimulationInput) -> None:
                     letters(atoms.pbc),
                     letters(atoms.pbc),
                 )
-
-
-def _read_through_ase(node: xml_node) -> Iterator[str]:
-    for name, child in node.fields:
-        if name == "_text":
-            continue
-        if child.attribs.get("mode") == "ase":
-            yield "".join(text for kind, text in child.fields if kind == "_text").strip()
-        yield from _read_through_ase(child)
 
 
 def make_start(atoms: ase.Atoms) -> Start:

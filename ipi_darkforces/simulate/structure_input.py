@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import ase
 import numpy as np
+from ipi.utils.units import UnitMap, unit_to_internal, unit_to_user
 
 from ..errors import DarkforcesError
 from ..models.structure import formula_from_species
 from ..split.component import Component
 from .compose import compose, write_start
 from .hydrogen_mass import with_hydrogen_mass
-from .recipe import Barostat, Recipe
+from .recipe import DEFAULT_TAU, PILE, Barostat, Recipe
 from .start import letters, read_start, say_where_periodic
 
 logger = logging.getLogger(__name__)
+_QUANTITY = re.compile(r"\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*(\S*)\s*")
+_SYMBOLS = {
+    "": "bar",
+    "kbar": "kilobar",
+    "Pa": "pascal",
+    "kPa": "kilopascal",
+    "MPa": "megapascal",
+    "GPa": "gigapascal",
+    "atm": "atmosphere",
+}
 
 
 def write_input(
     structure: Path,
     folder: Path,
-    ensemble: str = "nve",
+    ensemble: str | None = None,
     component: Component = Component.CONSERVATIVE,
     stride: int | None = None,
     tau: float | None = None,
@@ -41,7 +54,10 @@ def write_input(
 
     :param structure: a file with the structure, with momenta or without; then i-PI draws random ones
     :param folder: that both files are written to
-    :param ensemble, component, stride, tau, temperature, timestep, barostat, beads, slow_beads: see `Recipe`
+    :param ensemble: see `Recipe`; at constant pressure, the thermostat. None for ``nve``, at constant pressure ``svr``,
+        and ``pile`` for several beads
+    :param tau: fs, see `Recipe`; None for 100 fs with ``pile`` and at constant pressure
+    :param component, stride, temperature, timestep, barostat, beads, slow_beads: see `Recipe`
     :param hydrogen_mass, repartition: u, see `with_hydrogen_mass`; None for the masses that the structure has
     :param seed: of random numbers; None for always the same ones
     :return: the input
@@ -52,6 +68,10 @@ def write_input(
             f"--hmr {hydrogen_mass:g} is for classical atoms: averages of quantum nuclei depend on their masses; "
             "expected no --beads"
         )
+    if ensemble is None:
+        ensemble = PILE if beads > 1 else "nve" if barostat is None else "svr"
+    if tau is None and ensemble != "nve" and (ensemble == PILE or barostat is not None):
+        tau = DEFAULT_TAU
     start = read_start(structure)
     say_where_periodic(start, structure)
     atoms = start.atoms
@@ -117,3 +137,23 @@ def set_hydrogen_mass(atoms: ase.Atoms, mass: float, repartition: bool) -> None:
     atoms.set_masses(masses)
     if atoms.has("momenta"):
         atoms.arrays["momenta"] *= np.sqrt(masses / before)[:, None]
+
+
+def pressure_in_bar(text: str) -> float:
+    """A pressure with its unit, or without one in bar: ``1``, ``0.5GPa``, ``1 atm``.
+
+    :raises DarkforcesError: if it is something else
+    """
+    found = _QUANTITY.fullmatch(text)
+    try:
+        if found is None:
+            raise ValueError
+        unit = _SYMBOLS.get(found[2], found[2])
+        with redirect_stdout(StringIO()):  # i-PI prints all units that it knows
+            internal = unit_to_internal("pressure", unit, float(found[1]))
+        return float(unit_to_user("pressure", "bar", internal))
+    except (KeyError, TypeError, ValueError) as error:
+        known = ", ".join(["bar", *list(_SYMBOLS)[1:], *list(UnitMap["pressure"])[-2:]])
+        raise DarkforcesError(
+            f"'{text}' is not a pressure: expected a number, and a unit if not bar: {known}"
+        ) from error

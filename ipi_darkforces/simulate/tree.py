@@ -52,6 +52,12 @@ def descendants(node: xml_node, *names: str) -> Iterator[xml_node]:
     return (held for held in nodes(node) if held.name in names)
 
 
+def forces_in(node: xml_node, *groups: str) -> Iterator[xml_node]:
+    """The `<force>` nodes in groups of that name; the tolerances of optimizers have a `<force>` of another kind."""
+    for group in descendants(node, *groups):
+        yield from descendants(group, "force")
+
+
 def text_of(node: xml_node) -> str:
     """The text of a node, without white space around it."""
     return "".join(value for kind, value in node.fields if kind == "_text").strip()

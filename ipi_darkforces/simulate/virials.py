@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from ipi.utils.io.inputs.io_xml import read_array, xml_node
 from ..errors import DarkforcesError
 from ..models.model import ForceModel, Need
 from ..split.component import Component
-from .tree import child, descendants, text_of
+from .tree import child, descendants, forces_in, text_of
 
 _CONSTANT_PRESSURE = ("npt", "nst", "scnpt")  # modes of i-PI's dynamics
 # How much of direct forces is in each component.
@@ -66,21 +66,15 @@ class Virials:
 
 def _shares_by_beads(system: xml_node, shares: Mapping[str, float]) -> Iterable[float]:
     """The share of direct forces in the sum of all forces that act on the same number of beads of a system."""
-    all_beads = next((int(node.attribs.get("nbeads", 1)) for node in _of_beads(system)), 1)
+    held = [*descendants(system, "beads"), *descendants(system, "initialize")]  # of a state, or of a start
+    all_beads = int(held[0].attribs.get("nbeads", 1)) if held else 1
     sums: dict[int, float] = {}
-    for group in descendants(system, "forces"):
-        for force in descendants(group, "force"):
-            own = int(force.attribs.get("nbeads", 0))
-            beads = all_beads if own == 0 else min(own, all_beads)
-            share = _weight(force) * shares.get(force.attribs.get("forcefield", ""), 0.0)
-            sums[beads] = sums.get(beads, 0.0) + share
+    for force in forces_in(system, "forces"):
+        own = int(force.attribs.get("nbeads", 0))
+        beads = all_beads if own == 0 else min(own, all_beads)
+        share = _weight(force) * shares.get(force.attribs.get("forcefield", ""), 0.0)
+        sums[beads] = sums.get(beads, 0.0) + share
     return sums.values()
-
-
-def _of_beads(system: xml_node) -> Iterator[xml_node]:
-    """The nodes that say how many beads there are: of a state, or of a start."""
-    for name in ("beads", "initialize"):
-        yield from descendants(system, name)
 
 
 def _weight(force: xml_node) -> float:

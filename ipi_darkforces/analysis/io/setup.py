@@ -57,7 +57,7 @@ class Constraints:
     @classmethod
     def in_input(cls, simulation: SimulationInput) -> Constraints:
         """Read the constraints of the first system."""
-        return next((cls.of(value) for kind, value in simulation.parsed.extra if kind == "system"), FREE)
+        return next(map(cls.of, simulation.systems), FREE)
 
     def count_fixed(self, atoms: np.ndarray) -> int:
         """Count the coordinates of these atoms that do not move."""
@@ -115,14 +115,13 @@ class Setup:
         :raises DarkforcesError: if it is not an input that i-PI accepts, or has several systems
         """
         simulation = SimulationInput.read(path)
-        parsed = simulation.parsed
-        systems = [value for kind, value in parsed.extra if kind.startswith("system")]
-        if len(systems) != 1 or parsed.extra and any(kind == "system_template" for kind, _ in parsed.extra):
+        if len(simulation.systems) != 1:
             raise DarkforcesError(f"'{path}' has several systems; give the files of one of them instead")
-        outputs = _outputs(parsed)
+        [system] = simulation.systems
+        outputs = _outputs(simulation.parsed)
         base = path.parent / simulation.prefix
         timestep = simulation.timestep
-        motion, constraints = systems[0].motion, Constraints.of(systems[0])
+        motion, constraints = system.motion, Constraints.of(system)
         labels, masses = _atoms(path, simulation.prefix)
         with redirect_stdout(StringIO()):
             thermostatted = motion.mode.fetch() == "dynamics" and motion.dynamics.mode.fetch() not in ("nve", "nph")
@@ -175,10 +174,9 @@ def _atoms(path: Path, prefix: str) -> tuple[np.ndarray | None, np.ndarray | Non
     for checkpoint in (path, path.parent / "RESTART", path.parent / f"{prefix}.chk", *_starts(path)):
         if checkpoint.is_file():
             try:
-                parsed = SimulationInput.read(checkpoint).parsed
+                beads = SimulationInput.read(checkpoint).systems[0].beads
             except DarkforcesError:  # being written, or of a kind that is no checkpoint
                 continue
-            beads = next(value for kind, value in parsed.extra if kind == "system").beads
             masses = beads.m.fetch()
             if len(masses):
                 return np.array([str(name) for name in beads.names.fetch()]), amu(np.asarray(masses))
@@ -186,6 +184,6 @@ def _atoms(path: Path, prefix: str) -> tuple[np.ndarray | None, np.ndarray | Non
 
 
 def _starts(path: Path) -> list[Path]:
-    initialize = next(v for k, v in SimulationInput.read(path).parsed.extra if k == "system").initialize
+    initialize = SimulationInput.read(path).systems[0].initialize
     names = [str(value.fetch().value).strip() for kind, value in initialize.extra if kind == "file"]
     return [path.parent / name for name in names]
