@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
@@ -15,12 +17,11 @@ import numpy as np
 
 from ..errors import DarkforcesError, printable
 from ..progress_bar import FileBar
+from ..simulate.run_files import RunFiles
 from ..stats.rows import Row, aligned, as_columns, html_table
 from .analyses import ANALYSES, Analysis
-from .io.cached import with_cached_trajectories
 from .io.formats import ASE_VELOCITY
 from .io.runs import Reading, Run
-from .provenance import describe
 from .selection import FARTHEST, Selection
 from .statements import Agreement, Statement
 
@@ -215,8 +216,9 @@ def analyze(
             try:
                 run = Run.read(path, notice, reading)
                 run = replace(run, name=printable(name or run.name))
-                described[run.name] = describe(run)
-                run = run if only else with_cached_trajectories(run)
+                described[run.name] = _describe(run)
+                if not only:
+                    run = replace(run, trajectories=tuple(each.cached() for each in run.trajectories))
                 found = [_add(each, run, selection, needed=only is not None) for each in results]
             except DarkforcesError as error:
                 text = printable(error if str(path) in str(error) else f"'{path}': {error}")
@@ -263,3 +265,25 @@ def check_settings(
     for name, value, unit in (("target", target, "K"), ("interval", interval, "fs"), ("farthest", farthest, "Å")):
         if value is not None and not 0.0 < value < np.inf:
             raise DarkforcesError(f"{name} {value:g} cannot be: expected more than 0 {unit}")
+
+
+def _describe(run: Run) -> str:
+    """Describe a run as far as its files say it: ``H128O64, model pet-m, steps of 0.5 fs``."""
+    parts = []
+    if run.trajectories:
+        counts = sorted(Counter(str(species) for species in run.trajectories[0].species).items())
+        parts.append("".join(f"{name}{count if count > 1 else ''}" for name, count in counts))
+    elif run.n_atoms:
+        parts.append(f"{run.n_atoms} atoms")
+    model = _model(run)
+    parts += [f"model {model}"] if model else []
+    parts += [f"steps of {1000.0 * run.timestep:.4g} fs"] if run.timestep else []
+    return printable(", ".join(parts))
+
+
+def _model(run: Run) -> str | None:
+    """The model with which `darkforces run` has begun it."""
+    folder = run.path if run.path.is_dir() else run.path.parent
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(RunFiles(folder).model.read_text())["model"])
+    return None

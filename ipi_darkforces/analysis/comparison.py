@@ -39,7 +39,8 @@ def _row(run: SummarizedRun, overview: Overview) -> Row:
         row[f"ms per {fast:g} fs"] = None if speed is None else _rounded(1000.0 * fast / speed)
         row["ns/day"] = None if speed is None else _rounded(_NS_PER_DAY * speed)
     if overview.moves:
-        row[f"drift / ({overview.energy_unit}/ps)"] = overview.energy_drift if run.outcome.explosion is None else None
+        slope = overview.conserved_slope if run.outcome.explosion is None else None
+        row[f"drift / ({overview.energy_unit}/ps)"] = slope
     row["energy"] = verdict(run)
     return row
 
@@ -47,7 +48,7 @@ def _row(run: SummarizedRun, overview: Overview) -> Row:
 def verdict(run: SummarizedRun) -> str:
     """Tell in words whether the conserved quantity stays, by the 95 % interval of its drift.
 
-    A drift is given as one of the temperature; see `heat_capacity`.
+    A drift is given as one of the temperature; see `temperature_drift`.
     """
     overview = run.overview
     if run.outcome.explosion is not None:
@@ -94,9 +95,8 @@ def draw(runs: Sequence[SummarizedRun], path: Path) -> None:
 def _draw_energies(axis: Axes, overviews: Sequence[Overview], colors: Sequence[str]) -> None:
     ends = []
     for overview, color in zip(overviews, colors, strict=True):
-        conserved = 1000.0 * overview.conserved / (overview.n_atoms or 1)
-        smoothed(axis, overview.time, conserved, color)
-        ends.append(float(conserved[-(1 + len(conserved) // _LAST) :].mean()))
+        smoothed(axis, overview.time, overview.conserved, color)
+        ends.append(float(overview.conserved[-(1 + len(overview.conserved) // _LAST) :].mean()))
     low, high = axis.get_ylim()
     for overview, color, at in zip(overviews, colors, _spread(ends, _APART * (high - low)), strict=True):
         axis.text(float(overview.time[-1]), at, f"  {legend(overview.name)}", color=color, va="center")

@@ -19,7 +19,6 @@ import numpy as np
 from ..errors import DarkforcesError
 from ..stats.estimates import Estimate
 from ..stats.slopes import slope
-from .heat_capacity import temperature_drift
 from .io.runs import Run
 from .io.units import BOLTZMANN_EV
 from .pictures import colors_of, legend, legend_columns, new_figure, smoothed, tidy
@@ -29,6 +28,7 @@ from .temperatures import ALL, temperature_series
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_MEV_PER_KELVIN = 3000.0 * BOLTZMANN_EV  # for each atom that moves, see `temperature_drift`
 _SEVERAL = 3  # runs of which each gets its line of the fit, without the picture becoming a tangle
 
 
@@ -70,10 +70,7 @@ class Drift:
 
     @property
     def heating(self) -> Estimate | None:
-        """`conserved_slope` as a drift of the temperature, K/ps; see `heat_capacity`.
-
-        None without a conserved quantity or a number of atoms.
-        """
+        """`temperature_drift` of the conserved quantity, K/ps; None without that or a number of atoms."""
         found = self.conserved_slope
         return temperature_drift(found, self.moving) if found and self.n_atoms else None
 
@@ -100,6 +97,18 @@ class Drift:
             "conserved_drift_over_kinetic_deviation_per_ps": relative.as_json() if relative else None,
             f"kinetic_deviation_{unit}": self.kinetic_deviation,
         }
+
+
+def temperature_drift(power: Estimate, moving: float = 1.0) -> Estimate:
+    """The drift of the temperature that a drift of the energy is, K/ps.
+
+    By the heat capacity of classical vibrations, 3 k_B for each atom that moves (Dulong and Petit), half of it kinetic.
+    A conserved quantity fluctuates much less than the temperature: this is known much earlier than the latter's slope.
+
+    :param power: meV/atom/ps, of all atoms
+    :param moving: part of the coordinates that are not fixed
+    """
+    return power.times(1.0 / (_MEV_PER_KELVIN * moving))
 
 
 def conserved_slope(time: np.ndarray, conserved: np.ndarray, n_atoms: int | None, temperature: float) -> Estimate:

@@ -17,9 +17,7 @@ from ..simulate.inputs import SimulationInput
 from ..simulate.run import Outcome
 from ..stats import estimates as statistics
 from ..stats.estimates import Estimate
-from ..stats.slopes import slope
-from .drift import conserved_slope
-from .heat_capacity import temperature_drift
+from .drift import Drift
 from .io.setup import FREE, Constraints
 from .io.table import read_table
 from .pictures import colors_of, legend, new_figure, smoothed, tidy
@@ -27,26 +25,15 @@ from .pictures import colors_of, legend, new_figure, smoothed, tidy
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Overview:
-    """Temperature and conserved quantity of a run.
+@dataclass(frozen=True, kw_only=True)
+class Overview(Drift):
+    """Temperature and conserved quantity of a run, which may be an optimisation: then time stands still.
 
-    :param name: of the run
-    :param n_atoms: None if not known; then energies are for the whole system
-    :param step: of i-PI, shape (n,)
-    :param time: ps, shape (n,); always the same in what is no dynamics, as an optimisation
-    :param temperature: K, shape (n,)
-    :param conserved: eV, i-PI's conserved quantity, relative to its first value, shape (n,)
-    :param moving: part of the coordinates that are not fixed
+    :param step: of i-PI, shape (n,), at the times of the temperature, which are those of the conserved quantity
     """
 
-    name: str
-    n_atoms: int | None
     step: np.ndarray
-    time: np.ndarray
-    temperature: np.ndarray
     conserved: np.ndarray
-    moving: float = 1.0
 
     @classmethod
     def read(cls, path: Path, name: str, n_atoms: int | None, constraints: Constraints = FREE) -> Overview:
@@ -59,12 +46,22 @@ class Overview:
         missing = [column for column in ("temperature", "conserved") if column not in table.columns]
         if missing:
             raise DarkforcesError(f"'{path}' has no column '{missing[0]}'; it has {', '.join(table.columns)}")
-        conserved = table.columns["conserved"] - table.columns["conserved"][0]
+        conserved = 1000.0 * (table.columns["conserved"] - table.columns["conserved"][0]) / (n_atoms or 1)
         temperature, moving = table.columns["temperature"], 1.0
         if n_atoms is not None:
             temperature = constraints.of_moving(temperature, np.arange(n_atoms))
             moving = constraints.moving(n_atoms)
-        return cls(name, n_atoms, table.step, table.time, temperature, conserved, moving)
+        return cls(
+            name=name,
+            n_atoms=n_atoms,
+            time=table.time,
+            temperature=temperature,
+            conserved_time=table.time,
+            conserved=conserved,
+            kinetic_deviation=None,
+            moving=moving,
+            step=table.step,
+        )
 
     @classmethod
     def of(cls, outcome: Outcome, simulation: SimulationInput) -> Overview:
@@ -80,45 +77,25 @@ class Overview:
     @property
     def energy_change(self) -> float:
         """Change of the conserved quantity from the first to the last step, in `energy_unit`."""
-        return float(1000.0 * (self.conserved[-1] - self.conserved[0]) / (self.n_atoms or 1))
+        return float(self.conserved[-1])
 
     @property
     def mean_temperature(self) -> Estimate:
         """K."""
         return statistics.mean(self.temperature)
 
-    @property
-    def temperature_drift(self) -> Estimate:
-        """Slope of the temperature in K/ps."""
-        return slope(self.time, self.temperature)
-
-    @property
-    def energy_drift(self) -> Estimate:
-        """Slope of the conserved quantity in meV/atom/ps (meV/ps if the number of atoms is not known)."""
-        conserved = 1000.0 * self.conserved / (self.n_atoms or 1)
-        return conserved_slope(self.time, conserved, self.n_atoms, float(self.temperature.mean()))
-
-    @property
-    def heating(self) -> Estimate | None:
-        """`energy_drift` as a drift of the temperature, K/ps; None if the number of atoms is not known."""
-        return temperature_drift(self.energy_drift, self.moving) if self.n_atoms else None
-
-    @property
-    def energy_unit(self) -> str:
-        """Unit of the conserved quantity in tables and pictures."""
-        return "meV/atom" if self.n_atoms else "meV"
-
     def as_json(self) -> dict[str, object]:
         """JSON values with standard errors, units in the names."""
         unit = self.energy_unit.replace("/", "_per_")
         if not self.moves:
             return {"name": self.name, f"energy_change_{unit}": self.energy_change}
+        drift = self.conserved_slope
         return {
             "name": self.name,
             "picoseconds": float(self.time[-1]),
             "temperature_K": self.mean_temperature.as_json(),
-            "temperature_drift_K_per_ps": self.temperature_drift.as_json(),
-            f"conserved_drift_{unit}_per_ps": self.energy_drift.as_json(),
+            "temperature_drift_K_per_ps": self.temperature_slope.as_json(),
+            f"conserved_drift_{unit}_per_ps": drift.as_json() if drift else None,
         }
 
 
@@ -134,9 +111,8 @@ def draw(overviews: Sequence[Overview], path: Path) -> None:
     colors = colors_of([overview.name for overview in overviews])
     for overview, color in zip(overviews, colors, strict=True):
         along = overview.time if dynamic else overview.step
-        conserved = 1000.0 * overview.conserved / (overview.n_atoms or 1)
         smoothed(upper, along, overview.temperature, color, legend(overview.name))
-        smoothed(lower, along, conserved, color)
+        smoothed(lower, along, overview.conserved, color)
     upper.set_ylabel("temperature / K")
     lower.set_ylabel(f"conserved quantity / ({overviews[0].energy_unit})")
     lower.set_xlabel("time / ps" if dynamic else "step")

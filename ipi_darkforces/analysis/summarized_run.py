@@ -91,10 +91,9 @@ class SummarizedRun:
         if outcome.explosion is not None:
             lines.append(f"  exploded             {outcome.explosion.seen.temperature:.3g} K")
         elif overview.moves:
-            lines += [
-                f"  temperature: mean    {overview.mean_temperature.text('K')}",
-                f"  conserved: drift     {overview.energy_drift.text(overview.energy_unit + '/ps')}",
-            ]
+            lines.append(f"  temperature: mean    {overview.mean_temperature.text('K')}")
+            if overview.conserved_slope is not None:
+                lines.append(f"  conserved: drift     {overview.conserved_slope.text(overview.energy_unit + '/ps')}")
         elif overview.energy_change != 0.0:  # or else it is of one structure only, as phonons
             lines.append(f"  energy: change       {overview.energy_change:+.6g} {overview.energy_unit}")
         return "\n".join([*lines, f"  picture              {printable(self.folder / 'summary.png')}"])

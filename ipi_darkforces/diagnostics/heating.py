@@ -28,7 +28,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from scipy.sparse import csr_array
 
-from ..analysis.heat_capacity import temperature_drift
+from ..analysis.drift import temperature_drift
 from ..analysis.io.units import BOLTZMANN_EV
 from ..stats.estimates import Estimate
 
@@ -86,7 +86,7 @@ class Heating:
 
     @property
     def rate(self) -> Estimate:
-        """K/ps: the drift of the temperature; see `heat_capacity`."""
+        """K/ps: the drift of the temperature; see `temperature_drift`."""
         return temperature_drift(self.total, self.moving)
 
     @property

@@ -15,8 +15,18 @@ def run_of(name, drift, length=2.0, forces="direct", stride=1, noise=0.01, secon
     """A run of 100 atoms, whose energy per atom rises by so many meV/ps, with noise of so many meV."""
     time = np.linspace(0.0, length, 400)
     rng = np.random.default_rng(0)
-    conserved = 0.1 * (drift * time + noise * rng.normal(size=len(time)))
-    overview = Overview(name, 100, np.arange(len(time)), time, np.full(len(time), 300.0), conserved, moving)
+    conserved = drift * time + noise * rng.normal(size=len(time))
+    overview = Overview(
+        name=name,
+        n_atoms=100,
+        time=time,
+        temperature=np.full(len(time), 300.0),
+        conserved_time=time,
+        conserved=conserved,
+        kinetic_deviation=None,
+        moving=moving,
+        step=np.arange(len(time)),
+    )
     outcome = Outcome(
         folder=Path(name), prefix=name, steps=400, total_steps=400, interrupted=False, seconds_per_step=seconds
     )

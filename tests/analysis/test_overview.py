@@ -28,15 +28,15 @@ def heating(tmp_path):
 
 def test_drifts_are_in_the_units_they_say(heating):
     overview = Overview.read(heating, "heating", 3)
-    assert overview.temperature_drift.value == pytest.approx(2000.0, rel=0.01)  # K/ps
-    assert overview.energy_drift.value == pytest.approx(100_000.0, rel=1e-6)  # meV/atom/ps
+    assert overview.temperature_slope.value == pytest.approx(2000.0, rel=0.01)  # K/ps
+    assert overview.conserved_slope.value == pytest.approx(100_000.0, rel=1e-6)  # meV/atom/ps
     assert overview.conserved[0] == 0.0
     assert overview.as_json()["conserved_drift_meV_per_atom_per_ps"]["value"] == pytest.approx(1e5)
 
 
 def test_without_a_number_of_atoms_energies_are_for_all_of_them(heating):
     overview = Overview.read(heating, "heating", None)
-    assert overview.energy_drift.value == pytest.approx(300_000.0, rel=1e-6)
+    assert overview.conserved_slope.value == pytest.approx(300_000.0, rel=1e-6)
     assert overview.energy_unit == "meV"
 
 

@@ -1,12 +1,14 @@
 """Sentences about answers that are known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from ipi_darkforces.analysis import statements
 from ipi_darkforces.analysis.drift import Drift
-from ipi_darkforces.analysis.io.cached import CachedSource
-from ipi_darkforces.analysis.io.trajectory import Frame
+from ipi_darkforces.analysis.io import trajectory
+from ipi_darkforces.analysis.io.trajectory import Frame, Trajectory
 from ipi_darkforces.analysis.statements import Agreement
 from ipi_darkforces.analysis.structure import Correlations, Function, Peak
 from ipi_darkforces.analysis.temperatures import Temperatures
@@ -107,10 +109,15 @@ class Counted:
             yield Frame(float(i), np.full((2, 3), float(i)), np.zeros((3, 3)), f"line {i}")
 
 
+def remembering(source):
+    return Trajectory(Path("none"), np.array(["O", "H"]), np.ones(2), "positions", 1.0, source).cached().source
+
+
 @pytest.mark.parametrize(("largest", "times"), [(480, 1), (479, 3)])
-def test_frames_are_read_once_if_they_fit_into_memory(largest, times):
+def test_frames_are_read_once_if_they_fit_into_memory(monkeypatch, largest, times):
+    monkeypatch.setattr(trajectory, "LARGEST", largest)
     source, told = Counted(), []
-    remembered = CachedSource(source, largest)
+    remembered = remembering(source)
     for _ in range(3):
         assert [frame.time for frame in remembered.frames(None, told.append)] == list(range(10))
     assert source.times == len(told) == times
@@ -118,7 +125,7 @@ def test_frames_are_read_once_if_they_fit_into_memory(largest, times):
 
 def test_what_was_not_read_to_the_end_is_read_again():
     source = Counted()
-    remembered = CachedSource(source)
+    remembered = remembering(source)
     next(remembered.frames(None, print))
     assert len(list(remembered.frames(None, print))) == 10
     assert source.times == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -20,6 +20,8 @@ Progress = Callable[[int, int], None]
 # Told, in one line, what is wrong with a file of which a part can be used.
 Notice = Callable[[str], None]
 
+# Bytes of a trajectory that are kept for the next analysis: a text of a GB or so. Longer ones are read again.
+LARGEST = 2**28
 # Numbers in a block, unless a single frame has more: 16 MB, and some hundred frames of some hundred atoms.
 _BLOCK = 2_000_000
 
@@ -97,6 +99,10 @@ class Trajectory:
     interval: float | None
     source: Source = field(repr=False)
 
+    def cached(self) -> Trajectory:
+        """The same, read from its file once, if it fits into memory."""
+        return replace(self, source=_CachedSource(self.source))
+
     def blocks(
         self, progress: Progress | None = None, notice: Notice = logger.warning, regular: bool = False
     ) -> Iterator[Block]:
@@ -126,6 +132,31 @@ class Trajectory:
             yield _stacked(batch)
         if empty:
             raise DarkforcesError(f"'{self.path}' has not one frame of {self.quantity} that can be used")
+
+
+class _CachedSource:
+    """The frames of a source. What is wrong with its file is told when it is read, and not again."""
+
+    def __init__(self, source: Source):
+        self._source = source
+        self._frames: list[Frame] | None = None
+
+    def frames(self, progress: Progress | None, notice: Notice) -> Iterator[Frame]:
+        """All frames, from memory once they were read to the end."""
+        if self._frames is not None:
+            yield from self._frames
+            return
+        frames: list[Frame] = []
+        size = 0
+        for frame in self._source.frames(progress, notice):
+            size += frame.values.nbytes
+            if size <= LARGEST:
+                frames.append(frame)
+            else:
+                frames.clear()
+            yield frame
+        if size <= LARGEST:
+            self._frames = frames
 
 
 def _stacked(batch: list[Frame]) -> Block:
