@@ -15,7 +15,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..errors import DarkforcesError, printable
 from ..models.model import ForceModel
-from ..models.registry.choice import ModelChoice
+from ..models.registry.load import ModelChoice
 from ..simulate.folder import FinishedError, RunFolder
 from ..simulate.inputs import SimulationInput
 from ..simulate.places import Place, places

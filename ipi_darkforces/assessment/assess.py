@@ -20,9 +20,8 @@ from ..campaign.simulate import simulate
 from ..diagnostics.structures import as_structure
 from ..errors import DarkforcesError
 from ..models.model import ForceModel, Need
-from ..models.registry.choice import ModelChoice
-from ..models.registry.load import load_as
-from ..models.registry.loading import Loading
+from ..models.registry.load import ModelChoice, load_as
+from ..models.registry.options import Loading
 from ..models.registry.specification import label_of
 from ..models.structure import Structure
 from ..models.structure_file import read_atoms

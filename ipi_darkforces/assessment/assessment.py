@@ -12,7 +12,7 @@ from typing import Any
 
 from ..analysis import drift
 from ..errors import DarkforcesError, printable
-from ..models.registry.loading import Loading
+from ..models.registry.options import Loading
 from ..stats.rows import Row, aligned, html_table
 from . import page, pictures
 from .criteria import REASONS, Judged

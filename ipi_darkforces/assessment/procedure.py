@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..campaign.findings import Findings, Measured, by_model, measure
 from ..campaign.folder import CampaignFolder
 from ..campaign.matrix import Simulation
-from ..models.registry.loading import Loading
+from ..models.registry.options import Loading
 from .choices import choices
 from .criteria import HEATING, Judged, judged
 from .plan import AssessmentPlan

@@ -12,7 +12,7 @@ from ..analysis.temperatures import ALL
 from ..atomic import write_atomically
 from ..errors import DarkforcesError, printable
 from ..models.registry.kinds import specified
-from ..models.registry.loading import Loading
+from ..models.registry.options import Loading
 from ..models.structure_file import read_atoms
 from ..stats.estimates import Estimate
 from . import paper, pictures, strides

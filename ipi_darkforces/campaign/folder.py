@@ -23,10 +23,9 @@ from ..atomic import write_atomically
 from ..digest import digest
 from ..errors import ERROR, DarkforcesError
 from ..lock import locked
-from ..models.registry.choice import ModelChoice
 from ..models.registry.kinds import specified
-from ..models.registry.load import load_as
-from ..models.registry.loading import Loading
+from ..models.registry.load import ModelChoice, load_as
+from ..models.registry.options import Loading
 from ..simulate.compose import compose, write_start
 from ..simulate.folder import RunFolder
 from ..simulate.start import read_start, say_where_periodic

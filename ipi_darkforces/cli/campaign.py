@@ -14,7 +14,7 @@ from ..campaign.folder import CampaignFolder, check_models
 from ..campaign.matrix import Campaign
 from ..campaign.statements import as_json
 from ..errors import ERROR, DarkforcesError, printable
-from ..models.registry.loading import Loading
+from ..models.registry.options import Loading
 from ..progress_bar import progress_bar
 from .commands import add_command
 from .entry import INTERRUPTED

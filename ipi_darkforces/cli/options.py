@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import DarkforcesError
 from ..models.model import ForceModel
 from ..models.registry.load import load_as
-from ..models.registry.loading import BACKENDS, Loading
+from ..models.registry.options import BACKENDS, Loading
 from ..models.registry.specification import Option, chosen, label_of, with_options
 from ..simulate.recipe import Recipe
 from ..split.monitor import TOO_FAR

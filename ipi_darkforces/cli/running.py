@@ -11,8 +11,8 @@ from pathlib import Path
 from ..analysis import comparison, overview
 from ..analysis.summarized_run import SummarizedRun, check_length, model_of_run, run_at
 from ..errors import DarkforcesError
-from ..models.registry.choice import ModelChoice
 from ..models.registry.kinds import specified
+from ..models.registry.load import ModelChoice
 from ..simulate.folder import OtherRunError
 from ..simulate.hydrogen_mass import DEUTERIUM
 from ..simulate.packaged_inputs import is_packaged

@@ -181,10 +181,9 @@ def measure(
     :raises DarkforcesError: if the model does not know an element, or predicts NaN; the message names the structure
     """
     _check(model, references)
-    forces = model.provides & (Need.CONSERVATIVE | Need.DIRECT)
-    rounds = [Need.DIRECT] if Need.DIRECT in forces else []
-    if Need.CONSERVATIVE in forces:
-        rounds.append(Need.ENERGY | forces)
+    rounds = [Need.DIRECT] if Need.DIRECT in model.forces else []
+    if Need.CONSERVATIVE in model.forces:
+        rounds.append(Need.ENERGY | model.forces)
     milliseconds: dict[Need, np.ndarray] = {}
     for i, need in enumerate(rounds):
 
@@ -198,7 +197,7 @@ def measure(
 
 def _check(model: ForceModel, references: Sequence[Reference]) -> None:
     """Check what would fail after minutes."""
-    if not model.provides & (Need.CONSERVATIVE | Need.DIRECT):
+    if not model.forces:
         raise DarkforcesError(f"model '{model.name}' provides no forces to be judged; it provides {model.provides}")
     for reference in references:
         try:

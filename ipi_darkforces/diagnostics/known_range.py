@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import DarkforcesError
-from ..models.model import FORCE_KINDS, ForceModel, Need, of_kind
+from ..models.model import FORCE_KINDS, ForceModel, of_kind
 from ..models.result import Forces
 from ..models.structure import Structure
 from ..split.monitor import TOO_FAR
@@ -50,7 +50,7 @@ def reach(model: ForceModel, structure: Structure, displacement: np.ndarray) -> 
     """
     fractions = [0.0, *FRACTIONS]
     way = [replace(structure, positions=structure.positions + f * displacement) for f in fractions]
-    results = evaluate_each(model, way, forces_of(model))
+    results = evaluate_each(model, way, model.forces)
     known, pulled = 0.0, False
     for fraction, result in zip(fractions, results, strict=True):
         if isinstance(result, DarkforcesError):
@@ -66,11 +66,6 @@ def reach(model: ForceModel, structure: Structure, displacement: np.ndarray) -> 
             return Reach(known, NOT_BACK)
         known, pulled = fraction, pulled or back
     return Reach(known, None)
-
-
-def forces_of(model: ForceModel) -> Need:
-    """All kinds of forces that a model has."""
-    return model.provides & (Need.CONSERVATIVE | Need.DIRECT)
 
 
 def apart(forces: Forces) -> float | None:
@@ -91,14 +86,13 @@ def check_starts(model: ForceModel, starts: Sequence[OptimizationStart]) -> None
 
     :raises DarkforcesError: if it has no forces, does not know an element, or fails at the first structure
     """
-    need = forces_of(model)
-    if not need:
+    if not model.forces:
         raise DarkforcesError(f"model '{model.name}' provides no forces to follow; it provides {model.provides}")
     for start in starts:
         try:
-            model.check_request([start.structure], need)
+            model.check_request([start.structure], model.forces)
             if start is starts[0]:
-                model.evaluate([start.original], need)
+                model.evaluate([start.original], model.forces)
         except DarkforcesError as error:
             raise DarkforcesError(f"{start.name}: {error}") from error
 

@@ -24,7 +24,7 @@ from ..models.model import ForceModel, Need, of_kind, without_net_force
 from ..models.structure import Structure
 from ..split.monitor import TOO_FAR
 from .batches import evaluate_each
-from .known_range import apart, forces_of
+from .known_range import apart
 
 _SHIFT = 3e-6  # Å
 _BESIDE = 0.01  # Å
@@ -83,7 +83,7 @@ def examine(model: ForceModel, kind: Need, structure: Structure, converged: bool
     :param converged: whether they vanish
     :param free: coordinates that are not fixed, shape (n_atoms, 3); None for all
     """
-    (here,) = evaluate_each(model, [structure], forces_of(model))
+    (here,) = evaluate_each(model, [structure], model.forces)
     return End(
         rounding_error(model, kind, structure, free),
         None if isinstance(here, DarkforcesError) else apart(here),

@@ -101,7 +101,7 @@ def view(
     :param progress: called with the number of structures done and to be done
     :raises DarkforcesError: if the model cannot evaluate one; the message names it
     """
-    need = Need.ENERGY | (model.provides & (Need.CONSERVATIVE | Need.DIRECT))
+    need = Need.ENERGY | model.forces
     results: list[Forces] = []
     for name, structure in structures.items():
         try:

@@ -106,10 +106,9 @@ def integrate(
     :param report: called with the number of evaluations that are done
     :raises DarkforcesError: if the model has no forces, does not know an element, or predicts NaN
     """
-    need = model.provides & (Need.CONSERVATIVE | Need.DIRECT)
-    if not need:
+    if not model.forces:
         raise DarkforcesError(f"model '{model.name}' provides no forces to do work; it provides {model.provides}")
-    kinds = [kind for kind, flag in FORCE_KINDS.items() if flag in need]
+    kinds = [kind for kind, flag in FORCE_KINDS.items() if flag in model.forces]
     n = _FEWEST_POINTS
     powers, energies = _along(model, path, kinds, np.arange(n) / n, report)
     cumulative = np.array([cumulative_integral(power) for power in powers])
@@ -139,14 +138,11 @@ def _along(
     before: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Power of each kind of forces, eV, shape (n_kinds, n), and the energy, eV, shape (n,)."""
-    need = Need.ENERGY
-    for kind in kinds:
-        need |= FORCE_KINDS[kind]
     powers, energies = np.empty((len(kinds), len(parameters))), np.empty(len(parameters))
     for begin in range(0, len(parameters), _BATCH):
         batch = slice(begin, begin + _BATCH)
         structures, velocities = path.structures(parameters[batch])
-        results = model.evaluate(structures, need)
+        results = model.evaluate(structures, Need.ENERGY | model.forces)
         energies[batch] = [result.energy for result in results]
         for i, kind in enumerate(kinds):
             forces = np.array([of_kind(FORCE_KINDS[kind], result)[path.moving] for result in results])

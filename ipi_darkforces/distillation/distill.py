@@ -14,9 +14,8 @@ from ..diagnostics.structures import as_structure
 from ..errors import DarkforcesError
 from ..lock import locked
 from ..models.model import ForceModel, Need
-from ..models.registry.choice import ModelChoice
 from ..models.registry.fingerprint import weights_of
-from ..models.registry.load import ModelLike, as_model, load_model
+from ..models.registry.load import ModelChoice, ModelLike, as_model, load_model
 from ..models.registry.zoo import all_models, check_name, install, user_directory
 from ..models.structure import Structure
 from ..training.direct_pet import SIZES, shape_for

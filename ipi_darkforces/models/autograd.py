@@ -31,7 +31,7 @@ class AutogradJacobian(DerivedJacobian):
     def transposed_times(self, vectors: np.ndarray) -> np.ndarray:
         """Jᵀ v, by one backward pass."""
         (product,) = torch.autograd.grad(self._forces, self._positions, self._tensor(vectors), retain_graph=True)
-        return _numpy(product)
+        return to_numpy(product)
 
     def times(self, vectors: np.ndarray) -> np.ndarray:
         """J v, by one backward pass through a backward pass."""
@@ -40,7 +40,7 @@ class AutogradJacobian(DerivedJacobian):
             (result,) = torch.autograd.grad(product, cotangent, self._tensor(vectors), retain_graph=True)
         except RuntimeError as error:
             raise _no_second_derivative(error) from error
-        return _numpy(result)
+        return to_numpy(result)
 
     @cached_property
     def _backward_pass(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -80,5 +80,6 @@ def _no_second_derivative(error: RuntimeError) -> DarkforcesError:
     )
 
 
-def _numpy(tensor: torch.Tensor) -> np.ndarray:
+def to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    """The values of a tensor, in double precision."""
     return tensor.detach().to(device="cpu", dtype=torch.float64).numpy()

@@ -21,7 +21,7 @@ import torch
 from metatensor.torch import Labels, TensorBlock, TensorMap
 
 from ..errors import DarkforcesError, one_line
-from .autograd import AutogradJacobian, without_net_force
+from .autograd import AutogradJacobian, to_numpy, without_net_force
 from .jacobian import Jacobian
 from .metatomic_neighbors import NeighborList, wrap
 from .model import ForceModel, Need
@@ -134,18 +134,18 @@ class MetatomicModel(ForceModel):
             direct, direct_virials = self._predictions(outputs, structures, need)
         if Need.UNCERTAINTY in need:
             assert self._outputs.uncertainty is not None
-            uncertainties = _split(_numpy(outputs[self._outputs.uncertainty].block().values).reshape(-1), structures)
+            uncertainties = _split(to_numpy(outputs[self._outputs.uncertainty].block().values).reshape(-1), structures)
         if Need.ENSEMBLE in need:
             assert self._outputs.ensemble is not None
             if Need.UNCERTAINTY in need:  # metatrain has one of both right at a time: of a system, or of its atoms
                 with torch.no_grad():
                     outputs = self._predict(systems, Need.ENSEMBLE)
-            ensembles = list(_numpy(outputs[self._outputs.ensemble].block().values).reshape(len(structures), -1))
+            ensembles = list(to_numpy(outputs[self._outputs.ensemble].block().values).reshape(len(structures), -1))
         nothing = _nothing(structures)
         return [
             Forces(*values)
             for values in zip(
-                _numpy(energies).reshape(-1).tolist(),
+                to_numpy(energies).reshape(-1).tolist(),
                 *(conservative, direct, virials, direct_virials, nothing, uncertainties, ensembles),
                 strict=True,
             )
@@ -199,14 +199,14 @@ class MetatomicModel(ForceModel):
     ) -> tuple[_Arrays, _Arrays]:
         """Forces and virials that the model predicts directly, for each structure."""
         assert self._outputs.direct is not None
-        values = _numpy(outputs[self._outputs.direct].block().values).reshape(-1, 3)
+        values = to_numpy(outputs[self._outputs.direct].block().values).reshape(-1, 3)
         forces = _split(values, structures)
         if self._outputs.stress is None or Need.VIRIAL not in need:
             return forces, _nothing(structures)
-        stresses = _numpy(outputs[self._outputs.stress].block().values).reshape(-1, 3, 3)
+        stresses = to_numpy(outputs[self._outputs.stress].block().values).reshape(-1, 3, 3)
         # Without a volume there is no stress, and models predict NaN.
         virials = [
-            -s.volume * _symmetric(stress) if s.volume else np.zeros((3, 3))
+            -s.volume * symmetric(stress) if s.volume else np.zeros((3, 3))
             for s, stress in zip(structures, stresses, strict=True)
         ]
         return forces, virials
@@ -358,7 +358,7 @@ def _derivatives(
         return [np.zeros(p.shape) for p in positions], [np.zeros((3, 3))] * len(strains)
     gradients = torch.autograd.grad(-energies.sum(), [*positions, *strains], allow_unused=True, materialize_grads=True)
     n = len(leaves)
-    return [_numpy(g) for g in gradients[:n]], [_symmetric(_numpy(g)) for g in gradients[n:]]
+    return [to_numpy(g) for g in gradients[:n]], [symmetric(to_numpy(g)) for g in gradients[n:]]
 
 
 def _nothing(structures: Sequence[Structure]) -> _Arrays:
@@ -370,9 +370,6 @@ def _split(values: np.ndarray, structures: Sequence[Structure]) -> list[np.ndarr
     return np.split(values, np.cumsum([len(s.positions) for s in structures])[:-1])
 
 
-def _numpy(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().to(device="cpu", dtype=torch.float64).numpy()
-
-
-def _symmetric(matrix: np.ndarray) -> np.ndarray:
+def symmetric(matrix: np.ndarray) -> np.ndarray:
+    """The symmetric part."""
     return 0.5 * (matrix + matrix.T)

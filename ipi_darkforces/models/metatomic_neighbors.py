@@ -13,7 +13,7 @@ import torch
 import vesin
 from metatensor.torch import Labels, TensorBlock
 
-from .neighbors.nvrtc import load_nvrtc
+from .neighbors.search import load_nvrtc
 from .neighbors.verlet import SKIN
 
 _SAMPLES = ["first_atom", "second_atom", "cell_shift_a", "cell_shift_b", "cell_shift_c"]

@@ -104,6 +104,11 @@ class ForceModel(ABC):
         return (self,)
 
     @property
+    def forces(self) -> Need:
+        """The kinds of forces that it has."""
+        return self.provides & (Need.CONSERVATIVE | Need.DIRECT)
+
+    @property
     def provides_direct_virial(self) -> bool:
         """Tell whether direct forces come with a virial of their own, from a stress that is predicted as such."""
         return False
@@ -187,7 +192,10 @@ class ForceModel(ABC):
             if results[0].conservative is not None:
                 self.passes.backward += len(structures)
             if self.remove_net_force and Need.DIRECT in need:
-                results = [_with_direct_balanced(forces, s) for forces, s in zip(results, structures, strict=True)]
+                results = [
+                    replace(forces, direct=without_net_force(of_kind(Need.DIRECT, forces), structure))
+                    for forces, structure in zip(results, structures, strict=True)
+                ]
             for forces, structure in zip(results, structures, strict=True):
                 self._check_finite(forces, structure)
             yield results
@@ -268,10 +276,6 @@ def _structure(given: Structure | Atoms) -> Structure:
 
 def _elements(numbers: set[int] | frozenset[int]) -> str:
     return ", ".join(chemical_symbols[number] for number in sorted(numbers))
-
-
-def _with_direct_balanced(forces: Forces, structure: Structure) -> Forces:
-    return replace(forces, direct=without_net_force(of_kind(Need.DIRECT, forces), structure))
 
 
 def without_net_force(forces: np.ndarray, structure: Structure) -> np.ndarray:

@@ -17,7 +17,7 @@ from ipi.utils.softexit import softexit
 
 from ipi_darkforces.errors import ERROR, DarkforcesError
 from ipi_darkforces.models.registry.kinds import specified
-from ipi_darkforces.models.registry.loading import Loading
+from ipi_darkforces.models.registry.options import Loading
 from ipi_darkforces.models.registry.specification import chosen, with_options
 from ipi_darkforces.serve.settings import Role, Settings
 from ipi_darkforces.serve.units import reply_to_ipi, structure_from_ipi

@@ -60,7 +60,7 @@ class GoodState:
         if newest is None or newest == self._seen:
             return
         shutil.copyfile(newest[1], self._candidate)
-        step = _whole_state(self._candidate)
+        step = _complete_state(self._candidate)
         if step is not None:  # or else i-PI is writing it
             self._seen, self._candidate_step, self._calm_reports = newest, step, 0
 
@@ -88,7 +88,7 @@ class GoodState:
             if self._folder.restart.exists():
                 os.replace(self._folder.restart, exploded)
             # When those that are looked at have been put aside, there may be others before them.
-            while later := [file for file in self._checkpoints() if (_whole_state(file) or 0) > self.step]:
+            while later := [file for file in self._checkpoints() if (_complete_state(file) or 0) > self.step]:
                 for file in later:
                     os.replace(file, file.with_name(f"{file.name}.exploded"))
             if self._good.exists():
@@ -103,7 +103,7 @@ def _changed(file: Path) -> int | None:
         return None
 
 
-def _whole_state(file: Path) -> int | None:
+def _complete_state(file: Path) -> int | None:
     """The step of a state of i-PI; None if there is none, or it breaks off."""
     try:
         with file.open("rb") as stream:

@@ -14,7 +14,7 @@ from pathlib import Path
 import ipi.engine.simulation  # noqa: F401 - takes long, and will be needed
 
 from ..errors import ERROR, DarkforcesError
-from ..models.registry.loading import Loading
+from ..models.registry.options import Loading
 from ..models.registry.specification import chosen
 from ..serve.pes import split_and_role
 from ..split.monitor import checked_limit

@@ -93,11 +93,11 @@ class Tail:
 
 def _progress_row(line: str) -> list[float] | None:
     """Step, time, temperature, conserved quantity."""
-    row = whole_row(line, 4)
+    row = complete_row(line, 4)
     return row if row is not None and np.isfinite(row[0]) else None
 
 
-def whole_row(line: str, columns: int) -> list[float] | None:
+def complete_row(line: str, columns: int) -> list[float] | None:
     """The numbers of a line of i-PI's properties: the last ones, if a piece of an earlier line comes before them.
 
     :return: None if it is no whole line

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DarkforcesError
-from ..models.registry.choice import ModelChoice
 from ..models.registry.kinds import specified
+from ..models.registry.load import ModelChoice
 from ..signals import Interrupts, noted_interrupts
 from ..split.monitor import TOO_FAR, Watch
 from .child import PATIENCE

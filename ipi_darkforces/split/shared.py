@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from ..models.registry.load import load_as
-from ..models.registry.loading import Loading
+from ..models.registry.options import Loading
 from .split import Split
 
 

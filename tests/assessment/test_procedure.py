@@ -22,7 +22,7 @@ from ipi_darkforces.assessment.verdict import decide
 from ipi_darkforces.campaign.folder import CampaignFolder, Ended
 from ipi_darkforces.campaign.matrix import Simulation
 from ipi_darkforces.models.model import Need
-from ipi_darkforces.models.registry.loading import Loading
+from ipi_darkforces.models.registry.options import Loading
 from ipi_darkforces.simulate.folder import RunFolder
 from ipi_darkforces.simulate.inputs import SimulationInput
 from ipi_darkforces.stats.estimates import Estimate

@@ -128,7 +128,7 @@ def test_a_student_of_another_teacher_is_said(here: Path, caplog: pytest.LogCapt
 
 
 def _fingerprint(model: dark.ForceModel) -> str:
-    from ipi_darkforces.models.registry.choice import ModelChoice
+    from ipi_darkforces.models.registry.load import ModelChoice
 
     return ModelChoice.of(model).identity()["fingerprint"]
 

@@ -17,7 +17,7 @@ from ipi_processes import (
     with_beads,
 )
 
-from ipi_darkforces.models.registry.loading import Loading
+from ipi_darkforces.models.registry.options import Loading
 from ipi_darkforces.serve.pes import DarkforcesDriver
 from ipi_darkforces.split.shared import shared_split
 

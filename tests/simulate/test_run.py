@@ -20,7 +20,7 @@ from programs import PATIENCE, finish, wait_until
 
 from ipi_darkforces.analysis.overview import Overview
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models.registry.choice import ModelChoice
+from ipi_darkforces.models.registry.load import ModelChoice
 from ipi_darkforces.simulate.compose import compose, write_start
 from ipi_darkforces.simulate.folder import FinishedError
 from ipi_darkforces.simulate.inputs import SimulationInput

@@ -16,7 +16,7 @@ from ipi.scripting import read_output
 from ipi_darkforces.analysis.overview import Overview
 from ipi_darkforces.cli.main import main
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models.registry.choice import ModelChoice
+from ipi_darkforces.models.registry.load import ModelChoice
 from ipi_darkforces.simulate.folder import RunFolder
 from ipi_darkforces.simulate.inputs import SimulationInput
 from ipi_darkforces.simulate.processes import Process

@@ -13,8 +13,7 @@ from ipi_processes import INPUTS, prepare, with_beads
 
 from ipi_darkforces import Need, Structure
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models.registry.choice import ModelChoice
-from ipi_darkforces.models.registry.load import load_model
+from ipi_darkforces.models.registry.load import ModelChoice, load_model
 from ipi_darkforces.simulate.inputs import SimulationInput
 from ipi_darkforces.simulate.run import Progress, run
 from ipi_darkforces.split.disagreement import EXTRAS, Disagreement

@@ -88,7 +88,7 @@ def read_table(path: Path, notice: Notice) -> Table:
     :param notice: told what is wrong with the file
     :raises DarkforcesError: if it does not exist, is of another program, lacks step or time, or has not one whole row
     """
-    values, units = _whole_rows(path, notice)
+    values, units = _complete_rows(path, notice)
     missing = [name for name in ("step", "time") if name not in values]
     if missing:
         raise DarkforcesError(
@@ -115,7 +115,7 @@ def _converted(column: np.ndarray, name: str, unit: str | None, path: Path) -> n
         raise DarkforcesError(f"'{path}', column '{name}': {error}") from error
 
 
-def _whole_rows(path: Path, notice: Notice) -> tuple[dict[str, np.ndarray], dict[str, tuple[str | None, str]]]:
+def _complete_rows(path: Path, notice: Notice) -> tuple[dict[str, np.ndarray], dict[str, tuple[str | None, str]]]:
     """Read a table with i-PI's reader, without the rows that it cannot read."""
     try:
         with open_text(path) as stream:

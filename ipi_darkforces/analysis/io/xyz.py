@@ -86,7 +86,7 @@ class XyzSource:
         with open_bytes(self.path) as stream:
             reader = _FrameReader(stream, self.path, self.layout, notice)
             reported = 0
-            for count, raw in enumerate(reader.whole_frames()):
+            for count, raw in enumerate(reader.complete_frames()):
                 if progress is not None and reader.offset >= reported + _REPORT:
                     reported = reader.offset
                     progress(min(stream.done, total), total)
@@ -173,7 +173,7 @@ class _FrameReader:
         self._first: list[bytes] = []  # the first whole frame
         self._label_end = 0
 
-    def whole_frames(self) -> Iterator[_Raw]:
+    def complete_frames(self) -> Iterator[_Raw]:
         """All frames that are whole, until the file ends or nothing more can be made of it."""
         lines = self._read(self._size)
         while lines and any(line.strip() for line in lines):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+from functools import cache
+from pathlib import Path
+
 import numpy as np
 import torch
 import vesin
-
-from .nvrtc import load_nvrtc
 
 CPU = torch.device("cpu")
 # From how many atoms on a GPU is faster. A guess: of water, to 4 Å, a search takes the host 0.3 ms for 192 atoms and
@@ -55,3 +57,14 @@ def search_on(
         found = found[torch.argsort(found[:, column], stable=True)]
     array = found.cpu().numpy()
     return array[:, :2], array[:, 2:]
+
+
+@cache
+def load_nvrtc() -> None:
+    """Load NVRTC, the compiler that vesin's CUDA kernels need, from beside PyTorch, if it is there.
+
+    vesin asks the dynamic linker for it, which does not look among PyTorch's wheels, but finds what is loaded. Where there
+    is none, as with a PyTorch from conda, it is left to the linker.
+    """
+    for path in Path(torch.__file__).parents[1].glob("nvidia/*/lib/libnvrtc.so.*"):
+        ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)

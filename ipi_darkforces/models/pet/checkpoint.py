@@ -71,8 +71,8 @@ def read_checkpoint(path: Path) -> tuple[Any, Any]:
             wrapped = checkpoint.get("wrapped_model_checkpoint", checkpoint)
             if wrapped["architecture_name"] != "pet":
                 raise OtherArchitectureError(f"its architecture is {wrapped['architecture_name']}")
-            whole = model_from_checkpoint(checkpoint, context="export").eval()
-            model, wrapper = (whole, None) if wrapped is checkpoint else (whole.model, whole)
+            loaded = model_from_checkpoint(checkpoint, context="export").eval()
+            model, wrapper = (loaded, None) if wrapped is checkpoint else (loaded.model, loaded)
     except UnsupportedModelError:
         raise
     except Exception as error:  # metatrain and torch raise many kinds, with many lines

@@ -17,7 +17,7 @@ import torch
 
 from ...errors import DarkforcesError
 from ..memory import keep_freed_memory
-from ..metatomic import DTYPES, pick_outputs
+from ..metatomic import DTYPES, pick_outputs, symmetric
 from ..model import ForceModel, Need
 from ..neighbors.search import CPU
 from ..neighbors.verlet import Pairs, VerletLists, number_within
@@ -318,8 +318,3 @@ def _sum_at(atoms: np.ndarray, values: np.ndarray, structure: Structure) -> np.n
     """Sums of the values (n, 3) that belong to the same atom, shape (n_atoms, 3)."""
     n = len(structure.positions)
     return np.stack([np.bincount(atoms, values[:, axis], n) for axis in range(3)], axis=1)
-
-
-def symmetric(matrix: np.ndarray) -> np.ndarray:
-    """The symmetric part."""
-    return 0.5 * (matrix + matrix.T)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..metatomic import pick_device
+from ..metatomic import pick_device, symmetric
 from ..model import Need
 from ..neighbors.verlet import VerletList
 from ..result import Forces
@@ -26,7 +26,7 @@ from ..structure import Structure
 from .attention import Packing
 from .cuda_graph import CudaGraphs, wait_for
 from .network import PetNetwork, in_turn
-from .packed import PetModel, conditions, symmetric
+from .packed import PetModel, conditions
 from .padded_neighbors import PaddedGraph, Room, by_atom
 from .padded_selection import SIZES, SelectionRoom, select
 from .repulsion import Repulsion
@@ -126,9 +126,9 @@ class PaddedPetModel(PetModel):
         )
         known = self._sets.pop(key, None)
         if known is None or not known.graph.room.holds(lists):
-            room = Room.for_(lists, key)
+            room = Room.enough_for(lists, key)
             if known is not None:
-                room = room.or_more(known.graph.room)
+                room = room.merged(known.graph.room)
             elements = [self._elements[structure.species] for structure in structures]
             added = conditions(self._network, structures)
             heads = self._network.heads

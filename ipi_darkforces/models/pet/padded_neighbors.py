@@ -34,21 +34,23 @@ class Room:
     width: int
 
     @classmethod
-    def for_(cls, lists: Sequence[VerletList], kinds: Sequence[bytes]) -> Room:
+    def enough_for(cls, lists: Sequence[VerletList], kinds: Sequence[bytes]) -> Room:
         """Enough for what they list, and some more for those that come after them.
 
         :param lists: of each structure
         :param kinds: its atomic numbers; those that have the same get the same room
         """
         most = {kind: max(len(a) for a, b in zip(lists, kinds, strict=True) if b == kind) for kind in kinds}
-        return cls(tuple(_up(1.1 * most[kind] + 32, 64) for kind in kinds), _up(1.2 * _width(lists) + 2, 8))
+        return cls(
+            tuple(rounded_up(1.1 * most[kind] + 32, 64) for kind in kinds), rounded_up(1.2 * _width(lists) + 2, 8)
+        )
 
     def holds(self, lists: Sequence[VerletList]) -> bool:
         """Tell whether it is enough for these."""
         enough = all(len(each) <= pairs for each, pairs in zip(lists, self.pairs, strict=True))
         return enough and _width(lists) <= self.width
 
-    def or_more(self, other: Room) -> Room:
+    def merged(self, other: Room) -> Room:
         """Enough for what either has room for."""
         pairs = tuple(max(both) for both in zip(self.pairs, other.pairs, strict=True))
         return Room(pairs, max(self.width, other.width))
@@ -188,5 +190,6 @@ def _width(lists: Sequence[VerletList]) -> int:
     return 1 + max(each.most for each in lists)
 
 
-def _up(number: float, multiple: int) -> int:
+def rounded_up(number: float, multiple: int) -> int:
+    """The next multiple."""
     return -int(-number // multiple) * multiple

@@ -15,6 +15,7 @@ import torch
 from .attention import NOWHERE, Packing
 from .cutoffs import AdaptiveCutoffs
 from .network import Graph, in_turn
+from .padded_neighbors import rounded_up
 
 SIZES = 2  # numbers in `SelectedPairs.needed`
 
@@ -37,8 +38,8 @@ class SelectionRoom:
     def grown(self, pairs: float, width: float) -> SelectionRoom:
         """Enough for so much, and some more for what comes next."""
         return SelectionRoom(
-            max(self.pairs, _up(1.1 * pairs + 32, 64)),
-            max(self.width, _up(1.2 * width + 2, 8)),
+            max(self.pairs, rounded_up(1.1 * pairs + 32, 64)),
+            max(self.width, rounded_up(1.2 * width + 2, 8)),
         )
 
 
@@ -115,7 +116,3 @@ def _ranks(chosen: torch.Tensor, places: torch.Tensor, block: tuple[int, int]) -
     flags = flags.scatter_(0, there, chosen.long().repeat(2))[:n].view(block)
     ranks = flags.cumsum(1)
     return ranks.view(-1).index_select(0, places.clamp_min(0).view(-1)).view(places.shape), ranks.max() + 1
-
-
-def _up(number: float, multiple: int) -> int:
-    return -int(-number // multiple) * multiple

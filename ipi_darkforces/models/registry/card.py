@@ -18,6 +18,7 @@ from ase.data import atomic_numbers
 
 from ...atomic import write_atomically
 from ...errors import DarkforcesError, one_line
+from ..model import Need
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,7 @@ class Card:
         return {name: _plain(value) for name, value in asdict(self).items() if value is not None}
 
 
-# What a model can provide; see `Need`.
-OUTPUTS = ("energy", "conservative forces", "direct forces", "virial", "uncertainty", "energy ensemble")
+OUTPUTS = tuple(map(str, Need))  # what a model can provide
 _OPTIONAL: dict[str, Collection[str]] = {"provides": OUTPUTS, "elements": frozenset(atomic_numbers) - {"X"}}
 _OPTIONAL_TEXTS = ("teacher", "teacher_fingerprint")
 _NOT_NEEDED = (*_OPTIONAL, *_OPTIONAL_TEXTS)

@@ -20,8 +20,8 @@ from .export import EXPORTED_EXTENSIONS, exported, is_checkpoint
 from .factory import load_by_factory
 from .fingerprint import files_of_module, package_of, short_digest, weights_of
 from .hints import calculator
-from .kind import ModelKind, SingleModel
-from .loading import Loading
+from .interface import ModelKind, SingleModel
+from .options import Loading
 from .packages import PACKAGED
 from .specification import CALCULATOR, EXTENSIONS, Option, split_options, split_pair
 from .upet import UPET, upet_checkpoint

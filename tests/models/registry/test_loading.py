@@ -6,9 +6,8 @@ import pytest
 from random_pet import random_pet
 
 from ipi_darkforces.errors import DarkforcesError
-from ipi_darkforces.models.registry.choice import ModelChoice
-from ipi_darkforces.models.registry.load import load_model
-from ipi_darkforces.models.registry.loading import Loading
+from ipi_darkforces.models.registry.load import ModelChoice, load_model
+from ipi_darkforces.models.registry.options import Loading
 
 
 def test_what_is_not_as_by_default():

@@ -20,7 +20,7 @@ from ipi_darkforces.models.registry import kinds
 from ipi_darkforces.models.registry import zoo as zoo_module
 from ipi_darkforces.models.registry.card import Card
 from ipi_darkforces.models.registry.export import cache_directory, exported, is_checkpoint
-from ipi_darkforces.models.registry.loading import Loading
+from ipi_darkforces.models.registry.options import Loading
 from ipi_darkforces.models.registry.zoo import ZOO, all_models, card_of, install, user_directory
 from ipi_darkforces.split.shared import shared_split
 

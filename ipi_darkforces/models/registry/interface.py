@@ -11,7 +11,7 @@ from pathlib import Path
 from ...errors import DarkforcesError
 from ..devices import DevicesModel
 from ..model import REMARK, ForceModel
-from .loading import Loading
+from .options import Loading
 from .specification import split_options
 
 log = logging.getLogger(__name__)
