@@ -63,8 +63,8 @@ def search_on(
 def load_nvrtc() -> None:
     """Load NVRTC, the compiler that vesin's CUDA kernels need, from beside PyTorch, if it is there.
 
-    vesin asks the dynamic linker for it, which does not look among PyTorch's wheels, but finds what is loaded. Where there
-    is none, as with a PyTorch from conda, it is left to the linker.
+    vesin asks the dynamic linker for it, which does not look among PyTorch's wheels, but finds what is loaded.
+    Where there is none, as with a PyTorch from conda, it is left to the linker.
     """
     for path in Path(torch.__file__).parents[1].glob("nvidia/*/lib/libnvrtc.so.*"):
         ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
