@@ -36,7 +36,6 @@ _KINETIC = re.compile(r"kinetic_cv(?:\((?!\d+\))([^;=]+)\))?")  # of all atoms o
 class Averages:
     """Averages of a run.
 
-    :param name: of the run
     :param time: ps, shape (n,)
     :param series: by their titles: ``density``, ``volume``, ``pressure``, and quantum kinetic energies for each atom:
         ``K`` of all atoms, and ``K(H)`` of species; shape (n,) each
@@ -125,11 +124,7 @@ def _count(run: Run, species: str | None) -> int | None:
 
 
 def draw(results: Sequence[Averages], path: Path) -> None:
-    """One picture of one or several runs: each quantity against time, with its mean.
-
-    :param results: the runs
-    :param path: PNG or PDF to write
-    """
+    """One picture of one or several runs: each quantity against time, with its mean."""
     titles = list(dict.fromkeys(title for result in results for title in result.series))
     colors = colors_of([result.name for result in results])
     figure = new_figure(6.4, 1.2 + 1.8 * len(titles))

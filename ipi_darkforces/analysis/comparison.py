@@ -80,7 +80,6 @@ def draw(runs: Sequence[SummarizedRun], path: Path) -> None:
     """Draw the conserved quantity of runs against time, each named at its end, and how fast they were.
 
     :param runs: those that are no dynamics, or have done no step, are left out
-    :param path: PNG or PDF to write
     """
     shown = [(run, run.overview) for run in runs if run.overview is not None and run.overview.moves]
     colors = colors_of([run.forces for run, _ in shown])

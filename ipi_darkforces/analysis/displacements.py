@@ -25,7 +25,6 @@ AS_TIME = 0.25
 class Displacements:
     """Mean squared displacements of a run, relative to the centre of mass.
 
-    :param name: of the run
     :param rows: the species, which the rows of the arrays are
     :param lags: ps, shape (n,)
     :param squares: mean squared displacement in Å², shape (n_rows, n)
@@ -75,7 +74,6 @@ def displacements(
     The slope is taken between t/2 and t, where t is a twelfth of the trajectory but not more than `longest`. For its
     error bar it is computed from each time origin, and the series of these is averaged in batches.
 
-    :param name: of the run
     :param blocks: positions in Å at even intervals, wrapped into the cell or not
     :param symbols: chemical symbol of each atom, shape (n_atoms,)
     :param masses: amu, shape (n_atoms,)

@@ -36,7 +36,6 @@ _SEVERAL = 3  # runs of which each gets its line of the fit, without the picture
 class Drift:
     """Temperature and conserved quantity of a run.
 
-    :param name: of the run
     :param n_atoms: None if not known; then energies are for the whole system
     :param time: of the temperature, ps, shape (n,)
     :param temperature: K, shape (n,)
@@ -197,11 +196,7 @@ def _kinetic_deviation(run: Run, selection: Selection, temperature: np.ndarray, 
 
 
 def draw(results: Sequence[Drift], path: Path) -> None:
-    """One picture of one or several runs: temperature and conserved quantity against time, with their slopes.
-
-    :param results: the runs
-    :param path: PNG or PDF to write
-    """
+    """One picture of one or several runs: temperature and conserved quantity against time, with their slopes."""
     with_energy = [result for result in results if result.conserved is not None]
     figure = new_figure(6.4, 5.6 if with_energy else 3.2)
     axes = figure.subplots(2 if with_energy else 1, 1, sharex=True, squeeze=False)[:, 0]

@@ -28,9 +28,6 @@ def draw(results: Sequence[Motion], path: Path) -> None:
     Spectra are on the left, c_vv(t) / c_vv(0) in the middle. Where there are positions, mean squared displacements are
     on the right, dashed where their slope was taken; above them are the diffusion coefficients from there (squares) and
     from the spectrum at ω → 0 (circles), with 95 % intervals. Open symbols have no error bar: the run is too short.
-
-    :param results: the runs
-    :param path: PNG or PDF to write
     """
     colors = colors_of([result.spectra.name for result in results])
     rows = tuple(dict.fromkeys(row for result in results for row in result.spectra.rows))

@@ -100,11 +100,7 @@ class Overview(Drift):
 
 
 def draw(overviews: Sequence[Overview], path: Path) -> None:
-    """One picture of one or several runs: temperature and conserved quantity against time.
-
-    :param overviews: the runs
-    :param path: PNG to write
-    """
+    """One picture of one or several runs: temperature and conserved quantity against time."""
     figure = new_figure(6.4, 5.6)
     upper, lower = figure.subplots(2, 1, sharex=True)
     dynamic = all(overview.moves for overview in overviews)
@@ -127,8 +123,6 @@ def draw(overviews: Sequence[Overview], path: Path) -> None:
 def summarize(overview: Overview, outcome: Outcome) -> dict[str, object]:
     """Leave a summary for machines and a picture in the run's folder, and return the summary.
 
-    :param overview: of the run
-    :param outcome: how it ended
     :raises DarkforcesError: if the folder cannot be written
     """
     picture = outcome.folder / "summary.png"

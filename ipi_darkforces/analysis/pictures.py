@@ -44,11 +44,7 @@ _WORDS = {
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty picture.
-
-    :param width: inches
-    :param height: inches
-    """
+    """An empty picture, of a size in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=200, layout="constrained")

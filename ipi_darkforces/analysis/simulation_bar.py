@@ -25,7 +25,6 @@ class SimulationBar:
     """The progress of one run: part done, simulated time, speed, temperature, drift of the conserved quantity (ΔE, in
     meV/atom) and, with multiple time stepping, the rms difference of both kinds of forces (ΔF, in meV/Å).
 
-    :param name: of the run
     :param n_atoms: None if not known; then ΔE is in meV
     :param constraints: of the simulation: the temperature is that of what moves
     """

@@ -66,7 +66,6 @@ UNDECAYED = 0.75
 class Spectra:
     """Velocity autocorrelation of a run and what follows from it; conventions as in the docstring of the module.
 
-    :param name: of the run
     :param rows: what the rows of the arrays are: ``all``, then each species
     :param wavenumbers: cm⁻¹, shape (n,)
     :param spectrum: ĉ_vv in K cm, shape (n_rows, n)
@@ -152,7 +151,6 @@ def spectra(
     inverse transform of its spectrum, divided by the autocorrelation of the window, is c_vv without any bias
     (Wiener-Khinchin).
 
-    :param name: of the run
     :param blocks: velocities in Å/ps at even intervals
     :param symbols: chemical symbol of each atom, shape (n_atoms,)
     :param masses: amu, shape (n_atoms,)

@@ -71,7 +71,6 @@ class Function:
 class Correlations:
     """Structure of a run; conventions as in the docstring of the module.
 
-    :param name: of the run
     :param distances: Å, middle of each bin, shape (n,)
     :param functions: ``g_OO``, ``g_OH``, ... and ``c_uu`` if there are molecules
     :param coordination: for a pair of species (a, b), the running average number of b around an a up to the outer edge
@@ -130,7 +129,6 @@ def correlations(
 ) -> Correlations:
     """Radial distributions of pairs of species, and the orientational correlation of molecules.
 
-    :param name: of the run
     :param blocks: positions in Å, wrapped or not, in a cell that is periodic in three directions
     :param symbols: chemical symbol of each atom, shape (n_atoms,)
     :param pairs: of species; by default all

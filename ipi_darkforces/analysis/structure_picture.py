@@ -19,11 +19,7 @@ LONGEST_BOND = 1.7
 
 
 def draw(results: Sequence[Correlations], path: Path) -> None:
-    """One picture of one or several runs: the functions on the left, differences to the first run on the right.
-
-    :param results: the runs
-    :param path: PNG or PDF to write
-    """
+    """One picture of one or several runs: the functions on the left, differences to the first run on the right."""
     keys = drawn_functions(results)
     columns = 2 if len(results) > 1 else 1
     figure = new_figure(4.6 * columns, 0.8 + 1.9 * len(keys))

@@ -56,7 +56,6 @@ _AT_REST = 1e-8
 class Temperatures:
     """Kinetic temperatures of a run.
 
-    :param name: of the run
     :param source: ``properties`` of i-PI or ``velocities``
     :param target: K, what they should be; None if nothing says it
     :param time: ps, shape (n,)
@@ -221,7 +220,6 @@ def draw(results: Sequence[Temperatures], path: Path) -> None:
     Without a target for all of them, temperatures are shown as they are.
 
     :param results: the runs, from top to bottom
-    :param path: PNG or PDF to write
     """
     if any(result.target is None for result in results):
         draw_means([(result.name, result.means) for result in results], False, path)
@@ -238,7 +236,6 @@ def draw_means(rows: Sequence[tuple[str, Mapping[str, Estimate]]], against_targe
 
     :param rows: from top to bottom: a name, and temperatures in K
     :param against_target: whether these are above a target, which is zero then
-    :param path: PNG or PDF to write
     """
     species = list(dict.fromkeys(name for _, means in rows for name in means))
     figure = new_figure(6.4, 1.4 + 0.5 * len(rows))

@@ -41,7 +41,6 @@ def asymmetry(
 
     :param folder: where ``jacobian.json`` is kept
     :param model: loads one that can be differentiated, if there is one
-    :param name: of the structure
     :param error: relative standard error at which to stop
     :param report: called with the number of probes (or atoms), and the relative error that they give
     """
@@ -68,7 +67,6 @@ def work(
     """The work of all forces along a closed path, with a picture; why there is none, if no molecule can turn.
 
     :param folder: where ``work.json`` and the picture are kept
-    :param name: of the structure
     :param report: called with the number of evaluations that are done
     """
 

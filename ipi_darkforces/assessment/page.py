@@ -53,8 +53,6 @@ def write(assessment: Assessment, result: SimulationResults) -> Path:
 
     The page comes last, so that a folder with a page has everything.
 
-    :param result: of its simulations
-    :return: the page
     :raises DarkforcesError: if the folder cannot be written
     """
     page = assessment.folder / PAGE

@@ -64,7 +64,6 @@ def decide(model: str, judged: Sequence[Judged], strides: Strides | None, temper
 
     Multiple time stepping is not advised where conservative forces, which it imitates, are unsafe.
 
-    :param model: its name
     :param judged: all choices, of which one is direct forces
     :param strides: what is predicted of strides; None if nothing is
     :param temperature: K

@@ -292,10 +292,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Findings:
-    """The results of a campaign for one model.
-
-    :param model: its label
-    """
+    """The results of a campaign for one model."""
 
     model: str
     all: tuple[Finding, ...]

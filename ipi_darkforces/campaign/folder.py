@@ -80,10 +80,7 @@ class Job:
 
 
 class CampaignFolder:
-    """The folder of one campaign.
-
-    :param path: where it is
-    """
+    """The folder of one campaign."""
 
     def __init__(self, path: Path):
         self.path = path

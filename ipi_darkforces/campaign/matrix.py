@@ -99,7 +99,6 @@ class Simulation:
 class Campaign:
     """The simulations of a campaign, and what they have in common.
 
-    :param name: of the file
     :param structure: file with the structure that all start from
     :param temperature: K, of the first velocities and of the thermostats
     :param timestep: fs
@@ -127,7 +126,6 @@ class Campaign:
     def recipe(self, simulation: Simulation, start: Start, file: str) -> Recipe:
         """The recipe for the i-PI input of a simulation.
 
-        :param start: the structure
         :param file: name of the i-PI checkpoint with it
         """
         condition = simulation.condition

@@ -34,7 +34,6 @@ def simulate(
 ) -> Ended | None:
     """Run a simulation to its end, which an explosion is too; None if it was interrupted.
 
-    :param name: of the simulation
     :param report: called with how far it is, and the number of steps in all
     :raises DarkforcesError: if it could not be run
     """

@@ -38,7 +38,6 @@ def draw(chosen: dict[str, tuple[Finding, ...]], path: Path) -> None:
     """Drift against the difference between both kinds of forces, a line for each stride.
 
     :param chosen: see `with_strides`
-    :param path: PNG or PDF to write
     """
     every = [finding for of_model in chosen.values() for finding in of_model]
     figure = new_figure(6.4, 4.2)

@@ -81,7 +81,6 @@ class EvaluationTime:
 class Accuracy:
     """Predictions of a model for reference data, and the reference.
 
-    :param model: its name
     :param counts: atoms of each structure, shape (n_structures,)
     :param species: atomic numbers of all atoms, one structure after another, shape (n_atoms,)
     :param reference_energy: eV, shape (n_structures,)

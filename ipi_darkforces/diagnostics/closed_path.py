@@ -61,7 +61,6 @@ def turning_molecule(structure: Structure, name: str, atom: int | None = None) -
     stretched when the other is compressed. All other atoms stay where they are.
 
     :param structure: with at least one molecule and something around it
-    :param name: of the structure
     :param atom: one of the molecule's atoms, counted from zero; None: the molecule with the most room to turn in
     :raises DarkforcesError: if there is no such atom, or no molecule that can turn
     """

@@ -77,7 +77,6 @@ class Shell:
 class Asymmetry:
     """The Jacobian of forces at a structure, pair by pair.
 
-    :param name: of the structure
     :param species: atomic numbers, shape (n_atoms,)
     :param distances: Å, to the nearest image, shape (n_atoms, n_atoms)
     :param total: ‖J‖_ij, eV/Å², shape (n_atoms, n_atoms)
@@ -168,9 +167,7 @@ def measure(
 ) -> Asymmetry:
     """The asymmetry of all of J, for one backward pass for each of its rows.
 
-    :param model: the model
     :param structure: at least two atoms
-    :param name: of the structure
     :param kind: which forces, DIRECT or CONSERVATIVE
     :param report: called with the number of atoms that are done
     :raises DarkforcesError: if the model lacks these forces or does not know an element, or J is zero or not finite

@@ -21,9 +21,7 @@ _WIDTH = 0.5  # Å, of the shells that lines are drawn through
 def draw_asymmetry(asymmetries: Sequence[Asymmetry], title: str, path: Path) -> None:
     """Norms of J_ij and of its antisymmetric part, and their ratio, against the distance of the atoms.
 
-    :param asymmetries: of one or several structures
     :param title: what is judged
-    :param path: picture to write, in any format that matplotlib knows by its suffix
     """
     figure = new_figure(9.6, 4.0)
     left, right = figure.subplots(1, 2)

@@ -59,7 +59,6 @@ class OptimizationOutcome(Enum):
 class Optimization:
     """An optimisation.
 
-    :param start: where it started
     :param algorithm: one of `ALGORITHMS`
     :param kind: of the forces, ``conservative`` or ``direct``
     :param threshold: eV/Å, largest force of an optimised structure
@@ -195,9 +194,7 @@ class Rate:
 class Optimizations:
     """All optimisations with a model.
 
-    :param model: its name
     :param most_steps: after which they were stopped
-    :param runs: each of them
     """
 
     model: str

@@ -58,7 +58,6 @@ def optimize(
     of the paper or above (7e-6 eV/Å for the bundled model, 1e-3 eV/Å for the paper's PET, appendix E.1).
 
     :param model: with conservative forces, direct forces or both
-    :param starts: where to start
     :param most_steps: after which an optimisation has failed
     :param threshold: eV/Å, for the largest force on an atom; None: the paper's, 1e-4 for periodic structures and 1e-5
         for others

@@ -19,11 +19,7 @@ _ENDS = {OptimizationOutcome.CONVERGED: "o", OptimizationOutcome.EXPLODED: "x", 
 
 
 def draw_optimizations(optimizations: Optimizations, path: Path) -> None:
-    """A row for each set of starts, a column for each algorithm.
-
-    :param optimizations: what became of them
-    :param path: picture to write, in any format that matplotlib knows by its suffix
-    """
+    """A row for each set of starts, a column for each algorithm."""
     groups = optimizations.groups
     figure = new_figure(9.6, 1.1 + 2.7 * len(groups))
     panels = figure.subplots(len(groups), len(ALGORITHMS), sharex="col", sharey="row", squeeze=False)

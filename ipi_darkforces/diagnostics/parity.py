@@ -36,7 +36,6 @@ def draw_parity(accuracies: Accuracy | Sequence[Accuracy], path: Path) -> None:
     """Predicted against reference energies and forces, and direct forces against conservative ones.
 
     :param accuracies: of one model, or of several: one row of panels for each
-    :param path: picture to write, in any format that matplotlib knows by its suffix
     """
     rows = [accuracies] if isinstance(accuracies, Accuracy) else list(accuracies)
     n_columns = max(len(_panels(row)) for row in rows) + 1

@@ -34,7 +34,6 @@ _FEWEST_PROBES = 16
 class EstimatedAsymmetry:
     """The asymmetry at a structure, estimated from random probes.
 
-    :param name: of the structure
     :param species: atomic numbers, shape (n_atoms,)
     :param total: estimates of the squared norm of the rows and columns of each atom, eV²/Å⁴, from each probe,
         shape (n_probes, n_atoms)
@@ -102,11 +101,9 @@ def estimate(
 
     :param model: one that can be differentiated
     :param structure: at least two atoms
-    :param name: of the structure
     :param kind: which forces, DIRECT or CONSERVATIVE
     :param error: relative standard error at which to stop, between 0 and 1
     :param report: called with the number of probes, and the relative standard error that they give
-    :param seed: of the random probes
     :raises DarkforcesError: if the model lacks these forces or their derivatives, or does not know an element
     """
     jacobian = jacobian_at(model, structure, name, kind)

@@ -28,7 +28,6 @@ class OptimizationStart:
 
     :param group: the set that it belongs to, one of `SETS`
     :param name: what it was made from
-    :param structure: its atoms
     :param original: its atoms before they were displaced
     :param width: Å, standard deviation of the displacement of each coordinate; zero if they were not displaced
     :param limit: what kept the displacement smaller than was wanted; None if nothing did
@@ -91,7 +90,6 @@ def make_starts(
     :param groups: some of `SETS`; None: all that can be made of the structures, or ``g2`` and ``crystals`` without any
     :param number: starts in each set; None: see `DEFAULT_NUMBER`, and the structures as they are
     :param displacement: Å, standard deviation of each coordinate
-    :param seed: of the random numbers
     :param check: raises a DarkforcesError for what the model does not know, which ``g2`` and ``crystals`` leave out
     :param fixed: coordinates of structures, by their names, that stay where they are, shape (n_atoms, 3); only in the
         set ``structures``, as what is cut out has nothing to be fixed to

@@ -16,11 +16,7 @@ _DECADES = 1e-4  # of the largest value, what is shown of the spectrum
 
 
 def draw_strides(prediction: StridePrediction, path: Path) -> None:
-    """Heating of every stride with its 95 % interval, and β S/N with the impulse frequencies.
-
-    :param prediction: of at least two strides
-    :param path: picture to write, in any format that matplotlib knows by its suffix
-    """
+    """Heating of every stride with its 95 % interval, and β S/N with the impulse frequencies."""
     figure = new_figure(9.6, 3.8)
     left, right = figure.subplots(1, 2)
     shown = prediction.strides[1:]

@@ -31,7 +31,6 @@ _DIGITS = 5
 class View:
     """Structures with their forces.
 
-    :param model: its name
     :param structures: by name
     :param energies: eV, shape (n_structures,)
     :param forces: eV/Å, of each structure an array (n_atoms, 3), by what they are: ``conservative``, ``direct``, and

@@ -22,11 +22,7 @@ _COLORS = {**KIND_COLORS, DIFFERENCE: OTHER_COLORS[0]}
 
 
 def draw_view(view: View, path: Path) -> None:
-    """The structure in which forces differ most, along z, with arrows for its forces.
-
-    :param view: of a model with at least one kind of forces
-    :param path: picture to write, in any format that matplotlib knows by its suffix
-    """
+    """The structure in which forces differ most, along z, with arrows for its forces."""
     name = view.largest(list(view.forces)[-1])[1]
     number = list(view.structures).index(name)
     kinds = [kind for kind in view.forces if kind != DIFFERENCE]

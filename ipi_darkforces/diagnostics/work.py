@@ -44,7 +44,6 @@ class Work:
 class Loop:
     """A model on a closed path.
 
-    :param model: its name
     :param path: what moves
     :param parameters: where the forces were evaluated and, last, the end, shape (n_points + 1,)
     :param energy: eV, of the model, relative to the beginning, at the same places
@@ -101,7 +100,6 @@ def integrate(
     """The work of all forces that the model has, to within the tolerance or as well as 1024 evaluations allow.
 
     :param model: with conservative forces, direct forces or both
-    :param path: the path
     :param tolerance: eV
     :param report: called with the number of evaluations that are done
     :raises DarkforcesError: if the model has no forces, does not know an element, or predicts NaN

@@ -17,11 +17,7 @@ _LAST = 0.9  # where the second panel begins
 
 
 def draw_work(loop: Loop, path: Path) -> None:
-    """Cumulative work of both kinds of forces, along all of the path and its last part.
-
-    :param loop: the work
-    :param path: picture to write, in any format that matplotlib knows by its suffix
-    """
+    """Cumulative work of both kinds of forces, along all of the path and its last part."""
     figure = new_figure(9.6, 3.8)
     whole, last = figure.subplots(1, 2, width_ratios=(3, 2))
     end = loop.parameters >= _LAST

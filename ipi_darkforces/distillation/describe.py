@@ -21,7 +21,6 @@ def card(found: Distillation, student: ForceModel, identity: dict[str, str], sha
     """Write the card of a student.
 
     :param identity: of the teacher, as `ModelChoice` has it
-    :param shape: of the student
     :param temperature: K, for which it was trained
     """
     teacher = without_folders(identity["model"])

@@ -20,10 +20,8 @@ class DistillationSettings:
 
     :param teacher: its fingerprint
     :param structures: a digest of those to start from
-    :param size: of the student
     :param temperature: K
     :param timestep: fs, of the fast forces
-    :param seed: of all random numbers
     """
 
     teacher: str
@@ -38,7 +36,6 @@ class DistillFolder:
     """Files of a distillation.
 
     :param path: the folder; made by `begin`
-    :param name: of the student
     """
 
     def __init__(self, path: Path, name: str):

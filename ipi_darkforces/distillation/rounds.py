@@ -42,8 +42,6 @@ class Rounds:
 
     :param teacher: provides conservative forces
     :param systems: to start from
-    :param settings: of the distillation
-    :param folder: where labels and states go
     :param report: called with what is being done, how much of it is done, and all of it
     """
 

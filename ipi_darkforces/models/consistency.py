@@ -180,7 +180,6 @@ def check_virial(slope: float | None, name: str) -> None:
     """Warn if a virial has not the sign or the unit of the energy: who keeps the volume need not care.
 
     :param slope: see `slope_of_virial`
-    :param name: of the model
     """
     lowest, highest = _SLOPES
     if slope is not None and not lowest < slope < highest:
@@ -196,7 +195,6 @@ def check(found: Consistency | None, name: str, kind: Need) -> None:
     """Compare with what the forces are said to be.
 
     :param found: None if nothing can be said
-    :param name: of the model, for messages
     :param kind: CONSERVATIVE or DIRECT
     :raises DarkforcesError: for forces that are said to be conservative and are not, or whose unit or sign is not that
         of the energy

@@ -15,7 +15,6 @@ import numpy as np
 class Jacobian(ABC):
     """J of the forces at one geometry, eV/Å²; what it is multiplied with, and gives, has the shape (n_atoms, 3).
 
-    :param n_atoms: how many atoms
     :param precision: relative precision of the products, as an order of magnitude
     """
 

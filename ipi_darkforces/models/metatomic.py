@@ -279,8 +279,6 @@ def _read(path: str | Path, extensions_directory: str | Path | None = None) -> m
 def pick_outputs(name: str, available: dict[str, mta.ModelOutput], variant: str | None) -> OutputNames:
     """Pick the outputs of a model that are used.
 
-    :param name: of the model, for messages
-    :param available: all of them
     :param variant: see `MetatomicModel`
     :raises DarkforcesError: if there is no energy, no such variant, or several and none was chosen
     """
@@ -310,7 +308,6 @@ def pick_outputs(name: str, available: dict[str, mta.ModelOutput], variant: str 
 def pick_device(name: str, device: str, supported: Sequence[str]) -> torch.device:
     """The device that is called so.
 
-    :param name: of the model, for messages
     :param supported: kinds of devices on which the model runs
     :raises DarkforcesError: if it is no device, is absent, or not supported
     """

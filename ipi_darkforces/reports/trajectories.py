@@ -41,7 +41,6 @@ def write(analyses: Analyses, folder: Path, command: str = "darkforces analyze")
     """Write tables, curves, pictures and the page, which comes last, so that a folder with a page is complete.
 
     :param command: by which the page is made, for the page
-    :return: the page
     :raises DarkforcesError: if the folder cannot be written
     """
     page = folder / _PAGE

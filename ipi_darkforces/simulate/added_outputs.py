@@ -32,10 +32,7 @@ def state_stride(others: Collection[int]) -> int:
 
 
 class AddedOutputs:
-    """Outputs added to an input, or that would be. An output of the user's that has its name keeps it.
-
-    :param root: of the input
-    """
+    """Outputs added to an input, or that would be. An output of the user's that has its name keeps it."""
 
     def __init__(self, root: xml_node):
         self._root = root

@@ -33,7 +33,6 @@ _WEIGHTS = {Component.SLOW: "[ 1, 0 ]", Component.FAST: "[ 0, 1 ]"}
 class Converted:
     """An input with other forces.
 
-    :param text: of the input
     :param changes: what is different, a line each
     """
 

@@ -84,7 +84,6 @@ class Explosion:
 class ExplosionWatch:
     """Looks at reports for the signs of an explosion.
 
-    :param simulation: what is run
     :param n_atoms: None if not known; then only the temperature counts
     """
 

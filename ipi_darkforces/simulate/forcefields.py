@@ -60,7 +60,6 @@ class SocketForcefield:
 class Forcefields:
     """The forcefields of an input, and the forces that refer to them.
 
-    :param root: the `<simulation>` node
     :param source: where it came from, for messages
     """
 

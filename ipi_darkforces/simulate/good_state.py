@@ -23,7 +23,6 @@ class GoodState:
 
     They are looked at as they are written. One is kept as soon as what followed shows that all was well.
 
-    :param folder: of the run
     :param prepared: what i-PI is started with
     """
 

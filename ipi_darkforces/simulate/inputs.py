@@ -40,7 +40,6 @@ class SimulationInput:
 
     A `<system_template>` is held as the systems that i-PI makes of it.
 
-    :param root: the `<simulation>` node
     :param source: where it came from, for messages; i-PI would look for files from that folder
     :param raw: its text, if it has been read
     :raises DarkforcesError: if i-PI would not accept it

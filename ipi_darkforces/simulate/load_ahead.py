@@ -24,7 +24,6 @@ from .inputs import SimulationInput
 def prepare(source: str, choice: str, ready: str) -> None:
     """Load the model, check that it can do what the forcefields of an input ask for, and say so.
 
-    :param source: the input
     :param choice: keyword arguments of `DarkforcesDriver` that say which model, as JSON
     :param ready: file descriptor to which a line is written then; otherwise an error is, to stderr
     """

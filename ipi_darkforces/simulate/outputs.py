@@ -47,7 +47,6 @@ _KEPT = ("good", "candidate", "exploded")
 class Outputs:
     """The outputs of a simulation.
 
-    :param root: its input
     :param parsed: the same, as i-PI has parsed it
     """
 

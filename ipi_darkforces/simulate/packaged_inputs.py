@@ -75,7 +75,6 @@ def copy_inputs(names: Iterable[str], folder: Path, overwrite: bool = False) -> 
     :param names: with suffix or without
     :param folder: where to; it is made if it is not there
     :param overwrite: replace files of these names that have another content
-    :return: the inputs there
     :raises DarkforcesError: if a name is not that of one, or something is in the way; then nothing is copied
     """
     known = {each.name: each for each in packaged_inputs()}

@@ -17,8 +17,6 @@ _SUFFIX = "-run"  # of the folder for an input whose name has none that could be
 class Place:
     """An input and the folder for its simulation.
 
-    :param input: the i-PI input
-    :param folder: where everything goes
     :param goes_on: whether the folder was given, in place of an input
     :param steps: that were asked for last, if so
     """

@@ -25,7 +25,6 @@ _INTERRUPTED = 130  # exit code of our commands
 class Scratch:
     """A folder for unix sockets that nobody else uses: several runs can go on at the same time.
 
-    :param folder: where it is
     :param lock: file descriptor of what tells it from one that is left of a run that was killed
     """
 
@@ -68,7 +67,6 @@ class Process:
 
     It does not outlive us, see `child`.
 
-    :param name: for messages
     :param command: file or ``-m MODULE``, and arguments
     :param folder: where it works
     :param log: file there to which what it says is added

@@ -25,7 +25,6 @@ _LOAD_AHEAD = "ipi_darkforces.simulate.load_ahead"
 class Programs:
     """i-PI and the driver, of which each takes seconds to start: they do so together.
 
-    :param folder: of the run
     :param scratch: where their sockets will be
     :param kept: file descriptors that they inherit
     :param stack: at whose end they end too

@@ -44,8 +44,6 @@ class Progress:
 class Tail:
     """Reads what i-PI adds to the outputs that we watch; of a run that is continued, only what is added.
 
-    :param folder: of the run
-    :param prefix: of the outputs
     :param earlier: bytes of the driver's log that are of earlier runs; None if all that is there is
     """
 

@@ -45,7 +45,6 @@ _LOST = "positions are NaN or infinite"
 class Outcome:
     """The end of a run.
 
-    :param folder: where everything is
     :param prefix: what the names of i-PI's outputs begin with, of the first system if there are several
     :param steps: steps done in all
     :param total_steps: steps that were asked for
@@ -81,8 +80,6 @@ def run(
 ) -> Outcome:
     """Run a simulation, or go on with it, until it is finished, stopped, or has exploded.
 
-    :param simulation: the i-PI input
-    :param model: which model serves the forces
     :param output: folder for everything; see `RunFolder`
     :param steps: i-PI steps in all; None for what the input says
     :param in_process: the model as a plugin inside i-PI, instead of a process of its own

@@ -34,10 +34,7 @@ OURS = (
 
 
 class RunFiles:
-    """The files of one simulation.
-
-    :param path: the folder
-    """
+    """The files of one simulation."""
 
     def __init__(self, path: Path):
         self.path = path

@@ -18,10 +18,7 @@ _KEPT = 2  # the newest, which may not be complete, and the one before
 
 
 class States:
-    """The states in the folder of a run.
-
-    :param files: those of the run
-    """
+    """The states in the folder of a run."""
 
     def __init__(self, files: RunFiles):
         self._files = files

@@ -60,7 +60,6 @@ def write_input(
     :param component, stride, temperature, timestep, barostat, beads, slow_beads: see `Recipe`
     :param hydrogen_mass, repartition: u, see `with_hydrogen_mass`; None for the masses that the structure has
     :param seed: of random numbers; None for always the same ones
-    :return: the input
     :raises DarkforcesError: if the file is no structure that i-PI can take, and see `Recipe.check`
     """
     if repartition and hydrogen_mass is not None and beads > 1:

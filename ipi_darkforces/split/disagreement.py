@@ -72,7 +72,6 @@ class History:
 
         :param index: its number among all geometries
         :param before: of those of all replicas one outer step before; None if it is not known yet
-        :param structure: the geometry
         :param slow: eV/Å, conservative less direct forces, shape (n_atoms, 3)
         """
         if index in self._seen:

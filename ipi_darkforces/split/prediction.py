@@ -57,7 +57,6 @@ class Mark:
     def disagreement(self, structure: Structure, slow: np.ndarray) -> Disagreement:
         """Measure how far both kinds of forces are apart here.
 
-        :param structure: the geometry
         :param slow: eV/Å, conservative less direct forces, shape (n_atoms, 3)
         """
         if not self._visits:  # slow forces are asked for first: whose geometry it is will be known later

@@ -93,7 +93,6 @@ class Request:
 class Split:
     """A model, shared by all who want a component of its forces.
 
-    :param model: the model
     :param capacity: memory for results that may be asked for again, in bytes; it takes several times as much of the
         process, as what is kept stands in the way of what is not. Slow forces are asked for one by one after the fast
         ones of all replicas: the default suffices for 32 of 5184 atoms, or 1000 of 192

@@ -51,7 +51,6 @@ code { font-size: .92em; }
 def document(title: str, body: Iterable[str]) -> str:
     """A whole page.
 
-    :param title: as text
     :param body: its parts, as HTML
     """
     return (
@@ -72,7 +71,6 @@ def mark(kind: str, words: str) -> str:
 def figure(picture: Path, name: str, caption: str) -> str:
     """A picture, with everything in it.
 
-    :param picture: PNG
     :param name: what it shows, for those who cannot see it
     """
     content = base64.b64encode(picture.read_bytes()).decode("ascii")

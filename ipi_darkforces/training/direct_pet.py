@@ -63,7 +63,6 @@ def new_model(elements: Sequence[int], shape: Shape, seed: int = 0) -> Any:
     """An untrained PET of metatrain with direct forces; its energy is 0, and costs nothing where `PetModel` runs it.
 
     :param elements: atomic numbers
-    :param seed: of the random weights
     """
     with quiet():
         from metatrain.pet import PET

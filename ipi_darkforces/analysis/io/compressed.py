@@ -19,10 +19,7 @@ _BUFFER = 2**20  # bytes
 
 
 class DecompressedStream(io.BufferedReader):
-    """The bytes of a file, as they were before it was compressed; of a damaged one, those before the damage.
-
-    :param path: the file
-    """
+    """The bytes of a file, as they were before it was compressed; of a damaged one, those before the damage."""
 
     def __init__(self, path: Path):
         self._file = io.FileIO(path)

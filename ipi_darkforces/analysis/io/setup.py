@@ -88,7 +88,6 @@ FREE = Constraints()
 class Setup:
     """The setup of a simulation, as its input says.
 
-    :param path: the input
     :param tables: files of properties that exist
     :param trajectories: files of positions and velocities that exist
     :param timestep: ps; None if the motion has none

@@ -37,7 +37,6 @@ _COLUMN = re.compile(r"#\s*(?:column|cols\.)\s+(\d+)(?:-(\d+))?\s*-->\s*(.*?)\s*
 class Table:
     """Properties of a run against time.
 
-    :param path: the file
     :param step: increasing, evenly spaced, shape (n,)
     :param time: ps, shape (n,)
     :param columns: by i-PI's names, without the unit: temperatures in K, energies in eV, volumes in Å³, densities in

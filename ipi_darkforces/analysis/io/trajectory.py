@@ -83,7 +83,6 @@ UNKNOWN = Timing()
 class Trajectory:
     """Positions or velocities of a run, in a file.
 
-    :param path: the file
     :param species: chemical symbols in the order of the atoms (i-PI's labels), shape (n_atoms,)
     :param masses: amu, those that the program that wrote the file gives the species, shape (n_atoms,)
     :param quantity: ``positions`` or ``velocities``

@@ -46,7 +46,6 @@ class VerletList:
     What it lists, each pair once and with some that are beyond the cutoff, is in `first` and `second`, shape
     (n_pairs,), and `shifts`, by how many cell vectors the second atom is elsewhere, shape (n_pairs, 3).
 
-    :param structure: the structure
     :param cutoff: Å
     :param device: what may search
     """

@@ -60,7 +60,6 @@ class AdaptiveCutoffs(Protocol):
     :param distances: of pairs, each of them once, Å, shape (n_pairs,); pairs beyond the largest cutoff change nothing
     :param first: atoms, shape (n_pairs,)
     :param second: atoms, shape (n_pairs,)
-    :param n_atoms: how many atoms there are
     :return: Å, shape (n_atoms,)
     """
 

@@ -104,7 +104,6 @@ class PetNetwork:
     ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Outputs that are asked for, in the units of the network.
 
-        :param graph: the atoms and their pairs
         :param vectors: Å, from first to second, shape (n_pairs, 3)
         :param outputs: names of outputs, or of what their last layers are applied to, see `last_layer`
         :param beyond: which pairs are in the graph but no neighbours, shape (n_pairs,); none if None

@@ -41,7 +41,6 @@ _WORTH = 5_000  # products of queries with keys, fewer of which take less time t
 class PetModel(ForceModel):
     """A PET model from a metatrain checkpoint, on the CPU; `PaddedPetModel` is the same for GPUs.
 
-    :param path: the checkpoint
     :param name: what the user calls it; default: its path
     :param dtype: ``float32`` or ``float64``; default: the precision of the checkpoint
     :param variant: see `MetatomicModel`
@@ -222,7 +221,6 @@ class PetModel(ForceModel):
 class _Batch:
     """Several structures as one.
 
-    :param structures: the structures
     :param pairs: of each of them
     :param elements: the network's number of each atomic number
     """

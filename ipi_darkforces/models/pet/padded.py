@@ -40,7 +40,6 @@ _DERIVATIVES = 3 + 9  # numbers for each atom: its force, and its part of the vi
 class PaddedPetModel(PetModel):
     """A PET model from a metatrain checkpoint, with fixed shapes.
 
-    :param path: the checkpoint
     :param name: what the user calls it; default: its path
     :param device: ``cuda``, ``cuda:1`` or ``cpu``
     :param dtype: ``float32`` or ``float64``; default: the precision of the checkpoint
@@ -278,7 +277,6 @@ class _PaddedEvaluation:
 class _Parts:
     """Parts that all kinds of evaluation of one set of structures have in common.
 
-    :param network: the network
     :param graph: the structures, and the pairs that are listed
     :param room: for neighbours, where cutoffs are adaptive
     :param repulsion: of pairs at short distances, beside the network

@@ -64,7 +64,6 @@ class PaddedGraph:
     :param room: for how many pairs
     :param cutoff: Å
     :param heads: of the network
-    :param device: where everything is
     :param conditions: see `Graph`
     """
 

@@ -20,11 +20,7 @@ _ELSEWHERE = {
 
 
 def meant(name: str, names: Sequence[str]) -> str | None:
-    """A name or an ase calculator that is near; None if nothing is.
-
-    :param name: what was given
-    :param names: those that there are
-    """
+    """A name or an ase calculator that is near; None if nothing is."""
     near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=_NEAR)
     near += [each for each in names if name and each.startswith(name.lower())]
     return calculator(name) or next(iter(near), None)

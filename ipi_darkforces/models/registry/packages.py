@@ -65,7 +65,6 @@ class Package:
 class Weights:
     """The file of a model's weights.
 
-    :param name: of the file
     :param source: where it comes from, for people
     :param cached: where it is on this machine, None if it is not there
     :param download: gets it into the package's own cache, and says where
@@ -79,7 +78,6 @@ class Weights:
     def path(self, model: str, given: Option) -> Path:
         """The path of the weights, downloaded if need be.
 
-        :param model: for messages
         :param given: by the user; None if they are to be found
         :raises DarkforcesError: if they are not to be had
         """

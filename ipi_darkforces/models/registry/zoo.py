@@ -94,7 +94,6 @@ def install(checkpoint: Path, card: Card, name: str, overwrite: bool = False) ->
     The card comes last, so that nobody sees the model before it is complete.
 
     :param checkpoint: a metatrain checkpoint
-    :param card: what there is to know of it
     :param name: at most 100 letters, digits and ``.``, ``_``, ``+``, ``-``
     :param overwrite: replace the user's model of that name; never a bundled one
     :return: the copy of the checkpoint

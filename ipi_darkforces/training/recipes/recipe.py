@@ -34,7 +34,6 @@ def train(recipe: str, source: DataSource, output: Path, name: str, branches: in
     """Train a recipe to its end, from wherever it was left, and put the model into the zoo.
 
     :param recipe: a name in `RECIPES`
-    :param source: the data
     :param output: folder for everything
     :param name: of the finished model
     :param branches: of the dynamics that samples structures for pet-m-distilled
