@@ -6,6 +6,8 @@ The commands print that line and exit with code 1; anything else that is raised 
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class DarkforcesError(Exception):
@@ -18,6 +20,15 @@ class DarkforcesError(Exception):
     ...     print(error)
     dtype 'half' is not known: expected float32 or float64
     """
+
+
+@contextmanager
+def about(what: str) -> Iterator[None]:
+    """Begin the message of a `DarkforcesError` with what it is about."""
+    try:
+        yield
+    except DarkforcesError as error:
+        raise DarkforcesError(f"{what}: {error}") from error
 
 
 def one_line(error: Exception) -> str:

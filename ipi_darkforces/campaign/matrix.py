@@ -24,7 +24,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import DarkforcesError, one_line
+from ..errors import DarkforcesError, about, one_line
 from ..models.registry.specification import absolute, label_of
 from ..models.structure import formula_from_species
 from ..simulate.recipe import ENSEMBLES, Recipe
@@ -155,10 +155,8 @@ class Campaign:
         :raises DarkforcesError: if it does not exist, or something in it cannot be used
         """
         given = _parsed(path)
-        try:
+        with about(f"'{path}'"):
             return _Reader(path, [absolute(model) for model in models], **given).campaign()
-        except DarkforcesError as error:
-            raise DarkforcesError(f"'{path}': {error}") from error
 
 
 def _parsed(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from ase.data import chemical_symbols
 
-from ..errors import DarkforcesError
+from ..errors import DarkforcesError, about
 from ..models.model import ForceModel, Need
 from ..models.result import Forces
 from ..models.units import ENERGY_UNITS, FORCE_UNITS
@@ -199,10 +199,8 @@ def _check(model: ForceModel, references: Sequence[Reference]) -> None:
     if not model.forces:
         raise DarkforcesError(f"model '{model.name}' provides no forces to be judged; it provides {model.provides}")
     for reference in references:
-        try:
+        with about(reference.name):
             model.check_species(reference.structure.species)
-        except DarkforcesError as error:
-            raise DarkforcesError(f"{reference.name}: {error}") from error
 
 
 def _timed(
@@ -221,10 +219,8 @@ def _timed(
 
 
 def _evaluate(model: ForceModel, reference: Reference, need: Need) -> Forces:
-    try:
-        return model.evaluate([reference.structure], need)[0]
-    except DarkforcesError as error:
-        raise DarkforcesError(f"{reference.name}: {error}") from error
+    with about(reference.name):
+        return model.evaluate(reference.structure, need)
 
 
 def _collect(

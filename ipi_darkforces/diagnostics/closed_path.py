@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from ..errors import DarkforcesError
 from ..models.structure import Structure, name_atoms
 from ..models.structure_file import read_frames
-from .molecules import bonded_atoms, nearest_images
+from .bonds import bonded_atoms, nearest_images
 from .structures import as_structure
 
 # How much a molecule is stretched and compressed on its way.

@@ -27,7 +27,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from ase.geometry import get_distances
 
-from ..errors import DarkforcesError
+from ..errors import DarkforcesError, about
 from ..models.jacobian import Jacobian
 from ..models.model import ForceModel, Need
 from ..models.structure import Structure
@@ -194,10 +194,8 @@ def jacobian_at(model: ForceModel, structure: Structure, name: str, kind: Need) 
     """
     if len(structure.species) < 2:
         raise DarkforcesError(f"{name} has one atom: expected at least two that act on each other")
-    try:
+    with about(name):
         return model.jacobian(structure, kind)
-    except DarkforcesError as error:
-        raise DarkforcesError(f"{name}: {error}") from error
 
 
 def check_finite(values: np.ndarray, name: str) -> np.ndarray:

@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import DarkforcesError
+from ..errors import DarkforcesError, about
 from ..models.model import FORCE_KINDS, ForceModel, of_kind
 from ..models.result import Forces
 from ..models.structure import Structure
 from ..split.monitor import TOO_FAR
-from .batches import evaluate_each
+from .evaluations import evaluate_each
 from .starts import OptimizationStart
 
 FRACTIONS = 2.0 ** (-0.5 * np.arange(10, -1, -1))  # of a displacement: 1/32, ..., 1/2, 1/√2, 1
@@ -89,12 +89,10 @@ def check_starts(model: ForceModel, starts: Sequence[OptimizationStart]) -> None
     if not model.forces:
         raise DarkforcesError(f"model '{model.name}' provides no forces to follow; it provides {model.provides}")
     for start in starts:
-        try:
+        with about(start.name):
             model.check_request([start.structure], model.forces)
             if start is starts[0]:
-                model.evaluate([start.original], model.forces)
-        except DarkforcesError as error:
-            raise DarkforcesError(f"{start.name}: {error}") from error
+                model.evaluate(start.original, model.forces)
 
 
 def within_range(

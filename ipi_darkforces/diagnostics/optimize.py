@@ -28,7 +28,7 @@ from ..models.ase_calculator import CalculatorModel
 from ..models.model import FORCE_KINDS, ForceModel, Need, of_kind, without_net_force
 from ..models.result import Forces
 from ..models.structure import Structure
-from .batches import ATOMS, evaluate_each
+from .evaluations import ATOMS, evaluate_each
 from .known_range import check_starts
 from .optimizations import ALGORITHMS, Optimization, OptimizationOutcome, Optimizations
 from .optimize_ends import End, examine

@@ -23,7 +23,7 @@ from ..errors import DarkforcesError
 from ..models.model import ForceModel, Need, of_kind, without_net_force
 from ..models.structure import Structure
 from ..split.monitor import TOO_FAR
-from .batches import evaluate_each
+from .evaluations import evaluate_each
 from .known_range import apart
 
 _SHIFT = 3e-6  # Å

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import DarkforcesError
 from ..models.structure import Structure
 from . import ase_structures
-from .molecules import bonded_atoms, bonds, nearest_images
+from .bonds import bonded_atoms, bonds, nearest_images
 
 _SIZES = {"molecules": 1, "clusters": 4}  # molecules in each
 BUILT = {"g2": ase_structures.molecules, "crystals": ase_structures.crystals}

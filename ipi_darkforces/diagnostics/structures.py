@@ -10,7 +10,7 @@ from typing import TypeVar
 import ase
 import numpy as np
 
-from ..errors import DarkforcesError
+from ..errors import DarkforcesError, about
 from ..models.fixed import fixed_coordinates
 from ..models.structure import Structure
 from ..models.structure_file import read_frames
@@ -85,10 +85,8 @@ def as_structure(atoms: ase.Atoms, name: str, require_cell: bool = False) -> Str
     if len(atoms) == 0:
         raise DarkforcesError(f"{name} has no atoms")
     structure = Structure.from_ase(atoms)
-    try:
+    with about(name):
         structure.check()
-    except DarkforcesError as error:
-        raise DarkforcesError(f"{name}: {error}") from error
     if require_cell and not structure.periodic.all():
         raise DarkforcesError(
             f"{name} is not periodic: expected a cell with three vectors (pbc: {atoms.pbc.tolist()}, "

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from ase.data import chemical_symbols
 
-from ..errors import DarkforcesError
+from ..errors import about
 from ..models.model import ForceModel, Need
 from ..models.result import Forces
 from ..models.structure import Structure
@@ -103,10 +103,8 @@ def view(
     need = Need.ENERGY | model.forces
     results: list[Forces] = []
     for name, structure in structures.items():
-        try:
+        with about(name):
             results.append(model.evaluate(structure, need))
-        except DarkforcesError as error:
-            raise DarkforcesError(f"{name}: {error}") from error
         if progress is not None:
             progress(len(results), len(structures))
     forces: dict[str, list[np.ndarray]] = {}

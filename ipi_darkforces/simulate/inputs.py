@@ -22,7 +22,7 @@ from ipi.inputs.system import InputSystem
 from ipi.utils.io.inputs.io_xml import xml_node, xml_parse_string
 from ipi.utils.units import unit_to_user
 
-from ..errors import DarkforcesError, one_line
+from ..errors import DarkforcesError, about, one_line
 from .added_outputs import AddedOutputs
 from .files import InputFile, Placing, arrays_in_files, replace_name
 from .forcefields import Forcefields, SocketForcefield
@@ -52,10 +52,8 @@ class SimulationInput:
         self._raw = raw
         self._renamed: dict[str, str] = {}
         self._files: dict[str, Path] = {}  # where files lie that are not yet where the input says
-        try:
+        with about(f"'{source}' is not an input that i-PI accepts"):
             fill_templates(root)
-        except DarkforcesError as error:
-            raise DarkforcesError(f"'{source}' is not an input that i-PI accepts: {error}") from error
         self._parsed: InputSimulation | None = None
         self._check()
 
@@ -212,10 +210,8 @@ class SimulationInput:
 
     def check_names(self) -> None:
         """Raise a DarkforcesError for outputs that i-PI does not know, and forces of what is not there."""
-        try:
+        with about(f"'{self.source}'"):
             self.outputs.check()
-        except DarkforcesError as error:
-            raise DarkforcesError(f"'{self.source}': {error}") from error
         self._forcefields.sockets()
 
     @property

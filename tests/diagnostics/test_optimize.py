@@ -20,14 +20,13 @@ from toy_models import SpringModel
 
 from ipi_darkforces import ForceModel, Forces, Need, Structure
 from ipi_darkforces.diagnostics import ase_structures
+from ipi_darkforces.diagnostics.bonds import bonds
 from ipi_darkforces.diagnostics.known_range import APART, NOT_BACK, UNKNOWN, Reach, reach, within_range
-from ipi_darkforces.diagnostics.molecules import bonds
 from ipi_darkforces.diagnostics.optimizations import ALGORITHMS, Optimization
 from ipi_darkforces.diagnostics.optimizations import OptimizationOutcome as Outcome
 from ipi_darkforces.diagnostics.optimize import MOLECULAR, PERIODIC, optimize
 from ipi_darkforces.diagnostics.optimize_ends import examine, lowest_curvature, rounding_error
 from ipi_darkforces.diagnostics.optimize_picture import draw_optimizations
-from ipi_darkforces.diagnostics.optimize_reasons import reasons
 from ipi_darkforces.diagnostics.optimize_records import Records
 from ipi_darkforces.diagnostics.starts import OptimizationStart as Start
 from ipi_darkforces.diagnostics.starts import make_starts
@@ -36,6 +35,7 @@ from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models.ase_calculator import CalculatorModel
 from ipi_darkforces.models.model import without_net_force
 from ipi_darkforces.models.registry.load import load_model
+from ipi_darkforces.reports.optimizations import reasons
 
 VACUUM = np.zeros((3, 3))
 

@@ -22,7 +22,7 @@ from ase.data import atomic_masses, atomic_numbers
 from ase.io.extxyz import key_val_str_to_dict, parse_properties
 from ipi.engine.properties import Trajectories
 
-from ...errors import DarkforcesError, one_line
+from ...errors import DarkforcesError, about, one_line
 from ...models.labels import elements_of, isotope_masses, symbol_or_label
 from .compressed import open_bytes, plain_name
 from .trajectory import UNKNOWN, Frame, Notice, Progress, Quantity, Timing, Trajectory
@@ -146,10 +146,8 @@ def _ipi_head(path: Path, lines: list[bytes], timing: Timing) -> _FirstFrame:
         raise DarkforcesError(f"'{path}' holds {name}, expected positions or velocities")
     quantity = _IPI_QUANTITIES[name]
     dimension = known[name]["dimension"]
-    try:
+    with about(f"'{path}', line 2"):
         factor, cell_factor = factor_from_ipi(dimension, unit), factor_from_ipi("length", cell_unit)
-    except DarkforcesError as error:
-        raise DarkforcesError(f"'{path}', line 2: {error}") from error
     labels = _labels(path, lines, 0)
     return _FirstFrame(
         labels,
@@ -208,10 +206,8 @@ def _extended_masses(path: Path, lines: list[bytes], labels: np.ndarray, column:
     """Masses in the file, or those that ase takes."""
     if column is not None:
         return np.loadtxt(lines[2:], usecols=column, ndmin=1, comments=None)
-    try:
+    with about(f"'{path}'"):
         ordinary = atomic_masses[[atomic_numbers[symbol] for symbol in elements_of(labels.tolist())]]
-    except DarkforcesError as error:
-        raise DarkforcesError(f"'{path}': {error}") from error
     isotopes = isotope_masses(labels.tolist())
     return np.where(np.isnan(isotopes), ordinary, isotopes)
 

@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 from ipi.scripting import read_output
 
-from ...errors import DarkforcesError
+from ...errors import DarkforcesError, about
 from .compressed import DecompressedStream, open_text, plain_name
 from .trajectory import Notice
 from .units import factor_from_ipi
@@ -108,10 +108,8 @@ def _known(name: str) -> bool:
 
 
 def _converted(column: np.ndarray, name: str, unit: str | None, path: Path) -> np.ndarray:
-    try:
+    with about(f"'{path}', column '{name}'"):
         return column * factor_from_ipi(_DIMENSIONS[name.partition("(")[0]], unit)
-    except DarkforcesError as error:
-        raise DarkforcesError(f"'{path}', column '{name}': {error}") from error
 
 
 def _complete_rows(path: Path, notice: Notice) -> tuple[dict[str, np.ndarray], dict[str, tuple[str | None, str]]]:

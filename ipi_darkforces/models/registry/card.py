@@ -17,7 +17,7 @@ from typing import Any
 from ase.data import atomic_numbers
 
 from ...atomic import write_atomically
-from ...errors import DarkforcesError, one_line
+from ...errors import DarkforcesError, about, one_line
 from ..model import Need
 
 
@@ -83,11 +83,9 @@ class Card:
             raise DarkforcesError(f"model card '{path}' cannot be read: {error.strerror}") from error
         except (ValueError, RecursionError) as error:
             raise DarkforcesError(f"model card '{path}' is not JSON: {one_line(error)}") from error
-        try:
+        with about(f"model card '{path}'"):
             _check_fields(content)
             return cls(**content)
-        except DarkforcesError as error:
-            raise DarkforcesError(f"model card '{path}': {error}") from error
 
     def write(self, path: Path) -> None:
         """Put the card into a file, in one step: whoever reads it finds a whole card, the old one or this.

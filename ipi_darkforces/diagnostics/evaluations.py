@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from ..errors import DarkforcesError
 from ..models.model import ForceModel, Need
@@ -11,7 +10,6 @@ from ..models.result import Forces
 from ..models.structure import Structure
 
 ATOMS = 100  # of a batch: more do not make it faster on a core
-T = TypeVar("T")
 
 
 def evaluate_each(model: ForceModel, structures: Sequence[Structure], need: Need) -> list[Forces | DarkforcesError]:
@@ -19,25 +17,15 @@ def evaluate_each(model: ForceModel, structures: Sequence[Structure], need: Need
 
     :param structures: of any number and size
     """
-    sizes = [len(structure.species) for structure in structures]
-    return [result for batch in in_batches(structures, sizes) for result in _evaluate(model, batch, need)]
-
-
-def in_batches(items: Sequence[T], sizes: Sequence[int]) -> Iterator[list[T]]:
-    """Lists of items, in order, of at most `ATOMS` atoms, or of one item.
-
-    :param sizes: how many atoms each of them has
-    """
-    batch: list[T] = []
-    atoms = 0
-    for item, size in zip(items, sizes, strict=True):
-        if batch and atoms + size > ATOMS:
-            yield batch
-            batch, atoms = [], 0
-        batch.append(item)
-        atoms += size
-    if batch:
-        yield batch
+    batches: list[list[Structure]] = []
+    atoms = ATOMS
+    for structure in structures:
+        atoms += len(structure.species)
+        if atoms > ATOMS:
+            batches.append([])
+            atoms = len(structure.species)
+        batches[-1].append(structure)
+    return [result for batch in batches for result in _evaluate(model, batch, need)]
 
 
 def _evaluate(model: ForceModel, batch: Sequence[Structure], need: Need) -> list[Forces | DarkforcesError]:
