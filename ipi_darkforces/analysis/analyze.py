@@ -19,7 +19,7 @@ from ..errors import DarkforcesError, printable
 from ..progress_bar import FileBar
 from ..simulate.run_files import RunFiles
 from ..stats.rows import Row, aligned, as_columns, html_table
-from .analyses import ANALYSES, Analysis
+from .analyses import ANALYSES, Analysis, Result
 from .io.formats import ASE_VELOCITY
 from .io.runs import Reading, Run
 from .selection import FARTHEST, Selection
@@ -43,7 +43,7 @@ class Results:
     """
 
     analysis: Analysis
-    found: list[Any] = field(default_factory=list)
+    found: list[Result] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -64,7 +64,7 @@ class Results:
         """Lines of the table of all runs: values and estimates by titles with units."""
         return [row for result in self.found for row in self.analysis.rows(result)]
 
-    def statements(self, result: Any = None) -> list[Statement]:
+    def statements(self, result: Result | None = None) -> list[Statement]:
         """Sentences about a result, or all of them, each compared with the result of the first run."""
         if result is None:
             return [statement for each in self.found for statement in self.statements(each)]

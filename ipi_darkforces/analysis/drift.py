@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import DarkforcesError
-from ..stats.estimates import Estimate
+from ..stats.estimates import Estimate, json_of
 from ..stats.slopes import slope
 from .io.runs import Run
 from .io.units import BOLTZMANN_EV
@@ -87,13 +87,12 @@ class Drift:
     def as_json(self) -> dict[str, object]:
         """JSON values, units in the names."""
         unit = self.energy_unit.replace("/", "_per_")
-        conserved, relative = self.conserved_slope, self.relative_slope
         return {
             "name": self.name,
             "picoseconds": float(self.time[-1] - self.time[0]),
             "temperature_drift_K_per_ps": self.temperature_slope.as_json(),
-            f"conserved_drift_{unit}_per_ps": conserved.as_json() if conserved else None,
-            "conserved_drift_over_kinetic_deviation_per_ps": relative.as_json() if relative else None,
+            f"conserved_drift_{unit}_per_ps": json_of(self.conserved_slope),
+            "conserved_drift_over_kinetic_deviation_per_ps": json_of(self.relative_slope),
             f"kinetic_deviation_{unit}": self.kinetic_deviation,
         }
 

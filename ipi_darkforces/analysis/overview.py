@@ -16,7 +16,7 @@ from ..simulate.folder import RunFolder
 from ..simulate.inputs import SimulationInput
 from ..simulate.run import Outcome
 from ..stats import estimates as statistics
-from ..stats.estimates import Estimate
+from ..stats.estimates import Estimate, json_of
 from .drift import Drift
 from .io.setup import FREE, Constraints
 from .io.table import read_table
@@ -89,13 +89,12 @@ class Overview(Drift):
         unit = self.energy_unit.replace("/", "_per_")
         if not self.moves:
             return {"name": self.name, f"energy_change_{unit}": self.energy_change}
-        drift = self.conserved_slope
         return {
             "name": self.name,
             "picoseconds": float(self.time[-1]),
             "temperature_K": self.mean_temperature.as_json(),
             "temperature_drift_K_per_ps": self.temperature_slope.as_json(),
-            f"conserved_drift_{unit}_per_ps": drift.as_json() if drift else None,
+            f"conserved_drift_{unit}_per_ps": json_of(self.conserved_slope),
         }
 
 

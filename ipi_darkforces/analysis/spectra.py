@@ -35,7 +35,7 @@ import scipy.fft
 from ..errors import DarkforcesError
 from ..stats import estimates as statistics
 from ..stats.batches import Batches, curve_errors, estimate, standard_errors, widening
-from ..stats.estimates import Estimate
+from ..stats.estimates import Estimate, json_of
 from . import peaks
 from .frames import CM2_PER_S, MEMORY, check_atoms, relative, species_in, with_errors, with_interval
 from .io.trajectory import Block
@@ -119,8 +119,7 @@ class Spectra:
             "diffusion_A2_per_ps": {row: value.as_json() for row, value in self.diffusion.items()},
             "diffusion_cm2_per_s": {row: value.times(CM2_PER_S).as_json() for row, value in self.diffusion.items()},
             "bands_per_cm": {
-                row: {name: None if band is None else band.as_json() for name, band in bands.items()}
-                for row, bands in self.bands.items()
+                row: {name: json_of(band) for name, band in bands.items()} for row, bands in self.bands.items()
             },
             "remarks": list(self.remarks),
         }

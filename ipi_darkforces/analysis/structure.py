@@ -25,7 +25,7 @@ import numpy as np
 from ..errors import DarkforcesError
 from ..stats import estimates as statistics
 from ..stats.batches import Batches, curve_errors, standard_errors
-from ..stats.estimates import Estimate
+from ..stats.estimates import Estimate, json_of
 from .io.runs import Run
 from .io.trajectory import Block
 from .pairs import BIN, PairCounter
@@ -100,12 +100,10 @@ class Correlations:
             "name": self.name,
             "frames": self.n_frames,
             "first_peak_A": {
-                key: None if function.peak is None else function.peak.position.as_json()
-                for key, function in self.functions.items()
+                key: json_of(each.peak.position if each.peak else None) for key, each in self.functions.items()
             },
             "first_peak_height": {
-                key: None if function.peak is None else function.peak.height.as_json()
-                for key, function in self.functions.items()
+                key: json_of(each.peak.height if each.peak else None) for key, each in self.functions.items()
             },
             "remarks": list(self.remarks),
         }

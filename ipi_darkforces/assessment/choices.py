@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..campaign.findings import Finding, Findings
-from ..stats.estimates import Estimate
+from ..stats.estimates import Estimate, json_of
 from .strides import Strides
 
 
@@ -20,7 +20,7 @@ class Choice:
     :param exploded: which simulation did, when and how; None if none did
     :param temperature_drift: K/ps, of NVE: slope of the temperature
     :param drift: meV/atom/ps, of NVE: that of the conserved quantity
-    :param heating: K/ps, the same as a drift of the temperature; see `analysis.heat_capacity`
+    :param heating: K/ps, the same as a drift of the temperature; see `analysis.drift.temperature_drift`
     :param predicted: K/ps, of a stride: the heating that is expected
     :param relative_drift: 1/ps, of NVE: the drift over the standard deviation of the kinetic energy
     :param milliseconds: wall time of a step of the fast forces, everything included; None if not known
@@ -50,24 +50,20 @@ class Choice:
 
     def as_json(self) -> dict[str, object]:
         """JSON values with standard errors, units in the names."""
-
-        def known(estimate: Estimate | None) -> dict[str, float | None] | None:
-            return None if estimate is None else estimate.as_json()
-
         return {
             "forces": self.forces,
             "stride": self.stride,
             "nve_ps": self.nve,
             "svr_ps": self.svr,
             "exploded": self.exploded,
-            "heating_K_per_ps": known(self.heating),
-            "temperature_drift_K_per_ps": known(self.temperature_drift),
-            "drift_meV_per_atom_per_ps": known(self.drift),
-            "predicted_heating_K_per_ps": known(self.predicted),
-            "drift_over_kinetic_deviation_per_ps": known(self.relative_drift),
+            "heating_K_per_ps": json_of(self.heating),
+            "temperature_drift_K_per_ps": json_of(self.temperature_drift),
+            "drift_meV_per_atom_per_ps": json_of(self.drift),
+            "predicted_heating_K_per_ps": json_of(self.predicted),
+            "drift_over_kinetic_deviation_per_ps": json_of(self.relative_drift),
             "milliseconds_per_step": self.milliseconds,
             "above_target_K": {name: estimate.as_json() for name, estimate in self.excess.items()},
-            "heaviest_above_lightest_K": known(self.inequality),
+            "heaviest_above_lightest_K": json_of(self.inequality),
         }
 
 

@@ -24,7 +24,7 @@ from ..errors import DarkforcesError
 from ..simulate.folder import RunFolder
 from ..simulate.start import read_start
 from ..stats import estimates as statistics
-from ..stats.estimates import Estimate
+from ..stats.estimates import Estimate, json_of
 from .folder import CampaignFolder, Ended
 from .matrix import Campaign, Condition, Simulation
 from .seeds import combined, combined_motion, combined_structure, shared
@@ -260,23 +260,19 @@ class Finding:
 
     def as_json(self) -> dict[str, object]:
         """JSON values with standard errors, units in the names."""
-
-        def known(estimate: Estimate | None) -> dict[str, float | None] | None:
-            return None if estimate is None else estimate.as_json()
-
         return {
             "thermostat": self.condition.thermostat,
             "forces": self.condition.forces,
             "seeds": len(self.measured),
             "unstable_after_ps": list(self.exploded),
-            "temperature_drift_K_per_ps": known(self.temperature_slope),
-            "conserved_drift_meV_per_atom_per_ps": known(self.conserved_slope),
-            "rms_difference_meV_per_A": known(self.rms_difference),
-            "above_target_K": {name: known(excess) for name, excess in self.excesses().items()},
-            "heaviest_above_lightest_K": known(self.if_exchanged(self.inequality)),
-            "diffusion_A2_per_ps": known(self.diffusion),
-            "diffusion_from_displacements_A2_per_ps": known(self.diffusion_from_displacements),
-            "first_peak_height": known(self.peak_height),
+            "temperature_drift_K_per_ps": json_of(self.temperature_slope),
+            "conserved_drift_meV_per_atom_per_ps": json_of(self.conserved_slope),
+            "rms_difference_meV_per_A": json_of(self.rms_difference),
+            "above_target_K": {name: json_of(excess) for name, excess in self.excesses().items()},
+            "heaviest_above_lightest_K": json_of(self.if_exchanged(self.inequality)),
+            "diffusion_A2_per_ps": json_of(self.diffusion),
+            "diffusion_from_displacements_A2_per_ps": json_of(self.diffusion_from_displacements),
+            "first_peak_height": json_of(self.peak_height),
         }
 
     def motion(self, name: str) -> Motion | None:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from time import perf_counter
 
 import ase
 import numpy as np
+from ase.data import chemical_symbols
 
 from ..diagnostics.structures import as_structure
 from ..errors import DarkforcesError
 from ..lock import locked
 from ..models.model import ForceModel, Need
+from ..models.registry.card import Card
 from ..models.registry.fingerprint import weights_of
 from ..models.registry.load import ModelChoice, ModelLike, as_model, load_model
+from ..models.registry.specification import without_folders
 from ..models.registry.zoo import all_models, check_name, install, user_directory
 from ..models.structure import Structure
-from ..training.direct_pet import SIZES, shape_for
-from .describe import card
+from ..training.direct_pet import SIZES, Shape, shape_for
 from .folder import DistillationSettings, DistillFolder, digest_of
 from .judge import judge
 from .plan import DistillationPlan, check_time, measure
@@ -124,7 +127,7 @@ def distill(
             steps=sum(each["steps"] for each in planned),
         )
         shape = shape_for(size, [system.structure for system in systems])
-        install(place.checkpoint, card(found, student, identity, shape, temperature), name, overwrite=True)
+        install(place.checkpoint, _card(found, student, identity, shape, temperature), name, overwrite=True)
     return found
 
 
@@ -175,7 +178,7 @@ def _check_free(name: str, checkpoint: Path) -> None:
 
 
 def _rounds(place: DistillFolder, evaluations: int, steps: int, more: bool) -> list[dict[str, int]]:
-    """DistillationPlan the rounds: those that were planned before, or two, and another one if there shall be more."""
+    """Plan the rounds: those that were planned before, or two, and another one if there shall be more."""
     planned = place.rounds()
     if not planned:
         first = max(4, round(_FIRST * steps))
@@ -198,3 +201,33 @@ def _times(teacher: ForceModel, student: ForceModel, structure: Structure) -> tu
             row[i] = perf_counter() - began
     slow, fast = times.min(axis=0).tolist()
     return slow, fast
+
+
+def _card(found: Distillation, student: ForceModel, identity: dict[str, str], shape: Shape, temperature: float) -> Card:
+    """Write the card of a student.
+
+    :param identity: of the teacher, as `ModelChoice` has it
+    :param temperature: K, for which it was trained
+    """
+    teacher = without_folders(identity["model"])
+    symbols = tuple(chemical_symbols[z] for z in sorted(student.species or ()))
+    heating = {
+        f"heating_M_{each.stride}_meV_per_atom_per_ps": round(each.total.value, 4) for each in found.judgement.strides
+    }
+    return Card(
+        description=f"direct forces, distilled from {teacher}: fast forces for multiple time stepping with it",
+        architecture=f"PET (metatrain {metadata.version('metatrain')}), width {shape.width}, "
+        f"{shape.layers} layer(s), cutoff {shape.cutoff:g} Å; direct forces only",
+        data=f"{found.labels} geometries of {', '.join(symbols)} from dynamics at {temperature:g} K and above, "
+        f"labelled by {teacher}",
+        license="that of the teacher's forces",
+        citation="that of the teacher",
+        training=f"darkforces distill: {found.steps} steps",
+        errors={"direct_minus_teacher_rms_meV_per_A": round(found.judgement.rms, 2), **heating},
+        valid_range=f"as --fast with --slow {teacher}, for systems like those it was trained on, around "
+        f"{temperature:g} K. Not alone: it has no energy, and its forces heat",
+        provides=tuple(str(student.provides).split(", ")),
+        elements=symbols,
+        teacher=teacher,
+        teacher_fingerprint=weights_of(identity["fingerprint"], identity.get("variant")),
+    )

@@ -16,7 +16,7 @@ from .sample import System
 
 @dataclass(frozen=True)
 class DistillationSettings:
-    """DistillationSettings on which labels and students depend.
+    """Settings on which labels and students depend.
 
     :param teacher: its fingerprint
     :param structures: a digest of those to start from

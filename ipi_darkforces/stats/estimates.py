@@ -92,6 +92,11 @@ class Estimate:
         return {name: each if each is not None and np.isfinite(each) else None for name, each in found.items()}
 
 
+def json_of(estimate: Estimate | None) -> dict[str, float | None] | None:
+    """JSON values of an estimate, if there is one."""
+    return None if estimate is None else estimate.as_json()
+
+
 @dataclass(frozen=True)
 class Blocking:
     """Errors of the mean from averages over blocks, for blocks of 1, 2, 4, ... values; shapes (n_levels,).

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from ...atomic import write_atomically
 from ...errors import DarkforcesError
 from ...lock import locked
-from .environment import environment
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -30,6 +29,16 @@ PROGRAM = f"{__package__}.metatrain_program"
 _SHOWN = ("energy MAE (per atom)", "forces MAE", "non_conservative_force MAE (per atom)")
 _EPOCH = re.compile(r"Epoch: +(?P<number>\d+) \|.* \| (?P<used>[\d.]+) s used$")
 _START = re.compile(r"Starting training \| (?P<used>[\d.]+) s used$")
+# Settings of the machine that make training faster. torch and glibc read them when a process starts.
+_SETTINGS: dict[str, str] = {
+    # Threads that wait by spinning slow each other down many times over as soon as anything else wants a core.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # Training allocates and frees the same large arrays thousands of times. glibc hands each back to the kernel, which
+    # clears it anew for the next; keeping them makes a step on two cores up to a third faster.
+    "MALLOC_MMAP_THRESHOLD_": "4000000000",
+    "MALLOC_TRIM_THRESHOLD_": "8000000000",
+    "MALLOC_TOP_PAD_": "100000000",
+}
 
 
 @dataclass(frozen=True)
@@ -107,7 +116,7 @@ class Stage:
         if start is not None:
             command += ["--restart", str(start.relative_to(self.folder))]
         with open(self.folder / "metatrain.log", "w") as log:
-            process = Popen(command, cwd=self.folder, env=environment(), stdout=log, stderr=STDOUT, pass_fds=[lock])
+            process = Popen(command, cwd=self.folder, env=_environment(), stdout=log, stderr=STDOUT, pass_fds=[lock])
             try:
                 _watch(process, self, epochs)
             finally:  # no training without the one who started it
@@ -237,3 +246,8 @@ def _last_error(log: Path) -> str:
 
 def _in_brief(text: str) -> str:
     return textwrap.shorten(text, 300, placeholder=" ...")
+
+
+def _environment() -> dict[str, str]:
+    """Environment variables of a process that trains; what the user has set stays."""
+    return {**_SETTINGS, **os.environ}
