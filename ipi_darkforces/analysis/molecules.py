@@ -14,7 +14,6 @@ import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 from ase.neighborlist import neighbor_list
 
-from ..errors import DarkforcesError
 from ..models.labels import element_of
 from .io.trajectory import Block
 
@@ -36,21 +35,19 @@ class Molecules:
     longest: np.ndarray
 
 
-def find_molecules(positions: np.ndarray, cell: np.ndarray, symbols: Sequence[str] | np.ndarray) -> Molecules:
-    """Molecules of one atom with two partners of one other species, which have no other bonds.
+def find_molecules(positions: np.ndarray, cell: np.ndarray, symbols: Sequence[str] | np.ndarray) -> Molecules | None:
+    """Molecules of one atom with two partners of one other species, which have no other bonds, and are not straight.
 
     Two atoms are bonded if they are closer than 1.25 times the sum of their covalent radii.
 
     :param positions: Å, shape (n_atoms, 3)
     :param cell: Å, shape (3, 3)
     :param symbols: of the atoms, or labels that name their elements
-    :raises DarkforcesError: if there are none, or if they are straight, so that they have no such orientation
+    :return: None if there are none, or a label names no element
     """
-    elements = {str(label): element_of(str(label)) for label in symbols}
-    unknown = sorted(label for label, element in elements.items() if element is None)
-    if unknown:
-        raise DarkforcesError(f"no covalent radius is known for {', '.join(unknown)}: expected chemical symbols")
-    symbols = np.array([elements[str(label)] for label in symbols])
+    symbols = np.array([element_of(str(label)) or "" for label in symbols])
+    if not all(symbols):
+        return None
     atoms = ase.Atoms(numbers=[atomic_numbers[s] for s in symbols], positions=positions, cell=cell, pbc=True)
     radii = BONDED * covalent_radii[atoms.numbers]
     first, second, vectors = neighbor_list("ijD", atoms, radii)
@@ -66,24 +63,12 @@ def find_molecules(positions: np.ndarray, cell: np.ndarray, symbols: Sequence[st
         & (symbols[ends[:, 0]] != symbols[candidates])
     )
     if not good.any():
-        raise DarkforcesError(
-            f"no molecules like H2O in the first frame, with atoms {_formula(symbols)}: expected atoms with two "
-            "partners of one other species, and no other bonds"
-        )
+        return None
     centers, ends, vectors = candidates[good], ends[good], vectors[pairs[good]]
     lengths = np.linalg.norm(vectors, axis=2).sum(axis=1)
-    straight = np.linalg.norm(vectors.sum(axis=1), axis=1) < 0.2 * lengths
-    if straight.any():
-        i = int(np.flatnonzero(straight)[0])
-        raise DarkforcesError(
-            f"the molecule of atom {centers[i]} ({symbols[centers[i]]}) is straight: expected bent ones, whose "
-            "bisector is their orientation"
-        )
+    if (np.linalg.norm(vectors.sum(axis=1), axis=1) < 0.2 * lengths).any():
+        return None
     return Molecules(centers, ends, radii[centers] + radii[ends[:, 0]])
-
-
-def _formula(symbols: np.ndarray) -> str:
-    return ase.Atoms(list(symbols)).get_chemical_formula()
 
 
 def orientations(block: Block, molecules: Molecules) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import DarkforcesError
 from ..stats.batches import Batches
 from .io.trajectory import Block
-from .molecules import Molecules, find_molecules, orientations
+from .molecules import find_molecules, orientations
 
 BIN = 0.05  # Å
 # A bond longer than the bonding distance times this is broken.
@@ -31,27 +31,16 @@ class PairCounter:
 
     :param block: the first one, for the size of the cell and the molecules
     :param symbols: chemical symbol of each atom, shape (n_atoms,)
-    :param pairs: of species; None for all
     :param farthest: largest distance in Å; never more than half the smallest width of the first cell
-    :param oriented: whether molecules must be there (True), do not matter (False), or count if they are there (None)
-    :raises DarkforcesError: if there is no cell, a species is not there, or molecules are wanted and there are none
+    :raises DarkforcesError: if there is no cell
     """
 
-    def __init__(
-        self,
-        block: Block,
-        symbols: Sequence[str] | np.ndarray,
-        pairs: Sequence[tuple[str, str]] | None,
-        farthest: float,
-        oriented: bool | None,
-    ):
+    def __init__(self, block: Block, symbols: Sequence[str] | np.ndarray, farthest: float):
         symbols = np.array([str(symbol) for symbol in symbols])
         if len(symbols) != block.values.shape[1]:
             raise DarkforcesError(f"{len(symbols)} symbols were given for {block.values.shape[1]} atoms")
         present = list(dict.fromkeys(symbols.tolist()))
-        self.pairs = list(pairs) if pairs is not None else list(combinations_with_replacement(present, 2))
-        for species in (s for pair in self.pairs for s in pair if s not in present):
-            raise DarkforcesError(f"there is no {species} in the trajectory: expected some of {', '.join(present)}")
+        self.pairs = list(combinations_with_replacement(present, 2))
         if abs(np.linalg.det(block.cells[0])) < 1e-6:
             raise DarkforcesError("there is no cell, so no density: expected one that is periodic in three directions")
         self.n_bins = int(min(farthest, widths(block.cells[0]).min() / 2.0) / BIN + 1e-9)
@@ -60,7 +49,7 @@ class PairCounter:
         edges = BIN * np.arange(self.n_bins + 1)
         self.shells = 4.0 / 3.0 * np.pi * np.diff(edges**3)
         self.counts = {species: int((symbols == species).sum()) for species in present}
-        self.molecules = _wanted_molecules(block, symbols, oriented)
+        self.molecules = find_molecules(block.values[0], block.cells[0], symbols)
         self._species = np.searchsorted(np.unique(symbols), symbols)
         self._index = {species: i for i, species in enumerate(np.unique(symbols).tolist())}
         self._molecule_of = np.full(len(symbols), -1)
@@ -116,14 +105,3 @@ class PairCounter:
                 np.bincount(bins[both], minlength=self.n_bins),
             ]
         )
-
-
-def _wanted_molecules(block: Block, symbols: np.ndarray, oriented: bool | None) -> Molecules | None:
-    if oriented is False:
-        return None
-    try:
-        return find_molecules(block.values[0], block.cells[0], symbols)
-    except DarkforcesError:
-        if oriented:
-            raise
-        return None

@@ -121,25 +121,21 @@ def correlations(
     name: str,
     blocks: Iterable[Block],
     symbols: Sequence[str] | np.ndarray,
-    pairs: Sequence[tuple[str, str]] | None = None,
     farthest: float = FARTHEST,
-    oriented: bool | None = None,
 ) -> Correlations:
-    """Radial distributions of pairs of species, and the orientational correlation of molecules.
+    """Radial distributions of all pairs of species, and the orientational correlation of molecules like H2O, if any.
 
     :param blocks: positions in Å, wrapped or not, in a cell that is periodic in three directions
     :param symbols: chemical symbol of each atom, shape (n_atoms,)
-    :param pairs: of species; by default all
     :param farthest: largest distance in Å; never more than half the smallest width of the first cell
-    :param oriented: whether c_uu is wanted; by default it is given if there are molecules like H2O
-    :raises DarkforcesError: if there is no cell, a species is not there, or molecules are wanted and there are none
+    :raises DarkforcesError: if there is no cell, or no finite positions
     """
     counter: PairCounter | None = None
     for block in blocks:
         for i in np.flatnonzero(~np.isfinite(block.values).all(axis=(1, 2)))[:1]:
             raise DarkforcesError(f"positions are NaN or infinite in the frame at {block.times[i]:.6g} ps")
         if counter is None and len(block.times):
-            counter = PairCounter(block, symbols, pairs, farthest, oriented)
+            counter = PairCounter(block, symbols, farthest)
         if counter is not None:
             counter.add(block)
     if counter is None:

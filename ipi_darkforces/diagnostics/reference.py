@@ -175,8 +175,8 @@ def suspicious(references: Sequence[Reference]) -> str | None:
     return "; ".join(message for message in found if message is not None) or None
 
 
-def unusual_forces(references: Sequence[Reference], force_unit: str = "eV/Angstrom") -> str | None:
-    """Warning of forces so small or large that they could be in another unit than the one they were read in."""
+def unusual_forces(references: Sequence[Reference]) -> str | None:
+    """Warning of forces so small or large that they could be in another unit than eV/Å."""
     rms = float(np.sqrt(np.mean(np.concatenate([reference.forces for reference in references]) ** 2)))
     smallest, largest = ORDINARY_FORCES
     if smallest <= rms <= largest:
@@ -184,9 +184,7 @@ def unusual_forces(references: Sequence[Reference], force_unit: str = "eV/Angstr
     if rms == 0.0:
         return "the forces are all zero"
     message = f"the forces have a root mean square of {rms:.3g} eV/Å"
-    others = {
-        unit: rms / FORCE_UNITS[force_unit] * factor for unit, factor in FORCE_UNITS.items() if unit != force_unit
-    }
+    others = {unit: rms * factor for unit, factor in FORCE_UNITS.items() if unit != "eV/Angstrom"}
     unit = min(others, key=lambda unit: abs(np.log(others[unit])))
     if not smallest <= others[unit] <= largest:
         return f"{message}, and {smallest:g} to {largest:g} eV/Å would be ordinary"

@@ -51,7 +51,6 @@ Evaluate = Callable[[Sequence[np.ndarray]], Sequence[tuple[float, np.ndarray]]]
 class Consistency:
     """Energy and forces along a small circle, compared.
 
-    :param change: eV, amplitude of what the energy does along it
     :param slope: how many times the gradient the forces are, as far as they are proportional to it; one if all is well
     :param correlation: of power and change of the energy
     :param difference: norm of power plus change of the energy, relative to the larger one
@@ -60,7 +59,6 @@ class Consistency:
     :param least_work: eV, likewise of `work`
     """
 
-    change: float
     slope: float
     correlation: float
     difference: float
@@ -122,7 +120,6 @@ def _compared(power: np.ndarray, expected: np.ndarray, noise: float, noise_of_po
         return None
     overlap = 2.0 * float(np.vdot(expected, power).real)
     return Consistency(
-        change=change,
         slope=overlap / change**2 if change else np.inf,
         correlation=overlap / (change * size) if change and size else 0.0,
         difference=_norm(power - expected) / largest,

@@ -226,14 +226,6 @@ class TestSuspicion:
         assert said is not None
         assert said.endswith(f"; that would be 0.80 eV/Å if they were in {unit}: give --force-unit {unit}")
 
-    def test_forces_that_were_converted_without_need(self) -> None:
-        force = 0.8 * FORCE_UNITS["hartree/bohr"]
-        said = unusual_forces([reference(force=force)], "hartree/bohr")
-        assert said == (
-            "the forces have a root mean square of 41.1 eV/Å; "
-            "that would be 0.80 eV/Å if they were in eV/Angstrom: give --force-unit eV/Angstrom"
-        )
-
     def test_the_limits_are_where_they_are_said_to_be(self) -> None:
         ordinary = {force: unusual_forces([reference(force=force)]) is None for force in (0.029, 0.031, 29.0, 31.0)}
         assert ordinary == {0.029: False, 0.031: True, 29.0: True, 31.0: False}
