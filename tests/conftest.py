@@ -6,8 +6,9 @@ import contextlib
 import ctypes
 import gc
 import signal
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import ase.io
@@ -85,6 +86,22 @@ def _memory_is_given_back() -> Iterator[None]:
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # where the C library is not glibc, it is given back anyway
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@pytest.fixture
+def darkforces(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[str, str, int]]:
+    """A `darkforces` command, run in this process: what it prints, its errors, and its exit code."""
+    from ipi_darkforces.cli import main  # tests of other parts need none of it
+
+    def run(*arguments: object) -> tuple[str, str, int]:
+        monkeypatch.setattr(sys, "argv", ["darkforces", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main.main()
+        return (*capsys.readouterr(), int(done.value.code or 0))
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -55,6 +55,18 @@ def running() -> set[int]:
     return set()
 
 
+def working_in(folder: Path) -> list[int]:
+    """Processes that still work in this folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").resolve() == folder.resolve():
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
 def end_all_but(before: set[int]) -> None:
     """Kill the marked programs that did not run before, whoever started them and in whatever session."""
     while left := [pid for pid in running() - before if _is_marked(pid) and not is_parent(pid)]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import ase
@@ -16,8 +17,6 @@ from ase.constraints import FixBondLength
 from calculators import FILE as CALCULATORS
 from programs import PATIENCE, finish, wait_until
 from waters import few_waters
-
-from ipi_darkforces.cli import main
 
 COMMAND = [sys.executable, "-m", "ipi_darkforces.cli.main", "assess", "pet-nc", "waters.xyz", "--time", "0.032"]
 COMMAND += ["--dtype", "float64"]
@@ -39,17 +38,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path):
+def said(monkeypatch: pytest.MonkeyPatch, darkforces, folder: Path):
     """Output of the command, and its exit code."""
     monkeypatch.chdir(folder)
-
-    def say(*arguments: object) -> tuple[str, str, int]:
-        monkeypatch.setattr(sys, "argv", ["darkforces", "assess", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            main.main()
-        return (*capsys.readouterr(), done.value.code)
-
-    return say
+    return partial(darkforces, "assess")
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from ipi_darkforces.cli import main
 from ipi_darkforces.simulate.inputs import SimulationInput
 from ipi_darkforces.simulate.packaged_inputs import FOLDER, packaged_inputs
 
@@ -18,17 +17,10 @@ Say = Callable[..., tuple[str, str, int]]
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Say:
+def said(monkeypatch: pytest.MonkeyPatch, darkforces: Say, tmp_path: Path) -> Say:
     """Output of the command in the folder of the test, with its exit code."""
     monkeypatch.chdir(tmp_path)
-
-    def say(*arguments: object) -> tuple[str, str, int]:
-        monkeypatch.setattr(sys, "argv", ["darkforces", "inputs", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            main.main()
-        return (*capsys.readouterr(), done.value.code or 0)
-
-    return say
+    return partial(darkforces, "inputs")
 
 
 def test_all_inputs_are_listed_with_what_they_show(said):

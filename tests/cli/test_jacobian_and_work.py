@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,23 +12,15 @@ import numpy as np
 import pytest
 
 from ipi_darkforces import Structure
-from ipi_darkforces.cli import main
 
 Say = Callable[..., tuple[str, str, int]]
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path) -> Say:
+def said(monkeypatch: pytest.MonkeyPatch, darkforces: Say, folder: Path) -> Say:
     """Output of a command in the folder with the structures, with its exit code."""
     monkeypatch.chdir(folder)
-
-    def say(*arguments: object) -> tuple[str, str, int]:
-        monkeypatch.setattr(sys, "argv", ["darkforces", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            main.main()
-        return (*capsys.readouterr(), done.value.code)
-
-    return say
+    return darkforces
 
 
 @pytest.fixture

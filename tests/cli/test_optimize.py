@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import ase
@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from ipi_darkforces import Need
-from ipi_darkforces.cli import main
 from ipi_darkforces.diagnostics.structures import read_structures
 from ipi_darkforces.models.registry.load import load_model
 
@@ -21,17 +20,10 @@ Say = Callable[..., tuple[str, str, int]]
 
 
 @pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path) -> Say:
+def say(monkeypatch: pytest.MonkeyPatch, darkforces: Say, folder: Path) -> Say:
     """Output of the command in the folder with the structures, with its exit code."""
     monkeypatch.chdir(folder)
-
-    def command(*arguments: object) -> tuple[str, str, int]:
-        monkeypatch.setattr(sys, "argv", ["darkforces", "optimize", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            main.main()
-        return (*capsys.readouterr(), done.value.code)
-
-    return command
+    return partial(darkforces, "optimize")
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import ase.io
@@ -13,26 +13,17 @@ import pytest
 from ase.build import bulk
 from calculators import FILE
 
-from ipi_darkforces.cli import main
-
 Say = Callable[..., tuple[str, str, int]]
 PAIR = f"fast=ase:{FILE}:rotated?forces=direct slow=ase:{FILE}:emt"
 SHORT = ("--timestep", 5, "--equilibrate", 0.1, "--time", 1.5, "--max-stride", 4)
 
 
 @pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Say:
+def say(monkeypatch: pytest.MonkeyPatch, darkforces: Say, tmp_path: Path) -> Say:
     """Output of the command in a folder with a structure, with its exit code."""
     monkeypatch.chdir(tmp_path)
     ase.io.write(tmp_path / "metal.xyz", bulk("Al", cubic=True) * (2, 1, 1))
-
-    def said(*arguments: object) -> tuple[str, str, int]:
-        monkeypatch.setattr(sys, "argv", ["darkforces", "stride", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            main.main()
-        return (*capsys.readouterr(), done.value.code)
-
-    return said
+    return partial(darkforces, "stride")
 
 
 def test_a_table_a_picture_and_advice(say: Say, tmp_path: Path) -> None:

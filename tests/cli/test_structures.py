@@ -19,7 +19,6 @@ from ipi.scripting import read_output
 from ipi.utils.units import Elements, unit_to_user
 from programs import finish
 
-from ipi_darkforces.cli import main
 from ipi_darkforces.models.structure_file import read_atoms, read_frames
 
 MODEL = "ase:ase.calculators.emt:EMT"
@@ -40,17 +39,10 @@ def run(tmp_path: Path) -> Run:
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Say:
+def said(monkeypatch: pytest.MonkeyPatch, darkforces: Say, tmp_path: Path) -> Say:
     """Output of a command in the folder of the test, with its exit code."""
     monkeypatch.chdir(tmp_path)
-
-    def say(*arguments: object) -> tuple[str, str, int]:
-        monkeypatch.setattr(sys, "argv", ["darkforces", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            main.main()
-        return (*capsys.readouterr(), done.value.code)
-
-    return say
+    return darkforces
 
 
 def slab(pbc: bool = True) -> ase.Atoms:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import ase
@@ -14,22 +14,14 @@ import numpy as np
 import pytest
 
 import ipi_darkforces as dark
-from ipi_darkforces.cli import main
 
 Say = Callable[..., tuple[str, str, int]]
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], frames: list[ase.Atoms]) -> Say:
+def said(darkforces: Say, frames: list[ase.Atoms]) -> Say:
     """What the command says, in the folder with the structures, with its exit code."""
-
-    def say(*arguments: object) -> tuple[str, str, int]:
-        monkeypatch.setattr(sys, "argv", ["darkforces", "view", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            main.main()
-        return (*capsys.readouterr(), done.value.code)
-
-    return say
+    return partial(darkforces, "view")
 
 
 @pytest.fixture

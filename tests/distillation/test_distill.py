@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from ase.constraints import FixAtoms, FixBondLength
 from calculators import FILE
 
 import ipi_darkforces as dark
-from ipi_darkforces.cli import main
 from ipi_darkforces.distillation.judge import judge, temperature
 from ipi_darkforces.distillation.plan import DistillationPlan, check_time
 from ipi_darkforces.distillation.result import Distillation
@@ -247,19 +246,14 @@ def test_fixed_atoms_stay_and_multiple_time_stepping_is_the_teachers_dynamics() 
 
 
 @pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Any]:
+def say(
+    monkeypatch: pytest.MonkeyPatch, darkforces: Callable[..., tuple[str, str, int]], tmp_path: Path
+) -> Callable[..., Any]:
     """Output of the command in a folder with a structure, with its exit code."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
     ase.io.write(tmp_path / "cu.xyz", copper())
-
-    def said(*arguments: object) -> tuple[str, str, int]:
-        monkeypatch.setattr(sys, "argv", ["darkforces", "distill", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            main.main()
-        return (*capsys.readouterr(), done.value.code)
-
-    return said
+    return partial(darkforces, "distill")
 
 
 def test_the_command_says_what_it_would_cost_and_what_would_be_cheaper(say: Callable[..., Any], tmp_path: Path) -> None:

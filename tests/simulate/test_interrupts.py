@@ -13,22 +13,10 @@ from pathlib import Path
 import pytest
 from aluminium import command, write_input
 from forked import Forked, command_of, popen
-from programs import PATIENCE, finish, wait_until
+from programs import PATIENCE, finish, wait_until, working_in
 
 from ipi_darkforces.simulate.inputs import SimulationInput
 from ipi_darkforces.simulate.processes import scratch_folder
-
-
-def workers(folder: Path) -> list[int]:
-    """Processes that work in this folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cwd").resolve() == folder.resolve():
-                found.append(int(process.name))
-        except OSError:
-            continue
-    return found
 
 
 def threads(process: int) -> int:
@@ -63,7 +51,7 @@ def running(folder: Path, *options: str, nohup: bool = False) -> Iterator[subpro
         progress = folder / "run" / "al.progress"
         wait_until(lambda: process.poll() is not None or count(progress) > 10)
         assert process.poll() is None, (folder / "log").read_text()
-        prefixes = [re.findall(r"\0-S\0(/[^\0]+)/\0", command_of(worker)) for worker in workers(folder / "run")]
+        prefixes = [re.findall(r"\0-S\0(/[^\0]+)/\0", command_of(worker)) for worker in working_in(folder / "run")]
         (folder / "sockets").write_text("".join(*filter(None, prefixes)))
         yield process
 
@@ -78,7 +66,7 @@ def sockets_of(folder: Path) -> Path:
 
 
 def assert_nothing_is_left(folder: Path) -> None:
-    assert workers(folder / "run") == []
+    assert working_in(folder / "run") == []
     assert not sockets_of(folder).exists()
 
 
@@ -138,7 +126,7 @@ def test_killed_it_leaves_nothing_but_its_state(tmp_path, loop):
     with running(tmp_path, loop) as process:
         os.kill(process.pid, signal.SIGKILL)
         process.wait(PATIENCE)
-        wait_until(lambda: not workers(tmp_path / "run"), "end of what it had started")
+        wait_until(lambda: not working_in(tmp_path / "run"), "end of what it had started")
     assert_nothing_is_left(tmp_path)
     assert_goes_on(tmp_path)
 
@@ -147,11 +135,11 @@ def test_killed_it_leaves_nothing_but_its_state(tmp_path, loop):
 def test_what_is_left_when_all_is_killed_is_removed_by_the_next_run(tmp_path, loop):
     with running(tmp_path, loop) as process:
         os.kill(process.pid, signal.SIGSTOP)
-        killed = [*workers(tmp_path / "run"), process.pid]
+        killed = [*working_in(tmp_path / "run"), process.pid]
         for worker in killed:
             os.kill(worker, signal.SIGKILL)
         process.wait(PATIENCE)
-        wait_until(lambda: not workers(tmp_path / "run") and max(map(threads, killed)) <= 1, "end of all threads")
+        wait_until(lambda: not working_in(tmp_path / "run") and max(map(threads, killed)) <= 1, "end of all threads")
     sockets = sockets_of(tmp_path)
     assert sockets.exists()
     with scratch_folder() as scratch:
@@ -164,7 +152,7 @@ def test_what_is_left_when_all_is_killed_is_removed_by_the_next_run(tmp_path, lo
 
 def test_a_driver_that_fails_is_reported_in_the_background_too(tmp_path):
     with running(tmp_path, SOCKETS) as process:
-        [driver] = [worker for worker in workers(tmp_path / "run") if "cli.driver" in command_of(worker)]
+        [driver] = [worker for worker in working_in(tmp_path / "run") if "cli.driver" in command_of(worker)]
         os.kill(driver, signal.SIGKILL)
         assert process.wait(PATIENCE) == 1
     log = (tmp_path / "log").read_text()

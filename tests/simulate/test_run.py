@@ -16,7 +16,7 @@ import pytest
 from forked import command_of, popen
 from ipi.scripting import read_output
 from ipi_processes import INPUTS, PROGRAMS, Workplace, copy_input
-from programs import PATIENCE, finish, wait_until
+from programs import PATIENCE, finish, wait_until, working_in
 
 from ipi_darkforces.analysis.overview import Overview
 from ipi_darkforces.errors import DarkforcesError
@@ -40,18 +40,6 @@ def outputs(outcome: Outcome) -> dict[str, np.ndarray]:
     return read_output(str(outcome.folder / f"{outcome.prefix}.out"))[0]
 
 
-def workers_of(folder: Path) -> list[int]:
-    """Processes that still work in this folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cwd").resolve() == folder.resolve():
-                found.append(int(process.name))
-        except OSError:
-            continue
-    return found
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Outcome:
     """A whole run of MTS, in processes of their own."""
@@ -63,7 +51,7 @@ def test_a_run_reaches_its_end(finished):
     np.testing.assert_array_equal(outputs(finished)["step"], [0, 4, 8, 12])
     assert finished.seconds_per_step is not None
     assert finished.seconds_per_step > 0
-    assert workers_of(finished.folder) == []
+    assert working_in(finished.folder) == []
 
 
 def test_all_progress_is_reported(tmp_path):
@@ -94,7 +82,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path):
     stopped = start("svr-mts8", tmp_path / "parts", steps=MANY, watch=interrupt_at(4))
     assert stopped.interrupted
     assert 4 <= stopped.steps < MANY
-    assert workers_of(stopped.folder) == []
+    assert working_in(stopped.folder) == []
     steps = stopped.steps + 4
     resumed = start("svr-mts8", tmp_path / "parts", steps=steps)
     assert (resumed.steps, resumed.interrupted) == (steps, False)
@@ -109,7 +97,7 @@ def test_other_signals_stop_a_run_like_ctrl_c(tmp_path, signum, request):
     request.addfinalizer(lambda: signal.signal(signum, before))
     stopped = start("nve-direct", tmp_path / "run", steps=MANY, watch=interrupt_at(4, signum))
     assert stopped.interrupted
-    assert workers_of(stopped.folder) == []
+    assert working_in(stopped.folder) == []
 
 
 def test_a_finished_run_is_not_overwritten(finished):
@@ -165,7 +153,7 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
     finally:
         first.send_signal(signal.SIGINT)
         assert first.wait(PATIENCE) == 130
-    assert workers_of(tmp_path / "run") == []
+    assert working_in(tmp_path / "run") == []
 
 
 def is_locked(folder):
@@ -193,7 +181,7 @@ def test_a_killed_run_ends_by_itself_and_keeps_others_out_until_then(tmp_path):
     with pytest.raises(DarkforcesError, match="another simulation is running"):
         start("nve-direct", tmp_path / "run", steps=2)
     os.kill(ipi, signal.SIGCONT)
-    wait_until(lambda: not workers_of(tmp_path / "run") and not is_locked(tmp_path / "run"))
+    wait_until(lambda: not working_in(tmp_path / "run") and not is_locked(tmp_path / "run"))
     state = SimulationInput.read(tmp_path / "run" / "RESTART")
     assert not Path(state.sockets_prefix).exists()
     assert start("nve-direct", tmp_path / "run", steps=state.step + 4).steps == state.step + 4
@@ -229,7 +217,7 @@ def test_a_checkpoint_that_breaks_off_does_not_count(tmp_path):
 
 
 def workers_called(name: str, folder: Path) -> list[int]:
-    return [pid for pid in workers_of(folder) if name in command_of(pid)]
+    return [pid for pid in working_in(folder) if name in command_of(pid)]
 
 
 @pytest.mark.parametrize(("program", "name"), [("cli.driver", "the driver"), ("/i-pi\0", "i-PI")])
@@ -242,7 +230,7 @@ def test_who_was_killed_is_named(tmp_path, program, name):
 
     with pytest.raises(DarkforcesError, match=rf"^{name} stopped at step \d+: ended by SIGKILL \(see .*\.log\)"):
         start("nve-direct", tmp_path / "run", steps=MANY, watch=kill)
-    assert workers_of(tmp_path / "run") == []
+    assert working_in(tmp_path / "run") == []
 
 
 def test_ipi_goes_on_from_its_restart_by_hand(tmp_path):
@@ -289,7 +277,7 @@ def test_of_several_systems_the_first_is_watched(tmp_path):
 def test_a_failed_start_does_not_stand_in_the_way(tmp_path):
     with pytest.raises(DarkforcesError, match="'pet-c' does not provide direct forces"):
         start("nve-mts2", tmp_path / "run", ModelChoice("pet-c"), steps=4)
-    assert workers_of(tmp_path / "run") == []
+    assert working_in(tmp_path / "run") == []
     assert start("nve-direct", tmp_path / "run", ModelChoice("pet-nc"), steps=4).steps == 4
 
 
@@ -346,7 +334,7 @@ def test_forces_that_are_not_numbers_stop_the_run_with_its_state_saved(tmp_path,
     assert 5 < saved.step < 100
     positions = read_output(str(tmp_path / "run" / "leaving.out"))[0]
     assert np.isfinite(positions["conserved"]).all()
-    assert workers_of(tmp_path / "run") == []
+    assert working_in(tmp_path / "run") == []
 
 
 def test_the_command_ends_with_a_summary_and_a_picture(tmp_path):
