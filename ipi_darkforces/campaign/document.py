@@ -15,7 +15,7 @@ from ..models.registry.kinds import specified
 from ..models.registry.options import Loading
 from ..models.structure_file import read_atoms
 from ..stats.estimates import Estimate
-from . import paper, pictures, strides
+from . import paper, pictures
 from .findings import Finding, Findings, Measured
 from .folder import Ended
 from .matrix import Campaign
@@ -157,11 +157,14 @@ def _nve_table(findings: Findings) -> str:
 
 def _strides(found: Sequence[Findings], folder: Path) -> Iterator[str]:
     """All models together, if there are several with multiple time stepping."""
-    chosen = strides.with_strides(found)
+    nve = {findings.model: findings.with_ensemble("nve") for findings in found}
+    chosen = {model: [each for each in of_model if each.condition.stride] for model, of_model in nve.items()}
+    chosen = {model: of_model for model, of_model in chosen.items() if of_model}
     if len(chosen) < 2:
         return
-    every = strides.all_strides(chosen)
-    strides.draw(chosen, folder / "strides.png")
+    all_findings = [finding for of_model in chosen.values() for finding in of_model]
+    every = sorted({finding.condition.stride for finding in all_findings if finding.condition.stride})
+    pictures.draw_strides(all_findings, every, folder / "strides.png")
     yield "## Drift, stride and the difference between both kinds of forces"
     yield "NVE; drift of the conserved quantity in meV/atom/ps, for each stride M."
     rows = []

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 
-from ..analysis import disagreement, drift, motion, structure, temperatures
+from ..analysis import drift, force_difference, motion, structure, temperatures
 from ..analysis.drift import Drift
 from ..analysis.io.compressed import existing
 from ..analysis.io.runs import Run
@@ -90,7 +90,7 @@ def measure(folder: CampaignFolder, simulation: Simulation, ended: Ended, discar
             return None
 
     apart = existing(RunFolder(folder.run(name)).disagreement(name))
-    rms_difference = None if apart is None else disagreement.measure(apart)
+    rms_difference = None if apart is None else force_difference.measure(apart)
     whole, counting = Selection(0.0, notice=lambda text: None), Selection(discard, notice=notice)
     course = ask(drift.measure, whole)
     if ended.unstable:

@@ -12,14 +12,16 @@ import numpy as np
 
 from ..analysis import drift, motion_picture, structure_picture
 from ..analysis.drift import Drift
-from ..analysis.pictures import save_both
+from ..analysis.pictures import colors_of, new_figure, save_both, tidy
 from ..analysis.temperatures import draw_means
+from ..atomic import atomic_file
 from ..stats.estimates import Estimate
 from .findings import Finding, Findings
 
 T = TypeVar("T")
 # Times the target: what is hotter than this is not shown, so that the rest can be seen.
 _HOTTEST = 3.0
+_SMALL = 0.1  # meV/atom/ps; smaller drifts, of either sign, are drawn on a linear scale
 
 
 def draw(findings: Findings, folder: Path) -> dict[str, str]:
@@ -84,3 +86,38 @@ def _with_reference(findings: Findings, chosen: Sequence[Finding], made: Callabl
 def _excesses(finding: Finding) -> dict[str, Estimate]:
     """Excess temperatures of all atoms and each species, as far as they are known."""
     return {name: excess for name, excess in finding.excesses().items() if excess is not None}
+
+
+def draw_strides(findings: Sequence[Finding], strides: Sequence[int], path: Path) -> None:
+    """Drift against the difference between both kinds of forces, a line for each stride.
+
+    Between two kicks of the slow forces f_C - f_NC (paper, appendix H) a simulation follows the direct ones alone. How
+    much energy that leaves behind depends on how long they are alone, and on how large the kicks are.
+    """
+    figure = new_figure(6.4, 4.2)
+    axes = figure.subplots()
+    for stride, color in zip(strides, colors_of([f"MTS-{stride}" for stride in strides]), strict=True):
+        known = [
+            (finding.rms_difference.value, finding.conserved_slope)
+            for finding in findings
+            if finding.condition.stride == stride and finding.rms_difference and finding.conserved_slope
+        ]
+        known.sort(key=lambda point: point[0])
+        margins = [slope.margin() for _, slope in known]
+        axes.errorbar(
+            [difference for difference, _ in known],
+            [slope.value for _, slope in known],
+            [np.nan if margin is None else margin for margin in margins],
+            color=color,
+            marker="o",
+            linewidth=1.2,
+            capsize=3,
+            label=f"M = {stride}",
+        )
+    axes.set_yscale("symlog", linthresh=_SMALL)
+    axes.set_xlabel("f$_\\mathrm{C}$ − f$_\\mathrm{NC}$ / (meV/Å), rms")
+    axes.set_ylabel("drift of the conserved quantity / (meV/atom/ps)")
+    axes.legend(frameon=False)
+    tidy(axes)
+    with atomic_file(path) as file:
+        figure.savefig(file)

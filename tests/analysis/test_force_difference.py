@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ipi_darkforces.analysis.disagreement import measure
+from ipi_darkforces.analysis.force_difference import measure
 
 HEAD = " #EXTRAS_COMPONENT_RAW(rms_difference_eV_per_angstrom, worst_atom, ...)# Step:  {:10d}  Bead:      0  \n"
 
