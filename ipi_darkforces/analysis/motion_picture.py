@@ -107,7 +107,8 @@ def _draw_diffusion(axis: Axes, results: Sequence[Motion], colors: Sequence[str]
     """Both routes side by side, for each species and run."""
     apart = 0.6 / (2 * len(results))
     for i, result in enumerate(results):
-        for j, found in enumerate((result.spectra.diffusion, _from_displacements(result))):
+        moved = {} if result.displacements is None else result.displacements.diffusion
+        for j, found in enumerate((result.spectra.diffusion, moved)):
             for k, row in enumerate(species):
                 if row in found:
                     _draw_value(axis, k + apart * (2 * i + j - len(results) + 0.5), found[row], "os"[j], colors[i])
@@ -120,10 +121,6 @@ def _draw_diffusion(axis: Axes, results: Sequence[Motion], colors: Sequence[str]
     axis.set_ylabel("$D$ / (Å$^2$/ps)")
     axis.legend(frameon=False, fontsize="small")
     tidy(axis, "y")
-
-
-def _from_displacements(result: Motion) -> dict[str, Estimate]:
-    return {} if result.displacements is None else result.displacements.diffusion
 
 
 def _draw_value(axis: Axes, x: float, value: Estimate, marker: str, color: str) -> None:

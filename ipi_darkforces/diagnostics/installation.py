@@ -87,7 +87,7 @@ def installation() -> Installation:
         gigaflops=_gigaflops(),
         devices=_devices(),
         cache=str(folder),
-        cached_megabytes=_megabytes(folder),
+        cached_megabytes=sum(file.stat().st_size for file in folder.glob("*") if file.is_file()) / 1e6,
         models=tuple(all_models()),
         model_folder=str(user_directory()),
         remarks=tuple(_remarks(packages, cores, threads, folder)),
@@ -135,10 +135,6 @@ def _processor() -> str:
 def _devices() -> tuple[str, ...]:
     gpus = (f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count()))
     return ("cpu", *gpus)
-
-
-def _megabytes(folder: Path) -> float:
-    return sum(file.stat().st_size for file in folder.glob("*") if file.is_file()) / 1e6
 
 
 def _gigaflops() -> float:

@@ -80,14 +80,11 @@ class PairModel(ForceModel):
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
         if Need.DIRECT not in need:
             return self._slow.evaluate(structures, need)
-        fast = self._evaluate_fast(structures, need)
+        fast = self._as_fast(self._fast.evaluate(structures, self._of_fast(need)))
         if not need & _NEED_SLOW:
             return fast
         slow = self._slow.evaluate(structures, need & ~Need.DIRECT)
         return [f.merged(s) for f, s in zip(fast, slow, strict=True)]
-
-    def _evaluate_fast(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
-        return self._as_fast(self._fast.evaluate(structures, self._of_fast(need)))
 
     def _of_fast(self, need: Need) -> Need:
         """The share of what is needed that is asked of the fast model."""

@@ -129,16 +129,13 @@ def _check_cell(data: bytes) -> None:
     vectors = cell[np.any(cell != 0.0, axis=1)]
     if len(vectors):
         # The width along a vector is what it has beyond the plane of the others: 1/norm of the reciprocal vector.
-        widths = 1.0 / np.linalg.norm(np.linalg.pinv(vectors), axis=0) if _independent(vectors) else np.zeros(1)
+        independent = np.linalg.matrix_rank(vectors) == len(vectors)
+        widths = 1.0 / np.linalg.norm(np.linalg.pinv(vectors), axis=0) if independent else np.zeros(1)
         if widths.min() < SMALLEST_WIDTH:
             raise DarkforcesError(
                 f"the cell is too small: {widths.min():.3g} Å wide, expected at least {SMALLEST_WIDTH} Å "
                 f"(cell vectors, Å: {np.round(vectors, 4).tolist()})"
             )
-
-
-def _independent(vectors: np.ndarray) -> bool:
-    return bool(np.linalg.matrix_rank(vectors) == len(vectors))
 
 
 def name_atoms(indices: np.ndarray, species: np.ndarray) -> str:

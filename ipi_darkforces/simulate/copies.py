@@ -39,7 +39,8 @@ def put_copies(
         copies = [file for file in files if not same(folder / file.target, file.source)]
         for file in copies:
             file.copy(staging)
-        changed = {name: text for name, text in texts.items() if not _is_there(folder / name, source, text)}
+        stays = [name for name, text in texts.items() if same(folder / name, source) and is_text(source, text)]
+        changed = {name: text for name, text in texts.items() if name not in stays}
         for name, text in changed.items():
             (staging / name).write_text(text)
         put = {target: digest(staging / target) for target in [*(file.target for file in copies), *changed]}
@@ -56,11 +57,6 @@ def put_copies(
             path.parent.mkdir(parents=True, exist_ok=True)
             os.replace(staging / target, path)
     return put
-
-
-def _is_there(path: Path, source: Path, text: str) -> bool:
-    """Tell whether a text that comes from a file is in that file, and so in its place."""
-    return same(path, source) and is_text(path, text)
 
 
 def same(path: Path, other: Path) -> bool:

@@ -262,9 +262,10 @@ class RunFolder(RunFiles):
                 for name, header in simulation.outputs.headers().items():
                     (self.path / name).write_text(header)
             write_atomically(self.launched, simulation.text())
+            state = f"{Path(simulation.prefix).name}.{simulation.added.state}_"
             for file in simulation.outputs.checkpoints(self.path):
                 # i-PI puts aside what it would overwrite, and fails to where the prefix has a folder.
-                if file.parent != self.path and not _is_state(file, simulation):
+                if file.parent != self.path and not file.name.startswith(state):
                     file.rename(aside(file))
         except OSError as error:
             raise DarkforcesError(f"'{self.path}' cannot be written: {error.strerror}") from error
@@ -278,10 +279,6 @@ class RunFolder(RunFiles):
             for file in simulation.outputs.existing(self.path):
                 if file.relative_to(self.path).as_posix() not in keep:
                     file.unlink(missing_ok=True)
-
-
-def _is_state(file: Path, simulation: SimulationInput) -> bool:
-    return file.name.startswith(f"{Path(simulation.prefix).name}.{simulation.added.state}_")
 
 
 def _listed(model: dict[str, str]) -> str:

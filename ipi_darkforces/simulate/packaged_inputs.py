@@ -80,9 +80,11 @@ def copy_inputs(names: Iterable[str], folder: Path, overwrite: bool = False) -> 
     known = {each.name: each for each in packaged_inputs()}
     chosen = [_named(name, known) for name in names]
     files = dict.fromkeys(file for each in chosen for file in each.files)
-    if not overwrite:
-        for file in files:
-            _check_not_another(folder / file, FOLDER / file)
+    for file in files:
+        path, packaged = folder / file, FOLDER / file
+        there = path.exists() and not (path.is_file() and path.read_bytes() == packaged.read_bytes())
+        if there and not overwrite:
+            raise DarkforcesError(f"'{path}' exists, with another content; choose another --output, or --overwrite it")
     for file in files:
         try:
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -100,8 +102,3 @@ def _named(name: str, known: dict[str, PackagedInput]) -> PackagedInput:
         hint = f"did you mean '{near[0]}'?" if near else "`darkforces inputs` lists them"
         raise DarkforcesError(f"'{name}' is no input that comes with the package: {hint}")
     return known[plain]
-
-
-def _check_not_another(path: Path, packaged: Path) -> None:
-    if path.exists() and not (path.is_file() and path.read_bytes() == packaged.read_bytes()):
-        raise DarkforcesError(f"'{path}' exists, with another content; choose another --output, or --overwrite it")
