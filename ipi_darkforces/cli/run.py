@@ -147,8 +147,8 @@ def _add_nuclei_options(group: argparse._ArgumentGroup) -> None:
         "--hmr",
         type=float,
         metavar="U",
-        help="give hydrogen atoms this mass, as 3, and take what they gain from the atoms they are bonded to: the "
-        "same averages, with longer time steps",
+        help="give hydrogen atoms this mass, in u, as 3, and take what they gain from the atoms they are bonded to: "
+        "the same averages, with longer time steps",
     )
     masses.add_argument("--deuterium", action="store_true", help="give hydrogen atoms the mass of deuterium")
 

@@ -82,7 +82,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--hmr",
         type=float,
         metavar="U",
-        help="give hydrogen atoms this mass, and take what they gain from the atoms they are bonded to",
+        help="give hydrogen atoms this mass, in u, and take what they gain from the atoms they are bonded to",
     )
     masses.add_argument("--deuterium", action="store_true", help="give hydrogen atoms the mass of deuterium")
     group = parser.add_argument_group("strides and thermostats")

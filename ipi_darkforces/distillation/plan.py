@@ -55,7 +55,8 @@ class DistillationPlan:
 
     def __str__(self) -> str:
         return (
-            f"{self.asked} evaluations of the teacher, {1000.0 * self.teacher:.3g} ms each for {self.atoms} atoms: "
+            f"{self.asked} evaluations of the teacher, {self.labels} for labels and the rest for judging, "
+            f"{1000.0 * self.teacher:.3g} ms each for {self.atoms} atoms: "
             f"{duration(self.teacher * self.asked)}; {self.steps} steps of training of {1000.0 * self.step:.3g} ms: "
             f"{duration(self.step * self.steps)}; {duration(3600.0 * self.hours)} in all"
         )

@@ -18,9 +18,10 @@ from .inputs import SimulationInput
 from .tree import descendants, number, text_of
 
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_MARK = re.compile(r"\0(\d+)\0")  # in place of a comment
 _SOCKET = re.compile(r"[ \t]*<ffsocket\b.*?</ffsocket\s*>[ \t]*\n?", re.DOTALL)
 _FORCE = re.compile(r"[ \t]*<force\b[^>]*?(?:/>|>.*?</force\s*>)[ \t]*\n?", re.DOTALL)
-_TIMESTEP = re.compile(r"(?P<indent>[ \t]*)(?P<head><timestep\b[^>]*>)(?P<value>[^<]*)(?P<tail></timestep>)")
+_TIMESTEP = re.compile(r"(?P<indent>[ \t]*)(?P<head><timestep\b[^>]*>)(?P<value>[^<]*)(?P<tail></timestep\s*>)")
 _PARAMETERS = re.compile(r"(<parameters>)(.*?)(</parameters>)", re.DOTALL)
 _NAME = re.compile(r"(<ffsocket\b[^>]*?\bname\s*=\s*)(['\"])(.*?)\2", re.DOTALL)
 _FORCEFIELD = re.compile(r"(\bforcefield\s*=\s*)(['\"])(.*?)\2")
@@ -52,17 +53,18 @@ def with_multiple_time_stepping(path: Path, stride: int) -> Converted:
     if stride < 2:
         raise DarkforcesError(f"{stride} is not a stride of multiple time stepping: expected at least 2")
     simulation, text, comments = _read(path)
+    if _is_split(text):
+        raise DarkforcesError(f"'{path}' has multiple time stepping already: change its <nmts> and <timestep> instead")
     socket, force = _only(_SOCKET, text, "<ffsocket>", path), _only(_FORCE, text, "<force>", path)
     timestep = _only(_TIMESTEP, text, "<timestep>", path)
-    if "<nmts" in text or "<mts_weights" in text:
-        raise DarkforcesError(f"'{path}' has multiple time stepping already: change its <nmts> and <timestep> instead")
     [forcefield] = simulation.socket_forcefields()
     name, step = forcefield.name, _number(timestep, path)
     _check_forcefield(force, forcefield, path)
     start = _start_of(simulation)
     sockets = "".join(_socket(socket[0], forcefield, component, start) for component in _WEIGHTS)
     forces = "".join(_force(force[0], name, component, weights) for component, weights in _WEIGHTS.items())
-    longer = f"{timestep['indent']}{timestep['head']} {number(stride * step)} {timestep['tail']}\n"
+    said = "".join(mark[0] for mark in _MARK.finditer(timestep["value"]))
+    longer = f"{timestep['indent']}{timestep['head']} {number(stride * step)} {said}{timestep['tail']}\n"
     nmts = f"{timestep['indent']}<nmts> [ 1, {stride} ] </nmts>"
     text = text.replace(socket[0], sockets).replace(force[0], forces).replace(timestep[0], longer + nmts)
     unit = " fs" if "femtosecond" in timestep["head"] else ""
@@ -85,6 +87,8 @@ def with_component(path: Path, component: Component) -> Converted:
     :raises DarkforcesError: if it is something else
     """
     simulation, text, comments = _read(path)
+    if _is_split(text):
+        raise DarkforcesError(f"'{path}' has multiple time stepping: expected an input with one kind of forces")
     socket = _only(_SOCKET, text, "<ffsocket>", path)
     changed = _with_parameters(socket[0], component, _start_of(simulation))
     return _checked(path, text.replace(socket[0], changed), comments, f"forces are the {component.value} ones")
@@ -101,8 +105,12 @@ def _read(path: Path) -> tuple[SimulationInput, str, list[str]]:
     return simulation, _EMPTY_SOCKET.sub(r"\1></ffsocket>", text), comments
 
 
+def _is_split(text: str) -> bool:
+    return "<nmts" in text or "<mts_weights" in text
+
+
 def _checked(path: Path, text: str, comments: list[str], *changes: str) -> Converted:
-    restored = re.sub(r"\0(\d+)\0", lambda found: comments[int(found[1])], text)
+    restored = _MARK.sub(lambda found: comments[int(found[1])], text)
     SimulationInput.of(restored, path)
     return Converted(restored, changes)
 
@@ -126,12 +134,12 @@ def _only(pattern: re.Pattern[str], text: str, what: str, path: Path) -> re.Matc
 
 
 def _number(timestep: re.Match[str], path: Path) -> float:
+    written = _MARK.sub("", timestep["value"]).strip()
     try:
-        return float(timestep["value"])
+        return float(written)
     except ValueError as error:
-        given = timestep["value"].strip()
         raise DarkforcesError(
-            f"the <timestep> of '{path}' is '{given}', which is filled in later: expected a number"
+            f"the <timestep> of '{path}' is '{written}': expected a number, to be multiplied without guessing"
         ) from error
 
 

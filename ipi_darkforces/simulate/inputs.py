@@ -28,6 +28,7 @@ from .files import InputFile, Placing, arrays_in_files, replace_name
 from .forcefields import Forcefields, SocketForcefield
 from .outputs import Outputs
 from .tree import child, descendants, fill_templates, replace_child, set_text, text_of, write
+from .values import check_ranges, check_readable
 from .virials import Virials
 
 # A comment in i-PI's states has the name of the folder as it is, where two hyphens or an escape character are no XML.
@@ -102,6 +103,7 @@ class SimulationInput:
         try:
             with redirect_stdout(StringIO()):
                 parsed.parse(root)
+            check_readable(parsed)
         except Exception as error:  # i-PI's classes raise anything on what they cannot read
             raise DarkforcesError(f"'{self.source}' is not an input that i-PI accepts: {one_line(error)}") from error
         self._parsed = parsed
@@ -209,8 +211,9 @@ class SimulationInput:
         self._forcefields.check_species(self.folder)
 
     def check_names(self) -> None:
-        """Raise a DarkforcesError for outputs that i-PI does not know, and forces of what is not there."""
+        """Raise a DarkforcesError for numbers that cannot be, unknown outputs, and forces of what is not there."""
         with about(f"'{self.source}'"):
+            check_ranges(self.parsed)
             self.outputs.check()
         self._forcefields.sockets()
 

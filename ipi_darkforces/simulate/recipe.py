@@ -91,10 +91,7 @@ class Recipe:
     def check(self) -> None:
         """Raise a DarkforcesError for what is not known, does not go together, or cannot be."""
         _check_beads(self)
-        known = ENSEMBLES if self.beads == 1 else PATH_INTEGRALS
-        if self.ensemble not in known:
-            of = "" if self.beads == 1 else f" for {self.beads} beads"
-            raise DarkforcesError(f"ensemble '{self.ensemble}' is not known{of}: expected {', '.join(known)}")
+        _check_ensemble(self)
         if self.ensemble != "nve" and self.tau is None:
             raise DarkforcesError(f"ensemble '{self.ensemble}' needs the time constant of its thermostat, in fs: --tau")
         if self.ensemble == "nve" and self.tau is not None:
@@ -113,11 +110,26 @@ class Recipe:
                 raise DarkforcesError(f"--{name} {value:g} cannot be used: expected {unit}, more than zero")
 
 
+def _check_ensemble(recipe: Recipe) -> None:
+    known = ENSEMBLES if recipe.beads == 1 else PATH_INTEGRALS
+    if recipe.ensemble in known:
+        return
+    if recipe.beads == 1 and recipe.ensemble == PILE:
+        raise DarkforcesError(f"'{PILE}' is the thermostat of path integrals: expected --beads P beside it")
+    if recipe.barostat is not None:
+        known = tuple(name for name in known if name != "nve")
+    what = "ensemble" if recipe.barostat is None else "thermostat"
+    of = "" if recipe.beads == 1 else f" for {recipe.beads} beads"
+    raise DarkforcesError(f"{what} '{recipe.ensemble}' is not known{of}: expected {', '.join(known)}")
+
+
 def _check_beads(recipe: Recipe) -> None:
     if recipe.beads < 1:
         raise DarkforcesError(f"--beads {recipe.beads} is not a number of beads: expected at least 1")
     if recipe.slow_beads is None:
         return
+    if recipe.beads == 1:
+        raise DarkforcesError(f"--slow-beads {recipe.slow_beads} is for path integrals: expected --beads P beside it")
     if recipe.stride is None:
         raise DarkforcesError(
             f"--slow-beads {recipe.slow_beads} is for the slow forces of multiple time stepping: expected --mts M too"

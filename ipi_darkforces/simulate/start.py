@@ -44,8 +44,8 @@ class Start:
 def read_start(path: str | Path) -> Start:
     """The last structure in a file, turned as a whole so that i-PI can take its cell.
 
-    :raises DarkforcesError: if the file cannot be read, has no atoms, a cell that cannot be, or constraints that i-PI
-        cannot keep
+    :raises DarkforcesError: if the file cannot be read, has no atoms, a mass or a cell that cannot be, or constraints
+        that i-PI cannot keep
     """
     atoms = read_atoms(path, "structure")
     try:
@@ -99,6 +99,7 @@ def make_start(atoms: ase.Atoms) -> Start:
         Structure.from_ase(atoms).check()
     except DarkforcesError as error:
         raise DarkforcesError(f"cannot be used: {error}") from error
+    _check_masses(atoms)
     cell = _complete_cell(atoms)
     rotation = None
     if np.any(np.triu(cell, 1)) or np.any(np.diag(cell) <= 0.0):
@@ -115,6 +116,14 @@ def make_start(atoms: ase.Atoms) -> Start:
     if turned.has("momenta"):
         turned.arrays["momenta"][fixed] = 0.0
     return Start(turned, tuple(int(i) for i in np.flatnonzero(fixed)))
+
+
+def _check_masses(atoms: ase.Atoms) -> None:
+    masses = atoms.get_masses()
+    wrong = np.flatnonzero(~((masses > 0.0) & np.isfinite(masses)))
+    if len(wrong):
+        i = int(wrong[0])
+        raise DarkforcesError(f"cannot be used: atom {i} ({atoms.symbols[i]}) has {masses[i]:g} u; expected more")
 
 
 def letters(pbc: np.ndarray) -> str:

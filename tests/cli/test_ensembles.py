@@ -21,7 +21,8 @@ from programs import finish
 from ipi_darkforces.analysis.io.runs import Run as Files
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.models.structure_file import read_atoms
-from ipi_darkforces.simulate.hydrogen_mass import DEUTERIUM
+from ipi_darkforces.simulate.hydrogen_mass import DEUTERIUM, with_hydrogen_mass
+from ipi_darkforces.simulate.recipe import Barostat
 from ipi_darkforces.simulate.structure_input import write_input
 
 EMT = ("--model", f"ase:{FILE}:emt")
@@ -145,6 +146,34 @@ def test_other_masses_of_hydrogen(tmp_path, mass, repartition, masses):
     before = read_atoms(tmp_path / "water.xyz", "structure")
     expected = (before.get_momenta() ** 2).sum(axis=1) / before.get_masses()
     np.testing.assert_allclose(kinetic / kinetic[0], expected / expected[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hydrogen_mass": 0.5, "repartition": True}, "have 1.008 u and cannot be given 0.5 u: expected more"),
+        ({"hydrogen_mass": np.nan, "repartition": True}, "cannot be given nan u"),
+        ({"hydrogen_mass": 9.0, "repartition": True}, "leave atoms of 0.015 u beside them: expected less"),
+        ({"ensemble": "pile", "tau": 100.0}, "'pile' is the thermostat of path integrals: expected --beads P"),
+        ({"slow_beads": 2, "stride": 2}, "--slow-beads 2 is for path integrals: expected --beads P"),
+        (
+            {"ensemble": "svr", "tau": 100.0, "beads": 4, "barostat": Barostat()},
+            "thermostat 'svr' is not known for 4 beads: expected pile$",
+        ),
+    ],
+)
+def test_what_cannot_be_simulated_is_named(tmp_path, options, message):
+    with pytest.raises(DarkforcesError, match=message):
+        write_input(water(tmp_path), tmp_path, **options)
+
+
+def test_hydrogen_that_is_heavy_already_takes_only_what_it_lacks(tmp_path):
+    atoms = read_atoms(water(tmp_path), "structure")
+    atoms.set_masses([12.0, 3.0, 3.0])
+    np.testing.assert_allclose(with_hydrogen_mass(atoms, 3.0, True), [12.0, 3.0, 3.0])
+    np.testing.assert_allclose(with_hydrogen_mass(atoms, 3.5, True), [11.0, 3.5, 3.5])
+    with pytest.raises(DarkforcesError, match="have 3 u and cannot be given 2.014 u"):
+        with_hydrogen_mass(atoms, DEUTERIUM, False)
 
 
 def water(folder: Path) -> Path:

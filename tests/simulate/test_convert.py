@@ -118,12 +118,27 @@ def test_tags_in_comments_do_not_count(tmp_path):
 
 
 def test_what_would_take_guessing_is_refused(tmp_path):
+    other = "<ffsocket name='other' mode='unix'> <address> other </address> </ffsocket> <ffsocket"
     with pytest.raises(DarkforcesError, match="has 2 <ffsocket>; expected one"):
-        with_multiple_time_stepping(ROOT / "inputs" / "nve-mts4.xml", 2)
-    split = CONSERVATIVE.read_text().replace("</force>", "<mts_weights> [ 1 ] </mts_weights></force>")
-    (tmp_path / "split.xml").write_text(split)
-    with pytest.raises(DarkforcesError, match="has multiple time stepping already"):
-        with_multiple_time_stepping(tmp_path / "split.xml", 2)
+        with_multiple_time_stepping(written(tmp_path, ("<ffsocket", other)), 2)
+    for split in (
+        written(tmp_path, ("</force>", "<mts_weights> [ 1 ] </mts_weights></force>")),
+        ROOT / "inputs" / "nve-mts4.xml",
+    ):
+        with pytest.raises(DarkforcesError, match="has multiple time stepping already"):
+            with_multiple_time_stepping(split, 2)
+        with pytest.raises(DarkforcesError, match="has multiple time stepping: expected an input with one kind"):
+            with_component(split, Component.CONSERVATIVE)
+
+
+def test_time_steps_as_xml_allows_them(tmp_path):
+    path = written(tmp_path, ("> 0.5 </timestep>", "> 0.5 <!-- of fast forces --> </timestep >"))
+    assert "> 1 <!-- of fast forces --></timestep >" in with_multiple_time_stepping(path, 2).text
+    path = written(
+        tmp_path, ("<simulation", "<!DOCTYPE simulation [<!ENTITY dt '0.5'>]> <simulation"), ("> 0.5 <", "> &dt; <")
+    )
+    with pytest.raises(DarkforcesError, match="'&dt;': expected a number, to be multiplied"):
+        with_multiple_time_stepping(path, 2)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +152,7 @@ def test_what_would_take_guessing_is_refused(tmp_path):
             ],
             "is that of forcefield 'h': expected that of its <ffsocket> 'conservative'",
         ),
+        ([("> 0.5 <", "> 0 <")], "timestep is 0: expected more than 0"),
         ([("potential", "potental")], "did you mean 'potential'"),
     ],
 )
@@ -146,7 +162,7 @@ def test_inputs_that_would_not_run_are_refused(tmp_path, pieces, said):
 
 
 def test_systems_of_a_template(tmp_path):
-    """Their elements are those of the file that they all start from; what is filled in later is no time step."""
+    """Their elements are those of the file that they all start from; a label is no time step."""
     before, _, rest = CONSERVATIVE.read_text().replace(", species: O64H128", "").partition("<system>")
     system, _, after = rest.partition("</system>")
 
@@ -162,7 +178,7 @@ def test_systems_of_a_template(tmp_path):
 
     assert "component: slow, template: a.chk }" in with_multiple_time_stepping(template("a.chk", "a.chk"), 2).text
     assert "{ component: direct }" in with_component(template("a.chk", "b.chk"), Component.DIRECT).text
-    with pytest.raises(DarkforcesError, match="'STEP', which is filled in later: expected a number"):
+    with pytest.raises(DarkforcesError, match="'STEP': expected a number"):
         with_multiple_time_stepping(template("a.chk", "a.chk", "STEP"), 2)
 
 

@@ -156,6 +156,27 @@ def test_what_is_wrong_is_named(tmp_path, old, new, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("<timestep units='femtosecond'>", "<timestep units='fs'>", "accepts: <timestep>: fs is an undefined unit"),
+        ("<temperature units='kelvin'>", "<temperature units='degC'>", "<temperature>: degC is an undefined unit"),
+        ("<dynamics mode='nve'>", "<dynamics mode='nwe'>", "<mode>: nwe is not a valid option"),
+        ("stride='2'", "stride='-2'", "stride .* must be positive"),
+        ("stride='2'", "stride='0'", "stride is 0: expected at least 1"),
+        ("> 2 </timestep>", "> nan </timestep>", "timestep is nan: expected more than 0"),
+        ("> 2 </timestep>", "> -2 </timestep>", "timestep is -2: expected more than 0"),
+        ("> 300 </temperature>", "> -300 </temperature>", "temperature is -300: expected at least 0"),
+        ("[ 1, 4 ]", "[ 1, 0 ]", r"nmts is \[ 1, 0 \]: expected at least 1"),
+        ("</address>", "</address> <batch_size> -1 </batch_size>", "batch_size is -1: expected at least 1"),
+    ],
+)
+def test_values_that_cannot_be_are_named(tmp_path, old, new, message):
+    with pytest.raises(DarkforcesError, match=message) as caught:
+        edited(tmp_path, (old, new)).check()
+    assert "\n" not in str(caught.value)
+
+
 def test_a_forcefield_that_cannot_be_served_is_named(tmp_path):
     simulation = edited(
         tmp_path,

@@ -51,6 +51,14 @@ def crystal(seed: int = 0, signs: tuple[int, ...] = (1, 1, 1)) -> ase.Atoms:
     return atoms
 
 
+@pytest.mark.parametrize("mass", [0.0, -1.0, np.nan])
+def test_masses_that_cannot_be_are_named(mass):
+    atoms = bulk("Cu", cubic=True)
+    atoms.set_masses(np.array([63.5, mass, 63.5, 63.5]))
+    with pytest.raises(DarkforcesError, match=rf"atom 1 \(Cu\) has {mass:g} u; expected more"):
+        make_start(atoms)
+
+
 def energy(atoms: ase.Atoms) -> float:
     copy = atoms.copy()
     copy.calc = EMT()
