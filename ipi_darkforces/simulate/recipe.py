@@ -111,7 +111,7 @@ class Recipe:
 
 
 def _check_ensemble(recipe: Recipe) -> None:
-    known = ENSEMBLES if recipe.beads == 1 else PATH_INTEGRALS
+    known: tuple[str, ...] = ENSEMBLES if recipe.beads == 1 else PATH_INTEGRALS
     if recipe.ensemble in known:
         return
     if recipe.beads == 1 and recipe.ensemble == PILE:
