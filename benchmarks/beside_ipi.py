@@ -38,8 +38,8 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from ipi_darkforces.analysis.pictures import OTHER_COLORS, tidy
-from ipi_darkforces.campaign.simulate import processor
 from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.machine import processor
 from ipi_darkforces.models.registry.export import exported
 from ipi_darkforces.models.registry.kinds import specified
 from ipi_darkforces.models.registry.specification import absolute

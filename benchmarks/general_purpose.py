@@ -187,7 +187,7 @@ def measure(models: list[str], turns: int) -> list[Times]:
 
 def document(results: list[Times]) -> str:
     """The text for docs/."""
-    from ipi_darkforces.campaign.simulate import processor
+    from ipi_darkforces.machine import processor
 
     rows = "\n".join(row(result) for result in sorted(results, key=lambda each: np.median(each.values)))
     return f"""# How long a step takes with each model

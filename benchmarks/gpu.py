@@ -42,8 +42,8 @@ from tqdm import tqdm
 
 from ipi_darkforces import ForceModel, Forces, Need, Structure, load_model
 from ipi_darkforces.atomic import atomic_file
-from ipi_darkforces.campaign.simulate import processor
 from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.machine import processor
 from ipi_darkforces.models.metatomic import pick_device
 from ipi_darkforces.models.neighbors.search import CPU, search, search_on
 from ipi_darkforces.models.pet.padded import PaddedPetModel

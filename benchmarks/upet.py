@@ -48,7 +48,7 @@ from tqdm import tqdm
 
 import ipi_darkforces as dark
 from ipi_darkforces import Need, Structure
-from ipi_darkforces.campaign.simulate import processor
+from ipi_darkforces.machine import processor
 from ipi_darkforces.models.metatomic import MetatomicModel
 from ipi_darkforces.models.pet.packed import PetModel
 from ipi_darkforces.models.registry.export import exported

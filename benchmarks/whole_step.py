@@ -26,7 +26,7 @@ from beside_ipi import WARM_UP, Simulation, spread, start_of, with_ipis_own, wit
 from resident import ROOT, plugin
 from tqdm import tqdm
 
-from ipi_darkforces.campaign.simulate import processor
+from ipi_darkforces.machine import processor
 from ipi_darkforces.models.registry.export import exported
 from ipi_darkforces.models.registry.kinds import specified
 from ipi_darkforces.models.structure import formula_from_species

@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..analysis import drift
 from ..analysis.pictures import colors_of, new_figure, save_both, tidy
 from ..analysis.temperatures import draw_means
-from ..campaign.findings import Findings
-from ..campaign.pictures import course_of
+from ..campaign.pictures import picture_of_nve
 from .criteria import HEATING, Judged
 from .procedure import SimulationResults
 
@@ -33,17 +31,10 @@ def draw(result: SimulationResults, temperature: float, folder: Path) -> list[st
 
 def _pictures(result: SimulationResults, temperature: float) -> Iterator[tuple[str, Callable[[Path], None]]]:
     yield "choices", lambda path: _draw_choices(result.judged, HEATING * temperature, path)
-    yield from _courses(result.findings)
+    yield from picture_of_nve(result.findings)
     rows = [(each.choice.forces, each.choice.excess) for each in result.judged if each.choice.excess]
     if rows:
         yield "temperatures", lambda path: draw_means(rows, True, path)
-
-
-def _courses(findings: Findings) -> Iterator[tuple[str, Callable[[Path], None]]]:
-    courses = [course_of(finding) for finding in findings.with_ensemble("nve")]
-    known = [course for course in courses if course is not None]
-    if known:
-        yield "nve", lambda path: drift.draw(known, path)
 
 
 def _draw_choices(judged: Sequence[Judged], limit: float, path: Path) -> None:

@@ -39,10 +39,7 @@ def draw(findings: Findings, folder: Path) -> dict[str, str]:
 
 def _pictures(findings: Findings) -> Iterator[tuple[str, Callable[[Path], None]]]:
     """Pictures for which there is data, and what draws each."""
-    courses = [course_of(finding) for finding in findings.with_ensemble("nve")]
-    shown = [course for course in courses if course is not None]
-    if shown:
-        yield "nve", lambda path: drift.draw(shown, path)
+    yield from picture_of_nve(findings)
     excesses = [(_name(finding), _excesses(finding)) for finding in findings.thermostatted]
     known = [row for row in excesses if row[1]]
     if known:
@@ -61,7 +58,15 @@ def _name(finding: Finding) -> str:
     return f"{finding.condition.thermostat} {finding.condition.forces}"
 
 
-def course_of(finding: Finding) -> Drift | None:
+def picture_of_nve(findings: Findings) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """The course of NVE simulations, if there are any, and what draws it."""
+    courses = [_course(finding) for finding in findings.with_ensemble("nve")]
+    known = [course for course in courses if course is not None]
+    if known:
+        yield "nve", lambda path: drift.draw(known, path)
+
+
+def _course(finding: Finding) -> Drift | None:
     """Course of the first seed, until it is too hot."""
     course = finding.measured[0].course
     if course is None:

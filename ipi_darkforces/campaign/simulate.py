@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ..analysis.overview import Overview, summarize
 from ..errors import ERROR, DarkforcesError, printable
+from ..machine import processor, version_of
 from ..signals import raise_interrupts
 from ..simulate.folder import FinishedError, OtherRunError
 from ..simulate.inputs import SimulationInput
@@ -77,28 +76,16 @@ def simulate(
 
 def _machine(device: str) -> dict[str, str]:
     """The machine that this runs on."""
-    machine = {"cpu": processor(), "torch": _version("torch"), "threads": os.environ.get("OMP_NUM_THREADS", "all")}
+    machine = {
+        "cpu": processor(),
+        "torch": version_of("torch") or "none",
+        "threads": os.environ.get("OMP_NUM_THREADS", "all"),
+    }
     if device.startswith("cuda"):
         import torch  # takes seconds
 
         machine["gpu"] = torch.cuda.get_device_name(device)
     return machine
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # a calculator may need none of it
-        return "none"
-
-
-def processor() -> str:
-    """Its name, which Python knows on few systems."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def main(folder: str, name: str) -> int:

@@ -5,7 +5,6 @@ Snakemake is a program beside us, as i-PI is: told to stop, it stops its jobs, w
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import DarkforcesError
+from ..machine import cores
 from ..signals import Interrupts, noted_interrupts
 from ..simulate.processes import Process
 from .folder import CampaignFolder
@@ -62,11 +62,6 @@ def run(folder: CampaignFolder, jobs: int, options: str, watch: Callable[[], Non
     if failed and "rule simulation:" not in log.read_text(errors="replace"):
         raise DarkforcesError(f"Snakemake failed: {_last_line(log)} (see {log})")
     return True
-
-
-def cores() -> int:
-    """The number of cores that we may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _stop(snakemake: Process, interrupts: Interrupts) -> None:

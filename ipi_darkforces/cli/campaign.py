@@ -14,6 +14,7 @@ from ..campaign.folder import CampaignFolder, check_models
 from ..campaign.matrix import Campaign
 from ..campaign.statements import as_json
 from ..errors import ERROR, DarkforcesError, printable
+from ..machine import cores
 from ..models.registry.options import Loading
 from ..progress_bar import progress_bar
 from .commands import add_command
@@ -57,7 +58,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add_place_options(group)
     group = parser.add_argument_group("simulations")
     group.add_argument(
-        "--jobs", type=int, default=workflow.cores(), metavar="N", help="simulations at a time (default: a core each)"
+        "--jobs", type=int, default=cores(), metavar="N", help="simulations at a time (default: a core each)"
     )
     group.add_argument(
         "--snakemake", default="", metavar="OPTIONS", help="for Snakemake, as on its command line: --snakemake='...'"
@@ -121,7 +122,7 @@ def _write(
         print(f"{ERROR}{printable(f'simulation {name}: {why}')}", file=sys.stderr)
     if not ended:
         return True
-    one_by_one = measure_all(folder, ended, campaign.discard, min(args.jobs, workflow.cores()))
+    one_by_one = measure_all(folder, ended, campaign.discard, min(args.jobs, cores()))
     measured = list(progress_bar(one_by_one, desc="analysis", total=len(ended), disable=not sys.stderr.isatty()))
     found = by_model(campaign, measured)
     write(campaign, loading, measured, found, failed, document)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import sys
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from time import perf_counter
 
@@ -14,6 +11,7 @@ import torch
 
 from .. import __version__
 from ..errors import DarkforcesError
+from ..machine import cores, processor, version_of
 from ..models.pet.layers import has_onednn
 from ..models.registry.export import cache_directory
 from ..models.registry.zoo import all_models, user_directory
@@ -75,14 +73,14 @@ class Installation:
 
 def installation() -> Installation:
     """Look at the installation; takes a second."""
-    packages = {name: _version(name) for name in _PACKAGES}
-    cores, threads, folder = len(_cores()), torch.get_num_threads(), cache_directory()
+    packages = {name: version_of(name) for name in _PACKAGES}
+    n_cores, threads, folder = cores(), torch.get_num_threads(), cache_directory()
     return Installation(
         darkforces=__version__,
         python=f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         packages=packages,
-        optional={name: version for name in _OPTIONAL if (version := _version(name)) is not None},
-        processor=f"{_processor()}, {cores} cores",
+        optional={name: version for name in _OPTIONAL if (version := version_of(name)) is not None},
+        processor=f"{processor()}, {n_cores} cores",
         threads=threads,
         gigaflops=_gigaflops(),
         devices=_devices(),
@@ -90,7 +88,7 @@ def installation() -> Installation:
         cached_megabytes=sum(file.stat().st_size for file in folder.glob("*") if file.is_file()) / 1e6,
         models=tuple(all_models()),
         model_folder=str(user_directory()),
-        remarks=tuple(_remarks(packages, cores, threads, folder)),
+        remarks=tuple(_remarks(packages, n_cores, threads, folder)),
     )
 
 
@@ -108,28 +106,6 @@ def _remarks(packages: dict[str, str | None], cores: int, threads: int, folder: 
         except DarkforcesError as error:
             found.append(str(error))
     return found
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _cores() -> set[int]:
-    """Numbers of the cores that this process may use, where the system says so."""
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or sys.platform
 
 
 def _devices() -> tuple[str, ...]:

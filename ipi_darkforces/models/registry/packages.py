@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 from typing import Any
 
 from ...errors import DarkforcesError, one_line
+from ...machine import version_of
 from ..ase_calculator import CalculatorModel
 from ..model import Need
 from .export import quiet
@@ -42,10 +43,7 @@ class Package:
     @property
     def version(self) -> str | None:
         """The version in this environment, None if it is not installed."""
-        try:
-            return metadata.version(self.name)
-        except metadata.PackageNotFoundError:
-            return None
+        return version_of(self.name)
 
     @property
     def command(self) -> str:
