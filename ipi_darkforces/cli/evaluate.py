@@ -14,7 +14,6 @@ from ..errors import DarkforcesError, printable
 from ..models.units import ENERGY_UNITS, FORCE_UNITS
 from ..progress_bar import counting_bar
 from .commands import add_command
-from .files import show
 from .options import (
     PICTURE,
     add_evaluation_options,
@@ -23,6 +22,7 @@ from .options import (
     load,
     picture_path,
 )
+from .output import show
 
 logger = logging.getLogger(__name__)
 

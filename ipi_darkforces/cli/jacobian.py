@@ -19,7 +19,6 @@ from ..models.model import FORCE_KINDS, Need
 from ..models.structure import Structure, name_atoms
 from ..progress_bar import progress_bar
 from .commands import add_command
-from .files import show
 from .options import (
     PICTURE,
     add_evaluation_options,
@@ -29,6 +28,7 @@ from .options import (
     load,
     picture_path,
 )
+from .output import show
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -20,7 +20,6 @@ from ..models.structure import Structure
 from ..progress_bar import counting_bar
 from ..reports.optimizations import table
 from .commands import add_command
-from .files import show
 from .options import (
     PICTURE,
     add_evaluation_options,
@@ -33,6 +32,7 @@ from .options import (
     model_of,
     picture_path,
 )
+from .output import show
 
 DESCRIPTION = """\
 Optimises geometries with FIRE and L-BFGS of ase, with conservative and with direct forces, and says how often they

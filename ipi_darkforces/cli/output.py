@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import TextIO
+
+from ..atomic import writing
+from ..errors import printable
 
 _results: TextIO | None = None  # as long as standard output is kept
 
@@ -18,6 +22,22 @@ _results: TextIO | None = None  # as long as standard output is kept
 def print_result(text: object = "", end: str = "\n") -> None:
     """Print something that the command was asked for, at once."""
     print(text, end=end, file=_results, flush=True)
+
+
+def show(text: str, picture: Path | None, draw: Callable[[Path], None], for_machines: bool) -> None:
+    """Print what was found out, and then draw it: a picture that cannot be drawn hides nothing.
+
+    :param picture: where it goes; None for none
+    :param for_machines: print nothing about the picture
+    :raises DarkforcesError: if the picture cannot be written
+    """
+    print_result(text)
+    if picture is None:
+        return
+    with writing(picture) as file:
+        draw(file)
+    if not for_machines:
+        print_result(f"\nwritten: {printable(picture)}")
 
 
 @contextmanager

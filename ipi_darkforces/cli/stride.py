@@ -13,7 +13,6 @@ from ..models.structure_file import read_atoms
 from ..progress_bar import counting_bar
 from ..simulate.hydrogen_mass import DEUTERIUM
 from .commands import add_command
-from .files import show
 from .options import (
     MODEL_HELP,
     PICTURE,
@@ -26,6 +25,7 @@ from .options import (
     load,
     picture_path,
 )
+from .output import show
 
 DESCRIPTION = """\
 Predicts how much every stride of multiple time stepping heats, from one short run under conservative forces in which

@@ -17,7 +17,6 @@ from ..errors import DarkforcesError, printable
 from ..models.structure import Structure
 from ..progress_bar import counting_bar
 from .commands import add_command
-from .files import show
 from .options import (
     add_evaluation_options,
     add_model_argument,
@@ -28,6 +27,7 @@ from .options import (
     load,
     picture_path,
 )
+from .output import show
 
 DESCRIPTION = """\
 Evaluates structures, or frames of a trajectory, and writes them with conservative forces, direct forces and their

@@ -14,7 +14,6 @@ from ..diagnostics.work_picture import draw_work
 from ..errors import DarkforcesError, printable
 from ..progress_bar import progress_bar
 from .commands import add_command
-from .files import show
 from .options import (
     PICTURE,
     add_evaluation_options,
@@ -24,6 +23,7 @@ from .options import (
     load,
     picture_path,
 )
+from .output import show
 
 logger = logging.getLogger(__name__)
 

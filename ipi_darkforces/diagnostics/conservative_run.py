@@ -9,11 +9,11 @@ from time import perf_counter
 import ase
 import numpy as np
 from ase import units
-from ase.constraints import FixAtoms
 from ase.neighborlist import neighbor_list
 from scipy.sparse import csr_array
 
 from ..errors import DarkforcesError
+from ..models.fixed import fixed_atoms
 from ..models.model import ForceModel, Need, of_kind
 from ..models.structure import Structure
 from ..simulate.inner_loop import State, velocity_verlet
@@ -61,10 +61,7 @@ class ConservativeRun:
     def __init__(
         self, model: ForceModel, atoms: ase.Atoms, structure: Structure, timestep: float, rng: np.random.Generator
     ):
-        others = [type(c).__name__ for c in atoms.constraints if not isinstance(c, FixAtoms)]
-        if others:
-            raise DarkforcesError(f"the constraint {others[0]} is not kept here: expected FixAtoms or none")
-        fixed = np.concatenate([np.empty(0, int), *(constraint.index for constraint in atoms.constraints)])
+        fixed = fixed_atoms(atoms, "here")
         self.masses = atoms.get_masses()
         self._moving = np.ones(len(atoms), bool)
         self._moving[fixed] = False

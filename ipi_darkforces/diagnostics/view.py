@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from ase.data import chemical_symbols
 
+from ..analysis.pictures import KIND_COLORS, OTHER_COLORS
 from ..errors import about
 from ..models.model import ForceModel, Need
 from ..models.result import Forces
@@ -23,7 +24,7 @@ from ..models.structure import Structure
 DIFFERENCE = "direct - conservative"
 _LENGTH = 1.0  # Å, about that of an arrow whose force is the rms one
 _WIDTHS: dict[str, float | str] = {"baseRadius": 0.08, "headRadius": 0.18, "headLength": 0.25}  # Å
-_COLORS = {"conservative": "#2166ac", "direct": "#c4342d", DIFFERENCE: "#6a3d9a"}  # as in all pictures
+COLORS = {**KIND_COLORS, DIFFERENCE: OTHER_COLORS[0]}
 _DIGITS = 5
 
 
@@ -125,7 +126,7 @@ def _property(target: str, values: np.ndarray, description: str, units: str | No
 def _arrows(kind: str, vectors: np.ndarray) -> dict[str, object]:
     """Arrows at all atoms; vectors in Å, shape (n_atoms, 3)."""
     atoms = [{"vector": vector} for vector in _rounded(vectors)]
-    look = _WIDTHS | {"color": _COLORS[kind]}
+    look = _WIDTHS | {"color": COLORS[kind]}
     return {"kind": "arrow", "parameters": {"global": look, "atom": atoms}}
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.data import covalent_radii
 
-from ..analysis.pictures import KIND_COLORS, OTHER_COLORS, new_figure, plain
+from ..analysis.pictures import new_figure, plain
 from ..models.structure import Structure
-from .view import DIFFERENCE, View
+from .view import COLORS, DIFFERENCE, View
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _LENGTH = 1.2  # Å, of the arrow whose force is the rms one
 _SPHERE = 0.45  # of a covalent radius
 _DEPTH = 0.6  # how much paler the furthest atoms are
-_COLORS = {**KIND_COLORS, DIFFERENCE: OTHER_COLORS[0]}
 
 
 def draw_view(view: View, path: Path) -> None:
@@ -79,8 +78,8 @@ def _draw_arrows(axis: Axes, structure: Structure, forces: np.ndarray, scale: fl
 
     x, y = structure.positions[:, :2].T
     u, v = _LENGTH / scale * forces[:, :2].T
-    colors = [to_rgba(_COLORS[kind], alpha) for alpha in _depths(structure)]
+    colors = [to_rgba(COLORS[kind], alpha) for alpha in _depths(structure)]
     axis.quiver(x, y, u, v, color=colors, angles="xy", scale_units="xy", scale=1.0, width=0.004, zorder=3)
     axis.update_datalim(np.transpose([np.append(x, x + u), np.append(y, y + v)]))
     axis.autoscale_view()
-    axis.plot([], [], color=_COLORS[kind], label=f"{kind} forces" if kind != DIFFERENCE else kind)
+    axis.plot([], [], color=COLORS[kind], label=f"{kind} forces" if kind != DIFFERENCE else kind)

@@ -58,3 +58,15 @@ def _directions(constraint: Any, atoms: ase.Atoms) -> np.ndarray:
     raise DarkforcesError(
         f"has a constraint {type(constraint).__name__}, which cannot be kept: expected fixed atoms or coordinates"
     )
+
+
+def fixed_atoms(atoms: ase.Atoms, where: str) -> np.ndarray:
+    """Indices of the atoms that `FixAtoms` holds.
+
+    :param where: other constraints are not kept, for the message
+    :raises DarkforcesError: for other constraints
+    """
+    others = [type(each).__name__ for each in atoms.constraints if not isinstance(each, FixAtoms)]
+    if others:
+        raise DarkforcesError(f"the constraint {others[0]} is not kept {where}: expected FixAtoms or none")
+    return np.concatenate([np.empty(0, int), *(constraint.index for constraint in atoms.constraints)])

@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.constraints import FixAtoms
 from ase.md.md import MolecularDynamics
 
 from ..errors import DarkforcesError
 from ..models.calculator import Calculator
+from ..models.fixed import fixed_atoms
 from ..models.model import Need, of_kind
 from ..models.pair import PairModel
 from ..models.registry.load import ModelLike, as_model
 from ..models.structure import Structure
 from .inner_loop import State, outer_step
+
+_HERE = "by this dynamics"
 
 
 class MultipleTimeStepping(MolecularDynamics):
@@ -65,9 +67,7 @@ class MultipleTimeStepping(MolecularDynamics):
             raise DarkforcesError(f"stride {stride!r} cannot be used: expected a whole number, at least 1")
         if not 0.0 < timestep < np.inf:
             raise DarkforcesError(f"timestep {timestep!r} cannot be used: expected more than zero")
-        others = [type(c).__name__ for c in atoms.constraints if not isinstance(c, FixAtoms)]
-        if others:
-            raise DarkforcesError(f"the constraint {others[0]} is not kept by this dynamics: expected FixAtoms or none")
+        fixed_atoms(atoms, _HERE)
         self.stride = stride
         fast_model = as_model(fast)
         slow_model = fast_model if slow is None or slow is fast else as_model(slow)
@@ -82,7 +82,7 @@ class MultipleTimeStepping(MolecularDynamics):
 
     def step(self) -> None:
         """Advance the atoms by one outer step."""
-        atoms, fixed = self.atoms, self._fixed_atoms()
+        atoms, fixed = self.atoms, fixed_atoms(self.atoms, _HERE)
         masses = atoms.get_masses()
         masses[fixed] = np.inf
         state, slow = self._beginning()
@@ -102,9 +102,6 @@ class MultipleTimeStepping(MolecularDynamics):
             return State(positions, momenta, last.forces), slow
         fast, slow = self._both(positions)
         return State(positions, momenta, fast), slow
-
-    def _fixed_atoms(self) -> np.ndarray:
-        return np.concatenate([np.empty(0, int), *(constraint.index for constraint in self.atoms.constraints)])
 
     def _fast(self, positions: np.ndarray) -> np.ndarray:
         forces = self._model.evaluate(self._structure(positions), Need.DIRECT)

@@ -162,14 +162,14 @@ class Epoch:
 def newest_checkpoint(folder: Path) -> Path | None:
     """The last complete checkpoint of a training that was stopped; all others are removed."""
     checkpoints = sorted(folder.glob("outputs/*/*/model_*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
-    newest = next((path for path in checkpoints if _is_whole(path)), None)
+    newest = next((path for path in checkpoints if _is_complete(path)), None)
     for path in checkpoints:
         if path != newest:
             path.unlink()
     return newest
 
 
-def _is_whole(checkpoint: Path) -> bool:
+def _is_complete(checkpoint: Path) -> bool:
     """Tell whether a checkpoint is complete; zipfile would take an archive within a half-written one for the whole."""
     import metatomic.torch  # noqa: F401  (or no checkpoint can be read, for the classes in it)
     import torch
