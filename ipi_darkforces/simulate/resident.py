@@ -24,7 +24,6 @@ from ipi.engine.simulation import Simulation
 from ipi.engine.system import System
 from ipi.utils.depend import dstrip
 
-from ..serve.pes import DarkforcesDriver
 from .inner_loop import Drift, FastForces, State, velocity_verlet
 from .loop import BIASED, CONTRACTED, DIFFERENT_SYSTEMS, FIXED_AND_BEADS, NO_DYNAMICS, OTHER_FORCES, many_levels
 from .resident_forces import ResidentForces
@@ -73,8 +72,8 @@ def _in_the_way_of(system: System) -> str | None:
         return CONTRACTED
     fields = [component.ff for component in system.forces.mforces]
     drivers = [field.driver for field in fields if type(field) is FFDirect]
-    # By its methods: i-PI loads the file of a plugin once more, so that its classes are others than ours.
-    ours = [driver for driver in drivers if hasattr(driver, DarkforcesDriver.goes_with.__name__)]
+    # i-PI loads the file of a plugin once more, so that its classes are others than ours: isinstance does not tell.
+    ours = [driver for driver in drivers if hasattr(driver, "goes_with")]
     every_atom = all(field.active[0] == -1 for field in fields)
     if len(ours) < len(fields) or not every_atom or not all(driver.goes_with(ours[0]) for driver in ours):
         return OTHER_FORCES
@@ -103,7 +102,7 @@ class _ResidentNVE(NVEIntegrator):
         self._model = ResidentForces(motions)
         self._all_beads = [motion.beads for motion in motions]
         self._masses = np.array([dstrip(beads.m) for beads in self._all_beads])[:, None]
-        self._taken_out = np.zeros(len(motions))  # energy of the centres of mass
+        self._taken_out = np.zeros(len(motions))  # energy of centres of mass, until i-PI's ensembles get it
 
     def pstep(self, level: int = 0) -> None:
         """Kick all systems by the forces of a level."""
@@ -174,8 +173,11 @@ class _ResidentNVE(NVEIntegrator):
         return noted
 
     def _note_kicks(self, number: int) -> None:
-        """Note the energy that i-PI takes out with the momentum of the centre of mass after each of these kicks."""
-        self._taken_out += number * self._half**2 * self._model.of_centre
+        """Note the energy that i-PI takes out with the momentum of the centre of mass after each of these kicks.
+
+        After half of a step, h, a net force F would have given it the momentum P = h F, and the energy P²/2M.
+        """
+        self._taken_out += number * self._half**2 * self._model.net_force_energy
 
     @property
     def _half(self) -> float:

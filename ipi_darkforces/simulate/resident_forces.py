@@ -35,13 +35,13 @@ class ResidentForces:
         self._mass = masses.sum(axis=1) * motions[0].beads.nbeads
         self._shares = (masses / self._mass[:, None])[:, None, :, None]
         self._ones = np.ones(motions[0].beads.nbeads * motions[0].beads.natoms)
-        self.of_centre = np.zeros(len(motions))  # energy that a centre of mass gets from a kick, over its time squared
+        self.net_force_energy = np.zeros(len(motions))  # F²/2M of the net force F that was taken out
         self._along: Along | None = None
         self._positions: np.ndarray = np.empty(0)
         self._forces: np.ndarray = np.empty(0)
 
     def here(self, positions: np.ndarray) -> np.ndarray:
-        """The fast forces where i-PI has the atoms; if they are not known yet, it has asked for them, or will ask."""
+        """The fast forces where i-PI has the atoms: for those it has asked the drivers, or will, unless they are known."""
         if not np.array_equal(positions, self._positions):
             replicas = _of_replicas(positions)
             asked = [weight != 0.0 for weight in self._weights]
@@ -72,7 +72,7 @@ class ResidentForces:
         if self._at_rest:
             # A product with ones: numpy takes several times as long to add up rows of three numbers.
             net = self._ones @ forces.reshape(len(forces), -1, 3)
-            self.of_centre = np.einsum("ij,ij->i", net, net) / (2.0 * self._mass)
+            self.net_force_energy = np.einsum("ij,ij->i", net, net) / (2.0 * self._mass)
             forces -= self._shares * net[:, None, None]
         self._positions, self._forces = positions, forces
         return forces

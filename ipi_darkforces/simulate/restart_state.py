@@ -1,7 +1,7 @@
-"""The state to which i-PI goes back when a step is not finished, stored after each step in a third of i-PI's time.
+"""The state to which i-PI goes back when a step is not finished, stored after each step.
 
 i-PI stores the whole of a simulation anew. At constant volume most of that stays as it is: forcefields, outputs, cells,
-names and masses. RESTART is the same.
+names and masses. Only what changes is stored here, and RESTART is the same.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ class RestartState(CheckpointOutput):
     def __init__(self, simulation: Simulation):
         super().__init__("RESTART", 1, True, 0)  # as i-PI has it
         self._counts: list[int] | None = None
+        # These change by themselves, and forcefields of a bias may: <ffrotations> draws random numbers.
+        biased = any(len(system.ensemble.bcomp) for system in simulation.syslist)
+        self._changes_otherwise = simulation.smotion is not None or biased
         self.bind(simulation)
 
     def store(self) -> None:
@@ -27,7 +30,7 @@ class RestartState(CheckpointOutput):
         simulation = self.simul
         # Numbers of checkpoints so far: they stand among the outputs.
         counts = [output.step for output in simulation.outtemplate if isinstance(output, CheckpointOutput)]
-        if counts != self._counts or simulation.smotion is not None:
+        if counts != self._counts or self._changes_otherwise:
             super().store()
             self._counts = counts
             return

@@ -71,14 +71,14 @@ class States:
     def forget_sockets(self, ours: str, simulation: SimulationInput, asked: Mapping[str, str]) -> None:
         """Take out what we have put there: the prefix of our sockets, our checkpoints, and plugins in place of sockets.
 
-        Whoever starts i-PI with that by hand gets the prefix of the input: the folder of our sockets is gone then. And
+        And that i-PI was to use no threads, which costs time in the resident loop, unless the input says so. Whoever starts i-PI with that by hand gets the prefix of the input: the folder of our sockets is gone then. And
         whoever takes it elsewhere gets what the input asks for: plugins are in this folder only.
 
         :param ours: with which i-PI was started
         :param simulation: what it was started with
         :param asked: the XML of forcefields in whose place there were plugins, by their names
         """
-        named = "sockets_prefix='{}'"
+        named, begun = "sockets_prefix='{}'", self._files.as_begun
         state = re.compile(rf"\n\s*<checkpoint filename='{re.escape(simulation.added.state)}'[^>]*>[^<]*</checkpoint>")
         states = [self._files.restart, *simulation.outputs.all_checkpoints(self._files.path)]
         for file in [self._files.launched, *states]:
@@ -87,6 +87,8 @@ class States:
                 changed = text.replace(named.format(ours), named.format(simulation.sockets_prefix), 1)
                 if file != self._files.launched:  # which says that we asked for them
                     changed = state.sub("", changed)
+                    if begun is not None and begun.parsed.threading.fetch():
+                        changed = changed.replace(" threading='False'", "", 1)
                     for name, socket in asked.items():
                         plugin = rf"(?s)<ffdirect(?= [^>]*\bname='{re.escape(name)}').*?</ffdirect>"
                         changed = re.sub(plugin, socket.replace("\\", r"\\"), changed)

@@ -168,16 +168,20 @@ def test_systems_are_advanced_together(ensemble, splitting, stride, beads, traje
 
 @pytest.mark.parametrize(
     ("ensemble", "edits"),
-    [("nve", ()), ("langevin", (with_beads(2),)), ("gle", ()), ("svr", ()), ("nve", "systems that exchange")],
+    [("nve", ()), ("langevin", (with_beads(2),)), ("gle", ()), ("svr", ()), ("nve", "bias"), ("nve", "exchange")],
 )
 def test_the_stored_state_is_the_one_that_ipi_stores(ensemble, edits, tmp_path):
-    """Also after a checkpoint, whose number stands in it."""
-    edits = edits if isinstance(edits, tuple) else (with_temperature(300), with_two_systems, with_exchange)
+    """Also after a checkpoint, whose number stands in it; and of forcefields of a bias, which may change."""
+    biased = edits == "bias"
+    if isinstance(edits, str):
+        edits = (with_bias,) if biased else (with_temperature(300), with_two_systems, with_exchange)
     path = prepare(tmp_path / "run", recipe(ensemble), *edits, with_checkpoints)
     with ipi_here(path) as simulation:
         assert make_resident(simulation) is None
         for steps in (1, 2, 4):
             simulation.run(steps)
+            if biased:
+                next(iter(simulation.fflist.values())).offset += 1.0
             simulation.chk.store()
             whole = CheckpointOutput("RESTART", 1, True, 0)
             whole.bind(simulation)  # and stores all of it
@@ -208,6 +212,7 @@ def test_darkforces_run_leaves_what_it_leaves_with_ipis_own_loop(command, tmp_pa
         np.testing.assert_allclose(resident, own, rtol=1e-9, atol=1e-9)
     # The plugin is in its folder only: elsewhere, its state is for a driver.
     state = SimulationInput.read(tmp_path / "resident" / "RESTART")
+    assert state.parsed.threading.fetch()  # as the input has it
     assert {forcefield.settings.component for forcefield in state.socket_forcefields()} == {"fast", "slow"}
 
 
