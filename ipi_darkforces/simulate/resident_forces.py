@@ -41,7 +41,7 @@ class ResidentForces:
         self._forces: np.ndarray = np.empty(0)
 
     def here(self, positions: np.ndarray) -> np.ndarray:
-        """The fast forces where i-PI has the atoms: for those it has asked the drivers, or will, unless they are known."""
+        """The fast forces where i-PI has the atoms; of the drivers, which it asks there too, if they are not known."""
         if not np.array_equal(positions, self._positions):
             replicas = _of_replicas(positions)
             asked = [weight != 0.0 for weight in self._weights]

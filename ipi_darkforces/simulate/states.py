@@ -71,8 +71,9 @@ class States:
     def forget_sockets(self, ours: str, simulation: SimulationInput, asked: Mapping[str, str]) -> None:
         """Take out what we have put there: the prefix of our sockets, our checkpoints, and plugins in place of sockets.
 
-        And that i-PI was to use no threads, which costs time in the resident loop, unless the input says so. Whoever starts i-PI with that by hand gets the prefix of the input: the folder of our sockets is gone then. And
-        whoever takes it elsewhere gets what the input asks for: plugins are in this folder only.
+        And that i-PI is to use no threads, which the resident loop can do without. Whoever starts i-PI with that by
+        hand gets the prefix of the input: the folder of our sockets is gone then. And whoever takes it elsewhere gets
+        what the input asks for: plugins are in this folder only.
 
         :param ours: with which i-PI was started
         :param simulation: what it was started with
