@@ -43,7 +43,8 @@ def _of_a_set(optimizations: Optimizations, group: str) -> Iterator[str]:
     runs = [run for run in optimizations.runs if run.start.group == group]
     starts = list({id(run.start): run.start for run in runs}.values())
     thresholds = sorted({run.threshold for run in runs})
-    yield f"{len(starts)} {group}, converged below {' or '.join(f'{t:g}' for t in thresholds)} eV/Å"
+    counted = f"{len(starts)} {group if len(starts) > 1 else group.removesuffix('s')}"
+    yield f"{counted}, converged below {' or '.join(f'{t:g}' for t in thresholds)} eV/Å"
     yield from _displacements(starts)
     yield ""
     others = [
