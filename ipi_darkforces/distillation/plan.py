@@ -12,7 +12,7 @@ from ..diagnostics.heating import fewest_steps
 from ..errors import DarkforcesError
 from ..models.model import ForceModel, Need
 from ..training.direct_pet import new_model, shape_for
-from ..training.fit import Fit, Schedule
+from ..training.fit import Fit, Schedule, pairs_for
 from ..training.labels import LabelledTrajectory
 from .sample import System
 
@@ -87,7 +87,9 @@ def measure(
         structure.species, structure.cell, systems[0].masses, positions, 0.0 * positions, np.array(forces), timestep
     )
     elements = sorted({int(z) for system in systems for z in system.structure.species})
-    fit = Fit(new_model(elements, shape_for(size, [system.structure for system in systems])), Schedule(steps=1000))
+    structures = [system.structure for system in systems]
+    schedule = Schedule(steps=1000, pairs=pairs_for(structures))
+    fit = Fit(new_model(elements, shape_for(size, structures)), schedule)
     fit.run([labelled], 1)  # what is done for the first time takes longer
     began = perf_counter()
     fit.run([labelled], _TIMED)

@@ -18,7 +18,7 @@ from ..errors import DarkforcesError
 from ..models.model import ForceModel
 from ..models.structure import Structure
 from ..training.direct_pet import new_model, save, shape_for
-from ..training.fit import Fit, Schedule
+from ..training.fit import Fit, Schedule, pairs_for
 from ..training.labels import LabelledTrajectory
 from .folder import DistillationSettings, DistillFolder
 from .sample import System, follow
@@ -185,13 +185,13 @@ class Rounds:
         :param number: of the round, from 0
         """
         elements = sorted({int(z) for system in self.systems for z in system.structure.species})
-        shape = shape_for(self.settings.size, [system.structure for system in self.systems])
+        structures = [system.structure for system in self.systems]
         rate = Schedule.learning_rate * (_LATER if number else 1.0)
         lag = STRIDE * self.settings.timestep
         seed = self.settings.seed + number
         fit = Fit(
-            new_model(elements, shape, seed=self.settings.seed),
-            Schedule(steps=steps, learning_rate=rate, lag=lag, seed=seed),
+            new_model(elements, shape_for(self.settings.size, structures), seed=self.settings.seed),
+            Schedule(steps=steps, pairs=pairs_for(structures), learning_rate=rate, lag=lag, seed=seed),
         )
         state = self.folder.training(number)
         if state.exists():

@@ -25,6 +25,7 @@ import torch
 
 from ..atomic import atomic_file
 from ..errors import DarkforcesError
+from ..models.structure import Structure
 from .batches import Batch, batch, random_pairs
 from .direct_pet import DIRECT
 from .labels import LabelledTrajectory
@@ -32,6 +33,7 @@ from .muon import MuonAndAdam
 
 _CLIP = 1.0  # norm of gradients, in units of what it is for forces of the labels' size
 _LONGEST_WARM_UP = 100  # steps; of short trainings, a tenth
+_ATOMS = 384  # in the geometries of each step, about: with fewer, most of a step's time goes into many small operations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ class Schedule:
     """Schedule of a training.
 
     :param steps: of the optimizer
-    :param pairs: of geometries in each
+    :param pairs: of geometries in each; see `pairs_for`
     :param learning_rate: the highest, of Muon; it falls to zero with half a period of a cosine
     :param difference: λ, weight of the change of the error
     :param lag: fs, between the geometries of a pair
@@ -57,6 +59,16 @@ class Schedule:
         """The learning rate of a step."""
         warm = min(1.0, (step + 1) / min(_LONGEST_WARM_UP, 1 + self.steps // 10))
         return self.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * step / self.steps))
+
+
+def pairs_for(structures: Sequence[Structure]) -> int:
+    """The number of pairs of geometries that suits each step of a training on dynamics of these structures.
+
+    On 32 atoms of graphene, 3000 steps of six pairs give a student with half the error of 9000 steps of one pair, in
+    the same time.
+    """
+    atoms = np.mean([len(structure.species) for structure in structures])
+    return max(1, round(_ATOMS / (2.0 * float(atoms))))
 
 
 class Fit:
