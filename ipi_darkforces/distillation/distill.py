@@ -23,6 +23,7 @@ from ..models.registry.specification import without_folders
 from ..models.registry.zoo import all_models, check_name, install, user_directory
 from ..models.structure import Structure
 from ..training.direct_pet import SIZES, Shape, shape_for
+from ..training.fit import steps_done
 from .folder import DistillationSettings, DistillFolder, digest_of
 from .judge import judge
 from .plan import DistillationPlan, check_time, measure
@@ -70,10 +71,10 @@ def distill(
     :param evaluations: of the teacher for labels, in all; some more are for the held-out dynamics
     :param steps: of the optimizer, in all
     :param more: add a round to a finished distillation, of half the evaluations and three quarters of the steps
-    :param hours: that labels may take; if they would take longer, nothing is begun
+    :param hours: that evaluations of the teacher may take; if they would take longer, nothing is begun
     :param folder: of labels and states, kept so that they need not be made again. Default: NAME-distill
     :param seed: of all random numbers
-    :param announce: called with the plan before anything is done
+    :param announce: called with what is left to do, before anything is done
     :param report: called with what is being done, how much of it is done, and all of it
     :return: the judgement of the student, and what it costs
     :raises DarkforcesError: if the teacher has no conservative forces or does not know an element, the name is taken,
@@ -91,16 +92,17 @@ def distill(
     identity = ModelChoice.of(teacher).identity()
     place = DistillFolder(Path(f"{name}-distill") if folder is None else folder, name)
     _check_free(name, place.checkpoint)
-    place.check_own()
-    plan = measure(teacher, systems, size, timestep, evaluations, steps)
-    announce(plan)
     weights = weights_of(identity["fingerprint"], identity.get("variant"))
     settings = DistillationSettings(weights, digest_of(systems), size, temperature, timestep, seed)
-    if not place.rounds():
-        check_time(plan, hours)
+    place.check(settings)
+    planned = _rounds(place, evaluations, steps, more)
+    plan = measure(teacher, systems, size, timestep, planned[-1]["labels"], sum(each["steps"] for each in planned))
+    left = _left(plan, place, len(planned))
+    announce(left)
+    check_time(left, hours)
     place.begin(settings)
     with locked(place.lock, f"folder '{place.path}' is being worked in"):
-        planned = _rounds(place, evaluations, steps, more)
+        place.plan_rounds(planned)
         rounds = Rounds(teacher, systems, settings, place, report)
         held_out = rounds.hold_out(plan.held_out, plan.equilibration)
         for number, wanted in enumerate(planned):
@@ -178,15 +180,22 @@ def _check_free(name: str, checkpoint: Path) -> None:
 
 
 def _rounds(place: DistillFolder, evaluations: int, steps: int, more: bool) -> list[dict[str, int]]:
-    """Plan the rounds: those that were planned before, or two, and another one if there shall be more."""
+    """Rounds that were planned before, or two, and another one if there shall be more."""
+    first = max(4, round(_FIRST * steps))
     planned = place.rounds()
     if not planned:
-        first = max(4, round(_FIRST * steps))
-        planned = [{"labels": evaluations // 2, "steps": first}, {"labels": evaluations, "steps": steps - first}]
-    elif more:
-        planned.append({"labels": planned[-1]["labels"] + evaluations // 2, "steps": planned[-1]["steps"]})
-    place.plan_rounds(planned)
+        return [{"labels": evaluations // 2, "steps": first}, {"labels": evaluations, "steps": steps - first}]
+    if more:
+        planned.append({"labels": planned[-1]["labels"] + evaluations // 2, "steps": steps - first})
     return planned
+
+
+def _left(plan: DistillationPlan, place: DistillFolder, rounds: int) -> DistillationPlan:
+    return plan.left(
+        held_out=sum(map(len, place.held_out())),
+        labels=sum(map(len, place.branches())),
+        steps=sum(steps_done(place.training(number)) for number in range(rounds)),
+    )
 
 
 def _times(teacher: ForceModel, student: ForceModel, structure: Structure) -> tuple[float, float]:

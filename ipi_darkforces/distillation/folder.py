@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ..atomic import write_atomically
 from ..errors import DarkforcesError
@@ -47,12 +48,15 @@ class DistillFolder:
         self._labels = path / "labels"
         self._held_out = path / "held-out"
 
-    def check_own(self) -> None:
-        """Check that the folder is one of a distillation, empty, or not there.
+    def check(self, settings: DistillationSettings) -> None:
+        """Check that the folder is one of a distillation with these settings, empty, or not there.
 
         :raises DarkforcesError: if it holds something else
         """
-        if self._settings.exists() or not self.path.is_dir():
+        if self._settings.exists():
+            self._check_settings(settings)
+            return
+        if not self.path.is_dir():
             return
         strangers = sorted(each.name for each in self.path.iterdir() if each not in (self._labels, self._held_out))
         if strangers:
@@ -62,12 +66,11 @@ class DistillFolder:
             )
 
     def begin(self, settings: DistillationSettings) -> None:
-        """Make the folder, or check that it was begun alike.
+        """Make the folder, if it is not there.
 
-        :raises DarkforcesError: if it was begun with other settings, or cannot be made
+        :raises DarkforcesError: if it cannot be made
         """
         if self._settings.exists():
-            self._check(settings)
             return
         try:
             for folder in (self._labels, self._held_out):
@@ -76,13 +79,8 @@ class DistillFolder:
         except OSError as error:
             raise DarkforcesError(f"folder '{self.path}' cannot be used: {error.strerror}") from error
 
-    def _check(self, settings: DistillationSettings) -> None:
-        try:
-            begun = json.loads(self._settings.read_text())
-        except ValueError:
-            begun = None
-        if not isinstance(begun, dict):
-            raise DarkforcesError(f"'{self._settings}' is damaged: expected the settings of a distillation")
+    def _check_settings(self, settings: DistillationSettings) -> None:
+        begun = _read(self._settings, dict, "the settings of a distillation")
         for name, value in asdict(settings).items():
             if begun.get(name) != value:
                 what = "the teacher or its weights were" if name == "teacher" else f"{name} was"
@@ -93,7 +91,7 @@ class DistillFolder:
 
     def rounds(self) -> list[dict[str, int]]:
         """The plan of each round: ``labels`` in all after it, and ``steps`` of the optimizer."""
-        return list(json.loads(self._rounds.read_text())) if self._rounds.exists() else []
+        return _read(self._rounds, list, "the rounds of a distillation") if self._rounds.exists() else []
 
     def plan_rounds(self, rounds: Sequence[dict[str, int]]) -> None:
         """Keep what rounds are to do."""
@@ -129,6 +127,16 @@ class DistillFolder:
     def failures(self) -> list[str]:
         """Reasons for which branches ended early."""
         return [path.read_text().strip() for path in sorted(self._labels.glob("*.txt"))]
+
+
+def _read(path: Path, kind: type, what: str) -> Any:
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:
+        found = None
+    if not isinstance(found, kind):
+        raise DarkforcesError(f"'{path}' is damaged: expected {what}")
+    return found
 
 
 def digest_of(systems: Sequence[System]) -> str:

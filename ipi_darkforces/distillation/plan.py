@@ -53,6 +53,16 @@ class DistillationPlan:
         """Estimated hours of sampling, labels and training."""
         return (self.teacher * self.asked + self.step * self.steps) / 3600.0
 
+    def left(self, *, held_out: int, labels: int, steps: int) -> DistillationPlan:
+        """What is left to do when so much is done."""
+        return replace(
+            self,
+            equilibration=0 if held_out else self.equilibration,
+            held_out=max(0, self.held_out - held_out),
+            labels=max(0, self.labels - labels),
+            steps=max(0, self.steps - steps),
+        )
+
     def __str__(self) -> str:
         return (
             f"{self.asked} evaluations of the teacher, {self.labels} for labels and the rest for judging, "

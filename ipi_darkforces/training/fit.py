@@ -14,7 +14,8 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,8 @@ class Schedule:
 def pairs_for(structures: Sequence[Structure]) -> int:
     """The number of pairs of geometries that suits each step of a training on dynamics of these structures.
 
-    On 32 atoms of graphene, 3000 steps of six pairs give a student with half the error of 9000 steps of one pair, in
-    the same time.
+    With 32 atoms of graphene, 3000 steps of six pairs took as long as 9000 of one pair, and gave a student that is 24
+    instead of 31 meV/Å from its teacher.
     """
     atoms = np.mean([len(structure.species) for structure in structures])
     return max(1, round(_ATOMS / (2.0 * float(atoms))))
@@ -147,13 +148,28 @@ class Fit:
 
         :raises DarkforcesError: if the file cannot be read, or is of another network
         """
-        try:
+        with _readable(path):
             state = torch.load(path, weights_only=True)
             self._backend.load_state_dict(state["weights"])
             self._optimizer.load_state_dict(state["optimizer"])
             self.step, self._began = state["step"], True
-        except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, BadZipFile) as error:
-            raise DarkforcesError(f"'{path}' holds no training that can go on: remove it to begin anew") from error
+
+
+def steps_done(path: Path) -> int:
+    """Steps of the training whose state is in a file; none without a file.
+
+    :raises DarkforcesError: if the file cannot be read
+    """
+    with _readable(path):
+        return int(torch.load(path, weights_only=True)["step"]) if path.exists() else 0
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, BadZipFile) as error:
+        raise DarkforcesError(f"'{path}' holds no training that can go on: remove it to begin anew") from error
 
 
 def direct_forces(backend: Any, of: Batch) -> torch.Tensor:

@@ -91,11 +91,15 @@ def test_the_same_call_asks_the_teacher_for_no_more_labels(here: Path, finished:
 
 
 def test_more_adds_a_round(here: Path, finished: tuple[Path, Distillation]) -> None:
-    more = dark.distill(teacher(), copper(), "cu-fast", folder=here / "folder", more=True, **SMALL)
+    plans: list[DistillationPlan] = []
+    options = {**SMALL, "folder": here / "folder", "announce": plans.append}
+    more = dark.distill(teacher(), copper(), "cu-fast", more=True, **{**options, "steps": 32})
     assert more.labels == 60
-    assert more.steps == 24 + 18
-    again = dark.distill(teacher(), copper(), "cu-fast", folder=here / "folder", **SMALL)
-    assert (again.labels, again.steps) == (60, 42)
+    assert more.steps == 24 + 24
+    again = dark.distill(teacher(), copper(), "cu-fast", **options)
+    assert (again.labels, again.steps) == (60, 48)
+    left = [(each.equilibration, each.held_out, each.labels, each.steps) for each in plans]
+    assert left == [(0, 0, 20, 24), (0, 0, 0, 0)]
 
 
 def test_labels_of_another_teacher_or_system_are_not_mixed(here: Path, finished: tuple[Path, Distillation]) -> None:
@@ -105,9 +109,9 @@ def test_labels_of_another_teacher_or_system_are_not_mixed(here: Path, finished:
     same = teacher()
     with pytest.raises(DarkforcesError, match="structures was"):
         dark.distill(same, copper() * (2, 1, 1), "cu-fast", folder=here / "folder", **SMALL)
-    for damaged in ("[1]", "{"):
-        (here / "folder" / "settings.json").write_text(damaged)
-        with pytest.raises(DarkforcesError, match="settings.json' is damaged: expected the settings"):
+    for name, damaged in (("rounds", "{}"), ("rounds", "["), ("settings", "[1]"), ("settings", "{")):
+        (here / "folder" / f"{name}.json").write_text(damaged)
+        with pytest.raises(DarkforcesError, match=f"{name}.json' is damaged: expected the {name} of a distillation"):
             dark.distill(same, copper(), "cu-fast", folder=here / "folder", **SMALL)
 
 

@@ -17,7 +17,7 @@ from ipi_darkforces.models.registry.export import exported
 from ipi_darkforces.training import batches
 from ipi_darkforces.training.batches import batch, random_pairs, weights
 from ipi_darkforces.training.direct_pet import Shape, new_model, save, shape_for
-from ipi_darkforces.training.fit import Fit, Schedule, direct_forces, errors
+from ipi_darkforces.training.fit import Fit, Schedule, direct_forces, errors, pairs_for
 from ipi_darkforces.training.labels import LabelledTrajectory
 
 SHAPE = Shape(width=16, layers=2, cutoff=3.0)
@@ -70,6 +70,13 @@ def test_cutoffs_reach_beyond_the_nearest_neighbours() -> None:
     assert shape_for("s", [Structure.from_ase(water)]) == Shape(32, 2, 3.0)
     assert shape_for("s", [Structure.from_ase(copper)]) == Shape(32, 2, 4.1)
     assert shape_for("s", [Structure.from_ase(ase.Atoms("Cu"))]) == Shape(32, 2, 3.0)
+
+
+def test_each_step_has_about_as_many_atoms() -> None:
+    sizes = {1: 192, 32: 6, 96: 2, 192: 1, 1000: 1}
+    of_size = {n: Structure.from_ase(ase.Atoms("Cu" * n)) for n in sizes}
+    assert {n: pairs_for([structure]) for n, structure in of_size.items()} == sizes
+    assert pairs_for([of_size[32], of_size[96]]) == 3
 
 
 def test_a_student_has_no_energy_of_its_own(tmp_path: Path) -> None:
