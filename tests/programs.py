@@ -35,6 +35,14 @@ def finish(command: Sequence[object], encoding: str = "utf-8", **options: Any) -
     return subprocess.CompletedProcess([*command], code, *said)
 
 
+def assert_one_error(code: int, out: str, err: str, message: str = "") -> None:
+    """A command printed nothing but one line, about what is wrong."""
+    assert (code, out) == (1, ""), err
+    assert message in err
+    assert err.startswith("darkforces: error: "), err
+    assert err.count("\n") == 1, err
+
+
 def wait_until(condition: Callable[[], object], what: str = "condition") -> None:
     """Look again and again."""
     deadline = time.monotonic() + PATIENCE

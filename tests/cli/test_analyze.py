@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from ipi_files import simulate, with_trajectory, write_table
 from ipi_processes import INPUTS
-from programs import finish
+from programs import assert_one_error, finish
 from scipy.signal import lfilter
 
 from ipi_darkforces.analysis.io.runs import Run
@@ -361,6 +361,7 @@ def test_what_has_no_curves_has_no_data():
         (["temperatures", "hot", "--interval", "nan"], "--interval nan cannot be: expected more than 0 fs"),
         (["drift", "hot", "--plot", "picture.txt"], "'picture.txt' has no suffix of a picture: expected one of"),
         (["drift", "hot", "--plot", "nowhere/picture.png"], "there is no folder 'nowhere'"),
+        (["weather", "hot"], "darkforces: error: 'weather' is neither a file or folder"),
         (["spectra", "hot"], "'hot' has no velocities: add <trajectory filename='vel'>"),
         (["structure", "hot"], "'hot' has no positions: add <trajectory filename='pos'>"),
         (["structure", "hot", "--farthest", "nan"], "--farthest nan cannot be: expected more than 0 Å"),
@@ -370,11 +371,7 @@ def test_what_has_no_curves_has_no_data():
 )
 def test_what_is_wrong_is_one_line(folder, arguments, message):
     done = analyze(*arguments, cwd=folder)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert message in done.stderr
-    assert done.stderr.startswith("darkforces: error: ")
-    assert done.stderr.count("\n") == 1
+    assert_one_error(done.returncode, done.stdout, done.stderr, message)
 
 
 @pytest.mark.parametrize("arguments", [[], ["drift"], ["temperatures"], ["spectra"], ["structure"]])
@@ -382,10 +379,3 @@ def test_help_is_a_page(arguments):
     done = analyze(*arguments, "--help")
     assert done.returncode == 0
     assert "RUN" in done.stdout
-
-
-def test_a_question_that_nobody_asks():
-    done = analyze("weather", "hot")
-    assert done.returncode == 1
-    assert done.stderr.startswith("darkforces: error: 'weather' is neither a file or folder")
-    assert done.stderr.count("\n") == 1

@@ -15,7 +15,7 @@ import pytest
 from ase.build import bulk
 from ase.constraints import FixBondLength
 from calculators import FILE as CALCULATORS
-from programs import PATIENCE, finish, wait_until
+from programs import PATIENCE, assert_one_error, finish, wait_until
 from waters import few_waters
 
 COMMAND = [sys.executable, "-m", "ipi_darkforces.cli.main", "assess", "pet-nc", "waters.xyz", "--time", "0.032"]
@@ -135,10 +135,7 @@ def test_its_page_and_pictures(assessed) -> None:
 def test_what_is_wrong_is_one_line(arguments: list[str], message: str, said, assessed, folder: Path) -> None:
     before = sorted(folder.iterdir())
     out, err, code = said(*arguments)
-    assert (code, out) == (1, "")
-    assert message in err
-    assert err.startswith("darkforces: error: ")
-    assert err.count("\n") == 1
+    assert_one_error(code, out, err, message)
     assert sorted(path for path in folder.iterdir() if path.name != ".lock") == before
 
 

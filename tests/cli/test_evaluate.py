@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from ase import units
 from ase.calculators.singlepoint import SinglePointCalculator
-from programs import finish
+from programs import assert_one_error, finish
 
 from ipi_darkforces import Need, Structure, load_model
 
@@ -120,11 +120,7 @@ def test_a_picture_is_not_overwritten_unasked(data: Path, tmp_path: Path) -> Non
 def test_what_is_wrong_is_one_line(arguments: list[str], message: str, data: Path) -> None:
     before = sorted(data.iterdir())
     done = evaluate(*arguments, cwd=data)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert message in done.stderr
-    assert done.stderr.startswith("darkforces: error: ")
-    assert done.stderr.count("\n") == 1
+    assert_one_error(done.returncode, done.stdout, done.stderr, message)
     assert sorted(data.iterdir()) == before
 
 

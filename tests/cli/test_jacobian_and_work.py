@@ -10,6 +10,7 @@ import ase
 import ase.io
 import numpy as np
 import pytest
+from programs import assert_one_error
 
 from ipi_darkforces import Structure
 
@@ -134,10 +135,7 @@ def test_work(said: Say, folder: Path) -> None:
 def test_what_is_wrong_is_one_line(arguments: list[str], message: str, said: Say, folder: Path) -> None:
     before = sorted(folder.iterdir())
     out, err, code = said(*arguments)
-    assert (code, out) == (1, "")
-    assert message in err
-    assert err.startswith("darkforces: error: ")
-    assert err.count("\n") == 1
+    assert_one_error(code, out, err, message)
     assert sorted(folder.iterdir()) == before
 
 

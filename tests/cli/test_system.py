@@ -15,7 +15,7 @@ import pytest
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ipi_files import write_table
-from programs import PATIENCE, finish
+from programs import PATIENCE, assert_one_error, finish
 
 from ipi_darkforces.atomic import atomic_file, write_atomically
 from ipi_darkforces.cli import entry
@@ -167,10 +167,7 @@ def test_words_of_calculators_stay_out_of_results(folder: Path) -> None:
 def test_current_folder_that_was_deleted(arguments: list[str], folder: Path) -> None:
     script = f"rm -r '{folder}'; {' '.join(COMMAND)} {' '.join(arguments)}"
     done = finish(["bash", "-c", script], cwd=folder)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr.startswith("darkforces: error: ")
-    assert done.stderr.count("\n") == 1
+    assert_one_error(done.returncode, done.stdout, done.stderr)
 
 
 class TestEntry:
