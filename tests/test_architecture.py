@@ -70,3 +70,10 @@ def test_an_import_that_points_up_is_found(tmp_path):
     module = PACKAGE / "models" / "pair.py"
     assert imported_rooms(module) <= {"models", GROUND}
     assert imported_rooms(PACKAGE / "cli" / "running.py") > {"simulate", "models"}
+
+
+def test_modules_that_are_checked_strictly_are_there():
+    named = re.findall(r'^    "(ipi_darkforces[\w.]*)', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    files = {name: ROOT.joinpath(*name.rstrip(".").split(".")) for name in named}
+    assert files
+    assert [name for name, file in files.items() if not (file.is_dir() or file.with_suffix(".py").exists())] == []

@@ -15,7 +15,7 @@ there = packages / "nvidia" / "cuda_nvrtc" / "lib" / "libnvrtc.so.12"
 there.parent.mkdir(parents=True)
 shutil.copy(library, there)
 torch.__file__ = str(packages / "torch" / "__init__.py")
-from ipi_darkforces.models.neighbors.nvrtc import load_nvrtc
+from ipi_darkforces.models.neighbors.search import load_nvrtc
 load_nvrtc()
 print(str(there) in pathlib.Path("/proc/self/maps").read_text())
 """
