@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ class DistillFolder:
             raise DarkforcesError(f"folder '{self.path}' cannot be used: {error.strerror}") from error
 
     def _check_settings(self, settings: DistillationSettings) -> None:
-        begun = _read(self._settings, dict, "the settings of a distillation")
+        begun = _read(self._settings, "the settings of a distillation", lambda found: isinstance(found, dict))
         for name, value in asdict(settings).items():
             if begun.get(name) != value:
                 what = "the teacher or its weights were" if name == "teacher" else f"{name} was"
@@ -91,7 +91,7 @@ class DistillFolder:
 
     def rounds(self) -> list[dict[str, int]]:
         """The plan of each round: ``labels`` in all after it, and ``steps`` of the optimizer."""
-        return _read(self._rounds, list, "the rounds of a distillation") if self._rounds.exists() else []
+        return _read(self._rounds, "the rounds of a distillation", _are_rounds) if self._rounds.exists() else []
 
     def plan_rounds(self, rounds: Sequence[dict[str, int]]) -> None:
         """Keep what rounds are to do."""
@@ -129,12 +129,17 @@ class DistillFolder:
         return [path.read_text().strip() for path in sorted(self._labels.glob("*.txt"))]
 
 
-def _read(path: Path, kind: type, what: str) -> Any:
+def _are_rounds(found: Any) -> bool:
+    return isinstance(found, list) and all(isinstance(each, dict) and {"labels", "steps"} <= {*each} for each in found)
+
+
+def _read(path: Path, what: str, holds: Callable[[Any], bool]) -> Any:
+    """Read JSON, of which something has to hold; null, as which damaged text is read, must not."""
     try:
         found = json.loads(path.read_text())
     except ValueError:
         found = None
-    if not isinstance(found, kind):
+    if not holds(found):
         raise DarkforcesError(f"'{path}' is damaged: expected {what}")
     return found
 

@@ -54,7 +54,7 @@ class DistillationPlan:
         return (self.teacher * self.asked + self.step * self.steps) / 3600.0
 
     def left(self, *, held_out: int, labels: int, steps: int) -> DistillationPlan:
-        """What is left to do when so much is done."""
+        """Subtract what is done: evaluations of the teacher for both kinds of dynamics, and steps of the optimizer."""
         return replace(
             self,
             equilibration=0 if held_out else self.equilibration,

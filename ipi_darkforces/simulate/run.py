@@ -152,7 +152,7 @@ def _choice(model: ModelChoice, prepared: SimulationInput, warn_above: float) ->
 def _loop(
     simulation: SimulationInput, model: ModelChoice, in_process: bool, resident: bool | None
 ) -> tuple[bool, bool]:
-    """Whether the model is in i-PI's process, and whether the resident inner loop takes the fast steps; see `run`."""
+    """Choose whether the model is in i-PI's process, and whether the resident loop takes the fast steps; see `run`."""
     asked = bool(resident)
     if not asked and (in_process or resident is not None):
         return in_process, False

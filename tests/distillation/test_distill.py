@@ -109,7 +109,7 @@ def test_labels_of_another_teacher_or_system_are_not_mixed(here: Path, finished:
     same = teacher()
     with pytest.raises(DarkforcesError, match="structures was"):
         dark.distill(same, copper() * (2, 1, 1), "cu-fast", folder=here / "folder", **SMALL)
-    for name, damaged in (("rounds", "{}"), ("rounds", "["), ("settings", "[1]"), ("settings", "{")):
+    for name, damaged in (("rounds", "{}"), ("rounds", "[1]"), ("rounds", "["), ("settings", "[1]"), ("settings", "{")):
         (here / "folder" / f"{name}.json").write_text(damaged)
         with pytest.raises(DarkforcesError, match=f"{name}.json' is damaged: expected the {name} of a distillation"):
             dark.distill(same, copper(), "cu-fast", folder=here / "folder", **SMALL)
