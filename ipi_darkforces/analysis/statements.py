@@ -57,7 +57,7 @@ def _of_temperature_slope(result: Drift) -> Statement:
     scatter = float((result.temperature - result.temperature.mean() - line).std())
     rises = f"The temperature {'rises' if slope.value > 0 else 'falls'} by {_size(slope, 'K/ps')}"
     if _is_zero(slope):
-        return Statement(f"The temperature is steady: its slope is {_text(slope, 'K/ps')}.", Agreement.AGREES)
+        return Statement(f"The temperature is steady: its slope is {slope.brief('K/ps')}.", Agreement.AGREES)
     if slope.error is not None:
         return Statement(f"{rises}, {_errors_off(slope, 0.0)} from none.", Agreement.DIFFERS)
     if np.ptp(line) > _OBVIOUS * scatter:
@@ -65,7 +65,7 @@ def _of_temperature_slope(result: Drift) -> Statement:
         return Statement(
             f"{rises}: over the run, that is {_brief(ratio)} times its standard deviation.", Agreement.DIFFERS
         )
-    return Statement(f"The slope of the temperature is {_text(slope, 'K/ps')}.", Agreement.UNKNOWN)
+    return Statement(f"The slope of the temperature is {slope.brief('K/ps')}.", Agreement.UNKNOWN)
 
 
 def _of_conserved_slope(result: Drift, slope: Estimate) -> Statement:
@@ -73,7 +73,7 @@ def _of_conserved_slope(result: Drift, slope: Estimate) -> Statement:
     if not np.isfinite(slope.value):
         return Statement("The run is too short to know the drift of the conserved quantity.", Agreement.UNKNOWN)
     if _is_zero(slope):
-        return Statement(f"No drift of the conserved quantity is seen: {_text(slope, unit)}.", Agreement.AGREES)
+        return Statement(f"No drift of the conserved quantity is seen: {slope.brief(unit)}.", Agreement.AGREES)
     drifts = f"The conserved quantity {'rises' if slope.value > 0 else 'falls'} by {_size(slope, unit)}"
     if slope.error is not None:
         drifts += f", {_errors_off(slope, 0.0)} from none"
@@ -89,7 +89,7 @@ def _of_conserved_slope(result: Drift, slope: Estimate) -> Statement:
 def of_temperatures(result: Temperatures) -> list[Statement]:
     """Tell whether temperatures are those of the thermostat, and the same for all species."""
     if result.target is None:
-        means = ", ".join(f"{_name(species)} = {_text(mean, 'K')}" for species, mean in result.means.items())
+        means = ", ".join(f"{_name(species)} = {mean.brief('K')}" for species, mean in result.means.items())
         found = [Statement(f"{means}; no thermostat says what it should be.", Agreement.MEASURED)]
     else:
         found = [_against_target(species, mean, result.target) for species, mean in result.means.items()]
@@ -103,7 +103,7 @@ def _name(species: str) -> str:
 
 
 def _against_target(species: str, mean: Estimate, target: float) -> Statement:
-    found = f"{_name(species)} = {_text(mean, 'K')}"
+    found = f"{_name(species)} = {mean.brief('K')}"
     if mean.error is None:
         return Statement(f"{found}; it should be {target:g} K.", Agreement.UNKNOWN)
     off = f"{_errors_off(mean, target)} {'above' if mean.value > target else 'below'}"
@@ -114,7 +114,7 @@ def _against_target(species: str, mean: Estimate, target: float) -> Statement:
 
 def _equipartition(result: Temperatures) -> Statement:
     off = result.above_all
-    listed = ", ".join(f"{species} by {_text(mean, 'K')}" for species, mean in off.items())
+    listed = ", ".join(f"{species} by {mean.brief('K')}" for species, mean in off.items())
     if any(mean.error is not None and not _is_zero(mean) for mean in off.values()):
         return Statement(f"Energy is not shared evenly: {listed} above the mean of all atoms.", Agreement.DIFFERS)
     if any(mean.error is None for mean in off.values()):
@@ -129,7 +129,7 @@ def of_motion(result: Motion) -> list[Statement]:
     moved = {} if result.displacements is None else result.displacements.diffusion
     found = [_of_diffusion(species, one, moved.get(species)) for species, one in result.spectra.diffusion.items()]
     for species, bands in result.spectra.bands.items():
-        seen = ", ".join(f"{name} at {_text(at, 'cm⁻¹')}" for name, at in bands.items() if at is not None)
+        seen = ", ".join(f"{name} at {at.brief('cm⁻¹')}" for name, at in bands.items() if at is not None)
         if seen and species != ALL:
             found.append(Statement(f"Bands of {species}: {seen}.", Agreement.MEASURED))
     return found
@@ -137,11 +137,11 @@ def of_motion(result: Motion) -> list[Statement]:
 
 def _of_diffusion(species: str, spectral: Estimate, moved: Estimate | None) -> Statement:
     unit = "Å²/ps"
-    text = f"D({species}) = {_text(spectral, unit)} from the spectrum at ω → 0"
+    text = f"D({species}) = {spectral.brief(unit)} from the spectrum at ω → 0"
     if moved is None:
         verdict = Agreement.UNKNOWN if spectral.error is None else Agreement.MEASURED
         return Statement(f"{text}; there is nothing from displacements to compare it with.", verdict)
-    text += f", {_text(moved, unit)} from displacements"
+    text += f", {moved.brief(unit)} from displacements"
     agree = _agree(spectral, moved)
     if agree is None:
         return Statement(f"{text}.", Agreement.UNKNOWN)
@@ -156,7 +156,7 @@ def of_structure(result: Correlations, reference: Correlations | None) -> list[S
     :param reference: None if there is nothing to compare with
     """
     peaks = [
-        f"{key} at {_text(function.peak.position, 'Å')}, {_text(function.peak.height, 'high').strip()}"
+        f"{key} at {function.peak.position.brief('Å')}, {function.peak.height.brief('high')}"
         for key, function in result.functions.items()
         if function.peak is not None
     ]
@@ -194,7 +194,7 @@ def of_averages(result: Averages, reference: Averages | None) -> list[Statement]
     """
     found = []
     for title, mean in result.means.items():
-        text = f"The mean of {title} is {_text(mean, result.units[title])}"
+        text = f"The mean of {title} is {mean.brief(result.units[title])}"
         if title.startswith("K") and result.classical and result.units[title] == "meV/atom":
             text += f", {mean.value / result.classical:.2f} times that of classical atoms"
         other = None if reference is None else reference.means.get(title)
@@ -227,14 +227,9 @@ def _is_zero(estimate: Estimate, expected: float = 0.0) -> bool:
     return margin is not None and abs(estimate.value - expected) <= margin
 
 
-def _text(estimate: Estimate, unit: str) -> str:
-    """Text of an estimate as `Estimate.text`, but briefer where there is no error: many are in one sentence."""
-    return f"{estimate.value:.4g} ± ? {unit}" if estimate.error is None else estimate.text(unit)
-
-
 def _size(estimate: Estimate, unit: str) -> str:
     """Text without the sign, which is in words."""
-    return _text(Estimate(abs(estimate.value), estimate.error, estimate.freedom), unit)
+    return Estimate(abs(estimate.value), estimate.error, estimate.freedom).brief(unit)
 
 
 def _errors_off(estimate: Estimate, expected: float) -> str:

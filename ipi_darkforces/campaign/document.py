@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from ..analysis import drift
 from ..analysis.temperatures import ALL
 from ..atomic import write_atomically
@@ -22,7 +20,6 @@ from .matrix import Campaign
 from .statements import explosion, in_paper, minus, ratio, statements
 
 _MARK = "<!-- Written by darkforces campaign: what is changed here is lost. -->"
-_UNKNOWN = "± ?"
 _KINDS = {"conservative": "Conservative forces", "direct": "Direct forces", "mts": "Multiple time stepping"}
 
 
@@ -88,7 +85,7 @@ def _introduction(campaign: Campaign, loading: Loading, ended: Sequence[Ended]) 
     yield (
         "Errors are standard errors that account for time correlation, from within the simulations and, where these do "
         "not know them or differ by more, from between the seeds. The first ps of all seeds, from the same positions, "
-        f"is one sample. `{_UNKNOWN}`: too short for an error bar. Verdicts are by 95 % intervals. The paper is "
+        "is one sample. `± ?`: too short for an error bar. Verdicts are by 95 % intervals. The paper is "
         "[Bigi, Langer, Ceriotti, ICML 2025](https://arxiv.org/abs/2412.11569); its numbers are for its own models of "
         "liquid water, trained on other data, at 300 K: that ours differ in size "
         "is expected, and whether they differ in kind is what is asked."
@@ -254,11 +251,7 @@ def _cost_table(findings: Findings, campaign: Campaign) -> str:
 
 
 def _shown(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return "–"
-    if estimate.error is None and np.isfinite(estimate.value):
-        return f"{estimate.value:.4g} {_UNKNOWN}".replace("-", "−")
-    return estimate.text("").strip().replace("-", "−")
+    return "–" if estimate is None else estimate.brief().replace("-", "−")
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

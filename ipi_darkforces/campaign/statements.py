@@ -106,12 +106,12 @@ def ratio(one: Estimate | None, other: Estimate | None) -> Estimate | None:
 
 def shown(estimate: Estimate | None, unit: str) -> str:
     """Text for sentences."""
-    return "not known" if estimate is None else " ".join(estimate.text(unit).split()).replace("-", "−")
+    return "not known" if estimate is None else estimate.text(unit).replace("-", "−")
 
 
 def in_paper(estimate: Estimate | None) -> str:
     """Text with the digits that the paper has."""
-    return "–" if estimate is None else f"{estimate.value:.1f} ± {estimate.error or 0.0:.1f}".replace("-", "−")
+    return "–" if estimate is None else estimate.fixed(1).replace("-", "−")
 
 
 def explosion(finding: Finding) -> str:

@@ -16,7 +16,6 @@ from ..atomic import writing
 from ..errors import ERROR, DarkforcesError, printable
 from ..stats.rows import aligned, write_csv, write_curves
 from . import report
-from .commands import add_command
 from .options import add_output_options, check_new_file, picture_path
 from .output import print_result
 
@@ -51,10 +50,9 @@ def with_analysis(words: list[str]) -> list[str]:
     return words
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand, with one subcommand for each analysis and one for all of them."""
-    usage = "%(prog)s [-h] [ANALYSIS] RUN [RUN ...] [options]"
-    parser = add_command(commands, "analyze", DESCRIPTION, EPILOG, usage)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add a subcommand for each analysis, and one for all of them."""
+    parser.usage = "%(prog)s [-h] [ANALYSIS] RUN [RUN ...] [options]"
     analyses = parser.add_subparsers(title="analyses", metavar="ANALYSIS", required=True, prog=parser.prog)
     for analysis in ANALYSES:
         asked = analyses.add_parser(analysis.name, help=analysis.help, description=analysis.description)
@@ -62,7 +60,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         _add_own_options(asked, [analysis])
         _add_reading_options(asked)
         _add_output_options(asked, analysis)
-        asked.set_defaults(command=run, analysis=analysis)
+        asked.set_defaults(analysis=analysis)
     everything = report.add_parser(analyses)
     _add_run_options(everything)
     _add_own_options(everything, ANALYSES)

@@ -10,10 +10,8 @@ from ..assessment.assess import QUICK, STOPPED, THOROUGH, assess, check_settings
 from ..assessment.page import PAGE, SUMMARY
 from ..assessment.verdict import Advice
 from ..errors import DarkforcesError, printable
-from .commands import add_command
 from .entry import INTERRUPTED
 from .options import (
-    add_evaluation_options,
     add_model_argument,
     add_output_options,
     add_state_options,
@@ -57,12 +55,10 @@ exit codes
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "assess", DESCRIPTION, EPILOG)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add arguments and options."""
     add_model_argument(parser)
     add_structure_argument(parser, "what all simulations start from")
-    add_evaluation_options(parser.add_argument_group("model"))
     group = parser.add_argument_group("simulations")
     add_state_options(group)
     length = group.add_mutually_exclusive_group()
@@ -79,7 +75,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help=f"{THOROUGH:g} ps instead, strides predicted from 10 ps instead of 2, and lambda to 1 %% instead of 5 %%",
     )
     add_output_options(parser, folder="assess-MODEL-STRUCTURE")
-    parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> int:

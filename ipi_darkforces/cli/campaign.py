@@ -17,7 +17,6 @@ from ..errors import ERROR, DarkforcesError, printable
 from ..machine import cores
 from ..models.registry.options import Loading
 from ..progress_bar import progress_bar
-from .commands import add_command
 from .entry import INTERRUPTED
 from .options import MODEL_HELP, add_output_options, add_place_options, loading_of
 from .output import print_result
@@ -42,9 +41,8 @@ examples
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "campaign", DESCRIPTION, EPILOG)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add arguments and options."""
     parser.add_argument("campaign", type=Path, metavar="YAML", help="which simulations; see inputs/campaigns")
     group = parser.add_argument_group("model")
     group.add_argument(
@@ -67,7 +65,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     output.add_argument(
         "--document", type=Path, metavar="FILE", help="Markdown to write (default: results.md in that folder)"
     )
-    parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -32,7 +32,7 @@ Direct machine-learned forces for i-PI, without paying for them with wrong physi
     darkforces completion bash
 """
 
-# Each is a module beside this one, with `add_parser`.
+# Each is a module beside this one, with DESCRIPTION, EPILOG, `add_options` and `run`.
 COMMANDS = {
     "run": "run simulations: i-PI and the driver from one command",
     "input": "give an i-PI input of yours multiple time stepping, or other forces",
@@ -66,25 +66,12 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, what in COMMANDS.items():
+        command = commands.add_parser(name, help=what, formatter_class=HelpFormatter)
         if only in (None, name):
-            import_module(f".{name}", __package__).add_parser(commands)
-        else:
-            commands.add_parser(name, help=what)
-    return parser
-
-
-def add_command(
-    commands: argparse._SubParsersAction, name: str, description: str, epilog: str, usage: str | None = None
-) -> argparse.ArgumentParser:
-    """Add a command, whose texts have line breaks of their own."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=COMMANDS.get(name),
-        usage=usage,
-        description=description,
-        epilog=epilog,
-        formatter_class=HelpFormatter,
-    )
+            module = import_module(f".{name}", __package__)
+            command.description, command.epilog = module.DESCRIPTION, module.EPILOG
+            command.set_defaults(command=module.run)
+            module.add_options(command)
     return parser
 
 

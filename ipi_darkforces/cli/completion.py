@@ -10,7 +10,7 @@ from pathlib import Path
 from ..models.registry.packages import PACKAGED
 from ..models.registry.zoo import all_models
 from . import driver
-from .commands import add_command, build_parser
+from .commands import build_parser
 from .output import print_result
 
 DESCRIPTION = """\
@@ -49,9 +49,8 @@ _darkforces_models() {{
 }
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "completion", DESCRIPTION, EPILOG)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add arguments and options."""
     parser.add_argument("shell", metavar="SHELL", choices=_SHELLS, help=" or ".join(_SHELLS))
     parser.add_argument(
         "program",
@@ -61,7 +60,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         default="darkforces",
         help=f"{' or '.join(_PROGRAMS)} (default: %(default)s)",
     )
-    parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING
 
 from ..models.structure_file import read_frames
 from ..progress_bar import progress_bar
-from .commands import add_command
 from .options import (
     MODEL_HELP,
-    add_evaluation_options,
     add_model_argument,
     add_output_options,
     add_seed_option,
@@ -56,12 +54,10 @@ what it does
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "distill", DESCRIPTION, EPILOG)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add arguments and options."""
     add_model_argument(parser, "TEACHER", f"the slow model: {MODEL_HELP}")
     add_structures_argument(parser, "where to start; fixed atoms stay fixed")
-    add_evaluation_options(parser.add_argument_group("teacher"))
     group = parser.add_argument_group("dynamics and labels")
     add_state_options(group)
     group.add_argument(
@@ -87,7 +83,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     output.add_argument("--output", required=True, metavar="NAME", help="of the student: `--fast NAME` uses it")
     output.add_argument("--folder", type=Path, metavar="DIR", help="of labels and states (default: NAME-distill)")
     output.add_argument("--plan", action="store_true", help="only say what it would cost")
-    parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> None:

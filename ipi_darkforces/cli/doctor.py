@@ -6,7 +6,6 @@ import argparse
 import json
 
 from ..errors import printable
-from .commands import add_command
 from .options import add_output_options
 from .output import print_result
 
@@ -26,11 +25,9 @@ exit codes
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "doctor", DESCRIPTION, EPILOG)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add arguments and options."""
     add_output_options(parser)
-    parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> int:

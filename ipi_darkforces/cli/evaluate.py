@@ -11,14 +11,12 @@ from ..diagnostics.accuracy import Accuracy, Errors, ForceErrors, check_units, m
 from ..diagnostics.parity import draw_parity
 from ..diagnostics.reference import Reference, atoms_too_close, atoms_too_far, read_reference
 from ..errors import DarkforcesError, printable
-from ..models.units import ENERGY_UNITS, FORCE_UNITS
 from ..progress_bar import counting_bar
-from .commands import add_command
 from .options import (
     PICTURE,
-    add_evaluation_options,
     add_model_argument,
     add_output_options,
+    add_reference_options,
     load,
     picture_path,
 )
@@ -47,9 +45,8 @@ reading the table
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "evaluate", DESCRIPTION, EPILOG)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add arguments and options."""
     add_model_argument(parser)
     parser.add_argument(
         "data",
@@ -58,28 +55,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         type=Path,
         help="structures with energies and forces, positions in Å: extended XYZ, or anything else that ase reads",
     )
-    add_evaluation_options(parser.add_argument_group("model"))
-    _add_data_options(parser)
+    add_reference_options(parser.add_argument_group("data"), "eV/Angstrom", "eV/Angstrom")
     add_output_options(parser, picture="parity-MODEL-DATA.png", overwrite=PICTURE)
-    parser.set_defaults(command=run)
-
-
-def _add_data_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("data")
-    group.add_argument(
-        "--energy-key", metavar="NAME", help="what the energies are called in DATA (default: found if it is usual)"
-    )
-    group.add_argument(
-        "--forces-key", metavar="NAME", help="what the forces are called in DATA (default: found if it is usual)"
-    )
-    for kind, known in (("energy", ENERGY_UNITS), ("force", FORCE_UNITS)):
-        group.add_argument(
-            f"--{kind}-unit",
-            metavar="UNIT",
-            choices=list(known),
-            default=next(iter(known)),
-            help=f"that of DATA: {', '.join(known)} (default: %(default)s)",
-        )
 
 
 def run(args: argparse.Namespace) -> None:

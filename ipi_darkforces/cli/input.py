@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ..errors import printable
 from ..split.component import Component
-from .commands import add_command
 from .output import print_result
 
 DESCRIPTION = """\
@@ -27,15 +26,13 @@ folder of the input: put it there. Comments, outputs, ensembles, thermostats and
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "input", DESCRIPTION, EPILOG)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add arguments and options."""
     parser.add_argument("input", type=Path, metavar="INPUT", help="an i-PI input")
     forces = parser.add_mutually_exclusive_group(required=True)
     forces.add_argument("--mts", type=int, metavar="M", help="direct forces, corrected every M steps")
     forces.add_argument("--direct", action="store_true", help="direct forces alone")
     forces.add_argument("--conservative", action="store_true", help="conservative forces")
-    parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from ..errors import DarkforcesError, printable
 from ..simulate.packaged_inputs import PackagedInput, copy_inputs, packaged_inputs
-from .commands import add_command
 from .options import add_output_options
 from .output import print_result
 
@@ -29,13 +28,11 @@ examples
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "inputs", DESCRIPTION, EPILOG)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add arguments and options."""
     parser.add_argument("inputs", metavar="INPUT", nargs="*", help="names of those to copy (default: list them)")
     parser.add_argument("--all", action="store_true", help="copy all")
     add_output_options(parser, folder="the current folder", overwrite="files that are there and differ")
-    parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> None:

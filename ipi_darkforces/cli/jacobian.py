@@ -18,10 +18,8 @@ from ..errors import DarkforcesError, printable
 from ..models.model import FORCE_KINDS, Need
 from ..models.structure import Structure, name_atoms
 from ..progress_bar import progress_bar
-from .commands import add_command
 from .options import (
     PICTURE,
-    add_evaluation_options,
     add_model_argument,
     add_output_options,
     add_structures_argument,
@@ -66,12 +64,10 @@ reading the table
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "jacobian", DESCRIPTION, EPILOG)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add arguments and options."""
     add_model_argument(parser)
     add_structures_argument(parser, "where to measure")
-    add_evaluation_options(parser.add_argument_group("model"))
     group = parser.add_argument_group("measurement")
     group.add_argument(
         "--forces", choices=list(FORCE_KINDS), default="direct", help="which ones to judge (default: %(default)s)"
@@ -85,7 +81,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     add_output_options(parser, picture="jacobian-MODEL-STRUCTURE.png", overwrite=PICTURE)
     # Not the fastest implementation by default, but one that can be differentiated.
-    parser.set_defaults(command=run, backend="metatomic")
+    parser.set_defaults(backend="metatomic")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -188,7 +184,7 @@ def _estimated_table(estimate: EstimatedAsymmetry) -> str:
 
 def _with_error(estimate: Estimate) -> str:
     if estimate.error is None or estimate.error > _TINY:
-        return estimate.text("").strip()
+        return estimate.brief()
     return f"{estimate.value:.3g} ± {estimate.error:.1g}"
 
 

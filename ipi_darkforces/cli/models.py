@@ -15,7 +15,6 @@ from ..models.registry.export import is_checkpoint
 from ..models.registry.packages import PACKAGED
 from ..models.registry.upet import UPET, cached_checkpoints
 from ..models.registry.zoo import all_models, card_of, user_directory
-from .commands import add_command
 from .options import MODEL_HELP, add_evaluation_options, add_output_options, load
 from .output import print_result
 
@@ -54,9 +53,9 @@ examples
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "models", DESCRIPTION.format(directory=user_directory()), EPILOG)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add arguments and options."""
+    parser.description = DESCRIPTION.format(directory=user_directory())
     parser.add_argument(
         "model",
         metavar="MODEL",
@@ -65,7 +64,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     add_evaluation_options(parser.add_argument_group("model"))
     add_output_options(parser)
-    parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -19,10 +19,8 @@ from ..models.registry.kinds import specified
 from ..models.structure import Structure
 from ..progress_bar import counting_bar
 from ..reports.optimizations import table
-from .commands import add_command
 from .options import (
     PICTURE,
-    add_evaluation_options,
     add_model_argument,
     add_output_options,
     add_seed_option,
@@ -98,12 +96,10 @@ precision
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "optimize", DESCRIPTION, EPILOG)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add arguments and options."""
     add_model_argument(parser)
     add_structures_argument(parser, "what optimisations start from", nargs="*")
-    add_evaluation_options(parser.add_argument_group("model"))
     _add_start_options(parser)
     group = parser.add_argument_group("optimisations")
     group.add_argument(
@@ -123,7 +119,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="where each optimisation is written down when it is done, and found again if the same command is given "
         "(default: optimize-MODEL-STRUCTURE.jsonl in the current folder)",
     )
-    parser.set_defaults(command=run)
 
 
 def _add_start_options(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from ..models.model import ForceModel
 from ..models.registry.load import load_as
 from ..models.registry.options import BACKENDS, Loading
 from ..models.registry.specification import Option, chosen, label_of, with_options
+from ..models.units import ENERGY_UNITS, FORCE_UNITS
 from ..simulate.recipe import Recipe
 from ..split.monitor import TOO_FAR
 
@@ -47,8 +48,9 @@ def add_model_options(parser: argparse.ArgumentParser, param_help: str = PARAM_H
 
 
 def add_model_argument(parser: argparse.ArgumentParser, metavar: str = "MODEL", help: str = MODEL_HELP) -> None:
-    """Add the model as an argument; `add_evaluation_options` adds how it is evaluated."""
+    """Add the model as an argument, and options for its evaluation."""
     parser.add_argument("model", metavar=metavar, help=f"{help}. Also --model {metavar}")
+    add_evaluation_options(parser.add_argument_group(metavar.lower()))
 
 
 def add_evaluation_options(group: argparse._ActionsContainer, param_help: str = PARAM_HELP) -> None:
@@ -165,6 +167,47 @@ def add_state_options(group: argparse._ActionsContainer, defaults: bool = True) 
             default=default if defaults else None,
             metavar=metavar,
             help=f"{text} (default: {default:g})",
+        )
+
+
+def add_mass_options(group: argparse._ActionsContainer) -> None:
+    """Add options for another mass of hydrogen, which `hydrogen_mass` reads."""
+    masses = group.add_mutually_exclusive_group()
+    masses.add_argument(
+        "--hmr",
+        type=float,
+        metavar="U",
+        help="give hydrogen atoms this mass, in u, as 3, and take what they gain from the atoms they are bonded to: "
+        "the same averages, with longer time steps",
+    )
+    masses.add_argument("--deuterium", action="store_true", help="give hydrogen atoms the mass of deuterium")
+
+
+def hydrogen_mass(args: argparse.Namespace) -> float | None:
+    """The mass of hydrogen atoms that was given, in u; None for their own."""
+    from ..simulate.hydrogen_mass import DEUTERIUM  # half a second to import, for neighbour lists of ase
+
+    return DEUTERIUM if args.deuterium else args.hmr
+
+
+def add_reference_options(group: argparse._ActionsContainer, force_unit: str | None, force_unit_default: str) -> None:
+    """Add names and units of reference energies and forces.
+
+    :param force_unit: the default
+    :param force_unit_default: the default in words
+    """
+    for kind in ("energy", "forces"):
+        group.add_argument(f"--{kind}-key", metavar="NAME", help=f"name of {kind} in the data (default: a usual one)")
+    for kind, units, default, words in (
+        ("energy", ENERGY_UNITS, "eV", "eV"),
+        ("force", FORCE_UNITS, force_unit, force_unit_default),
+    ):
+        group.add_argument(
+            f"--{kind}-unit",
+            choices=list(units),
+            default=default,
+            metavar="UNIT",
+            help=f"{', '.join(units)} (default: {words})",
         )
 
 

@@ -6,12 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..simulate.recipe import DEFAULT_TAU, ENSEMBLES, PILE, Barostat, Recipe
-from .commands import add_command
+from ..simulate.recipe import DEFAULT_TAU, ENSEMBLES, NPT, PILE, Barostat, Recipe
 from .entry import EXPLODED, INTERRUPTED
-from .options import add_model_options, add_monitor_option, add_output_options, add_state_options
+from .options import add_mass_options, add_model_options, add_monitor_option, add_output_options, add_state_options
 
-NPT = "npt"
 DESCRIPTION = """\
 Runs i-PI with the forces of one model: starts i-PI and the driver, shows progress, stops both cleanly on Ctrl-C, and
 ends with a summary and a picture. The same command goes on with a run that was stopped; a finished one is not
@@ -45,9 +43,8 @@ exit codes
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "run", DESCRIPTION, EPILOG)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add arguments and options."""
     parser.add_argument(
         "input", metavar="INPUT", nargs="*", type=Path, help="i-PI inputs; or folders of runs that shall go on"
     )
@@ -70,7 +67,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     add_monitor_option(group)
     add_output_options(parser, folder="named for the input", overwrite="a run that the folder holds: start anew")
-    parser.set_defaults(command=run)
 
 
 def _add_structure_options(parser: argparse.ArgumentParser) -> None:
@@ -142,15 +138,7 @@ def _add_nuclei_options(group: argparse._ArgumentGroup) -> None:
         metavar="P",
         help="with --beads and --mts: slow forces on ring polymers contracted to so many beads",
     )
-    masses = group.add_mutually_exclusive_group()
-    masses.add_argument(
-        "--hmr",
-        type=float,
-        metavar="U",
-        help="give hydrogen atoms this mass, in u, as 3, and take what they gain from the atoms they are bonded to: "
-        "the same averages, with longer time steps",
-    )
-    masses.add_argument("--deuterium", action="store_true", help="give hydrogen atoms the mass of deuterium")
+    add_mass_options(group)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,18 +14,16 @@ from ..errors import DarkforcesError
 from ..models.registry.kinds import specified
 from ..models.registry.load import ModelChoice
 from ..simulate.folder import OtherRunError
-from ..simulate.hydrogen_mass import DEUTERIUM
 from ..simulate.packaged_inputs import is_packaged
 from ..simulate.places import Place, places
-from ..simulate.recipe import Barostat
+from ..simulate.recipe import NPT, Barostat
 from ..simulate.structure_input import pressure_in_bar, write_input
 from ..split.component import Component
 from ..split.monitor import checked_limit
 from ..stats.rows import aligned
 from .entry import EXPLODED, INTERRUPTED
-from .options import model_of
+from .options import hydrogen_mass, model_of
 from .output import print_result
-from .run import NPT
 
 _OF_PRESSURE = ("pressure", "anisotropic", "barostat_tau", "thermostat")
 _OF_STRUCTURES = (
@@ -139,7 +137,7 @@ def _write_input(args: argparse.Namespace, folder: Path) -> Path:
         "seed": args.seed,
         "beads": args.beads,
         "slow_beads": args.slow_beads,
-        "hydrogen_mass": DEUTERIUM if args.deuterium else args.hmr,
+        "hydrogen_mass": hydrogen_mass(args),
     }
     return write_input(
         args.structure,

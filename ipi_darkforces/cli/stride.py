@@ -11,17 +11,16 @@ from ..diagnostics.stride_prediction import ENSEMBLES
 from ..errors import DarkforcesError
 from ..models.structure_file import read_atoms
 from ..progress_bar import counting_bar
-from ..simulate.hydrogen_mass import DEUTERIUM
-from .commands import add_command
 from .options import (
     MODEL_HELP,
     PICTURE,
-    add_evaluation_options,
+    add_mass_options,
     add_model_argument,
     add_output_options,
     add_seed_option,
     add_state_options,
     add_structure_argument,
+    hydrogen_mass,
     load,
     picture_path,
 )
@@ -61,12 +60,10 @@ reading the table
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "stride", DESCRIPTION, EPILOG)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add arguments and options."""
     add_model_argument(parser, help=f"{MODEL_HELP}; or two models, as 'fast=MODEL slow=MODEL'")
     add_structure_argument(parser, "where to start")
-    add_evaluation_options(parser.add_argument_group("model"))
     group = parser.add_argument_group("run")
     group.add_argument("--time", type=float, default=2.0, metavar="PS", help="length, in ps (default: %(default)g)")
     add_state_options(group)
@@ -77,14 +74,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="of Langevin dynamics before it, in ps (default: 0.5 if the structure has no velocities, else none)",
     )
     add_seed_option(group)
-    masses = group.add_mutually_exclusive_group()
-    masses.add_argument(
-        "--hmr",
-        type=float,
-        metavar="U",
-        help="give hydrogen atoms this mass, in u, and take what they gain from the atoms they are bonded to",
-    )
-    masses.add_argument("--deuterium", action="store_true", help="give hydrogen atoms the mass of deuterium")
+    add_mass_options(group)
     group = parser.add_argument_group("strides and thermostats")
     group.add_argument(
         "--max-stride", type=int, default=16, metavar="M", help="largest stride, up to 100 (default: %(default)s)"
@@ -109,7 +99,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="also look for vibrations that impulses drive as parametric oscillators, by eigenvalues of the propagator",
     )
     add_output_options(parser, picture="stride-MODEL-STRUCTURE.png", overwrite=PICTURE)
-    parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -129,7 +118,7 @@ def run(args: argparse.Namespace) -> None:
             equilibration=args.equilibrate,
             longest=args.max_stride,
             tau=args.tau,
-            hydrogen_mass=DEUTERIUM if args.deuterium else args.hmr,
+            hydrogen_mass=hydrogen_mass(args),
             repartition=args.hmr is not None,
             seed=args.seed,
             thorough=args.thorough,

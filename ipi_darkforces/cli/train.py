@@ -6,10 +6,9 @@ import argparse
 import signal
 from pathlib import Path
 
-from ..models.units import ENERGY_UNITS, FORCE_UNITS
 from ..training.recipes.data import DataSource
 from ..training.recipes.recipe import RECIPES, train
-from .commands import add_command
+from .options import add_reference_options
 from .output import print_result
 
 DESCRIPTION = """\
@@ -36,9 +35,8 @@ recipes
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "train", DESCRIPTION, EPILOG)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add arguments and options."""
     parser.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help=", ".join(RECIPES))
     data = parser.add_argument_group("data: structures with a cell, energies and forces, in any file that ase reads")
     _add_data_options(data)
@@ -65,7 +63,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     output.add_argument(
         "--name", required=True, metavar="NAME", help="of the model: `darkforces run --model NAME` uses it"
     )
-    parser.set_defaults(command=run)
 
 
 def _add_data_options(data: argparse._ArgumentGroup) -> None:
@@ -73,15 +70,7 @@ def _add_data_options(data: argparse._ArgumentGroup) -> None:
     data.add_argument("--validation", type=Path, metavar="XYZ", help="to judge by (default: a part of --data)")
     data.add_argument("--fraction", type=float, default=0.1, metavar="PART", help="its size (default: %(default)s)")
     data.add_argument("--seed", type=int, default=0, metavar="N", help="of its choice (default: %(default)s)")
-    data.add_argument("--energy-key", metavar="KEY", help="default: found, if there is only one that can be it")
-    data.add_argument("--forces-key", metavar="KEY", help="likewise")
-    data.add_argument("--energy-unit", choices=ENERGY_UNITS, default="eV", metavar="UNIT", help=", ".join(ENERGY_UNITS))
-    data.add_argument(
-        "--force-unit",
-        choices=FORCE_UNITS,
-        metavar="UNIT",
-        help=f"{', '.join(FORCE_UNITS)} (default: eV/Angstrom, and forces that do not look like it are refused)",
-    )
+    add_reference_options(data, None, "eV/Angstrom, and forces that do not look like it are refused")
 
 
 def run(args: argparse.Namespace) -> None:

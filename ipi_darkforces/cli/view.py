@@ -16,9 +16,7 @@ from ..diagnostics.view_picture import draw_view
 from ..errors import DarkforcesError, printable
 from ..models.structure import Structure
 from ..progress_bar import counting_bar
-from .commands import add_command
 from .options import (
-    add_evaluation_options,
     add_model_argument,
     add_output_options,
     add_structures_argument,
@@ -49,12 +47,10 @@ reading the result
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "view", DESCRIPTION, EPILOG)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add arguments and options."""
     add_model_argument(parser)
     add_structures_argument(parser, "to be evaluated")
-    add_evaluation_options(parser.add_argument_group("model"))
     group = add_output_options(parser, picture="view-MODEL-STRUCTURE.png", overwrite="files that exist")
     group.add_argument(
         "--output", type=Path, metavar="FILE", help="file to write (default: view-MODEL-STRUCTURE.json.gz)"
@@ -62,7 +58,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     group.add_argument(
         "--frames", type=int, default=20, metavar="N", help="take at most N of all structures (default: %(default)s)"
     )
-    parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> None:

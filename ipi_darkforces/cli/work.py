@@ -13,10 +13,8 @@ from ..diagnostics.work import Loop, integrate
 from ..diagnostics.work_picture import draw_work
 from ..errors import DarkforcesError, printable
 from ..progress_bar import progress_bar
-from .commands import add_command
 from .options import (
     PICTURE,
-    add_evaluation_options,
     add_model_argument,
     add_output_options,
     add_structure_argument,
@@ -51,12 +49,10 @@ reading the result
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "work", DESCRIPTION, EPILOG)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add arguments and options."""
     add_model_argument(parser)
     add_structure_argument(parser, "molecules, one of which turns", nargs="?")
-    add_evaluation_options(parser.add_argument_group("model"))
     group = parser.add_argument_group("path")
     group.add_argument(
         "--atom", type=int, metavar="I", help="turn the molecule of this atom, counted from zero (default: most room)"
@@ -68,7 +64,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--tolerance", type=float, default=0.1, metavar="MEV", help="largest error, in meV (default: %(default)s)"
     )
     add_output_options(parser, picture="work-MODEL-STRUCTURE.png", overwrite=PICTURE)
-    parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -165,7 +165,7 @@ class StridePrediction:
             lines.append(
                 f"{each.stride:>3} {each.stride * self.timestep:>10g} "
                 f"{self.costs.relative(each.stride):>5.2f}  "
-                f"{each.total.value:>6.3f} ± {each.total.error:<6.3f} {each.rate.value:>6.2f}   "
+                f"{each.total.fixed(3, width=6)} {each.rate.value:>6.2f}   "
                 f"{excess[0]:>8.2g} {excess[1]:>7.2g} {excess[2]:>7.2g}   "
                 + " ".join(f"{part:>5.0%}" for part in parts)
                 + f"   {through}"

@@ -71,11 +71,9 @@ class Distillation:
         ]
         for each in self.judgement.strides:
             cost = self.seconds(each.stride)
-            error = each.total.error or 0.0
             lines.append(
-                f"{each.stride:>3}  {each.stride * self.timestep:>9g}    {each.total.value:>8.3f} ± "
-                f"{error:<8.3f} {each.rate.value:>7.2f}   {1000.0 * cost:>8.3g}   "
-                f"{self.slow / cost:>8.1f}"
+                f"{each.stride:>3}  {each.stride * self.timestep:>9g}    {each.total.fixed(3, width=8)} "
+                f"{each.rate.value:>7.2f}   {1000.0 * cost:>8.3g}   {self.slow / cost:>8.1f}"
             )
         return "\n".join([*lines, "", *self._failed(), self._advice(), "", self.command])
 

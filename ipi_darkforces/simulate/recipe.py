@@ -9,7 +9,8 @@ from ..errors import DarkforcesError
 from ..split.component import Component
 
 ENSEMBLES = ("nve", "langevin", "svr", "gle")  # of classical atoms
-PILE = "pile"
+PILE = "pile"  # of path integrals
+NPT = "npt"  # constant pressure, with any of these thermostats
 DEFAULT_TAU = 100.0  # fs, of the thermostats of path integrals and of constant pressure
 _KELVIN = 1e-15 * 1.380649e-23 / 1.054571817e-34  # k_B/ħ, 1/(fs K); scipy and ase take long to import
 PATH_INTEGRALS = (PILE, "nve")  # ensembles of several beads

@@ -59,12 +59,22 @@ class Estimate:
 
     def text(self, unit: str) -> str:
         """Value, error and unit, with the digits that mean something."""
+        if self.error is None and np.isfinite(self.value):
+            return f"{f'{self.value:.4g} {unit}'.rstrip()} (too short for an error bar)"
+        return self.brief(unit)
+
+    def brief(self, unit: str = "") -> str:
+        """Text with ``± ?`` for an error that is not known."""
         if not np.isfinite(self.value):
             return "too short to tell"
         if self.error is None:
-            return f"{self.value:.4g} {unit} (too short for an error bar)"
+            return f"{self.value:.4g} ± ? {unit}".rstrip()
         decimals = max(0, 1 - int(np.floor(np.log10(self.error)))) if self.error > 0 else 3
-        return f"{self.value:.{decimals}f} ± {self.error:.{decimals}f} {unit}"
+        return f"{self.fixed(decimals)} {unit}".rstrip()
+
+    def fixed(self, decimals: int, width: int = 0) -> str:
+        """Value and error with these decimals, each as wide as is given, for columns; 0 for an unknown error."""
+        return f"{self.value:>{width}.{decimals}f} ± {self.error or 0.0:<{width}.{decimals}f}"
 
     def margin(self, confidence: float = 0.95) -> float | None:
         """Half of the interval around the value that covers the truth with this probability (Student's t)."""

@@ -97,9 +97,7 @@ def _titles(rows: Sequence[Row]) -> list[str]:
 
 def _shown(value: Value) -> str:
     if isinstance(value, Estimate):
-        if value.error is not None:
-            return value.text("").strip()
-        return f"{value.value:.4g} ± ?" if np.isfinite(value.value) else "?"
+        return value.brief() if np.isfinite(value.value) else "?"
     if isinstance(value, float):
         return f"{value:.4g}"
     return "-" if value is None else printable(value)

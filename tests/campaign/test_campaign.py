@@ -41,9 +41,8 @@ def campaign(path: Path, **changes: str) -> Path:
 def darkforces(*arguments: object) -> int:
     """The command, in this process."""
     parser = argparse.ArgumentParser()
-    cli.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["campaign", *map(str, arguments)])
-    return args.command(args)
+    cli.add_options(parser)
+    return cli.run(parser.parse_args(list(map(str, arguments))))
 
 
 def state(folder: Path) -> dict[str, tuple[int, bytes]]:

@@ -191,3 +191,10 @@ def test_how_far_a_value_is_from_what_was_expected():
 )
 def test_an_estimate_shows_the_digits_that_mean_something(value, error, text):
     assert Estimate(value, error).text("K") == f"{text} K"
+
+
+def test_texts_of_estimates_for_tables():
+    assert Estimate(1.5, None).brief("K") == "1.5 ± ? K"
+    assert Estimate(1.5, 0.25).brief() == "1.50 ± 0.25"
+    assert Estimate(float("nan"), None).brief() == "too short to tell"
+    assert Estimate(1.5, 0.25).fixed(3, width=6) == " 1.500 ± 0.250 "
