@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from time import perf_counter
 
 import ase
 import numpy as np
-from ase.data import chemical_symbols
 
 from ..diagnostics.structures import as_structure
 from ..errors import DarkforcesError
 from ..lock import locked
 from ..models.model import ForceModel, Need
-from ..models.registry.card import Card
 from ..models.registry.fingerprint import weights_of
-from ..models.registry.load import ModelChoice, ModelLike, as_model, load_model
-from ..models.registry.specification import without_folders
+from ..models.registry.load import ModelChoice, ModelLike, as_model
 from ..models.registry.zoo import all_models, check_name, install, user_directory
 from ..models.structure import Structure
-from ..training.direct_pet import SIZES, Shape, shape_for
+from ..training.direct_pet import SIZES, shape_for
 from ..training.fit import steps_done
 from .folder import DistillationSettings, DistillFolder, digest_of
 from .judge import judge
@@ -30,6 +26,7 @@ from .plan import DistillationPlan, check_time, measure
 from .result import Distillation
 from .rounds import Report, Rounds
 from .sample import System
+from .student_card import student_card
 
 LABELS = 3000  # evaluations of the teacher, but for the held-out dynamics
 STEPS = 24000  # of the optimizer
@@ -105,13 +102,7 @@ def distill(
         place.plan_rounds(planned)
         rounds = Rounds(teacher, systems, settings, place, report)
         held_out = rounds.hold_out(plan.held_out, plan.equilibration)
-        for number, wanted in enumerate(planned):
-            if rounds.is_trained(number):
-                continue
-            student = load_model(place.checkpoint) if number else None
-            branches = rounds.sample(wanted["labels"], student)
-            rounds.train(number, wanted["steps"], branches)
-        student = load_model(place.checkpoint)
+        student = rounds.trained(planned)
         judgement = judge(student, held_out, report=lambda done, total: report("judging", done, total))
         slow, fast = _times(teacher, student, systems[0].structure)
         found = Distillation(
@@ -129,7 +120,7 @@ def distill(
             steps=sum(each["steps"] for each in planned),
         )
         shape = shape_for(size, [system.structure for system in systems])
-        install(place.checkpoint, _card(found, student, identity, shape, temperature), name, overwrite=True)
+        install(place.checkpoint, student_card(found, student, identity, shape, temperature), name, overwrite=True)
     return found
 
 
@@ -210,33 +201,3 @@ def _times(teacher: ForceModel, student: ForceModel, structure: Structure) -> tu
             row[i] = perf_counter() - began
     slow, fast = times.min(axis=0).tolist()
     return slow, fast
-
-
-def _card(found: Distillation, student: ForceModel, identity: dict[str, str], shape: Shape, temperature: float) -> Card:
-    """Write the card of a student.
-
-    :param identity: of the teacher, as `ModelChoice` has it
-    :param temperature: K, for which it was trained
-    """
-    teacher = without_folders(identity["model"])
-    symbols = tuple(chemical_symbols[z] for z in sorted(student.species or ()))
-    heating = {
-        f"heating_M_{each.stride}_meV_per_atom_per_ps": round(each.total.value, 4) for each in found.judgement.strides
-    }
-    return Card(
-        description=f"direct forces, distilled from {teacher}: fast forces for multiple time stepping with it",
-        architecture=f"PET (metatrain {metadata.version('metatrain')}), width {shape.width}, "
-        f"{shape.layers} layer(s), cutoff {shape.cutoff:g} Å; direct forces only",
-        data=f"{found.labels} geometries of {', '.join(symbols)} from dynamics at {temperature:g} K and above, "
-        f"labelled by {teacher}",
-        license="that of the teacher's forces",
-        citation="that of the teacher",
-        training=f"darkforces distill: {found.steps} steps",
-        errors={"direct_minus_teacher_rms_meV_per_A": round(found.judgement.rms, 2), **heating},
-        valid_range=f"as --fast with --slow {teacher}, for systems like those it was trained on, around "
-        f"{temperature:g} K. Not alone: it has no energy, and its forces heat",
-        provides=tuple(str(student.provides).split(", ")),
-        elements=symbols,
-        teacher=teacher,
-        teacher_fingerprint=weights_of(identity["fingerprint"], identity.get("variant")),
-    )

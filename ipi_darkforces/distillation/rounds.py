@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import DarkforcesError
 from ..models.model import ForceModel
+from ..models.registry.load import load_model
 from ..models.structure import Structure
 from ..training.direct_pet import new_model, save, shape_for
 from ..training.fit import Fit, Schedule, pairs_for
@@ -50,6 +51,18 @@ class Rounds:
     settings: DistillationSettings
     folder: DistillFolder
     report: Report
+
+    def trained(self, planned: Sequence[dict[str, int]]) -> ForceModel:
+        """The student after all rounds, which are made as far as they are missing.
+
+        :param planned: see `DistillFolder.rounds`
+        :raises DarkforcesError: if the teacher fails too often
+        """
+        for number, wanted in enumerate(planned):
+            if not self.is_trained(number):
+                student = load_model(self.folder.checkpoint) if number else None
+                self.train(number, wanted["steps"], self.sample(wanted["labels"], student))
+        return load_model(self.folder.checkpoint)
 
     def hold_out(self, evaluations: int, equilibration: int) -> LabelledTrajectory:
         """Dynamics of the teacher without a thermostat by which students are judged, from the first system.
