@@ -72,7 +72,7 @@ class Driver:
         self._lingering: set[LingeringSocket] = set()
         self._pending: dict[Connection, None] = {}  # an ordered set: one may be heard again before it is answered
         self._answered: list[Connection] = []  # since there was time to compute ahead
-        self._all_well = True
+        self._no_errors = True
 
     def serve(self) -> bool:
         """Serve until i-PI goes away, or for ever if asked to stay.
@@ -85,63 +85,63 @@ class Driver:
         """
         try:
             while True:
-                self._wait_for_somebody()
+                self._wait_until_connected()
                 self._serve_all()
                 if not self._stay:
-                    return self._all_well
+                    return self._no_errors
         finally:
-            self._end()
+            self._close()
 
-    def _wait_for_somebody(self) -> None:
+    def _wait_until_connected(self) -> None:
         self._search.begin()
-        self._look()
+        self._update_connections()
         waiting = False
         while not self._connections:
             if not waiting and not self._search.undecided:
                 waiting = True
                 log.info("waiting for i-PI at %s", self._search)
-            self._turn(SEARCH_IDLE)
+            self._poll(SEARCH_IDLE)
             if not self._connections:
-                self._look()
+                self._update_connections()
 
     def _serve_all(self) -> None:
-        """Serve until all have gone."""
-        next_look = 0.0
+        """Serve until i-PI has closed all connections."""
+        next_update = 0.0
         while self._connections:
-            idle = not self._turn(SEARCH_IDLE)
-            if idle or time.monotonic() > next_look:
-                self._look()
-                next_look = time.monotonic() + SEARCH_BUSY
+            idle = not self._poll(SEARCH_IDLE)
+            if idle or time.monotonic() > next_update:
+                self._update_connections()
+                next_update = time.monotonic() + SEARCH_BUSY
 
-    # Who is there.
+    # Connections.
 
-    def _look(self) -> None:
-        """See who has begun to listen, and who does not go on.
+    def _update_connections(self) -> None:
+        """Connect to sockets that have begun to listen, and close those on which nothing more is heard.
 
         :raises DarkforcesError: if somebody is still missing after the time to wait, or there cannot be anybody
         """
         for orphan, since in list(self._orphans.items()):
             if time.monotonic() > max(since, orphan.last_word) + ORPHANED:
                 log.info("nothing more is heard from i-PI at %s", orphan.name)
-                self._dismiss(orphan, "its simulation has failed")
+                self._disconnect(orphan, "its simulation has failed")
         for lingering in list(self._lingering):
             if lingering.overdue:
-                self._bury(lingering)
+                self._close_lingering(lingering)
         for address, connection in self._search.connected(self._connections):
-            self._adopt(address, connection)
+            self._add_connection(address, connection)
         if self._search.missing and self._wait is not None and self._search.seconds > self._wait:
-            self._give_up()
+            self._stop_waiting()
 
-    def _give_up(self) -> None:
-        """Stop to wait for those who are missing; without whom the others go on, if they are other simulations."""
+    def _stop_waiting(self) -> None:
+        """Stop waiting for places where nobody listens; other simulations go on without them."""
         places = " and ".join(map(str, self._search.missing))
         reason = f"nobody is listening at {places} after {self._wait:g} s; is i-PI running?"
         if self._one_simulation or not self._connections:
             raise DarkforcesError(reason)
-        self._say(reason)
+        self._report_error(reason)
         self._search.missing.clear()
 
-    def _adopt(self, address: Address, connected: socket.socket) -> None:
+    def _add_connection(self, address: Address, connected: socket.socket) -> None:
         """Serve a connection from now on."""
         simulation = self._simulation(address, connected)
         connection = Connection(address, connected, self._split, self._settings, self._too_far, simulation)
@@ -157,9 +157,9 @@ class Driver:
             return "the input's"
         return process_behind(connected) or address
 
-    # What they say.
+    # Messages.
 
-    def _turn(self, timeout: float) -> bool:
+    def _poll(self, timeout: float) -> bool:
         """Read what has arrived, evaluate what is pending, answer; whether anything had arrived."""
         events = self._selector.select(0.0 if self._pending else timeout)
         for key, _ in events:
@@ -168,12 +168,12 @@ class Driver:
                     if connection.open:  # it may have been ended with another one
                         self._proceed(connection)
                 case Attempt() as attempt:
-                    connected = self._search.conclude(attempt)
+                    connected = self._search.finish_connecting(attempt)
                     if connected is not None:
-                        self._adopt(attempt.address, connected)
+                        self._add_connection(attempt.address, connected)
                 case LingeringSocket() as lingering:
                     if lingering.drain() or lingering.overdue:
-                        self._bury(lingering)
+                        self._close_lingering(lingering)
         pending = [connection for connection in self._pending if connection.open]
         self._pending = {}
         if pending:
@@ -216,55 +216,55 @@ class Driver:
         else:
             self._answered.append(connection)
             if self._orphans:
-                self._absolve(connection)
+                self._recover(connection)
             self._follow(connection)
 
     def _follow(self, connection: Connection) -> None:
         """Wait for what the connection waits for now."""
         if not connection.open:
-            self._forget(connection)
+            self._remove_connection(connection)
             return
         if connection.pending:
             self._pending[connection] = None
         if self._selector.get_key(connection).events != connection.interest:
             self._selector.modify(connection, connection.interest, connection)
 
-    def _absolve(self, connection: Connection) -> None:
-        """Let a connection go on that has its forces after all, unless it lacks others."""
-        self._search.forgive(connection.address)
+    def _recover(self, connection: Connection) -> None:
+        """Note that a connection has its forces after all; it goes on, unless others of its simulation have failed."""
+        self._search.clear_failure(connection.address)
         if not self._search.has_failed(connection.simulation):
             self._orphans.pop(connection, None)
 
-    # How they end.
+    # Errors and ends.
 
     def _fail(self, connection: Connection, error: Exception) -> None:
         """End a client with which something is wrong, and with it what cannot go on without it."""
         reason = simulation_error(connection, error)
-        self._all_well = False
+        self._no_errors = False
         before = self._search.failure(connection.address)
         if before is None or before.reason != reason:
-            self._say(reason)
+            self._report_error(reason)
         if not isinstance(error, DarkforcesError):
             log.error("this was not expected:", exc_info=error)
-        self._dismiss(connection, reason)
+        self._disconnect(connection, reason)
         for other in list(self._connections.values()):
             if other.simulation == connection.simulation:
                 if self._one_simulation:
-                    self._dismiss(other, reason)
+                    self._disconnect(other, reason)
                 else:
                     self._orphans[other] = time.monotonic()
 
-    def _say(self, what: str) -> None:
-        self._all_well = False
+    def _report_error(self, what: str) -> None:
+        self._no_errors = False
         print(f"{ERROR}{what}", file=sys.stderr, flush=True)
 
-    def _dismiss(self, connection: Connection, reason: str) -> None:
-        """End the conversation from our side, so that i-PI notices."""
-        self._search.leave_alone(connection.address, reason, connection.simulation, connection.identity)
-        self._forget(connection)
+    def _disconnect(self, connection: Connection, reason: str) -> None:
+        """Close a connection from our side, so that i-PI notices."""
+        self._search.back_off(connection.address, reason, connection.simulation, connection.identity)
+        self._remove_connection(connection)
         self._linger(connection)
 
-    def _forget(self, connection: Connection) -> None:
+    def _remove_connection(self, connection: Connection) -> None:
         del self._connections[connection.address]
         self._orphans.pop(connection, None)
         self._selector.unregister(connection)
@@ -275,22 +275,22 @@ class Driver:
             self._lingering.add(lingering)
             self._selector.register(lingering, selectors.EVENT_READ, lingering)
 
-    def _bury(self, lingering: LingeringSocket) -> None:
+    def _close_lingering(self, lingering: LingeringSocket) -> None:
         self._lingering.remove(lingering)
         self._selector.unregister(lingering)
         lingering.close()
 
-    def _end(self) -> None:
-        """Leave all, so that they notice."""
-        self._search.end()
+    def _close(self) -> None:
+        """Close all connections, so that i-PI notices."""
+        self._search.close()
         for connection in list(self._connections.values()):
-            self._forget(connection)
+            self._remove_connection(connection)
             self._linger(connection)
         deadline = time.monotonic() + GOING
         while self._lingering and time.monotonic() < deadline:
             for key, _ in self._selector.select(SEARCH_IDLE):
                 if isinstance(key.data, LingeringSocket) and key.data.drain():
-                    self._bury(key.data)
+                    self._close_lingering(key.data)
         for lingering in list(self._lingering):
-            self._bury(lingering)
+            self._close_lingering(lingering)
         self._selector.close()

@@ -78,14 +78,14 @@ class Search:
         self._attempts: dict[Address, Attempt] = {}
         self._failures: dict[Address, Failure] = {}
         self._started = 0.0
-        self._met_anybody = False
+        self._anybody_listened = False
 
     def __str__(self) -> str:
         return " and ".join(map(str, self._places))
 
     @property
     def seconds(self) -> float:
-        """Seconds since it began."""
+        """Seconds since `begin`."""
         return time.monotonic() - self._started
 
     @property
@@ -117,49 +117,49 @@ class Search:
         now = time.monotonic()
         for attempt in list(self._attempts.values()):
             if now > attempt.deadline:
-                self._forget(attempt)
+                self._drop(attempt)
                 attempt.socket.close()
                 self._try_others(attempt, NobodyListeningError())
         for place in self._places:
             for address in place.found() if isinstance(place, UnixPattern) else [place]:
-                if address in served or address in self._attempts or self._leaves_alone(address):
+                if address in served or address in self._attempts or self._is_paused(address):
                     continue
                 connection = self._connect(address)
                 if connection is not None:
-                    self._met(place)
+                    self._note_listening(place)
                     yield address, connection
 
-    def conclude(self, attempt: Attempt) -> socket.socket | None:
-        """The connection that was made; if it was not, None, and the next IP address is tried.
+    def finish_connecting(self, attempt: Attempt) -> socket.socket | None:
+        """Finish connecting to a port, or try the next IP address and return None.
 
         :raises DarkforcesError: if there cannot be anybody, and never was
         """
-        self._forget(attempt)
+        self._drop(attempt)
         try:
             attempt.address.finish(attempt.socket)
         except (NobodyListeningError, DarkforcesError) as error:
             self._try_others(attempt, error)
             return None
-        self._met(attempt.address)
+        self._note_listening(attempt.address)
         return attempt.socket
 
-    def leave_alone(self, address: Address, reason: str, simulation: Hashable, identity: Hashable) -> None:
-        """Leave an address alone for a while; see `Failure`."""
+    def back_off(self, address: Address, reason: str, simulation: Hashable, identity: Hashable) -> None:
+        """Note a failure at an address, and try again only after a pause; see `Failure`."""
         before = self._failures.pop(address, None)
         pause = min(2.0 * before.pause, _LONGEST) if before is not None and before.reason == reason else AGAIN
         self._failures[address] = Failure(reason, simulation, identity, pause, time.monotonic() + pause)
         if len(self._failures) > _MOST_FAILURES:
             del self._failures[next(iter(self._failures))]
 
-    def forgive(self, address: Address) -> None:
-        """All is well there now."""
+    def clear_failure(self, address: Address) -> None:
+        """Forget the failure at an address, which works again."""
         self._failures.pop(address, None)
 
     def failure(self, address: Address) -> Failure | None:
         """The last failure of the socket that is at an address now."""
         failure = self._failures.get(address)
         if failure is not None and failure.identity != address.identity():
-            self.forgive(address)
+            self.clear_failure(address)
             return None
         return failure
 
@@ -168,34 +168,34 @@ class Search:
         known = [address for address, failure in self._failures.items() if failure.simulation == simulation]
         return any(self.failure(address) is not None for address in known)
 
-    def _leaves_alone(self, address: Address) -> bool:
+    def _is_paused(self, address: Address) -> bool:
         failure = self.failure(address)
         return failure is not None and time.monotonic() < failure.until
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Give up what has begun."""
         for attempt in list(self._attempts.values()):
-            self._forget(attempt)
+            self._drop(attempt)
             attempt.socket.close()
 
-    def _met(self, place: Place) -> None:
-        self._met_anybody = True
+    def _note_listening(self, place: Place) -> None:
+        self._anybody_listened = True
         if place in self.missing:
             self.missing.remove(place)
 
     def _connect(self, address: Address) -> socket.socket | None:
-        """A connection, if there is one at once."""
+        """Connect to a unix socket, or begin to connect to a port; None where there is no connection yet."""
         try:
             if isinstance(address, UnixAddress):
                 return address.connect()
-            self._begin(address, self._targets[address])
+            self._begin_connecting(address, self._targets[address])
         except NobodyListeningError:
             pass
         except DarkforcesError as error:
-            self._cannot_be(address, error)
+            self._refuse(address, error)
         return None
 
-    def _begin(self, address: InetAddress, targets: Sequence[Target]) -> None:
+    def _begin_connecting(self, address: InetAddress, targets: Sequence[Target]) -> None:
         """Begin to connect to the first of several IP addresses where that is possible.
 
         :raises NobodyListeningError: if there is none
@@ -211,22 +211,22 @@ class Search:
             return
         raise NobodyListeningError
 
-    def _forget(self, attempt: Attempt) -> None:
+    def _drop(self, attempt: Attempt) -> None:
         del self._attempts[attempt.address]
         self._selector.unregister(attempt.socket)
 
     def _try_others(self, attempt: Attempt, error: Exception) -> None:
         try:
-            self._begin(attempt.address, attempt.others)
+            self._begin_connecting(attempt.address, attempt.others)
         except NobodyListeningError:
             if isinstance(error, DarkforcesError):
-                self._cannot_be(attempt.address, error)
+                self._refuse(attempt.address, error)
 
-    def _cannot_be(self, address: Address, error: DarkforcesError) -> None:
+    def _refuse(self, address: Address, error: DarkforcesError) -> None:
         """Refuse an address where nobody can be: the user's mistake, unless it was right before."""
-        if not self._met_anybody:
+        if not self._anybody_listened:
             raise error
         before = self.failure(address)
         if before is None or before.reason != str(error):
             log.warning("%s", error)
-        self.leave_alone(address, str(error), None, address.identity())
+        self.back_off(address, str(error), None, address.identity())

@@ -230,7 +230,7 @@ def test_a_request_for_fast_forces_enters_the_files_that_the_document_lists(tmp_
     fast, slow = (Client(listener.accept()[0]) for listener in listeners)
     for component, client in (("fast", fast), ("slow", slow)):
         forces_from(client, component)
-    driver._look = lambda: None  # which comes by the clock, and is of no request
+    driver._update_connections = lambda: None  # which comes by the clock, and is of no request
     forces_from(fast, "fast", POSITIONS + 0.01, begin=False)
     watching.set()
     forces_from(fast, "fast", POSITIONS + 0.02, begin=False)
