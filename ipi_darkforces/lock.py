@@ -12,7 +12,7 @@ from .errors import DarkforcesError
 
 @contextmanager
 def locked(file: Path, taken: str) -> Iterator[int]:
-    """Keep others out for as long as this lasts.
+    """Hold a lock, so that no other process works there.
 
     Yields the lock as a file descriptor; a process that inherits it holds the lock too, should we be killed.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def processor() -> str:
-    """Its name, which Python knows on few systems."""
+    """The name of the processor, which Python knows on few systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

@@ -57,7 +57,7 @@ class Drift:
 
     @cached_property
     def temperature_slope(self) -> Estimate:
-        """K/ps."""
+        """Slope of the temperature, K/ps."""
         return slope(self.time, self.temperature)
 
     @cached_property

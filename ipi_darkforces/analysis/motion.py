@@ -121,7 +121,7 @@ def _freedom(run: Run, n_atoms: int) -> np.ndarray:
 
 
 def _of_atoms(blocks: Iterator[Block], some: np.ndarray) -> Iterator[Block]:
-    """Some of the atoms."""
+    """Select some of the atoms of each block."""
     for block in blocks:
         yield block if some.all() else Block(block.times, block.values[:, some], block.cells)
 

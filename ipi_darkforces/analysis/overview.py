@@ -81,7 +81,7 @@ class Overview(Drift):
 
     @property
     def mean_temperature(self) -> Estimate:
-        """K."""
+        """Mean temperature, K."""
         return statistics.mean(self.temperature)
 
     def as_json(self) -> dict[str, object]:

@@ -131,7 +131,7 @@ def smoothed(axis: Axes, x: np.ndarray, values: np.ndarray, color: str, label: s
 
 
 def tidy(axis: Axes, along: Literal["both", "x", "y"] = "both") -> None:
-    """No more lines than needed.
+    """Remove the upper and the right frame line, and add a pale grid.
 
     :param along: which axis gets a grid
     """

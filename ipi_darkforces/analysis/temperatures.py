@@ -79,7 +79,7 @@ class Temperatures:
 
     @cached_property
     def means(self) -> dict[str, Estimate]:
-        """K."""
+        """Mean temperatures, K."""
         return {species: self._mean(species, series) for species, series in self.series.items()}
 
     @cached_property

@@ -153,7 +153,7 @@ def _nve_table(findings: Findings) -> str:
 
 
 def _strides(found: Sequence[Findings], folder: Path) -> Iterator[str]:
-    """All models together, if there are several with multiple time stepping."""
+    """Compare the strides of all models, if several were run with multiple time stepping."""
     nve = {findings.model: findings.with_ensemble("nve") for findings in found}
     chosen = {model: [each for each in of_model if each.condition.stride] for model, of_model in nve.items()}
     chosen = {model: of_model for model, of_model in chosen.items() if of_model}
@@ -260,6 +260,6 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """The first ones, each once."""
+    """Names in a line, each once; of more than three, the first two and the number of others."""
     each = list(dict.fromkeys(names))
     return ", ".join(each) if len(each) <= 3 else f"{', '.join(each[:2])} and {len(each) - 2} more"

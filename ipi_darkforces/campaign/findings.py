@@ -154,7 +154,7 @@ class Finding:
 
     @cached_property
     def temperature_slope(self) -> Estimate | None:
-        """K/ps."""
+        """Slope of the temperature, K/ps."""
         return self._over_seeds(lambda each: each.drift.temperature_slope if each.drift else None)
 
     @cached_property
@@ -276,12 +276,12 @@ class Finding:
         }
 
     def motion(self, name: str) -> Motion | None:
-        """All seeds in one, for pictures."""
+        """The motion averaged over all seeds, for pictures."""
         found = [each.motion for each in self.measured if each.motion is not None]
         return combined_motion(found, name, self._shared) if found else None
 
     def structure(self, name: str) -> Correlations | None:
-        """All seeds in one, for pictures."""
+        """The structure averaged over all seeds, for pictures."""
         found = [each.structure for each in self.measured if each.structure is not None]
         return combined_structure(found, name, self._shared) if found else None
 

@@ -103,7 +103,7 @@ class CampaignFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep others out.
+        """Hold the lock of the folder.
 
         :raises DarkforcesError: if somebody else is at work here, or the folder is not one of a campaign
         """
@@ -188,7 +188,7 @@ class CampaignFolder:
         path = self._ended(name)
         return Ended.read(path) if path.exists() else None
 
-    def has_ended(self, name: str, ended: Ended) -> None:
+    def record_end(self, name: str, ended: Ended) -> None:
         """Record the end of a simulation."""
         ended.write(self._ended(name))
 

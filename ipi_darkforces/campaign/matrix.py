@@ -115,12 +115,12 @@ class Campaign:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """Each once."""
+        """The different conditions, in order."""
         return tuple(dict.fromkeys(simulation.condition for simulation in self.simulations))
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Each once."""
+        """The different models, in order."""
         return tuple(dict.fromkeys(condition.model for condition in self.conditions))
 
     def recipe(self, simulation: Simulation, start: Start, file: str) -> Recipe:

@@ -70,7 +70,7 @@ def simulate(
     pace = outcome.seconds_per_step
     seconds = time.monotonic() - started if pace is None else pace * outcome.steps
     ended = Ended(picoseconds, unstable, seconds, pace, _machine(job.model.loading.device))
-    folder.has_ended(name, ended)
+    folder.record_end(name, ended)
     return ended
 
 

@@ -48,7 +48,7 @@ class PaperStatement:
 
 
 def statements(findings: Findings) -> list[PaperStatement]:
-    """All for which there are simulations."""
+    """The statements for which there are simulations."""
     parts: tuple[Callable[[Findings], Iterator[PaperStatement]], ...] = (
         _heating,
         _langevin_temperatures,
@@ -147,7 +147,7 @@ def _compared(ours: Estimate | None, theirs: Estimate, matters: float) -> str:
 
 
 def _heating(findings: Findings) -> Iterator[PaperStatement]:
-    """NVE, by forces."""
+    """State how much NVE simulations heat with each kind of forces."""
     for finding in findings.with_ensemble("nve"):
         forces, stride = finding.condition.forces, finding.condition.stride
         heats = forces == "direct"
@@ -189,7 +189,7 @@ def _langevin_temperatures(findings: Findings) -> Iterator[PaperStatement]:
 
 
 def _langevin_diffusion(findings: Findings) -> Iterator[PaperStatement]:
-    """The cost of that in diffusion."""
+    """State how much Langevin thermostats slow diffusion down."""
     reference = findings.reference
     for finding in findings.with_ensemble("langevin"):
         theirs = paper.SLOWED.get(finding.condition.thermostat)
@@ -205,7 +205,7 @@ def _langevin_diffusion(findings: Findings) -> Iterator[PaperStatement]:
 
 
 def _equipartition(findings: Findings) -> Iterator[PaperStatement]:
-    """A global thermostat cannot cure what differs between species."""
+    """State whether species have one temperature under a global thermostat, which cannot cure differences."""
     violated = paper.EXCESS["svr10", "direct"]
     matters = (violated["O"].value - violated["H"].value) / 2.0
     for finding in findings.with_ensemble("svr"):
@@ -228,7 +228,7 @@ def _equipartition(findings: Findings) -> Iterator[PaperStatement]:
 
 
 def _coloured_noise(findings: Findings) -> Iterator[PaperStatement]:
-    """GLE spares slow motions, and what is fed into these stays there."""
+    """State how hot a GLE thermostat leaves slow motions, on which it hardly acts."""
     reference = findings.reference
     for finding in findings.with_ensemble("gle"):
         if finding.condition.forces != "direct":
@@ -255,7 +255,7 @@ def _coloured_noise(findings: Findings) -> Iterator[PaperStatement]:
 
 
 def _structure(findings: Findings) -> Iterator[PaperStatement]:
-    """Against conservative forces."""
+    """State whether the structure is that with conservative forces."""
     reference = findings.reference
     for finding in findings.with_ensemble("svr"):
         stride = finding.condition.stride

@@ -135,7 +135,7 @@ def _packaged_row(name: str) -> dict[str, Any]:
 
 
 def _package_card(row: dict[str, Any]) -> str:
-    """Such a model on a page."""
+    """The page of a model of another package."""
     installed = f"{row['installed']} is installed here" if row["installed"] else f"not here; {row['command']}"
     return "\n".join(
         [
@@ -178,7 +178,7 @@ def _list(rows: list[dict[str, Any]]) -> str:
 
 
 def _card(row: dict[str, Any]) -> str:
-    """A model on a page."""
+    """The page of a model."""
     card = row["card"] or {}
     title = row["name"] + (f": {row['description']}" if row["description"] else "")
     lines = [title, "", _labelled("provides", ", ".join(row["provides"])), _labelled("knows", _elements(row))]

@@ -56,7 +56,7 @@ def kept_for_results() -> Iterator[None]:
 
 @contextmanager
 def _descriptor_kept(stdout: TextIO) -> Iterator[TextIO]:
-    """Another way to where standard output goes, whose descriptor is that of standard error meanwhile."""
+    """Duplicate standard output, whose own descriptor leads to standard error meanwhile."""
     if _descriptor(stdout) != 1 or _descriptor(sys.stderr) != 2:  # caught by a notebook or a test, not a process's own
         yield stdout
         return

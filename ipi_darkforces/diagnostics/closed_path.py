@@ -119,7 +119,7 @@ def _turning(structure: Structure, molecule: np.ndarray) -> Callable[[np.ndarray
 
 
 def _room(structure: Structure, molecule: np.ndarray) -> float:
-    """Å, the shortest distance to any other atom on the whole path."""
+    """The shortest distance to any other atom on the whole path, Å."""
     positions, _ = _turning(structure, molecule)(np.arange(_ANGLES) / _ANGLES)
     first = structure.positions[molecule[0]]
     # The nearest images as seen from the molecule, which is smaller than the cell.

@@ -79,7 +79,7 @@ class ConservativeRun:
 
     @property
     def masses_of_moving(self) -> np.ndarray:
-        """u, shape (n_moving,)."""
+        """Masses of the atoms that move, u, shape (n_moving,)."""
         return self.masses[self._moving]
 
     def thermalize(self, temperature: float) -> None:
@@ -182,12 +182,12 @@ class ConservativeRun:
         return momenta - self.masses[:, None] * momenta.sum(axis=0) / self.masses.sum()
 
     def _temperature(self) -> float:
-        """K."""
+        """Kinetic temperature, K."""
         kinetic = 0.5 * np.sum(self._state.momenta**2 / self.masses[:, None])
         return float(2.0 * kinetic / (self._freedom * units.kB))
 
     def _check_temperature(self, expected: float) -> None:
-        """Three times as hot as at the beginning is not the equilibrium that the theory is about."""
+        """Raise a DarkforcesError above three times the expected temperature: the theory is about equilibrium."""
         if not self._temperature() < _HOTTER * expected:
             raise DarkforcesError(
                 f"the run under conservative forces heats from {expected:.0f} to {self._temperature():.0f} K: expected "

@@ -86,7 +86,7 @@ class Heating:
 
     @property
     def rate(self) -> Estimate:
-        """K/ps: the drift of the temperature; see `temperature_drift`."""
+        """Drift of the temperature, K/ps; see `temperature_drift`."""
         return temperature_drift(self.total, self.moving)
 
     @property

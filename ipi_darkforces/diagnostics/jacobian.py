@@ -214,7 +214,7 @@ def vanishing(name: str, kind: Need) -> DarkforcesError:
 
 
 def distances(structure: Structure) -> np.ndarray:
-    """Å, between each atom and the nearest image of each other, shape (n_atoms, n_atoms)."""
+    """Distances between each atom and the nearest image of each other, Å, shape (n_atoms, n_atoms)."""
     _, lengths = get_distances(structure.positions, cell=structure.cell, pbc=structure.periodic)
     return lengths
 

@@ -157,7 +157,7 @@ class Rate:
 
     @property
     def starts(self) -> int:
-        """Their number."""
+        """The number of starts."""
         return self.outcomes.total()
 
     @property

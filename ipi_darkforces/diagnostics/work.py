@@ -36,7 +36,7 @@ class Work:
 
     @property
     def total(self) -> float:
-        """eV, along all of the path."""
+        """Work along the whole path, eV."""
         return float(self.cumulative[-1])
 
 
@@ -70,7 +70,7 @@ class Loop:
 
     @property
     def energy_mismatch(self) -> float | None:
-        """eV, how far the conservative work is from minus the change of the energy, at most: a check of both."""
+        """Largest difference of the conservative work from minus the change of the energy, eV: a check of both."""
         conservative = self.works.get("conservative")
         return None if conservative is None else float(np.abs(conservative.cumulative + self.energy).max())
 

@@ -59,18 +59,18 @@ class System:
         return 3 * int(moving.sum()) - (3 if moving.all() else 0)
 
     def momenta(self, temperature: float, rng: np.random.Generator) -> np.ndarray:
-        """Thermal ones, without drift, in ase's units, shape (n_atoms, 3)."""
+        """Draw thermal momenta without drift, in ase's units, shape (n_atoms, 3)."""
         finite = np.where(np.isfinite(self.masses), self.masses, 0.0)[:, None]
         return self.without_drift(np.sqrt(finite * units.kB * temperature) * rng.normal(size=(len(finite), 3)))
 
     def without_drift(self, momenta: np.ndarray) -> np.ndarray:
-        """These momenta less those of the centre of mass, unless atoms are fixed."""
+        """Subtract the motion of the centre of mass, unless atoms are fixed."""
         if not np.isfinite(self.masses).all():
             return momenta
         return momenta - self.masses[:, None] * momenta.sum(axis=0) / self.masses.sum()
 
     def temperature(self, momenta: np.ndarray) -> float:
-        """K."""
+        """Kinetic temperature, K."""
         return float(np.sum(momenta**2 / self.masses[:, None]) / (self.freedom * units.kB))
 
     def deformed(self, deformation: np.ndarray) -> System:

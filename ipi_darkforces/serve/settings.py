@@ -86,7 +86,7 @@ class Settings:
         return cls.parsed(ours, where), {key: value for key, value in given.items() if key not in ours}
 
     def completed(self, fallback: Settings) -> Settings:
-        """These settings, completed by those in `fallback`."""
+        """Take from `fallback` what is not set."""
         given = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
         if "template" in given or "species" in given:  # they say the same thing: the first to say it is heard
             fallback = replace(fallback, species=None, template=None)

@@ -55,7 +55,7 @@ def random_pairs(
 
 
 def batch(pairs: Sequence[tuple[LabelledTrajectory, int, int]], backend: Any, rng: np.random.Generator) -> Batch:
-    """These pairs, each of them turned (or turned and inverted) at random.
+    """Make a batch of pairs, each rotated, and perhaps inverted, at random.
 
     :param backend: metatrain's `PETBackend`
     """

@@ -1,4 +1,4 @@
-"""Another optimizer for PET: Muon for the hidden matrices, Adam for all the rest.
+"""Muon, an optimizer for the hidden matrices of PET, with Adam for all other parameters.
 
 Muon (K. Jordan et al., 2024; step lengths matched to Adam's as in J. Liu et al., arXiv:2502.16982) makes every step of
 a matrix equally long in all directions. From the same checkpoint, five epochs of `pet-m-ft` brought the force errors

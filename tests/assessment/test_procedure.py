@@ -68,7 +68,7 @@ def write(folder: CampaignFolder, simulation: Simulation, heating: float, inequa
     head = "".join(f"# column {i + 1:3}     --> {name} : made up\n" for i, name in enumerate(COLUMNS))
     text = "\n".join("  ".join(f"{value:.10e}" for value in row) for row in rows)
     (run.path / f"{simulation.name}.out").write_text(f"{head}{text}\n")
-    folder.has_ended(simulation.name, Ended(simulation.time, None, 60.0, 0.01, {"cpu": "made up"}))
+    folder.record_end(simulation.name, Ended(simulation.time, None, 60.0, 0.01, {"cpu": "made up"}))
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ def _open_xyz(path: Path, timing: Timing, velocity_unit: float) -> list[Trajecto
 
 
 def _first_frame(stream: BinaryIO, path: Path) -> list[bytes]:
-    """Its lines."""
+    """The lines of the first frame of an XYZ file."""
     count = stream.readline()
     if int(count) == 0:
         raise DarkforcesError(f"'{path}' is not an XYZ trajectory: line 1 says that there are no atoms")
@@ -271,7 +271,7 @@ class _AseSource:
     interval: float | None
 
     def frames(self, progress: Progress | None, notice: Notice) -> Iterator[Frame]:
-        """All frames until one cannot be read or has other atoms. How many there are is not known: no progress."""
+        """Read frames until one cannot be read or has other atoms; without progress, as their number is not known."""
         frames = ase.io.iread(self.path, index=":", do_not_split_by_at_sign=True)
         first: ase.Atoms | None = None
         count = 0

@@ -163,7 +163,7 @@ class VerletLists:
         return fresh, positions
 
     def _likeliest_first(self, structure: Structure) -> list[VerletList]:
-        """By how far the first atom is: many simulations may take turns in any order, and to try a list takes time."""
+        """Sort lists by the distance of the first atom: of those of many simulations, few are tried."""
         x, y, z = structure.positions[0].tolist()
 
         def square(candidate: VerletList) -> float:

@@ -239,7 +239,7 @@ class _Batch:
         self.elements = elements[np.concatenate([s.species for s in structures])]
 
     def graph(self, first: np.ndarray, second: np.ndarray, spare: int, network: PetNetwork, gradients: bool) -> Graph:
-        """These pairs, and so many more."""
+        """The graph of these pairs, and of so many spare ones."""
         none = np.zeros(spare, np.int64)
         packing = _pack(first, second, spare, len(self.elements), network.heads, gradients)
         one, other = (torch.from_numpy(np.concatenate([atoms, none])) for atoms in (first, second))
@@ -251,7 +251,7 @@ class _Batch:
         return sums[:, None]
 
     def split(self, values: dict[str, np.ndarray]) -> Iterator[tuple[Structure, Pairs, dict[str, np.ndarray], slice]]:
-        """Each structure with what belongs to it: its pairs, its values, and which of all pairs are its own."""
+        """Split values by structure: each with its pairs, its values, and the range of its pairs among all."""
         first_atom = first_pair = 0
         for structure, pairs, atom_end, pair_end in zip(
             self._structures, self._pairs, self._atom_ends, self._pair_ends, strict=True

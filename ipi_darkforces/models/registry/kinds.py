@@ -105,7 +105,7 @@ class AseCalculator(SingleModel):
         return load_by_factory(self.text, loading.device, loading.dtype, loading.remove_net_force)
 
     def fingerprint(self) -> str:
-        """Its package and version, and the files that are known: of weights nothing is, wherever they are."""
+        """Hash the package, its version and the files that are known; weights are not among them."""
         name, options = split_options(self.text)
         place = name.removeprefix(CALCULATOR).rpartition(":")[0]
         module = name.removeprefix(CALCULATOR).partition(":")[0].partition(".")[0]
