@@ -14,6 +14,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from ..errors import DarkforcesError
+from .device_forces import DeviceForces
 from .jacobian import FiniteDifferences, Jacobian
 from .result import Forces
 from .structure import Structure, name_atoms
@@ -183,6 +184,15 @@ class ForceModel(ABC):
             return results
 
         return evaluate
+
+    def on_device(self, structures: Sequence[Structure]) -> DeviceForces | None:
+        """Direct forces as tensors, for time steps that are taken where they are computed.
+
+        :param structures: whose atoms and cells they have
+        :return: None from models that do not compute that way, or not of these structures
+        :raises DarkforcesError: see `evaluate`
+        """
+        return None
 
     def _checked_in_turn(self, structures: Sequence[Structure], need: Need) -> Iterator[list[Forces]]:
         ahead = False

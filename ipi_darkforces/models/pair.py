@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from .device_forces import DeviceForces
 from .jacobian import Jacobian
 from .model import ForceModel, Need
 from .result import Forces
@@ -76,6 +77,10 @@ class PairModel(ForceModel):
         self.check_request(structures, need)
         fast = self._fast.along(structures, self._of_fast(need))
         return lambda positions: self._as_fast(fast(positions))
+
+    def on_device(self, structures: Sequence[Structure]) -> DeviceForces | None:
+        """See `ForceModel`; those of the fast model."""
+        return self._fast.on_device(structures) if self._fast_kind is Need.DIRECT else None
 
     def _evaluate(self, structures: Sequence[Structure], need: Need) -> list[Forces]:
         if Need.DIRECT not in need:

@@ -24,6 +24,8 @@ class Along:
     :param fast: which of them act at fast steps
     :param cells: of the replicas, bohr, cell vectors as columns, shape (n_replicas, 3, 3)
     :param positions: bohr, to begin with, for which i-PI has asked all forces, shape (n_replicas, n_atoms, 3)
+
+    `on_device` are the fast forces, if they are direct ones of a model that computes on a device of its own; else None.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Along:
             self._structures = [structure_from_ipi(*each, role.species, role.periodic) for each in replicas]
             chosen = [component for component, acts in zip(components, fast, strict=True) if acts]
             self._fast = split.along(self._structures, chosen, virial=False)
+            self.on_device = split.on_device(self._structures, chosen)
             extras = [driver.role.extras for driver in drivers]
             self._all = split.along(self._structures, components, virial=True, extras=extras)
         slow = next((driver for driver in drivers if driver.role.component is Component.SLOW), None)

@@ -22,23 +22,27 @@ M         ``stride``
 ========  ==========================  =================================
 
 Everything here is a function of arrays in whatever consistent units the caller has: Å, eV and atomic mass units in ase,
-atomic units in i-PI. Whoever advances atoms under our forces without i-PI does it through these functions.
+atomic units in i-PI. Arrays are numpy's, or tensors on a device (`recorded_steps`). Whoever advances atoms under our
+forces without i-PI does it through these functions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
+import torch
 
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
 FastForces = Callable[[np.ndarray], np.ndarray]
-Drift = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+Drift = Callable[[Array, Array], tuple[Array, Array]]
 BothForces = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
-class State:
+class State(Generic[Array]):
     """Atoms between two time steps.
 
     :param positions: shape (..., n_atoms, 3); so are the others
@@ -46,19 +50,22 @@ class State:
     :param forces: the fast ones at these positions
     """
 
-    positions: np.ndarray
-    momenta: np.ndarray
-    forces: np.ndarray
+    positions: Array
+    momenta: Array
+    forces: Array
+
+
+FastSteps = Callable[[State[np.ndarray], int], State[np.ndarray] | None]
 
 
 def velocity_verlet(
-    state: State,
-    masses: np.ndarray,
+    state: State[Array],
+    masses: Array,
     timestep: float,
     steps: int,
-    fast: FastForces,
-    drift: Drift | None = None,
-) -> State:
+    fast: Callable[[Array], Array],
+    drift: Drift[Array] | None = None,
+) -> State[Array]:
     """Advance by some time steps under the fast forces alone.
 
     :param state: where the atoms are; is not changed
@@ -83,14 +90,15 @@ def velocity_verlet(
 
 
 def outer_step(
-    state: State,
+    state: State[np.ndarray],
     slow: np.ndarray,
     masses: np.ndarray,
     timestep: float,
     stride: int,
     fast: FastForces,
     both: BothForces,
-) -> tuple[State, np.ndarray]:
+    fast_steps: FastSteps | None = None,
+) -> tuple[State[np.ndarray], np.ndarray]:
     """Advance by one outer step: M - 1 evaluations of the fast forces, and one of both.
 
     :param state: where the atoms are; is not changed
@@ -100,11 +108,13 @@ def outer_step(
     :param stride: M, time steps of the fast forces between two impulses
     :param fast: the fast forces at given positions
     :param both: the fast and the slow forces at given positions
+    :param fast_steps: takes a number of time steps under the fast forces, if it can; else they are taken one by one
     :return: the state after the step, and the slow forces there
     """
     impulse = 0.5 * stride * timestep
     state = State(state.positions, state.momenta + impulse * slow, state.forces)
-    state = velocity_verlet(state, masses, timestep, stride - 1, fast)
+    advanced = fast_steps(state, stride - 1) if fast_steps is not None and stride > 1 else None
+    state = advanced or velocity_verlet(state, masses, timestep, stride - 1, fast)
 
     def last(positions: np.ndarray) -> np.ndarray:
         nonlocal slow

@@ -17,6 +17,7 @@ from ..models.pair import PairModel
 from ..models.registry.load import ModelLike, as_model
 from ..models.structure import Structure
 from .inner_loop import State, outer_step
+from .recorded_steps import RecordedSteps
 
 _HERE = "by this dynamics"
 
@@ -76,7 +77,9 @@ class MultipleTimeStepping(MolecularDynamics):
         self._model.check_need(Need.CONSERVATIVE | Need.DIRECT)
         self._model.check_species(atoms.numbers)
         self._calculator = Calculator(self._model, forces="conservative")
-        self._last: tuple[State, np.ndarray] | None = None  # with the slow forces there
+        self._recorded: RecordedSteps | None = None
+        self._recorded_for: tuple[np.ndarray, ...] = ()  # elements, cell and masses that it is for
+        self._last: tuple[State[np.ndarray], np.ndarray] | None = None  # with the slow forces there
         atoms.calc = self._calculator
         super().__init__(atoms, timestep, **kwargs)
 
@@ -87,14 +90,20 @@ class MultipleTimeStepping(MolecularDynamics):
         masses[fixed] = np.inf
         state, slow = self._beginning()
         timestep = self.dt / self.stride
-        state, slow = outer_step(state, slow, masses, timestep, self.stride, self._fast, self._both)
+        recorded = self._recorded_steps(masses)
+
+        def fast_steps(state: State[np.ndarray], steps: int) -> State[np.ndarray] | None:
+            advanced = None if recorded is None else recorded.advance(state, timestep, steps)
+            return None if advanced is None else advanced[0]
+
+        state, slow = outer_step(state, slow, masses, timestep, self.stride, self._fast, self._both, fast_steps)
         state.momenta[fixed] = 0.0
         atoms.set_positions(state.positions, apply_constraint=False)
         atoms.set_momenta(state.momenta, apply_constraint=False)
         self._calculator.atoms = atoms.copy()  # whose energy and forces it has been given
         self._last = state, slow
 
-    def _beginning(self) -> tuple[State, np.ndarray]:
+    def _beginning(self) -> tuple[State[np.ndarray], np.ndarray]:
         """The state of the atoms now, and the slow forces; the user may have moved them since the last step."""
         positions, momenta = self.atoms.get_positions(), self.atoms.get_momenta()
         if self._last is not None and not self._calculator.check_state(self.atoms):
@@ -102,6 +111,18 @@ class MultipleTimeStepping(MolecularDynamics):
             return State(positions, momenta, last.forces), slow
         fast, slow = self._both(positions)
         return State(positions, momenta, fast), slow
+
+    def _recorded_steps(self, masses: np.ndarray) -> RecordedSteps | None:
+        """Time steps on the device of the fast model, if it has one; made anew where the user has changed the atoms."""
+        structure = Structure.from_ase(self.atoms)
+        kept = (structure.species, structure.cell, masses)
+        if not self._recorded_for or not all(map(np.array_equal, kept, self._recorded_for)):
+            source = self._model.on_device([structure])
+            self._recorded = None
+            if source is not None:
+                self._recorded = RecordedSteps(source, lambda r: (source(r[None])[0], r.new_empty(0)), 0, masses)
+            self._recorded_for = kept
+        return self._recorded
 
     def _fast(self, positions: np.ndarray) -> np.ndarray:
         forces = self._model.evaluate(self._structure(positions), Need.DIRECT)

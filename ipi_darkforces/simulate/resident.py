@@ -115,11 +115,16 @@ class _ResidentNVE(NVEIntegrator):
             integrator.pconstraints()
 
     def mtsprop(self, index: int) -> None:
-        """Propagate a level by all its steps."""
-        if index < self.nmtslevels - 1:
-            super().mtsprop(index)
-        else:
+        """Propagate a level by all its steps, as i-PI does by its two halves, between which there is nothing."""
+        if index == self.nmtslevels - 1:
             self._advance(int(self.nmts[index]), slow_next=True)
+            return
+        for _ in range(int(self.nmts[index])):
+            self.pstep(index)
+            self.pconstraints()
+            self.mtsprop(index + 1)
+            self.pstep(index)
+            self.pconstraints()
 
     def mtsprop_ba(self, index: int) -> None:
         """Propagate a level by the first half of its steps; of an odd number, the last one by half."""
@@ -156,11 +161,24 @@ class _ResidentNVE(NVEIntegrator):
         positions, momenta = self._state()
         state = State(positions, momenta, self._model.here(positions))
         self._note_kicks(1)
-        last = self._model.fast_before_slow if slow_next else self._model.fast
-        for fast, count in ((self._model.fast, steps - 1), (last, 1)):
-            state = velocity_verlet(state, self._masses, 2.0 * self._half, count, self._kicking(fast), self._drifted)
+        state = self._fast_steps(state, steps - slow_next)
+        if slow_next:
+            state = self._one_by_one(state, 1, self._model.fast_before_slow)
         self._note_kicks(-1)  # the last forces act once more at the beginning of the next steps
         self._set(state.positions, state.momenta)
+
+    def _fast_steps(self, state: State[np.ndarray], steps: int) -> State[np.ndarray]:
+        """Advance by whole steps that nothing but the fast forces is needed for: on their device, if they have one."""
+        if steps and self.beads.nbeads == 1:
+            advanced = self._model.advance(state, self._masses, 2.0 * self._half, steps)
+            if advanced is not None:
+                state, net_force_energy = advanced
+                self._taken_out += 2 * self._half**2 * net_force_energy
+                return state
+        return self._one_by_one(state, steps, self._model.fast)
+
+    def _one_by_one(self, state: State[np.ndarray], steps: int, fast: FastForces) -> State[np.ndarray]:
+        return velocity_verlet(state, self._masses, 2.0 * self._half, steps, self._kicking(fast), self._drifted)
 
     def _kicking(self, fast: FastForces) -> FastForces:
         """The same forces, noted as those of two kicks: at the end of one step and the beginning of the next."""
@@ -199,7 +217,7 @@ class _ResidentNVE(NVEIntegrator):
         self._taken_out[:] = 0.0
 
     @property
-    def _drifted(self) -> Drift | None:
+    def _drifted(self) -> Drift[np.ndarray] | None:
         """Positions and momenta after free motion for a whole step; None for free particles."""
         if self.beads.nbeads == 1:
             return None

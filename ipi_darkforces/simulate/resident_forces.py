@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic
 
 import numpy as np
+import torch
 from ipi.engine.motion.dynamics import Dynamics
 from ipi.utils.depend import dstrip
 
 from ..serve.along import Along
+from ..serve.units import ANGSTROM, EV_PER_ANGSTROM
+from .inner_loop import Array, State
+from .recorded_steps import RecordedSteps
 
 
 class ResidentForces:
     """Fast forces of all systems, from the model in this process.
 
-    Zero where atoms are fixed, and without what moves the centre of mass if i-PI keeps that at rest: i-PI takes its
-    momentum out at the start, after thermostats and after each kick, which is the same. In hartree/bohr, shape
-    (n_systems, n_beads, n_atoms, 3).
+    In hartree/bohr, shape (n_systems, n_beads, n_atoms, 3), as they act; see `_Constraints`.
 
     :param motions: of the systems
     """
@@ -28,15 +32,10 @@ class ResidentForces:
         self._weights = [component.weight * _of_level(component.mts_weights, level) for component in components]
         self._fast_weights = [weight for weight in self._weights if weight]
         self._cells = [motion.cell for motion in motions]
-        fixed = [motion.fixatoms_dof for motion in motions]
-        self._fixed = [(system, coordinates) for system, coordinates in enumerate(fixed) if len(coordinates)]
-        self._at_rest = motions[0].fixcom
-        masses = np.array([dstrip(motion.beads.m) for motion in motions])
-        self._mass = masses.sum(axis=1) * motions[0].beads.nbeads
-        self._shares = (masses / self._mass[:, None])[:, None, :, None]
-        self._ones = np.ones(motions[0].beads.nbeads * motions[0].beads.natoms)
+        self._constraints = _constraints(motions)
         self.net_force_energy = np.zeros(len(motions))  # F²/2M of the net force F that was taken out
         self._along: Along | None = None
+        self._on_device: RecordedSteps | None = None
         self._positions: np.ndarray = np.empty(0)
         self._forces: np.ndarray = np.empty(0)
 
@@ -62,20 +61,93 @@ class ResidentForces:
         assert self._along is not None
         return self._remember(positions, self._along.all(_of_replicas(positions)), self._weights)
 
+    def advance(
+        self, state: State[np.ndarray], masses: np.ndarray, timestep: float, steps: int
+    ) -> tuple[State[np.ndarray], np.ndarray] | None:
+        """Let the device take some time steps under the fast forces.
+
+        :param state: of classical particles; is not changed
+        :param masses: see `velocity_verlet`
+        :return: the state after them, and the sum of `net_force_energy` over them; None if the device does not do that,
+            or could not for want of neighbours
+        """
+        if self._on_device is None:
+            self._on_device = self._recorded_steps(masses)
+        advanced = None if self._on_device is None else self._on_device.advance(state, timestep, steps)
+        if advanced is not None:
+            self._positions, self._forces = advanced[0].positions, advanced[0].forces
+        return advanced
+
+    def _recorded_steps(self, masses: np.ndarray) -> RecordedSteps | None:
+        if self._along is None or self._along.on_device is None:
+            return None
+        source, (weight,) = self._along.on_device, self._fast_weights
+        constraints = self._constraints.on(source.device)
+
+        def forces(positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            direct = source(positions.squeeze(1) / ANGSTROM).unsqueeze(1)
+            return constraints.applied(direct * (EV_PER_ANGSTROM * weight))
+
+        return RecordedSteps(source, forces, len(masses), masses, ANGSTROM)
+
     def _remember(
         self, positions: np.ndarray, found: Iterable[Sequence[np.ndarray]], weights: Sequence[float]
     ) -> np.ndarray:
         summed = [sum(w * f for w, f in zip(weights, each, strict=True) if w) for each in found]
         forces: np.ndarray = np.array(summed).reshape(positions.shape)
-        for system, fixed in self._fixed:
-            forces[system].reshape(forces.shape[1], -1)[:, fixed] = 0.0
-        if self._at_rest:
-            # A product with ones: numpy takes several times as long to add up rows of three numbers.
-            net = self._ones @ forces.reshape(len(forces), -1, 3)
-            self.net_force_energy = np.einsum("ij,ij->i", net, net) / (2.0 * self._mass)
-            forces -= self._shares * net[:, None, None]
+        forces, self.net_force_energy = self._constraints.applied(forces)
         self._positions, self._forces = positions, forces
         return forces
+
+
+@dataclass(frozen=True)
+class _Constraints(Generic[Array]):
+    """Changes of forces by what i-PI keeps where it is.
+
+    Forces are zero where atoms are fixed, and without what moves the centre of mass if that is kept at rest: i-PI takes
+    its momentum out at the start, after thermostats and after each kick, which is the same.
+
+    :param moving: 1 where atoms move, 0 where they are fixed, shape (n_systems, 1, n_atoms, 3); None if all move
+    :param shares: of each atom of each bead in the mass, shape (n_systems, 1, n_atoms, 1); None if the centre of mass
+        may move
+    :param mass: of all beads of a system, shape (n_systems,)
+    :param ones: as many as atoms in all beads
+    """
+
+    moving: Array | None
+    shares: Array | None
+    mass: Array
+    ones: Array
+
+    def applied(self, forces: Array) -> tuple[Array, Array]:
+        """Forces as they act, and F²/2M of the net force F that was taken out of each system."""
+        if self.moving is not None:
+            forces = forces * self.moving
+        if self.shares is None:
+            return forces, 0.0 * self.mass
+        # A product with ones: numpy takes several times as long to add up rows of three numbers.
+        net = self.ones @ forces.reshape(len(forces), -1, 3)
+        return forces - self.shares * net[:, None, None], (net * net).sum(1) / (2.0 * self.mass)
+
+    def on(self, device: torch.device) -> _Constraints[torch.Tensor]:
+        """The same for tensors."""
+        moving, shares = (None if x is None else torch.as_tensor(x, device=device) for x in (self.moving, self.shares))
+        mass, ones = (torch.as_tensor(x, device=device) for x in (self.mass, self.ones))
+        return _Constraints(moving, shares, mass, ones)
+
+
+def _constraints(motions: Sequence[Dynamics]) -> _Constraints[np.ndarray]:
+    masses = np.array([dstrip(motion.beads.m) for motion in motions])
+    beads = motions[0].beads.nbeads
+    mass = masses.sum(axis=1) * beads
+    moving = None
+    if any(len(motion.fixatoms_dof) for motion in motions):
+        moving = np.ones((*masses.shape, 3))
+        for each, motion in zip(moving, motions, strict=True):
+            each.reshape(-1)[motion.fixatoms_dof] = 0.0
+        moving = moving[:, None]
+    shares = (masses / mass[:, None])[:, None, :, None] if motions[0].fixcom else None
+    return _Constraints(moving, shares, mass, np.ones(beads * masses.shape[1]))
 
 
 def _of_replicas(positions: np.ndarray) -> np.ndarray:

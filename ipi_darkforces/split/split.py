@@ -20,6 +20,7 @@ from operator import or_
 import numpy as np
 
 from ..errors import DarkforcesError
+from ..models.device_forces import DeviceForces
 from ..models.model import ForceModel, Need
 from ..models.result import Forces
 from ..models.structure import Structure
@@ -167,6 +168,17 @@ class Split:
             return [[component_forces(forces, component, more) for component, more in wanted] for forces in results]
 
         return evaluate_components
+
+    def on_device(self, structures: Sequence[Structure], components: Sequence[Component]) -> DeviceForces | None:
+        """One component of the forces as tensors, for time steps that are taken where they are computed.
+
+        :param structures: see `ForceModel.on_device`
+        :param components: those that act
+        :return: None if it is not direct forces alone, or if the model does not compute that way
+        """
+        if [component.need for component in components] != [Need.DIRECT]:
+            return None
+        return self.model.on_device(structures)
 
     def finish(self) -> None:
         """Compute the outputs that are predicted for the next requests and were not needed yet.

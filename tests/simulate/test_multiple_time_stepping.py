@@ -10,9 +10,12 @@ from ase.md.logger import MDLogger
 from ase.md.verlet import VelocityVerlet
 from ipi.utils.units import unit_to_internal
 from ipi_processes import INPUTS, ROOT, in_process, ipi_here, prepare, read_run
+from recorded import TracedGraphs
 
 import ipi_darkforces as dark
 from ipi_darkforces.errors import DarkforcesError
+from ipi_darkforces.models.pet.padded import PaddedPetModel
+from ipi_darkforces.models.registry.zoo import ZOO
 from ipi_darkforces.serve.units import ANGSTROM, EV_PER_ANGSTROM
 
 FS = ase.units.fs
@@ -22,6 +25,14 @@ STEPS = 5
 @pytest.fixture(scope="module")
 def model():
     return dark.load_model("pet-m", dtype="float64")
+
+
+@pytest.fixture(scope="module")
+def model_on_a_device():
+    """With fast steps that are taken at once, as on a GPU."""
+    model = PaddedPetModel(ZOO["pet-m"].path, device="cpu", dtype="float64")
+    model._graphs = TracedGraphs()
+    return model
 
 
 @pytest.fixture
@@ -38,7 +49,9 @@ def molecules():
     return atoms
 
 
-def test_trajectory_is_that_of_ipi(model, tmp_path):
+@pytest.mark.parametrize("where", ["model", "model_on_a_device"])
+def test_trajectory_is_that_of_ipi(where, request, tmp_path):
+    model = request.getfixturevalue(where)
     parameters = "{{ model: pet-m, dtype: float64, component: {}, species: O16H32 }}"
     edit = in_process("custom", parameters.format, ROOT / "drivers" / "darkforces.py")
     path = prepare("nve-mts4", tmp_path, STEPS, edit)

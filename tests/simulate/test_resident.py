@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -13,19 +14,24 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+import torch
 from ase.build import bulk
 from ase.constraints import FixAtoms
 from calculators import FILE
 from ipi.engine.motion.dynamics import NVEIntegrator
 from ipi.engine.outputs import CheckpointOutput
-from ipi_processes import Edit, in_process, ipi_here, with_beads
+from ipi_processes import INPUTS, Edit, in_process, ipi_here, with_beads
 from programs import finish
+from recorded import TracedGraphs
 
+from ipi_darkforces.models.pet import padded
 from ipi_darkforces.serve import pes
 from ipi_darkforces.simulate.compose import compose, write_start
+from ipi_darkforces.simulate.inner_loop import State
 from ipi_darkforces.simulate.inputs import SimulationInput
 from ipi_darkforces.simulate.loop import why_not_resident
 from ipi_darkforces.simulate.recipe import Recipe
+from ipi_darkforces.simulate.recorded_steps import RecordedSteps
 from ipi_darkforces.simulate.resident import make_resident
 from ipi_darkforces.split import shared
 
@@ -33,20 +39,26 @@ PARAMETERS = (
     f"{{ fast: ase:{FILE}:rotated, fast.forces: direct, fast.angle: 0.01, slow: ase:{FILE}:emt, "
     "component: %s, species: Cu4 }"
 )
+WATER = "{ model: pet-m, device: cuda, dtype: float64, component: %s, species: O16H32 }"
 THERMOSTATS = {"nve": None, "langevin": 100.0, "svr": 20.0, "gle": 20.0}
 
 
-def prepare(folder: Path, recipe: Recipe, *edits: Edit, fixed: tuple[int, ...] = ()) -> Path:
-    """An input of four atoms of copper, whose fast forces are those of EMT, turned a little."""
+def prepare(
+    folder: Path, recipe: Recipe, *edits: Edit, fixed: tuple[int, ...] = (), parameters: str = PARAMETERS
+) -> Path:
+    """An input of four atoms of copper, whose fast forces are those of EMT, turned a little; or of water."""
     folder.mkdir(exist_ok=True)
-    atoms = bulk("Cu", cubic=True)
-    atoms.rattle(0.05, seed=1)
+    if parameters == PARAMETERS:
+        atoms = bulk("Cu", cubic=True)
+        atoms.rattle(0.05, seed=1)
+    else:
+        atoms = ase.io.read(INPUTS / "water-16.xyz")
     atoms.set_constraint(FixAtoms(fixed))
     write_start(atoms, folder / "start.chk")
     root = ET.fromstring(compose(recipe))
     components = {each.get("name"): each.find("parameters").text for each in root.findall("ffsocket")}
     components = {name: text.split("component:")[1].split(",")[0].strip() for name, text in components.items()}
-    for edit in (in_process("custom", lambda name: PARAMETERS % components[name], Path(pes.__file__)), *edits):
+    for edit in (in_process("custom", lambda name: parameters % components[name], Path(pes.__file__)), *edits):
         edit(root)
     root.find("output/properties").set("stride", "1")
     path = folder / "input.xml"
@@ -110,8 +122,9 @@ def assert_same(path: Path, trajectory: Callable[..., End], steps: int = 10) -> 
     assert found.reason is None
     np.testing.assert_allclose(found.state, own.state, rtol=0.0, atol=1e-11)  # atomic units, of momenta of up to 30
     np.testing.assert_allclose(found.conserved, own.conserved, rtol=0.0, atol=1e-11)
-    # i-PI asks for both components of the first geometry at once, in any order: one evaluation or two.
-    np.testing.assert_allclose(found.forward, own.forward, atol=len(own.state) // 2)  # of each bead
+    # i-PI asks for both components of the first geometry at once, in any order: one evaluation or two; of systems, as
+    # its own loop takes them in turn, one may seem to be another at first.
+    np.testing.assert_allclose(found.forward, own.forward, atol=len(own.state))
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 4, None])
@@ -328,3 +341,42 @@ def test_what_is_not_resident_is_said(edit, reason, tmp_path):
     root = ET.fromstring(compose(said))
     edit(root)
     assert why_not_resident(SimulationInput.of(ET.tostring(root, "unicode"), path)) == reason
+
+
+@pytest.fixture
+def steps_at_once(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
+    """How many fast steps are taken at once, the way of a GPU: here on the CPU, by recordings of operations."""
+    graphs, counted, advance = TracedGraphs(), Counter[int](), RecordedSteps.advance
+    monkeypatch.setattr(padded, "pick_device", lambda *_: torch.device("cpu"))
+    monkeypatch.setattr(padded, "graphs_for", lambda *_: graphs)
+    net_force = property(lambda _: False, lambda *_: None)  # it is left, and i-PI's energy has to know
+    monkeypatch.setattr(padded.PaddedPetModel, "remove_net_force", net_force, raising=False)
+
+    def counting(self: RecordedSteps, state: State, timestep: float, steps: int) -> object:
+        advanced = advance(self, state, timestep, steps)
+        counted[steps] += advanced is not None
+        return advanced
+
+    monkeypatch.setattr(RecordedSteps, "advance", counting)
+    return counted
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "stride", "edits", "fixed", "expected"),
+    [
+        ("nve", 4, (), (), {3: 4}),
+        ("langevin", 5, (with_splitting("baoab"),), (), {2: 4, 1: 4}),
+        ("langevin", 3, (), (0, 1), {2: 4}),
+        ("nve", 3, (with_temperature(300), with_two_systems, with_another_start), (), {2: 4}),
+        ("nve", 3, (with_beads(2), with_temperature(300)), (), {}),
+    ],
+    ids=["nve", "langevin", "fixed atoms", "systems", "beads"],
+)
+def test_fast_steps_on_a_device(ensemble, stride, edits, fixed, expected, steps_at_once, trajectory, tmp_path):
+    """Beads move as free ring polymers between two evaluations, and are advanced step by step."""
+    path = prepare(tmp_path / "run", recipe(ensemble, stride, fixed=fixed), *edits, fixed=fixed, parameters=WATER)
+    other = ase.io.read(INPUTS / "water-16.xyz")
+    other.rattle(0.02, seed=2)
+    write_start(other, path.parent / "other.chk")
+    assert_same(path, trajectory, steps=4)
+    assert steps_at_once == expected

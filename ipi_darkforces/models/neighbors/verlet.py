@@ -44,20 +44,23 @@ class VerletList:
     """Pairs of one structure, and of others that differ but little from it.
 
     What it lists, each pair once and with some that are beyond the cutoff, is in `first` and `second`, shape
-    (n_pairs,), and `shifts`, by how many cell vectors the second atom is elsewhere, shape (n_pairs, 3).
+    (n_pairs,), and `shifts`, by how many cell vectors the second atom is elsewhere, shape (n_pairs, 3). None can be
+    missing while no atom is more than `farthest` from where it is `expected`, Å, shape (n_atoms, 3).
 
     :param cutoff: Å
     :param device: what may search
+    :param skin: Å beyond the cutoff
     """
 
-    def __init__(self, structure: Structure, cutoff: float, device: torch.device):
+    def __init__(self, structure: Structure, cutoff: float, device: torch.device, skin: float = SKIN):
         self._cutoff = cutoff
+        self._skin = skin
         self._species = structure.species
         self._periodic = structure.periodic
         self._original_cell = structure.cell
         fractions = structure.positions @ np.linalg.pinv(structure.cell)
         self._original = structure.positions - np.where(structure.periodic, np.floor(fractions), 0.0) @ structure.cell
-        pairs, shifts = search(self._original, structure.cell, structure.periodic, cutoff + SKIN, device)
+        pairs, shifts = search(self._original, structure.cell, structure.periodic, cutoff + skin, device)
         self.first, self.second = np.ascontiguousarray(pairs.T)
         self.shifts = shifts.astype(np.float64)
         self._follow(structure.cell)
@@ -83,13 +86,13 @@ class VerletList:
             if not (self._periodic.all() and structure.periodic.all()):
                 return None
             self._follow(structure.cell)
-        moved = structure.positions - self._expected
+        moved = structure.positions - self.expected
         jumps = np.rint(moved @ self._inverse)
         if jumps.any():
             moved -= jumps @ self._cell
-        if not np.einsum("ij,ij->i", moved, moved).max() <= self._farthest**2:
+        if not np.einsum("ij,ij->i", moved, moved).max() <= self.farthest**2:
             return None
-        return self._expected + moved
+        return self.expected + moved
 
     def pairs(self, positions: np.ndarray) -> Pairs:
         """The pairs of a structure, of which these are the `positions`, with its own vectors."""
@@ -106,12 +109,12 @@ class VerletList:
         self._cell = cell
         self._inverse = np.linalg.pinv(cell)
         self._offsets = self.shifts @ cell
-        self._expected, stretch = self._original, 1.0
+        self.expected, stretch = self._original, 1.0
         if not np.array_equal(cell, self._original_cell):
             deformation = np.linalg.solve(self._original_cell, cell)
-            self._expected = self._original @ deformation
+            self.expected = self._original @ deformation
             stretch = np.linalg.svd(deformation, compute_uv=False).min()
-        self._farthest = max(0.0, 0.5 * (stretch * (self._cutoff + SKIN) - self._cutoff))
+        self.farthest = max(0.0, 0.5 * (stretch * (self._cutoff + self._skin) - self._cutoff))
 
 
 def number_within(groups: np.ndarray, n_groups: int) -> np.ndarray:
@@ -133,9 +136,12 @@ class VerletLists:
 
     :param cutoff: Å
     :param device: what may search for pairs
+
+    `skin`, in Å, is that of lists to come.
     """
 
     def __init__(self, cutoff: float, device: torch.device = CPU):
+        self.skin = SKIN
         self._cutoff = cutoff
         self._device = device
         self._turn = 0
@@ -147,14 +153,17 @@ class VerletLists:
         verlet_list, positions = self.find(structure)
         return verlet_list.pairs(positions)
 
-    def find(self, structure: Structure) -> tuple[VerletList, np.ndarray]:
-        """A list of a structure's pairs, one that is there or a new one, and the positions that it is for."""
+    def find(self, structure: Structure, ahead: Structure | None = None) -> tuple[VerletList, np.ndarray]:
+        """A list of a structure's pairs, one that is there or a new one, and the positions that it is for.
+
+        :param ahead: where its atoms will soon be: a list that is there has to be good for that too
+        """
         for candidate in self._likeliest_first(structure):
             positions = candidate.positions(structure)
-            if positions is not None:
+            if positions is not None and (ahead is None or candidate.positions(ahead) is not None):
                 self._use(candidate, structure)
                 return candidate, positions
-        fresh = VerletList(structure, self._cutoff, self._device)
+        fresh = VerletList(structure, self._cutoff, self._device, self.skin)
         self._use(fresh, structure)
         while len(self._used) > 1 and self._too_many():
             del self._used[next(iter(self._used))]

@@ -21,6 +21,11 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.current_stream(device).synchronize()
 
 
+def graphs_for(device: torch.device) -> CudaGraphs | None:
+    """Recordings on a device; None if it cannot record."""
+    return CudaGraphs(device) if device.type == "cuda" else None
+
+
 class CudaGraphs:
     """Recordings on one device. They use the same work memory, and so must not run at the same time.
 

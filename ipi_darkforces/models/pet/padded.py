@@ -18,22 +18,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..device_forces import DeviceForces
 from ..metatomic import pick_device, symmetric
 from ..model import Need
 from ..neighbors.verlet import VerletList
 from ..result import Forces
 from ..structure import Structure
-from .attention import Packing
-from .cuda_graph import CudaGraphs, wait_for
-from .network import PetNetwork, in_turn
+from .cuda_graph import CudaGraphs, graphs_for, wait_for
+from .network import in_turn
 from .packed import PetModel, conditions
+from .padded_forces import PaddedForces
 from .padded_neighbors import PaddedGraph, Room, by_atom
-from .padded_selection import SIZES, SelectionRoom, select
-from .repulsion import Repulsion
+from .padded_parts import CALL_TO_RECORD, Parts
+from .padded_selection import SIZES, SelectionRoom
 
 # How many sets of structures, such as one or several simulations at once, are remembered with what was recorded.
 MOST_SETS = 32
-_CALL_TO_RECORD = 2  # what is asked for once, as of the structures of a data set, is not worth a recording
 _DERIVATIVES = 3 + 9  # numbers for each atom: its force, and its part of the virial
 
 
@@ -66,9 +66,25 @@ class PaddedPetModel(PetModel):
     ):
         self._device = pick_device(name or str(path), device, ("cpu", "cuda"))
         super().__init__(path, name, dtype, variant, withhold, remove_net_force, self._device)
-        self._graphs = CudaGraphs(self._device) if record and self._device.type == "cuda" else None
+        self._graphs = graphs_for(self._device) if record else None
         self._sets: dict[tuple[bytes, ...], _Set] = {}  # by what they are; the one that was used last comes last
         self._begun = 0  # evaluations
+
+    def on_device(self, structures: Sequence[Structure]) -> DeviceForces | None:
+        """See `ForceModel`; not where a net torque is removed, which takes linear algebra that waits."""
+        self.check_request(structures, Need.DIRECT)
+        torque = self.remove_net_force and not all(structure.cell.any() for structure in structures)
+        if torque or len({len(structure.species) for structure in structures}) > 1:
+            return None
+        output = self._outputs.direct
+        assert output is not None
+        kinds = [str(i).encode() for i in range(len(structures))]  # none takes the place of another
+
+        def parts(room: Room, selected: SelectionRoom) -> Parts:
+            return self._parts(self._graph(structures, kinds, room), selected)
+
+        settings = output, self._constants[output], self.remove_net_force
+        return PaddedForces(structures, self._lists, parts, *settings, self._graphs, self._device, self.passes)
 
     def _evaluate_in_turn(self, structures: Sequence[Structure], need: Need) -> Iterator[list[Forces]]:
         names, conservative = self._asked(need), Need.CONSERVATIVE in need
@@ -112,8 +128,7 @@ class PaddedPetModel(PetModel):
         current.graph.move(positions, [structure.cell for structure in structures])
         kind = tuple(names), conservative
         if kind not in current.evaluations:
-            scale = float(self._constants[self._outputs.energy].scales[0, 0])
-            parts = _Parts(self._network, current.graph, current.room, self._repulsion, scale, self._dtype)
+            parts = self._parts(current.graph, current.room)
             current.evaluations[kind] = _PaddedEvaluation(parts, *kind, self._graphs)
         return current.evaluations[kind], current.graph.atoms
 
@@ -128,14 +143,20 @@ class PaddedPetModel(PetModel):
             room = Room.enough_for(lists, key)
             if known is not None:
                 room = room.merged(known.graph.room)
-            elements = [self._elements[structure.species] for structure in structures]
-            added = conditions(self._network, structures)
-            heads = self._network.heads
-            known = _Set(PaddedGraph(elements, key, room, self._reach, heads, self._device, added))
+            known = _Set(self._graph(structures, key, room))
         self._sets[key] = known
         if len(self._sets) > MOST_SETS:
             del self._sets[next(iter(self._sets))]
         return known
+
+    def _graph(self, structures: Sequence[Structure], kinds: Sequence[bytes], room: Room) -> PaddedGraph:
+        elements = [self._elements[structure.species] for structure in structures]
+        added = conditions(self._network, structures)
+        return PaddedGraph(elements, kinds, room, self._reach, self._network.heads, self._device, added)
+
+    def _parts(self, graph: PaddedGraph, room: SelectionRoom) -> Parts:
+        scale = float(self._constants[self._outputs.energy].scales[0, 0])
+        return Parts(self._network, graph, room, self._repulsion, scale, self._dtype)
 
 
 class _PaddedEvaluation:
@@ -147,7 +168,7 @@ class _PaddedEvaluation:
     :param graphs: what records it; None if it is not to be recorded
     """
 
-    def __init__(self, parts: _Parts, names: Sequence[str], conservative: bool, graphs: CudaGraphs | None):
+    def __init__(self, parts: Parts, names: Sequence[str], conservative: bool, graphs: CudaGraphs | None):
         self._parts = parts
         self._graph = graph = parts.graph
         self._names = names
@@ -188,13 +209,13 @@ class _PaddedEvaluation:
     def forward(self) -> list[np.ndarray]:
         """Values of each output for each atom, valid until the next call."""
         self._calls += 1
-        if self._calls == _CALL_TO_RECORD and self._graphs is not None:
+        if self._calls == CALL_TO_RECORD and self._graphs is not None:
             self._recorded = self._graphs.record(*self._passes())
         self._do(0, slice(self._predicted.stop) if self._in_turn else slice(None))
         return np.split(self._of_atoms(self._answer, self._predicted).numpy(), self._ends, axis=1)
 
     def backward(self) -> np.ndarray:
-        """Derivatives for each atom, `_DERIVATIVES` numbers; once after each `forward`, and next."""
+        """Derivatives for each atom, `_DERIVATIVES` numbers, valid until the next call; once after each `forward`."""
         if self._in_turn:
             self._do(1, self._derivatives)
         return self._of_atoms(self._answer, self._derivatives).numpy()
@@ -221,10 +242,11 @@ class _PaddedEvaluation:
 
     def _predict(self) -> None:
         with torch.no_grad():
-            vectors, beyond = self._graph.vectors()
+            vectors, beyond = self._graph.vectors(self._graph.positions)
         vectors.requires_grad_(self._conservative)
         with torch.set_grad_enabled(self._conservative):
-            packing, outputs = self._outputs(vectors, beyond)
+            packing, outputs, needed = self._parts.outputs(vectors, beyond, self._names)
+            self._output[self._needed].copy_(needed)
             atoms, pairs = outputs[self._names[0]]
             energy = (atoms.sum() + pairs.sum()).double() * self._parts.scale
             repulsion = self._repel(vectors)
@@ -239,20 +261,6 @@ class _PaddedEvaluation:
         self._of_atoms(self._output, self._predicted).copy_(values)
         if self._conservative:
             self._passed = _Passed(energy, vectors, beyond)
-
-    def _outputs(
-        self, vectors: torch.Tensor, beyond: torch.Tensor
-    ) -> tuple[Packing, dict[str, tuple[torch.Tensor, torch.Tensor]]]:
-        """Outputs of the network, and how its tokens are packed."""
-        network, listed, dtype = self._parts.network, self._graph.graph, self._parts.dtype
-        if network.adaptive is None:
-            if self._parts.repulsion is not None:  # which may see farther than the network
-                beyond = vectors.detach().square().sum(1) > network.cutoff**2
-            return listed.packing, network(listed, vectors.to(dtype), self._names, beyond)
-        chosen = select(listed, self._graph.places, vectors, network.adaptive, self._parts.room)
-        self._output[self._needed].copy_(chosen.needed)
-        inputs, cutoffs = chosen.vectors.to(dtype), chosen.cutoffs.to(dtype)
-        return chosen.graph.packing, network(chosen.graph, inputs, self._names, chosen.beyond, cutoffs)
 
     def _repel(self, vectors: torch.Tensor) -> torch.Tensor | None:
         """Energies by which pairs repel each other, eV, shape (n_pairs,); None without."""
@@ -271,25 +279,6 @@ class _PaddedEvaluation:
 
     def _of_atoms(self, values: torch.Tensor, part: slice) -> torch.Tensor:
         return values[part].view(len(self._graph.elements), -1)
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """Parts that all kinds of evaluation of one set of structures have in common.
-
-    :param graph: the structures, and the pairs that are listed
-    :param room: for neighbours, where cutoffs are adaptive
-    :param repulsion: of pairs at short distances, beside the network
-    :param scale: eV, of the energy
-    :param dtype: precision of the network
-    """
-
-    network: PetNetwork
-    graph: PaddedGraph
-    room: SelectionRoom
-    repulsion: Repulsion | None
-    scale: float
-    dtype: torch.dtype
 
 
 @dataclass(frozen=True)
@@ -324,6 +313,6 @@ def _by_token(gradients: torch.Tensor, vectors: torch.Tensor, beyond: torch.Tens
 
 
 def _derivatives(gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Conservative forces and virial of one structure."""
+    """Conservative forces and virial of one structure; not in memory that the next evaluation writes to."""
     forces, products = np.split(gradients, [3], axis=1)
-    return forces, -symmetric(products.sum(axis=0).reshape(3, 3))
+    return forces.copy(), -symmetric(products.sum(axis=0).reshape(3, 3))

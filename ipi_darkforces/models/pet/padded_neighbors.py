@@ -34,12 +34,13 @@ class Room:
     width: int
 
     @classmethod
-    def enough_for(cls, lists: Sequence[VerletList], kinds: Sequence[bytes]) -> Room:
+    def enough_for(cls, lists: Sequence[VerletList], kinds: Sequence[bytes] | None = None) -> Room:
         """Enough for what they list, and some more for those that come after them.
 
         :param lists: of each structure
-        :param kinds: its atomic numbers; those that have the same get the same room
+        :param kinds: those of one kind get the same room; default: all are of one
         """
+        kinds = kinds or [b""] * len(lists)
         most = {kind: max(len(a) for a, b in zip(lists, kinds, strict=True) if b == kind) for kind in kinds}
         return cls(
             tuple(rounded_up(1.1 * most[kind] + 32, 64) for kind in kinds), rounded_up(1.2 * _width(lists) + 2, 8)
@@ -65,6 +66,8 @@ class PaddedGraph:
     :param cutoff: Å
     :param heads: of the network
     :param conditions: see `Graph`
+
+    `positions` on the device are those of the last `move`, Å, shape (n_atoms, 3).
     """
 
     def __init__(
@@ -89,7 +92,7 @@ class PaddedGraph:
         n, n_pairs, n_cells = len(self.elements), int(self._pair_ends[-1]), len(elements) + 1
         self._sent = torch.zeros(3 * n + 9 * n_cells, dtype=torch.float64, pin_memory=device.type == "cuda")
         self._inputs = self._sent.to(device, copy=True)
-        self._positions = self._inputs[: 3 * n].view(n, 3)
+        self.positions = self._inputs[: 3 * n].view(n, 3)
         self._cells = self._inputs[3 * n :].view(n_cells, 3, 3)
         self._pairs = torch.tensor(_UNUSED, device=device).repeat(1, n_pairs)
         self._shifts = torch.zeros((n_pairs, 3), dtype=torch.float64, device=device)
@@ -123,11 +126,14 @@ class PaddedGraph:
         """Atoms of each structure."""
         return [self._atoms[i] for i in self._blocks]
 
-    def vectors(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Vectors from first to second, Å, double precision, shape (n_pairs, 3); and which are beyond the cutoff."""
+    def vectors(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vectors from first to second, Å, double precision, shape (n_pairs, 3); and which are beyond the cutoff.
+
+        :param positions: those that lists are for, as `positions` has them, Å, shape (n_atoms, 3)
+        """
         first, second = self._pairs[:2]
         shifts = (self._shifts.unsqueeze(2) * self._cells[self._cell_of_pair]).sum(1)
-        vectors = self._positions[second] - self._positions[first] + shifts
+        vectors = positions[second] - positions[first] + shifts
         return vectors, vectors.square().sum(1) > self._cutoff**2
 
     @property

@@ -6,6 +6,7 @@ That padded arrays give the answers of the exported model is in test_pet.py.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -169,6 +170,15 @@ def test_the_backward_pass_waits_until_it_is_asked_for() -> None:
     (again,) = next(turns)
     assert graphs.replayed == before + 2
     assert_same(again, last[0], 1e-14)
+
+
+def test_results_stay_as_they_are() -> None:
+    """A split keeps them until i-PI asks for the slow forces, and evaluates others meanwhile."""
+    model, start = not_recorded(), few_waters(TRICLINIC)
+    kept = model.evaluate([start], BOTH)
+    before = deepcopy(kept)
+    model.evaluate([strained(start, 1.01 * np.eye(3))], BOTH)
+    assert_same(kept[0], before[0], 0.0)
 
 
 @pytest.mark.parametrize("need", [BOTH, DIRECT])
