@@ -47,7 +47,7 @@ export PYTHONUNBUFFERED=1
 
 failed=0
 "$python" benchmarks/gpu.py "$@" || failed=$?
-"$python" -m pytest -q -p no:cacheprovider tests/models/pet/test_padded.py tests/models/pet/test_padded_selection.py \
-    tests/models/neighbors/test_search.py \
+"$python" -m pytest -q -p no:cacheprovider tests/models/pet/test_padded.py tests/models/pet/test_padded_forces.py \
+    tests/models/pet/test_padded_selection.py tests/models/neighbors/test_search.py \
     -k "OnADevice or on_a_device" || failed=$?
 exit "$failed"

@@ -16,8 +16,11 @@ from ipi_darkforces.models.pet import padded as pet_padded_module
 from ipi_darkforces.models.pet.packed import PetModel
 from ipi_darkforces.models.pet.padded import PaddedPetModel
 from ipi_darkforces.models.registry.zoo import ZOO
+from ipi_darkforces.simulate.inner_loop import State, velocity_verlet
+from ipi_darkforces.simulate.recorded_steps import RecordedSteps
 
 PET_M = ZOO["pet-m"].path
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 
 def traced(net_force: bool = True) -> PaddedPetModel:
@@ -31,15 +34,14 @@ class Evaluations:
 
     def __init__(self, forces: DeviceForces, shape: tuple[int, ...]):
         self._forces = forces
-        self._given = torch.zeros(shape, dtype=torch.float64)
-        self._found = torch.zeros(shape, dtype=torch.float64)
+        self._given, self._found = (torch.zeros(shape, dtype=torch.float64, device=forces.device) for _ in range(2))
 
     def __call__(self, positions: np.ndarray, ahead: np.ndarray | None = None) -> np.ndarray | None:
         self._forces.follow(positions, positions if ahead is None else ahead)
         self._given.copy_(torch.from_numpy(positions))
         self._forces.work("once", self.work)()
-        held = self._forces.hold(self._forces.seen.numpy(), 1)
-        return self._found.numpy().copy() if held else None
+        held = self._forces.hold(self._forces.seen.cpu().numpy(), 1)
+        return self._found.cpu().numpy().copy() if held else None
 
     def work(self) -> None:
         self._forces.forget()
@@ -141,3 +143,24 @@ def test_everything_is_on_the_device(start: Structure, monkeypatch: pytest.Monke
 def test_what_it_is_not_made_for(others: Callable[[Structure], list[Structure]], start: Structure) -> None:
     assert traced().on_device(others(start)) is None
     assert PetModel(PET_M).on_device([start]) is None
+
+
+@needs_cuda
+class TestOnADevice:
+    def test_recorded_steps_are_those_of_the_cpu(self, start: Structure) -> None:
+        """Several steps in one recording, across lists that are made anew."""
+        here, there = PetModel(PET_M, dtype="float64"), PaddedPetModel(PET_M, dtype="float64")
+        source, masses = there.on_device([start]), np.where(start.species == 1, 1.0, 16.0)
+        assert source is not None
+        recorded = RecordedSteps(source, lambda r: (source(r[None])[0], r.new_empty(0)), 0, masses)
+
+        def fast(positions: np.ndarray) -> np.ndarray:
+            return here.evaluate(start.moved(positions), Need.DIRECT).direct
+
+        momenta = np.random.default_rng(4).normal(0.0, 0.16, start.positions.shape) * np.sqrt(masses)[:, None]
+        state = State(start.positions, momenta, fast(start.positions))
+        for _ in range(10):
+            advanced = recorded.advance(state, 0.05, 7)
+            state = velocity_verlet(state, masses, 0.05, 7, fast)
+            assert advanced is not None
+            np.testing.assert_allclose(advanced[0].positions, state.positions, rtol=0, atol=1e-9)

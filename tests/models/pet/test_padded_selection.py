@@ -95,6 +95,27 @@ def test_batches_and_another_evaluation_in_between(path: Path, packed: PetModel)
                 assert_same(forces, packed.evaluate([structure], BOTH)[0])
 
 
+def test_forces_as_tensors(path: Path, packed: PetModel) -> None:
+    """Where there was not enough room, they do not hold, and there is more the next time."""
+    model = traced(path)
+    start = few_waters(TRICLINIC)
+    forces = model.on_device([start])
+    assert forces is not None
+    found: list[torch.Tensor] = []
+
+    def work() -> None:
+        forces.forget()
+        found[:] = [forces(torch.from_numpy(start.positions)[None])]
+
+    held = []
+    for _ in range(4):
+        forces.follow(start.positions[None], start.positions[None])
+        forces.work("once", work)()
+        held.append(forces.hold(forces.seen.numpy(), 1))
+    assert held == [False, *held[1:3], True]
+    np.testing.assert_allclose(found[0][0], packed.evaluate([start], DIRECT)[0].direct, rtol=0, atol=1e-8)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_on_a_device(path: Path, packed: PetModel) -> None:
     model = PaddedPetModel(path, dtype="float64")
