@@ -1,4 +1,4 @@
-"""All analyses of one or several runs: the front door of this room."""
+"""`dark.analyze`: all analyses of one or several runs."""
 
 from __future__ import annotations
 
@@ -191,13 +191,8 @@ def analyze(
     paths = [Path(each) for each in ([runs] if isinstance(runs, str | os.PathLike) else runs)]
     if not paths:
         raise DarkforcesError("there is no run to analyse: expected at least one")
-    asked = [analysis for analysis in ANALYSES if only in (None, analysis.name)]
-    if not asked:
-        raise DarkforcesError(f"analysis '{only}' is not known: expected {', '.join(each.name for each in ANALYSES)}")
-    if velocity_unit not in VELOCITY_UNITS:
-        raise DarkforcesError(f"velocity unit '{velocity_unit}' is not known: expected {', '.join(VELOCITY_UNITS)}")
-    reading = Reading(None if interval is None else 1e-3 * interval, VELOCITY_UNITS[velocity_unit])
-    results = tuple(Results(analysis) for analysis in asked)
+    results = tuple(Results(analysis) for analysis in _asked(only))
+    reading = _reading(interval, velocity_unit)
     notices: dict[str, None] = {}
 
     def notice(message: str) -> None:
@@ -235,6 +230,19 @@ def analyze(
         raise DarkforcesError("nothing could be found out about any run, so there is no report")
     shown = tuple(each for each in results if only or each.found or each.analysis.applies is None)
     return Analyses(shown, list(notices), failed, discard, described)
+
+
+def _asked(only: str | None) -> list[Analysis]:
+    asked = [analysis for analysis in ANALYSES if only in (None, analysis.name)]
+    if not asked:
+        raise DarkforcesError(f"analysis '{only}' is not known: expected {', '.join(each.name for each in ANALYSES)}")
+    return asked
+
+
+def _reading(interval: float | None, velocity_unit: str) -> Reading:
+    if velocity_unit not in VELOCITY_UNITS:
+        raise DarkforcesError(f"velocity unit '{velocity_unit}' is not known: expected {', '.join(VELOCITY_UNITS)}")
+    return Reading(None if interval is None else 1e-3 * interval, VELOCITY_UNITS[velocity_unit])
 
 
 def _add(results: Results, run: Run, selection: Selection, needed: bool) -> bool:

@@ -171,16 +171,7 @@ def spectra(
 
     errors, freedom = standard_errors(means)
     average, averages = correlation(power), np.array([correlation(batch) for batch in means])
-    decay = [_decay(*pair) for pair in zip(average, standard_errors(averages)[0], strict=True)]
-    windows = np.array([_window(each, n_lags) for each in decay])
-    zero = _at_zero(average, windows, interval)
-    zero_errors, zero_freedom = standard_errors(_at_zero(averages, windows, interval))
-    # What comes after the last lag is missing from the limit at zero, and no spread between segments shows it.
-    # Vibrations that do not decay cancel.
-    left = np.abs(average[:, -(n_lags // 4) :].mean(axis=1)) > LEFT * average[:, 0]
-    undecayed = left & (np.array(decay) > UNDECAYED * n_lags)
-    zero_errors = np.where(undecayed, np.nan, zero_errors)
-    at_zero = [estimate(*pair, zero_freedom) for pair in zip(zero, zero_errors, strict=True)]
+    at_zero, undecayed = _limits_at_zero(average, averages, interval)
     folding = _folding(interval, wavenumbers, power[0], masses)
     remarks: tuple[str, ...] = (folding,) if folding else ()
     if np.isnan(errors).any():
@@ -228,6 +219,25 @@ def _bands(
 ) -> dict[str, Estimate | None]:
     spectrum = peaks.Sampled(wavenumbers, power, means, _resolution(segment))
     return {name: peaks.position(spectrum, band) for name, band in peaks.bands_of(symbols).items()}
+
+
+def _limits_at_zero(average: np.ndarray, averages: np.ndarray, interval: float) -> tuple[list[Estimate], np.ndarray]:
+    """ĉ_vv at ω → 0 of each row, in K cm; and for which rows it is not known, as c_vv has not decayed, shape (n_rows,).
+
+    :param average: c_vv in K, shape (n_rows, n_lags)
+    :param averages: the same of each batch, shape (n_batches, n_rows, n_lags)
+    """
+    n_lags = average.shape[1]
+    decay = [_decay(*pair) for pair in zip(average, standard_errors(averages)[0], strict=True)]
+    windows = np.array([_window(each, n_lags) for each in decay])
+    values = _at_zero(average, windows, interval)
+    errors, freedom = standard_errors(_at_zero(averages, windows, interval))
+    # What comes after the last lag is missing from the limit at zero, and no spread between segments shows it.
+    # Vibrations that do not decay cancel.
+    left = np.abs(average[:, -(n_lags // 4) :].mean(axis=1)) > LEFT * average[:, 0]
+    undecayed = left & (np.array(decay) > UNDECAYED * n_lags)
+    errors = np.where(undecayed, np.nan, errors)
+    return [estimate(*pair, freedom) for pair in zip(values, errors, strict=True)], undecayed
 
 
 def _at_zero(correlation: np.ndarray, windows: np.ndarray, interval: float) -> np.ndarray:

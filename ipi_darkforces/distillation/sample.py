@@ -7,7 +7,7 @@ further away. Either way every evaluation of the teacher is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import ase
@@ -110,7 +110,7 @@ def follow(
     :return: what there is up to an error, momenta at its end, and the error: of the teacher, or an explosion
     """
     structure, masses = system.structure, system.masses
-    keeps = 0.0 if friction_time is None else 1.0 - np.exp(-2.0 * stride * timestep / (1000.0 * friction_time))
+    renewed = 0.0 if friction_time is None else 1.0 - np.exp(-2.0 * stride * timestep / (1000.0 * friction_time))
     inverse = 1.0 / masses[:, None]
     kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     conservative = np.empty(0)
@@ -147,19 +147,31 @@ def follow(
                 state = velocity_verlet(state, masses, timestep * units.fs, 1, slow)
             else:
                 state, impulse = outer_step(state, impulse, masses, timestep * units.fs, stride, quick, both)
-            noise = system.momenta(temperature, rng)
-            thermal = np.sqrt(1.0 - keeps) * state.momenta + np.sqrt(keeps) * noise
-            moving = np.where(np.isfinite(masses)[:, None], thermal, 0.0)
-            state = replace(state, momenta=system.without_drift(moving))
+            state = replace(state, momenta=_thermalized(system, state.momenta, renewed, temperature, rng))
             if not system.temperature(state.momenta) < EXPLODED * temperature:
                 raise DarkforcesError(f"the dynamics at {temperature:.0f} K explodes")
     except DarkforcesError as failure:
         error = str(failure)
+    return _labelled(system, kept, timestep * (1 if fast is None else stride)), state.momenta, error
+
+
+def _thermalized(
+    system: System, momenta: np.ndarray, renewed: float, temperature: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Momenta of which a part, by their squares, is replaced by thermal noise (Langevin)."""
+    noise = system.momenta(temperature, rng)
+    thermal = np.sqrt(1.0 - renewed) * momenta + np.sqrt(renewed) * noise
+    return system.without_drift(np.where(np.isfinite(system.masses)[:, None], thermal, 0.0))
+
+
+def _labelled(
+    system: System, frames: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], interval: float
+) -> LabelledTrajectory:
+    """A trajectory of frames of positions, velocities and forces, perhaps none."""
+    structure = system.structure
     positions, velocities, forces = (
-        np.array([frame[i] for frame in kept]).reshape(-1, *structure.positions.shape) for i in range(3)
+        np.array([frame[i] for frame in frames]).reshape(-1, *structure.positions.shape) for i in range(3)
     )
-    interval = timestep * (1 if fast is None else stride)
-    labels = LabelledTrajectory(
-        structure.species, structure.cell, masses, positions, velocities, forces.astype(np.float32), interval
+    return LabelledTrajectory(
+        structure.species, structure.cell, system.masses, positions, velocities, forces.astype(np.float32), interval
     )
-    return labels, state.momenta, error

@@ -8,10 +8,11 @@ extended XYZ trajectory or one of ase's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from .trajectory import Notice, Quantity, Timing, Trajectory
 _INPUTS = ("i-pi.xml", "input.xml")
 _TRAJECTORIES = (".xyz", ".extxyz", ".traj")
 _TEMPERATURE = re.compile(r"temperature(?:\((?!\d+\))([^;=]+)\))?")  # of all atoms or of a species
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -201,28 +205,18 @@ def _from_files(
 ) -> Run:
     """Open all of them. A file that cannot be used is noticed, unless it is the only one."""
     errors: list[DarkforcesError] = []
-    tables: list[Table] = []
-    for file in table_files:
-        try:
-            tables.append(read_table(file, notice))
-        except DarkforcesError as error:
-            errors.append(error)
+    tables = _usable(table_files, lambda file: [read_table(file, notice)], errors)
     timestep = _timestep(path, setup, tables)
     timing = Timing(timestep, reading.interval)
-    trajectories: list[Trajectory] = []
-    for file in trajectory_files:
-        try:
-            trajectories += open_trajectories(file, timing, reading.velocity_unit)
-        except DarkforcesError as error:
-            errors.append(error)
+    trajectories = _usable(
+        trajectory_files, lambda file: open_trajectories(file, timing, reading.velocity_unit), errors
+    )
     if not tables and not trajectories:
-        raise (
-            errors[0]
-            if errors
-            else DarkforcesError(
-                f"'{path}' has no outputs: looked for properties of i-PI and for trajectories"
-                + (f", prefix and names as in '{setup.path}'" if setup else "")
-            )
+        if errors:
+            raise errors[0]
+        raise DarkforcesError(
+            f"'{path}' has no outputs: looked for properties of i-PI and for trajectories"
+            + (f", prefix and names as in '{setup.path}'" if setup else "")
         )
     for problem in errors:
         notice(str(problem))
@@ -242,6 +236,17 @@ def _from_files(
         len(trajectories[0].species) if trajectories else None if masses is None else len(masses),
         timestep,
     )
+
+
+def _usable(files: Sequence[Path], read: Callable[[Path], list[T]], errors: list[DarkforcesError]) -> list[T]:
+    """Read files, and add the errors of those that cannot be used to `errors`."""
+    found: list[T] = []
+    for file in files:
+        try:
+            found += read(file)
+        except DarkforcesError as error:
+            errors.append(error)
+    return found
 
 
 def _timestep(path: Path, setup: Setup | None, tables: Sequence[Table]) -> float | None:
