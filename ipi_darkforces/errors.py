@@ -8,6 +8,7 @@ The commands print that line and exit with code 1; anything else that is raised 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 
 
 class DarkforcesError(Exception):
@@ -20,6 +21,12 @@ class DarkforcesError(Exception):
     ...     print(error)
     dtype 'half' is not known: expected float32 or float64
     """
+
+
+def check_positive(name: str, value: float | None, unit: str) -> None:
+    """Raise a DarkforcesError for a number that is not above zero, or not finite; None was not given."""
+    if value is not None and not 0.0 < value < inf:
+        raise DarkforcesError(f"{name} {value:g} cannot be used: expected {unit}, more than zero")
 
 
 @contextmanager

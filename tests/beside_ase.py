@@ -85,7 +85,7 @@ def with_ase(calculator: Calculator, atoms: ase.Atoms, steps: int, timestep: flo
 
 
 def assert_same(ours: Trajectory, theirs: Trajectory) -> None:
-    """To what single precision leaves of them; positions and momenta must have changed by more than that."""
+    """Compare to single precision; positions and momenta must have changed by more than that."""
     n_atoms = ours.positions.shape[1]
     assert len(ours.energies) == len(theirs.energies) > 2
     np.testing.assert_allclose(ours.energies, theirs.energies, rtol=1e-6, atol=1e-6 * n_atoms)

@@ -45,12 +45,12 @@ class Changed(Calculator):
 
 
 def emt(counter: str | None = None) -> Calculator:
-    """As it is, and counted."""
+    """EMT as it is, with its calls counted."""
     return Changed(EMT(), lambda results: None, counter)
 
 
 def rotated(angle: float = 0.02, counter: str | None = None) -> Calculator:
-    """Every force turned about z: the gradient of nothing, nearly that of the energy."""
+    """Turn every force about z: the gradient of nothing, nearly that of the energy."""
 
     def change(results: dict[str, Any]) -> None:
         results["forces"] = results["forces"] @ turn(angle).T
@@ -112,7 +112,7 @@ def without(name: str, said: bool = True) -> Calculator:
 
 
 def misshapen(name: str) -> Calculator:
-    """One of its results has one dimension too few, or one too many."""
+    """A calculator one of whose results has one dimension too few, or one too many."""
 
     def change(results: dict[str, Any]) -> None:
         results[name] = np.ravel(results[name])[:5]
@@ -121,12 +121,12 @@ def misshapen(name: str) -> Calculator:
 
 
 def on_a_device(device: str, dtype: str = "float32") -> Calculator:
-    """Says where it is."""
+    """Raise an error with device and precision."""
     raise RuntimeError(f"{dtype} on {device}")
 
 
 def broken() -> Calculator:
-    """As a package that finds weights of another model says it: at length."""
+    """A calculator that cannot be made, with an error as long as that of weights of another model."""
     raise RuntimeError("Error(s) in loading state_dict for Model:\n\tsize mismatch for a: " + "b, " * 500)
 
 
@@ -148,7 +148,7 @@ def copper(displacement: float = 0.05) -> ase.Atoms:
 
 
 def as_structure(atoms: ase.Atoms) -> Structure:
-    """For a `ForceModel`."""
+    """Convert atoms for a `ForceModel`."""
     return Structure.from_ase(atoms)
 
 
@@ -167,12 +167,12 @@ class Unhinged(EMT):
 
 
 def unhinged(after: int) -> Calculator:
-    """To be named."""
+    """A factory of `Unhinged`, for specifications of models."""
     return Unhinged(after)
 
 
 def failing(every: int) -> Calculator:
-    """One that gives up at every so many evaluations, as others do where they do not converge."""
+    """A calculator that gives up at every so many evaluations, as others do where they do not converge."""
     asked = 0
 
     def change(results: dict[str, Any]) -> None:
@@ -202,7 +202,7 @@ class Barrier(Calculator):
 
 
 def barrier_gradient(positions: np.ndarray) -> np.ndarray:
-    """Of the energy of `Barrier`, eV/Å, at positions from its middle, Å, both (n, 3)."""
+    """Gradient of the energy of `Barrier`, eV/Å, at positions from its middle, Å, both (n, 3)."""
     height, width, across = BARRIER
     gradient = across * positions
     x = positions[:, 0] / width

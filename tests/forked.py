@@ -76,7 +76,7 @@ class Forked:
         self.wait()
 
     def poll(self) -> int | None:
-        """Its exit code, or minus the number of the signal that has ended it; None as long as it runs."""
+        """The exit code, or minus the number of the signal that has ended it; None as long as it runs."""
         if self.returncode is None and self._end.exists():
             self.returncode = int(self._end.read_text())
         return self.returncode

@@ -57,7 +57,7 @@ def mark() -> None:
 
 
 def running() -> set[int]:
-    """All processes of the machine, where it tells (on Linux)."""
+    """All processes of the machine, where the system tells (on Linux)."""
     with suppress(FileNotFoundError):
         return {int(name) for name in os.listdir("/proc") if name.isdigit()}
     return set()

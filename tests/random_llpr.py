@@ -12,7 +12,7 @@ MEMBERS = 5
 
 
 def random_llpr(pet: PET, folder: Path, variant: str = "") -> tuple[Path, LLPRUncertaintyModel]:
-    """One with uncertainties and an ensemble of the energy; and its checkpoint."""
+    """A model with uncertainties and an ensemble of the energy; and its checkpoint."""
     torch.manual_seed(4)
     energy = f"energy/{variant}" if variant else "energy"
     model = LLPRUncertaintyModel({"num_ensemble_members": {energy: MEMBERS}}, pet.dataset_info)

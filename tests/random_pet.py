@@ -15,7 +15,7 @@ SIZES = {"cutoff": 3.0, "d_pet": 16, "d_node": 24, "d_head": 8, "d_feedforward":
 
 
 def random_pet(folder: Path, variant: str = "", elements: tuple[int, ...] = (1, 8), **hypers: Any) -> tuple[Path, PET]:
-    """One with an energy, direct forces and a direct stress, all of a variant; and its checkpoint."""
+    """A model with an energy, direct forces and a direct stress, all of a variant; and its checkpoint."""
     torch.manual_seed(3)
     cartesian = {"quantity": "", "sample_kind": "atom", "num_subtargets": 1, "description": ""}
     force = cartesian | {"unit": "eV/Angstrom", "type": {"cartesian": {"rank": 1}}}

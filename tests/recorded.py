@@ -38,7 +38,7 @@ class Recording(TorchDispatchMode):
                     place.data.copy_(fresh)
 
     def forget(self) -> None:
-        """Nothing is left of what it made."""
+        """Overwrite all that was made, so that nobody can use it any more."""
         for tensor in self._made:
             tensor.data.fill_(torch.nan if tensor.is_floating_point() else 0)
 

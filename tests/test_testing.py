@@ -58,7 +58,7 @@ def test_wrong_models_are_found_out(bonds, change, message):
 
 
 def test_positions_are_wrapped_and_strains_felt(bonds):
-    """As by a model that knows nothing of its cell."""
+    """A model that knows nothing of its cell fails."""
     water = ase.build.molecule("H2O", cell=[9, 9, 9], pbc=True)
     with pytest.raises(DarkforcesError, match="energy in other periodic images"):
         check_model(bonds(), water)

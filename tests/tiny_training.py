@@ -51,7 +51,7 @@ class Training:
         self._processes: list[subprocess.Popen[bytes] | Forked] = []
 
     def start(self) -> subprocess.Popen[bytes] | Forked:
-        """In a process of its own."""
+        """Start a training in a process of its own."""
         environment = os.environ | self.places | {"OMP_NUM_THREADS": "1"}
         with self.log.open("wb") as log:
             process = popen(

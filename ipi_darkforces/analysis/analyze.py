@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DarkforcesError, printable
+from ..errors import DarkforcesError, check_positive, printable
 from ..progress_bar import FileBar
 from ..simulate.run_files import RunFiles
 from ..stats.rows import Row, aligned, as_columns, html_table
@@ -270,9 +270,9 @@ def check_settings(
     """Raise a DarkforcesError for numbers that cannot be; see `analyze`."""
     if not discard >= 0.0:
         raise DarkforcesError(f"discard {discard:g} is not a time: expected 0 ps or more")
-    for name, value, unit in (("target", target, "K"), ("interval", interval, "fs"), ("farthest", farthest, "Å")):
-        if value is not None and not 0.0 < value < np.inf:
-            raise DarkforcesError(f"{name} {value:g} cannot be: expected more than 0 {unit}")
+    check_positive("target", target, "K")
+    check_positive("interval", interval, "fs")
+    check_positive("farthest", farthest, "Å")
 
 
 def _describe(run: Run) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 import ase
 import ase.io
-import numpy as np
 
 from ..analysis.io.setup import Constraints
 from ..analysis.simulation_bar import SimulationBar
@@ -18,7 +17,7 @@ from ..campaign.folder import CampaignFolder
 from ..campaign.matrix import Simulation
 from ..campaign.simulate import simulate
 from ..diagnostics.structures import as_structure
-from ..errors import DarkforcesError
+from ..errors import DarkforcesError, check_positive
 from ..models.model import ForceModel, Need
 from ..models.registry.load import ModelChoice, load_as
 from ..models.registry.options import Loading
@@ -125,9 +124,9 @@ def assess(
 
 def check_settings(temperature: float, timestep: float, time: float) -> None:
     """Raise a DarkforcesError for numbers that cannot be; see `assess`."""
-    for name, value, unit in (("temperature", temperature, "K"), ("timestep", timestep, "fs"), ("time", time, "ps")):
-        if not 0.0 < value < np.inf:
-            raise DarkforcesError(f"{name} {value:g} cannot be: expected more than 0 {unit}")
+    check_positive("temperature", temperature, "K")
+    check_positive("timestep", timestep, "fs")
+    check_positive("time", time, "ps")
     shortest = 1e-3 * timestep * LONGEST * _FEWEST_STEPS
     if time < shortest:
         raise DarkforcesError(

@@ -8,7 +8,7 @@ import ase
 import numpy as np
 from ase.data import chemical_symbols
 
-from ..errors import DarkforcesError
+from ..errors import DarkforcesError, check_positive
 from ..models.registry.load import ModelLike, as_model
 from ..simulate.compose import MEMORY, high_pass_friction
 from ..simulate.hydrogen_mass import with_hydrogen_mass
@@ -129,16 +129,11 @@ def _check(
     tau: float,
     hydrogen_mass: float | None,
 ) -> None:
-    positive = {
-        "time": (time, "ps"),
-        "temperature": (temperature, "K"),
-        "timestep": (timestep, "fs"),
-        "tau": (tau, "fs"),
-        "hydrogen mass": (hydrogen_mass, "u"),
-    }
-    for name, (value, unit) in positive.items():
-        if value is not None and not 0.0 < value < np.inf:
-            raise DarkforcesError(f"{name} {value:g} cannot be used: expected {unit}, more than zero")
+    check_positive("time", time, "ps")
+    check_positive("temperature", temperature, "K")
+    check_positive("timestep", timestep, "fs")
+    check_positive("tau", tau, "fs")
+    check_positive("hydrogen mass", hydrogen_mass, "u")
     if equilibration is not None and not 0.0 <= equilibration < np.inf:
         raise DarkforcesError(f"equilibration {equilibration:g} cannot be used: expected ps, zero or more")
     if not 2 <= longest <= LONGEST:

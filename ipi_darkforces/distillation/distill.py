@@ -11,7 +11,7 @@ import ase
 import numpy as np
 
 from ..diagnostics.structures import as_structure
-from ..errors import DarkforcesError
+from ..errors import DarkforcesError, check_positive
 from ..lock import locked
 from ..models.model import ForceModel, Need
 from ..models.registry.fingerprint import weights_of
@@ -144,10 +144,9 @@ def plan_of(
 def _check(size: str, temperature: float, timestep: float, evaluations: int, steps: int, hours: float) -> None:
     if size not in SIZES:
         raise DarkforcesError(f"size '{size}' is not known: expected {', '.join(SIZES)}")
-    positive = {"temperature": (temperature, "K"), "timestep": (timestep, "fs"), "hours": (hours, "h")}
-    for name, (value, unit) in positive.items():
-        if not 0.0 < value < np.inf:
-            raise DarkforcesError(f"{name} {value:g} cannot be used: expected {unit}, more than zero")
+    check_positive("temperature", temperature, "K")
+    check_positive("timestep", timestep, "fs")
+    check_positive("hours", hours, "h")
     for name, number in {"evaluations": evaluations, "steps": steps}.items():
         if number < 8:
             raise DarkforcesError(f"{number} {name} are too few: expected at least 8")

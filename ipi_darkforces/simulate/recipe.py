@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf, isfinite, pi, sin
 
-from ..errors import DarkforcesError
+from ..errors import DarkforcesError, check_positive
 from ..split.component import Component
 
 ENSEMBLES = ("nve", "langevin", "svr", "gle")  # of classical atoms
@@ -107,8 +107,7 @@ class Recipe:
         if self.seed < 0:
             raise DarkforcesError(f"--seed {self.seed} cannot be used: expected a number, at least 0")
         for name, (value, unit) in numbers.items():
-            if value is not None and not 0.0 < value < inf:
-                raise DarkforcesError(f"--{name} {value:g} cannot be used: expected {unit}, more than zero")
+            check_positive(f"--{name}", value, unit)
 
 
 def _check_ensemble(recipe: Recipe) -> None:

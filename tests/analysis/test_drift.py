@@ -75,7 +75,7 @@ def test_where_atoms_are_fixed_the_others_hold_the_energy(heating):
 
 
 def test_the_deviation_of_the_kinetic_energy(harmonic):
-    """From i-PI's temperature; and the same from its kinetic energy if the number of atoms is not known."""
+    """It comes from i-PI's temperature, and from its kinetic energy where the number of atoms is not known."""
     run = read(harmonic)
     values, _ = read_output(str(harmonic / "run.out"))
     drift = measure(run, Selection())
@@ -85,7 +85,7 @@ def test_the_deviation_of_the_kinetic_energy(harmonic):
 
 
 def test_the_deviation_of_the_kinetic_energy_of_beads_is_for_one_of_them(tmp_path):
-    """As is the conserved quantity; i-PI's kinetic energy is that of all beads together."""
+    """The conserved quantity is that of one bead too; i-PI's kinetic energy is that of all beads together."""
 
     def with_two_beads(root: ET.Element) -> None:
         root.find("system/initialize").set("nbeads", "2")
@@ -128,7 +128,7 @@ def test_pictures(heating, tmp_path, suffix, count):
 
 
 def made_up(conserved: np.ndarray | None, interval: float = 0.004) -> Drift:
-    """In meV/atom, one value after the other."""
+    """A conserved quantity in meV/atom, one value after the other."""
     n = 100 if conserved is None else len(conserved)
     time = interval * np.arange(n)
     return Drift("made up", 192, time, np.full(n, 300.0), None if conserved is None else time, conserved, 1.0)
@@ -145,7 +145,7 @@ def test_a_drift_as_a_temperature() -> None:
 
 
 def test_the_interval_of_a_random_walk_covers_its_drift() -> None:
-    """Of 0.4 ps of 192 atoms."""
+    """A walk over 0.4 ps of 192 atoms."""
     random = np.random.default_rng(1)
     covered = []
     for _ in range(200):

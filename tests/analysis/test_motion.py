@@ -67,7 +67,7 @@ def test_short_runs_are_told_that_they_may_know_nothing_of_diffusion(frames, dis
     ("of_each_atom", "frames", "known"), [(False, 1900, False), (False, 2001, True), (True, 1900, True)]
 )
 def test_errors_of_the_temperatures_of_species_are_those_that_can_be_known(of_each_atom, frames, known):
-    """As in `temperatures`: not in less than 20 ps, but for a thermostat on each atom."""
+    """The same as in `temperatures`: none in less than 20 ps, but for a thermostat on each atom."""
     velocities = np.random.default_rng(0).normal(size=(frames, 12, 3))
     trajectories = (trajectory("velocities", velocities),)
     run = Run("made up", Path("made up"), (), trajectories, None, of_each_atom, Constraints(), 12)

@@ -58,7 +58,7 @@ class Chain:
         self.wavenumbers = fastest * np.sqrt(np.clip(squares, 0, None) / squares.max())
 
     def velocities(self, n, interval, rng):
-        """Each mode but the one of the centre of mass with the energy k_B T on average over time, at random phases."""
+        """Velocities with the energy k_B T on average in each mode but the centre of mass, at random phases."""
         angles = 2 * np.pi * LIGHT * self.wavenumbers[1:, None] * interval * np.arange(n)
         waves = np.cos(angles[..., None] + rng.uniform(0, 2 * np.pi, (len(angles), 1, 3)))
         amplitudes = np.sqrt(2 * BOLTZMANN * KELVIN) * self.modes[:, 1:] / np.sqrt(self.masses)[:, None]

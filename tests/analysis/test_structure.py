@@ -31,7 +31,7 @@ def trajectory(frames, cell, size=50):
 
 
 def of_atoms(atoms, **options):
-    """Of a single structure."""
+    """The structure functions of a single structure."""
     return correlations(
         "one", trajectory(atoms.positions[None], np.array(atoms.cell)), atoms.get_chemical_symbols(), **options
     )
@@ -215,7 +215,7 @@ def test_aligned_molecules_are_perfectly_correlated(waters):
 
 
 def test_alternating_molecules_are_perfectly_anticorrelated_at_odd_distances():
-    """On a simple cubic lattice, where those at an odd number of steps point the other way."""
+    """Molecules on a simple cubic lattice, where those at an odd number of steps point the other way."""
     places = np.stack(np.meshgrid(*3 * [np.arange(4)], indexing="ij"), axis=-1).reshape(64, 3)
     one = molecule("H2O").positions
     signs = np.where(places.sum(axis=1) % 2, -1.0, 1.0)

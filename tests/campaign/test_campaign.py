@@ -46,7 +46,7 @@ def darkforces(*arguments: object) -> int:
 
 
 def state(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """When all files of simulations were written, and what is in them."""
+    """Times and contents of all files of simulations."""
     files = [file for file in folder.glob("runs/*/*") if file.is_file()]
     return {str(file.relative_to(folder)): (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
 
@@ -164,7 +164,7 @@ def test_what_cannot_be_is_one_line(stopped_and_finished, changes, options, mess
 
 
 def test_how_the_model_is_evaluated_reaches_its_simulations(tmp_path, capsys):
-    """They go on with the same, and not with another precision; the document and machines are told."""
+    """Simulations go on with the same options, and not with another precision; document and JSON name them."""
     path, output = campaign(tmp_path / "tiny.yaml", structure="water-16", time="0.004", seeds="1"), tmp_path / "double"
     how = ["--output", output, "--dtype", "float64", "--backend", "metatomic"]
     assert darkforces(path, *how, "--json") == 0

@@ -16,7 +16,7 @@ N = 5000
 
 
 def motion(oxygen_leaves: bool) -> Motion:
-    """Of hydrogen atoms that diffuse, and oxygen atoms that may hardly leave their cages: 20 ps, without inertia."""
+    """20 ps, without inertia, of hydrogen atoms that diffuse, and oxygen atoms that may hardly leave their cages."""
     rng = np.random.default_rng(0)
     times, cells = INTERVAL * np.arange(N), np.zeros((N, 3, 3))
     steps = rng.normal(size=(N, 12, 3))
@@ -29,7 +29,7 @@ def motion(oxygen_leaves: bool) -> Motion:
 
 
 def known(found: Motion | None) -> dict[str, bool]:
-    """Of which species the diffusion coefficients have error bars."""
+    """Species whose diffusion coefficients have error bars."""
     assert found is not None
     assert found.displacements is not None
     ways = found.spectra.diffusion, found.displacements.diffusion

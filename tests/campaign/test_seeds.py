@@ -45,7 +45,7 @@ def test_errors_from_within_the_seeds(n):
 @pytest.mark.parametrize("errors", ["known", "not known"])
 @pytest.mark.parametrize("common", [0.3, 0.8])
 def test_what_seeds_have_in_common_is_one_sample(common, errors):
-    """Each estimate is a sum of what its start gave it, as it gave all others, and of its own."""
+    """Each estimate is a sum of a part that all starts share, and of its own."""
 
     def make(rng):
         values = np.sqrt(common) * rng.normal() + np.sqrt(1.0 - common) * rng.normal(size=4)
@@ -83,7 +83,7 @@ def test_one_seed_is_itself():
 
 
 def motion(seed: int, n_frames: int = 800) -> Motion:
-    """Of random velocities of one molecule, and of positions that diffuse."""
+    """Motion with random velocities of one molecule, and positions that diffuse."""
     rng = np.random.default_rng(seed)
     symbols, masses = ["O", "H", "H"], np.array([16.0, 1.0, 1.0])
     times, cells = 0.002 * np.arange(n_frames), np.zeros((n_frames, 3, 3))

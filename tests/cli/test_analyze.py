@@ -150,7 +150,7 @@ GAS_CONSTANT = 0.831446  # amu Å²/ps²/K
 
 
 def diffusion(species: str) -> float:
-    """Of the atoms below, in Å²/ps: relative to the centre of mass, and of steps instead of a path."""
+    """Diffusion of the atoms below, in Å²/ps: relative to the centre of mass, and of steps instead of a path."""
     kept = np.exp(-FRICTION * INTERVAL)
     share = MASSES[species] / (6.0 * sum(MASSES.values()))
     free = GAS_CONSTANT * KELVIN / MASSES[species] * INTERVAL * 0.5 * (1 + kept) / (1 - kept)
@@ -356,15 +356,15 @@ def test_what_has_no_curves_has_no_data():
         (["drift", "missing"], "'missing' does not exist"),
         (["drift", "hot", "--discard", "-1"], "--discard -1 is not a time"),
         (["drift", "hot", "--discard", "100"], "nothing is left without the first 100 ps"),
-        (["temperatures", "hot", "--target", "0"], "--target 0 cannot be: expected more than 0 K"),
-        (["temperatures", "hot", "--target", "inf"], "--target inf cannot be: expected more than 0 K"),
-        (["temperatures", "hot", "--interval", "nan"], "--interval nan cannot be: expected more than 0 fs"),
+        (["temperatures", "hot", "--target", "0"], "--target 0 cannot be used: expected K, more than zero"),
+        (["temperatures", "hot", "--target", "inf"], "--target inf cannot be used: expected K, more than zero"),
+        (["temperatures", "hot", "--interval", "nan"], "--interval nan cannot be used: expected fs, more than zero"),
         (["drift", "hot", "--plot", "picture.txt"], "'picture.txt' has no suffix of a picture: expected one of"),
         (["drift", "hot", "--plot", "nowhere/picture.png"], "there is no folder 'nowhere'"),
         (["weather", "hot"], "darkforces: error: 'weather' is neither a file or folder"),
         (["spectra", "hot"], "'hot' has no velocities: add <trajectory filename='vel'>"),
         (["structure", "hot"], "'hot' has no positions: add <trajectory filename='pos'>"),
-        (["structure", "hot", "--farthest", "nan"], "--farthest nan cannot be: expected more than 0 Å"),
+        (["structure", "hot", "--farthest", "nan"], "--farthest nan cannot be used: expected Å, more than zero"),
         (["structure", "hot", "--data", "nowhere/g.csv"], "there is no folder 'nowhere'"),
         (["spectra", "hot", "--data", "a.csv", "--csv", "a.csv"], "'a.csv' is to be written twice"),
     ],

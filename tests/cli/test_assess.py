@@ -128,8 +128,8 @@ def test_its_page_and_pictures(assessed) -> None:
         (["pet-m", "no.xyz"], "'no.xyz' does not exist"),
         (["pet-mm", "waters.xyz"], "did you mean 'pet-m'"),
         (["pet-m", "waters.xyz", "--time", "0.01"], "--time 0.01 is too short for M = 16: expected at least 0.032 ps"),
-        (["pet-m", "waters.xyz", "--time", "nan"], "--time nan cannot be: expected more than 0 ps"),
-        (["pet-m", "waters.xyz", "--timestep", "0"], "--timestep 0 cannot be: expected more than 0 fs"),
+        (["pet-m", "waters.xyz", "--time", "nan"], "--time nan cannot be used: expected ps, more than zero"),
+        (["pet-m", "waters.xyz", "--timestep", "0"], "--timestep 0 cannot be used: expected fs, more than zero"),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments: list[str], message: str, said, assessed, folder: Path) -> None:

@@ -62,7 +62,7 @@ def test_bash(words: str, begun: str, candidates: set[str], scripts: Path) -> No
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_zsh(program: str, scripts: Path) -> None:
-    """It can be read, where there is such a shell, and knows the names of models."""
+    """The script can be read, where there is such a shell, and has the names of models."""
     script = scripts / f"{program}.zsh"
     assert script.read_text().startswith(f"#compdef {program}\n")
     assert "'models:model:(pet-m " in script.read_text()

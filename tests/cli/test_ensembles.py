@@ -52,7 +52,7 @@ def outputs(folder: Path) -> dict[str, np.ndarray]:
 
 
 def cell(folder: Path) -> np.ndarray:
-    """In bohr, a vector in each column."""
+    """The cell in bohr, a vector in each column."""
     text = ET.parse(folder / "RESTART").getroot().find("system/cell").text
     return np.array(text.strip(" []\n").split(","), float).reshape(3, 3)
 
@@ -185,7 +185,7 @@ def water(folder: Path) -> Path:
 
 
 def test_other_seeds_give_other_velocities(tmp_path):
-    """And folders of their own, as the name of the input becomes that of the folder."""
+    """Their folders differ too, as the folder is named for the input."""
     bulk("Cu", cubic=True).write(tmp_path / "cu.xyz")
     paths = [write_input(tmp_path / "cu.xyz", tmp_path, seed=seed) for seed in (None, 1, 2)]
     assert [path.stem for path in paths] == [f"cu-nve-conservative{end}" for end in ("", "-seed1", "-seed2")]

@@ -87,7 +87,7 @@ def test_rounding_is_called_so(said: Say) -> None:
 
 
 def test_fastest_backend_gives_the_same_by_differences(said: Say) -> None:
-    """It cannot be differentiated."""
+    """That backend cannot be differentiated."""
     exact, differences = (
         json.loads(said("jacobian", "pet-m", "waters.xyz", "--json", "--dtype", "float64", *more)[0])
         for more in ([], ["--backend", "auto"])

@@ -25,7 +25,7 @@ CARD = Card("PET for ethanol", "PET", "MD17", "CC0", "nobody", "a day", {"energy
 
 @pytest.fixture(autouse=True)
 def own(tmp_path, monkeypatch) -> Path:
-    """No models of the user's own yet, and a terminal in which no line is broken."""
+    """A folder of the user's own models, still empty, and a terminal in which no line is broken."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("COLUMNS", "100")
     return tmp_path / "data" / "ipi-darkforces" / "models"
@@ -33,7 +33,7 @@ def own(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def quick(monkeypatch, pet_file):
-    """No checkpoint is exported, which takes seconds; the bundled model takes its place."""
+    """Load the bundled model instead of exporting a checkpoint, which takes seconds."""
     monkeypatch.setattr(kinds, "exported", lambda checkpoint: pet_file)
 
 
@@ -151,7 +151,7 @@ class TestList:
 class TestOtherPackages:
     @pytest.fixture(autouse=True)
     def caches(self, tmp_path, monkeypatch) -> Path:
-        """No weights in the packages' caches yet."""
+        """Empty caches of the packages' weights."""
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         monkeypatch.setenv("CACHED_PATH_CACHE_ROOT", str(tmp_path / "cache" / "orb"))
         return tmp_path / "cache"
@@ -258,7 +258,7 @@ def test_errors_are_written_as_people_do(key, value, label, text):
 
 
 def test_as_a_process_with_a_model_of_ones_own(own, tmp_path, monkeypatch):
-    """In earnest: a name, a checkpoint that must be exported, and the same in the list."""
+    """A real process: a model with a name, a checkpoint that must be exported, and the same in the list."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     install(ZOO["pet-m"].path, CARD, "ethanol")
     command = [sys.executable, "-m", "ipi_darkforces.cli.main", "models", "ethanol", "--json"]

@@ -114,7 +114,7 @@ class Failing(Faulty):
 def test_calculators_that_fail_at_once_are_errors(
     name: str, message: str, more: tuple[str, ...], say: Say, folder: Path
 ) -> None:
-    """No results: neither are forces followed that are no gradient, though they should be."""
+    """There are no results; nor are forces followed that are no gradient, though they should be."""
     (folder / "faulty.py").write_text(FAULTY)
     out, err, code = say(f"ase:faulty.py:{name}", "waters.xyz", "--sets", "molecules", *more)
     assert_one_error(code, out, err, message)

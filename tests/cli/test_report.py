@@ -170,7 +170,7 @@ def test_what_is_cut_or_changes_is_used_as_far_as_it_goes(analyze, tmp_path):
         (["weather", "run"], "'weather' is neither a file or folder"),
         (["--discard", "1", "drift", "run"], "'drift' is an analysis, which comes first: darkforces analyze drift RUN"),
         (["run", "--output", "run/run.out"], "--output 'run/run.out' is a file: expected a folder"),
-        (["run", "--target", "-3"], "--target -3 cannot be: expected more than 0 K"),
+        (["run", "--target", "-3"], "--target -3 cannot be used: expected K, more than zero"),
         (["run", "--discard", "9"], "nothing could be found out about any run, so there is no report"),
     ],
 )

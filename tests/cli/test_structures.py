@@ -153,7 +153,7 @@ def test_what_cannot_be_is_refused_before_it_starts(said: Say, tmp_path: Path, s
 
 
 class TestFilesOfIpi:
-    """In bohr unless they say otherwise, in every command."""
+    """Files of i-PI are in bohr unless they say otherwise, in every command."""
 
     @pytest.fixture(autouse=True)
     def files(self, tmp_path: Path) -> ase.Atoms:

@@ -20,7 +20,7 @@ Say = Callable[..., tuple[str, str, int]]
 
 @pytest.fixture
 def said(darkforces: Say, frames: list[ase.Atoms]) -> Say:
-    """What the command says, in the folder with the structures, with its exit code."""
+    """Output and exit code of the command, in the folder with the structures."""
     return partial(darkforces, "view")
 
 

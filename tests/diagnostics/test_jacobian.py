@@ -56,7 +56,7 @@ class LinearModel(SpringModel):
 
 
 class MatrixJacobian(DerivedJacobian):
-    """One that is known as a whole."""
+    """A model whose Jacobian is a given matrix."""
 
     def __init__(self, matrix: np.ndarray):
         super().__init__(len(matrix) // 3, 1e-16)
@@ -171,7 +171,7 @@ class TestDerivatives:
     def test_agree_with_finite_differences(
         self, kind: Need, where: str, pet: MetatomicModel, request: pytest.FixtureRequest
     ) -> None:
-        """Of forces as they are served: without net force and, in vacuum, without net torque."""
+        """Forces are compared as they are served: without net force and, in vacuum, without net torque."""
         structure = request.getfixturevalue(where)
         derived = pet.jacobian(structure, kind)
         differences = ForceModel.jacobian(pet, structure, kind)
@@ -235,7 +235,7 @@ class TestProbes:
             assert abs(own.value - exact.elements[symbol]) < 2.0 * own.margin()
 
     def test_are_right_about_their_errors(self, linear: LinearModel, atoms: Structure) -> None:
-        """Of many estimates, nearly 95 % have the truth in the interval that they give; and there is no bias."""
+        """Nearly 95 % of many estimates have the truth in their interval, and there is no bias."""
         exact = measure(linear, atoms, "atoms")
         results = [estimate(linear, atoms, "atoms", Need.DIRECT, 0.08, seed=seed) for seed in range(300)]
         values = np.array([result.value.value for result in results])
@@ -244,7 +244,7 @@ class TestProbes:
         assert abs(values.mean() - exact.value) < 0.01 * exact.value  # stopping early is what is left of it
 
     def test_squared_norms_have_no_bias(self, linear: LinearModel, atoms: Structure) -> None:
-        """Of the whole and of each atom."""
+        """Squared norms of the whole and of each atom."""
         exact = measure(linear, atoms, "atoms")
         result = estimate(linear, atoms, "atoms", Need.DIRECT, 0.01)
         for samples, norms in ((result.total, exact.total), (result.antisymmetric, exact.antisymmetric)):

@@ -271,7 +271,7 @@ def test_rates_and_what_is_printed_and_drawn(tmp_path: Path) -> None:
 
 
 class TestKnownRange:
-    """Of one displaced atom; fractions go up by √2."""
+    """The range for one displaced atom; fractions go up by √2."""
 
     ORIGIN = Structure(np.array([8, 1]), np.array([[0.0, 0, 0], [0, 0, 5]]), VACUUM)
 
@@ -324,7 +324,7 @@ class TestEnds:
     STRUCTURE = Structure(np.ones(4, np.int32), np.random.default_rng(2).normal(0.0, 2.0, (4, 3)), 20.0 * np.eye(3))
 
     def test_rounding_errors(self) -> None:
-        """Of forces with five digits behind the point: evenly spread within half a unit of the last."""
+        """Errors of forces with five decimals are spread evenly within half a unit of the last."""
         coarse = Field(lambda r: np.round(-3.7 * r, 5))
         found = rounding_error(coarse, Need.DIRECT, self.STRUCTURE)
         assert found is not None
@@ -335,7 +335,7 @@ class TestEnds:
         assert rounding_error(Field(lambda r: np.nan * r), Need.DIRECT, self.STRUCTURE) is None
 
     def test_curvature(self) -> None:
-        """Of springs of 1 eV/Å², and of a saddle."""
+        """Curvatures of springs of 1 eV/Å², and of a saddle."""
         assert lowest_curvature(SpringModel(), Need.CONSERVATIVE, self.STRUCTURE) == pytest.approx(1.0, abs=1e-6)
         saddle = examine(Field(lambda r: np.array([-3.0, 2.0, -1.0]) * r), Need.DIRECT, self.STRUCTURE, True)
         assert saddle.curvature == pytest.approx(-2.0, abs=1e-6)
@@ -344,7 +344,7 @@ class TestEnds:
 
     @pytest.mark.parametrize("bent", [0.0, 1e-9, 1e-8, 1e-7, 1e-4])
     def test_curvature_of_molecules_that_are_nearly_linear(self, bent: float) -> None:
-        """Of springs again: inertia about the axis is as small as its rounding errors."""
+        """Curvatures of springs again: inertia about the axis is as small as its rounding errors."""
         axis = np.array([[1.0, 2.0, 3.0]]) / 14**0.5
         positions = np.array([[-1.2], [0.1], [1.1]]) * axis + bent * np.array([[0.0, 0, 0], [1, 0, 0], [0, 0, 0]])
         dioxide = Structure(np.array([8, 6, 8]), positions, VACUUM)
@@ -390,7 +390,7 @@ class TestRecords:
         assert run(stiffer)[1] > 9
 
     def test_what_failed_is_tried_again(self, tmp_path: Path) -> None:
-        """By a calculator that fails at its 25th call, soon after it began, and another time does not."""
+        """The calculator fails at its 25th call, soon after it began, and another time does not."""
 
         class Failing(EMT):
             calls = 0
@@ -472,7 +472,7 @@ class TestStarts:
         assert not np.array_equal(positions[0], positions[3])
 
     def test_that_ase_builds(self) -> None:
-        """Of elements that the model knows; the first are the same, however many are asked for."""
+        """Structures of elements that the model knows; the first are the same, however many are asked for."""
         starts = make_starts({}, number=10)
         assert [each.group for each in starts] == ["g2"] * 10 + ["crystals"] * 10
         assert [each.name for each in make_starts({}, ["g2"], 5)] == [each.name for each in starts[:5]]

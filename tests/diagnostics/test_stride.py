@@ -33,7 +33,7 @@ STRIDES = (8, 14, 16)  # the last is close to half a period: 15.7 steps
 
 @pytest.fixture(scope="module")
 def power() -> Power:
-    """Of the slow forces, along a run under all forces."""
+    """Power of the slow forces along a run under all forces."""
     rng = np.random.default_rng(0)
     state = State(rng.normal(size=(ATOMS, 3)), rng.normal(size=(ATOMS, 3)), np.zeros((ATOMS, 3)))
     state = State(state.positions, state.momenta, -state.positions)
@@ -57,7 +57,7 @@ def thermalized(momenta: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def long_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As long as these oscillators need, unless a test says otherwise."""
+    """Make segments as long as these oscillators need, unless a test says otherwise."""
     monkeypatch.setattr(theory, "_SEGMENT", 50.0)
 
 
@@ -116,7 +116,7 @@ def test_multiple_time_stepping_heats_as_much(stride):
 
 
 def test_errors_are_those_of_the_scatter(power):
-    """Of independent tenths of the run, whose errors are √10 times as large."""
+    """Errors from independent tenths of the run are √10 times as large."""
     length = len(power.values) // 10
     tenths = [heating(replace(power, values=power.values[i * length : (i + 1) * length]), [14])[0] for i in range(10)]
     scatter = np.std([each.total.value for each in tenths], ddof=1)
@@ -124,7 +124,7 @@ def test_errors_are_those_of_the_scatter(power):
 
 
 def test_neighbours_say_the_same_with_smaller_errors(power):
-    """As long as others do not move with them; if they do, all pairs count."""
+    """Others must not move with them; if they do, all pairs count."""
     alone = replace(power, neighbours=csr_array(np.eye(ATOMS)))
     for near, far in zip(heating(alone, STRIDES), heating(power, STRIDES), strict=True):
         assert near.total.value / 1000.0 == pytest.approx(exact(near.stride), rel=0.15)  # segments blur wings
@@ -146,7 +146,7 @@ TAU, RATE = 4.0, 0.1  # and the power that is fed into each degree of freedom
 
 @pytest.mark.parametrize("ensemble", ["langevin", "svr", "gle"])
 def test_excess_of_temperature_under_each_thermostat(ensemble):
-    """Of oscillators that are kicked at random, with a known power; the GLE at their frequency."""
+    """Oscillators that are kicked at random, with a known power; the GLE at their frequency."""
     rng = np.random.default_rng(3)
     n, dt = 2000, 0.1
     matrix = high_pass_friction(TAU, 1.5)

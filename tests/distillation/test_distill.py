@@ -168,7 +168,7 @@ def test_where_the_teacher_fails_is_left_out_counted_and_said(tmp_path: Path) ->
 
 
 def test_held_out_dynamics_begin_anew_where_the_teacher_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Its 200th evaluation is in the second piece; from other velocities it gets through, in one piece."""
+    """The 200th evaluation is in the second piece; from other velocities the dynamics gets through, in one piece."""
     from ipi_darkforces.distillation.folder import DistillationSettings, DistillFolder
     from ipi_darkforces.distillation.rounds import Rounds
 
@@ -190,7 +190,7 @@ def test_held_out_dynamics_begin_anew_where_the_teacher_fails(tmp_path: Path, ca
 
 
 def test_a_perfect_student_does_not_heat_and_a_softer_one_does() -> None:
-    """Of a teacher in equilibrium: springs that are too soft by a tenth."""
+    """The teacher is in equilibrium; the other student has springs that are too soft by a tenth."""
     system = System.of(copper() * (2, 1, 1))
     emt = dark.load_model("ase:ase.calculators.emt:EMT")
     rng = np.random.default_rng(0)
@@ -299,7 +299,7 @@ def test_the_command_goes_on_with_what_is_there(here: Path, finished: tuple[Path
 
 
 def test_held_out_dynamics_go_on_where_they_were(here: Path) -> None:
-    """In pieces that follow one another: as if nobody had stopped them, and without asking for what is there."""
+    """Pieces follow one another as if nobody had stopped them, and without asking for what is there."""
     whole = Trajectory.joined([Trajectory.read(path) for path in sorted((here / "folder" / "held-out").glob("*.npz"))])
     assert len(whole) == 226
     for path in sorted((here / "folder" / "held-out").glob("*.npz"))[1:]:

@@ -72,7 +72,7 @@ class TestForcesThatAreTheGradient:
 
 
 class TestWhatToDoAboutIt:
-    """Of a calculator of their own, users can say what its forces are; of a model with a name, they cannot."""
+    """Users can say what the forces of their own calculator are, but not those of a model with a name."""
 
     @pytest.mark.parametrize(
         ("name", "remedy"),
@@ -118,7 +118,7 @@ class TestForcesThatAreNot:
         assert 0.01 < found.difference < 0.1
 
     def test_the_work_is_that_of_the_rotation(self) -> None:
-        """Of forces J r, around a circle in the plane of u and v: π (v J u - u J v)."""
+        """Work of forces J r around a circle in the plane of u and v: π (v J u - u J v)."""
         random = np.random.default_rng(3)
         jacobian = random.normal(size=(12, 12))
         symmetric = 0.5 * (jacobian + jacobian.T)

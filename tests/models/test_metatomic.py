@@ -41,7 +41,7 @@ def water() -> Structure:
 
 @pytest.fixture(scope="module")
 def single(pet_file: Path) -> ForceModel:
-    """As it is bundled: single precision, no net force."""
+    """The bundled model in single precision, without net force."""
     return MetatomicModel(pet_file)
 
 
@@ -53,13 +53,13 @@ def pet_m_float64(pet_file_float64: Path) -> ForceModel:
 
 @pytest.fixture(scope="module")
 def double(pet_file_float64: Path) -> ForceModel:
-    """In double precision, no net force."""
+    """The bundled model in double precision, without net force."""
     return MetatomicModel(pet_file_float64)
 
 
 @pytest.fixture(scope="module")
 def raw_single(pet_file: Path) -> ForceModel:
-    """In single precision, net force as predicted."""
+    """The bundled model in single precision, with the net force that it predicts."""
     return MetatomicModel(pet_file, remove_net_force=False)
 
 
@@ -421,7 +421,7 @@ class TestNetForce:
 
     @pytest.mark.parametrize("n_atoms", [1, 2])
     def test_linear_molecules_keep_finite_forces(self, n_atoms: int, double: ForceModel) -> None:
-        """They have no moment of inertia about their axis, a single atom has none at all."""
+        """Linear molecules have no moment of inertia about their axis, a single atom has none at all."""
         structure = Structure(np.array([8, 1][:n_atoms], np.int32), PAIR.positions[:n_atoms] / 2, VACUUM)
         direct = evaluated(double, structure).direct
         assert np.abs(torque(structure, direct)).max() < 1e-9

@@ -60,7 +60,7 @@ def test_fast_and_slow_add_up_to_the_slow_model(
 
 
 def test_neither_is_asked_before_it_is_due(structure: Structure, tmp_path) -> None:
-    """Not even at the first geometries, nor when the stride changes: a guess that is wrong is an evaluation."""
+    """Neither is at the first geometries, nor when the stride changes: a wrong guess costs an evaluation."""
     counters = [tmp_path / name for name in ("fast", "slow")]
     fast = CalculatorModel(rotated(0.1, str(counters[0])), "fast", Need.DIRECT)
     split = Split(PairModel(fast, CalculatorModel(emt(str(counters[1])), "slow"), "both"))

@@ -160,7 +160,7 @@ class Good:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All clients here are of one process; on a busy machine, good ones may be silent for long.
+    """Raise the patience with clients: all of them share one process here, and may be silent for long.
 
     Most of the time would go into waiting for the driver to look for new ones.
     """
@@ -181,7 +181,7 @@ def errors(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def read(connection: socket.socket, n: int) -> bytes:
-    """So many bytes."""
+    """Read so many bytes."""
     data = b""
     while len(data) < n and (piece := connection.recv(n - len(data))):
         data += piece
@@ -365,7 +365,7 @@ class TestOneSimulation:
 
 
 class TestWhereItFailed:
-    """It is tried again, after pauses; and the same mistake is said once."""
+    """An address where something failed is tried again, after pauses; and the same mistake is said once."""
 
     @pytest.fixture(autouse=True)
     def _short_pauses(self, monkeypatch: pytest.MonkeyPatch) -> None:

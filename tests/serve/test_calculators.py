@@ -126,7 +126,7 @@ def test_a_calculator_is_served_as_ase_runs_it(tmp_path):
 
 
 def test_a_calculator_needs_the_packages_of_no_other_model(tmp_path):
-    """All of them fail to import, and the simulation is the same."""
+    """Imports of all these packages fail, and the simulation is the same."""
     program = f"""
 import sys
 
@@ -268,7 +268,7 @@ class TestConstantPressure:
             assert "has no direct stress, and this simulation asks for" in errors[0]
 
     def test_the_split_is_right_without_one(self, tmp_path):
-        """With a stride of 1, the trajectory of the slow model; the virial is all in its share."""
+        """A stride of 1 gives the trajectory of the slow model; the virial is all in its share."""
         runs = {}
         for name, stride, options in [
             ("alone", None, ("--model", f"ase:{FILE}:emt")),
@@ -292,7 +292,7 @@ class TestConstantPressure:
 
 
 def test_darkforces_run_takes_two_models_and_goes_on_with_the_same(tmp_path):
-    """In its own folder, from where relative paths would mean something else."""
+    """The run goes on in its own folder, from where relative paths would mean something else."""
     (tmp_path / "mine.py").write_text(FILE.read_text())
     start().write(tmp_path / "copper.xyz")
     command = [sys.executable, "-m", "ipi_darkforces.cli.main", "run", "--structure", "copper.xyz", "--mts", "2"]

@@ -58,7 +58,7 @@ def served():
 
 @pytest.fixture(scope="module")
 def shared_memory():
-    """Likewise, through shared memory."""
+    """A driver whose clients get numbers through shared memory."""
     with Workplace() as workplace:
         driver = workplace.driver(*DOUBLE, "--stay", "--shm")
         yield workplace
@@ -158,7 +158,7 @@ class WaitingModel(DirectFirstModel):
 
 
 def test_slow_forces_are_computed_after_fast_ones_are_answered_and_before_they_are_asked_for(tmp_path):
-    """With i-PI's own client class, so that the test can act between its requests."""
+    """i-PI's own client class lets the test act between its requests."""
     model = WaitingModel()
     addresses = [UnixAddress(str(tmp_path / component)) for component in ("fast", "slow")]
     listeners = [listening(address) for address in addresses]
@@ -188,7 +188,7 @@ def listening(address):
 
 
 def forces_from(client, component, positions=POSITIONS, begin=True):
-    """Of two atoms, eV/Å."""
+    """Forces on two atoms, eV/Å."""
     request = ForceRequest(
         id=0,
         pos=positions.ravel() / Bohr,
@@ -308,7 +308,7 @@ def test_systems_in_threads_cost_what_they_cost_alone(tmp_path):
 
 
 def test_beads_that_ipi_asks_for_in_changing_order_cost_no_more(tmp_path):
-    """One by one, i-PI gives a driver first the bead that it had last."""
+    """i-PI asks for beads one by one, and gives a driver first the bead that it had last."""
     beads, stride, n = 4, 2, 8
     with Workplace() as workplace:
         driver = workplace.driver("--model", "pet-m")

@@ -54,7 +54,7 @@ def init(parameters: str, bead: int = 0) -> bytes:
 
 
 def decode(decoder: Decoder, data: bytes) -> list[Message]:
-    """All messages that are complete with the next bytes."""
+    """Decode all messages that are complete with the next bytes."""
     decoder.feed(data)
     return list(iter(decoder.next_message, None))
 

@@ -54,7 +54,7 @@ class TestCompleted:
     @pytest.mark.parametrize("first", [Settings(template="a.xyz"), Settings(species="OH2")])
     @pytest.mark.parametrize("second", [Settings(template="b.xyz"), Settings(species="H2O")])
     def test_species_and_template_override_each_other(self, first: Settings, second: Settings) -> None:
-        """They say the same thing: a template on the command line must not meet a formula from the input."""
+        """Both give the elements: a template on the command line must not meet a formula from the input."""
         assert first.completed(second) == first
 
     def test_component_leaves_the_elements_to_the_input(self) -> None:

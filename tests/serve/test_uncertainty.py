@@ -99,7 +99,7 @@ def test_a_run_gets_those_of_ipis_own_driver(files: Files, backend: str, tmp_pat
 
 
 def test_through_a_socket(files: Files, tmp_path: Path) -> None:
-    """And what is uncertain is said, once."""
+    """An uncertain energy is reported, once."""
     edits = with_parameters(f"{{ species: {SPECIES}, {WANTED} }}"), with_extras_of_one
     with Workplace() as workplace:
         driver = workplace.driver("--model", str(files.checkpoint))

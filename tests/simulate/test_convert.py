@@ -162,7 +162,7 @@ def test_inputs_that_would_not_run_are_refused(tmp_path, pieces, said):
 
 
 def test_systems_of_a_template(tmp_path):
-    """Their elements are those of the file that they all start from; a label is no time step."""
+    """Elements of systems are those of the file that they all start from; a label is no time step."""
     before, _, rest = CONSERVATIVE.read_text().replace(", species: O64H128", "").partition("<system>")
     system, _, after = rest.partition("</system>")
 

@@ -77,7 +77,7 @@ class TestFalseAlarms:
         assert not any(looking.see(progress(i, 20_000.0, 3.0 * KINETIC * 300.0)) for i in range(100))
 
     def test_where_time_stands_still_there_is_no_temperature(self, tmp_path):
-        """As in an optimisation, or when structures are replayed."""
+        """In optimisations, and when structures are replayed, time stands still."""
         looking = watch(tmp_path)
         assert not any(looking.see(progress(i, 1e5 * i, 1e3 * i, time=0.0)) for i in range(100))
 

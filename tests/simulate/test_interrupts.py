@@ -20,7 +20,7 @@ from ipi_darkforces.simulate.processes import scratch_folder
 
 
 def threads(process: int) -> int:
-    """Its threads, which hold its files and locks; one that has ended, and for whose end nobody asks, has one."""
+    """The threads of a process, which hold its files and locks; one that has ended, and is not waited for, has one."""
     try:
         return len(list(Path(f"/proc/{process}/task").iterdir()))
     except OSError:

@@ -13,13 +13,13 @@ HEAD = "# column   1     --> step : The current simulation time step.\n# column 
 
 
 def row(step: int) -> str:
-    """As i-PI writes it."""
+    """A line of properties, in the form in which i-PI writes it."""
     numbers = (step, 0.5 * step, 300.0 + step, -9.0 + 0.1 * step)
     return "  " + "".join(f"{number:16.8e}   " for number in numbers) + "\n"
 
 
 def apart(step: int) -> str:
-    """As i-PI writes extras."""
+    """A line of extras, in the form in which i-PI writes it."""
     numbers = (0.1 * step, 0.2 * step, 1.0, 0.3 * step)
     comment = f" #EXTRAS_COMPONENT_RAW(rms, largest)# Step:  {step:10d}  Bead:  {0:5d}  \n"
     return comment + " ".join(f"{number:16.8e}" for number in numbers) + "\n"

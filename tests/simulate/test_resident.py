@@ -90,7 +90,7 @@ def with_temperature(kelvin: float) -> Edit:
 
 @dataclass(frozen=True)
 class End:
-    """What there is at the end of a simulation: positions and momenta of all beads of all systems in their order."""
+    """The end of a simulation: positions and momenta of all beads of all systems in their order."""
 
     state: np.ndarray
     conserved: list[float]  # of each system
@@ -134,7 +134,7 @@ def test_without_a_thermostat(stride, trajectory, tmp_path):
 
 @pytest.mark.parametrize(("ensemble", "stride"), [("nve", None), ("nve", 4), ("langevin", 3)])
 def test_a_centre_of_mass_that_is_pushed_stays_at_rest(ensemble, stride, trajectory, tmp_path):
-    """And the energy that this takes is in the conserved quantity."""
+    """The energy that this takes is in the conserved quantity."""
 
     def pushed(root: ET.Element) -> None:
         for parameters in root.iter("parameters"):
@@ -170,7 +170,7 @@ def test_a_bias_acts_at_outer_steps(trajectory, tmp_path):
     [("nve", "obabo", 4, 1), ("nve", "obabo", None, 1), ("langevin", "baoab", 3, 1), ("langevin", "baoab", 4, 2)],
 )
 def test_systems_are_advanced_together(ensemble, splitting, stride, beads, trajectory, tmp_path):
-    """In cells of their own; the thermostats draw random numbers in the order of the systems, once in a step."""
+    """Their cells differ; the thermostats draw random numbers in the order of the systems, once in a step."""
     edits = [with_splitting(splitting), with_temperature(300), with_two_systems, with_another_start]
     path = prepare(tmp_path / "run", recipe(ensemble, stride), *[with_beads(beads)] * (beads > 1), *edits)
     atoms = bulk("Cu", cubic=True, a=3.7)
@@ -184,7 +184,7 @@ def test_systems_are_advanced_together(ensemble, splitting, stride, beads, traje
     [("nve", ()), ("langevin", (with_beads(2),)), ("gle", ()), ("svr", ()), ("nve", "bias"), ("nve", "exchange")],
 )
 def test_the_stored_state_is_the_one_that_ipi_stores(ensemble, edits, tmp_path):
-    """Also after a checkpoint, whose number stands in it; and of forcefields of a bias, which may change."""
+    """So it is after a checkpoint, whose number stands in it; and with forcefields of a bias, which may change."""
     biased = edits == "bias"
     if isinstance(edits, str):
         edits = (with_bias,) if biased else (with_temperature(300), with_two_systems, with_exchange)

@@ -32,7 +32,7 @@ MANY = 100_000  # steps, not all of which are done before the run is stopped
 
 
 def start(name: str, output: Path, model: ModelChoice = MODEL, **options) -> Outcome:
-    """Of inputs that lie beside the output."""
+    """Start a run of inputs that lie beside the output."""
     return run(SimulationInput.read(copy_input(name, output.with_name("inputs"))), model, output, **options)
 
 
@@ -222,7 +222,7 @@ def workers_called(name: str, folder: Path) -> list[int]:
 
 @pytest.mark.parametrize(("program", "name"), [("cli.driver", "the driver"), ("/i-pi\0", "i-PI")])
 def test_who_was_killed_is_named(tmp_path, program, name):
-    """As a system does that runs out of memory."""
+    """A system that runs out of memory kills processes like this."""
 
     def kill(progress, total):
         for pid in workers_called(program, tmp_path / "run"):
@@ -234,7 +234,7 @@ def test_who_was_killed_is_named(tmp_path, program, name):
 
 
 def test_ipi_goes_on_from_its_restart_by_hand(tmp_path):
-    """With the prefix of sockets that the input says, which the driver finds in RESTART too."""
+    """The driver finds in RESTART the prefix of sockets that the input says."""
     with Workplace() as workplace:
         text = copy_input("nve-mts2", tmp_path).read_text()
         text = text.replace("<simulation ", f"<simulation sockets_prefix='{workplace.prefix}' ")

@@ -86,7 +86,7 @@ def long(text: str) -> str:
 
 
 def energy(atoms: ase.Atoms) -> float:
-    """Of EMT, in eV."""
+    """Energy by EMT, eV."""
     atoms = atoms.copy()
     atoms.calc = EMT()
     return float(atoms.get_potential_energy())
@@ -169,7 +169,7 @@ class Wall(Dummy_driver):
 
 
 def test_a_potential_of_ones_own_beside_the_model(tmp_path, aluminium):
-    """From a file elsewhere, which reads another one."""
+    """The potential is in a file elsewhere, which reads another one."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "wall.py").write_text(WALL)
     (tmp_path / "height.txt").write_text("1.0")  # Ha

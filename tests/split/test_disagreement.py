@@ -74,7 +74,7 @@ def test_work_is_that_along_the_way_of_each_replica(stride: int, replicas: int) 
 
 @pytest.mark.parametrize("stride", [2, 4])
 def test_work_is_that_of_each_system_in_whichever_order_they_come(stride: int) -> None:
-    """As systems do that i-PI advances in threads of their own."""
+    """Systems that i-PI advances in threads of their own come in any order."""
     random = np.random.default_rng(0)
     paths = np.array([walk(6 * stride, seed=seed) for seed in range(4)])
     simulation = Simulation(Split(SpringModel()))
@@ -95,7 +95,7 @@ def ring_polymers(steps: int, beads: int, start: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("stride", [2, 4])
 def test_work_and_cost_of_beads_in_whichever_order_they_come(stride: int, together: bool) -> None:
-    """As i-PI asks for them one by one, which gives a driver first the bead that it had last."""
+    """i-PI asks for beads one by one, and gives a driver first the bead that it had last."""
     random, beads, outer = np.random.default_rng(0), 4, 8
     start = random.normal(size=(4, 3)) + (0.0 if together else random.normal(0.0, 0.1, (beads, 1, 4, 3)))
     paths = ring_polymers(outer * stride, beads, start)
@@ -113,7 +113,7 @@ def test_work_and_cost_of_beads_in_whichever_order_they_come(stride: int, togeth
 
 
 def _known_from(path: np.ndarray, found: Disagreement, step: int) -> int:
-    """With a stride of one, it takes a step or two to find out how many replicas there are."""
+    """The first step of the work that was found; with a stride of one, replicas are known after a step or two."""
     works = [exact_work(path[first : step + 1]) for first in range(min(step, 2) + 1)]
     return int(np.argmin(np.abs(np.array(works) - found.work)))
 
@@ -161,7 +161,7 @@ def test_asked_for_again_it_says_the_same() -> None:
 
 
 def test_slow_may_be_asked_for_first() -> None:
-    """As happens in the beginning; whose geometry it is shows when the fast forces are asked for."""
+    """In the beginning this happens; the geometry is told when the fast forces are asked for."""
     simulation, path = Simulation(Split(SpringModel())), walk(8)
     (found,) = simulation.slow(path[:1])
     assert found.work == 0.0

@@ -45,7 +45,7 @@ def simulate(folder: Path, steps: int, *edits, **options) -> list[Progress]:
 
 @pytest.fixture(scope="module")
 def at_start() -> Disagreement:
-    """Of the bundled model, at the structure that inputs start from here."""
+    """Disagreement of the bundled model at the structure from which inputs start here."""
     chk = ET.parse(INPUTS / "water-16.chk").getroot()
     positions, cell = (
         np.array(chk.find(f"system/{name}").text.strip(" []\n").split(","), float) for name in ("beads/q", "cell")
@@ -84,7 +84,7 @@ def test_ipi_writes_it_and_the_driver_warns(
 
 
 def test_replicas_in_one_process(tmp_path: Path, at_start: Disagreement) -> None:
-    """As plugins inside i-PI, and with a path integral."""
+    """Plugins inside i-PI, with a path integral."""
     simulate(tmp_path / "inside", 4, with_beads(2), in_process=True)
     first, *_, last = extras(tmp_path / "inside" / "run" / "run.disagreement").reshape(-1, len(EXTRAS), 2)
     assert first[1] == pytest.approx(2 * [at_start.largest], rel=1e-6)
@@ -120,7 +120,7 @@ class TestWarnings:
             checked_limit(said, "--warn-above")
 
     def test_default_is_a_kick_of_thermal_size(self) -> None:
-        """On hydrogen at 300 K, in 2 fs, within a factor of two."""
+        """The kick is that on hydrogen at 300 K, in 2 fs, within a factor of two."""
         mass, temperature = 1.008, 300.0
         kick = TOO_FAR * 2.0 * ase.units.fs / mass
         thermal = np.sqrt(ase.units.kB * temperature / mass)

@@ -113,7 +113,7 @@ class TestOneEvaluationPerGeometry:
         assert split.answered == 3
 
     def test_asked_from_two_threads(self) -> None:
-        """As i-PI does with <ffdirect threaded='true'>: the second waits for the first instead of evaluating too."""
+        """With <ffdirect threaded='true'>, i-PI's second thread waits for the first instead of evaluating too."""
         split = Split(SlowModel())
         threads = [
             threading.Thread(target=ask, args=(split, geometry(0), component, split.open_stream()))
@@ -263,7 +263,7 @@ class TestStride:
         assert backward <= beads * (STEPS + 1) + beads
 
     def test_two_simulations_do_not_disturb_each_other(self) -> None:
-        """Of different strides, and one further than the other."""
+        """Their strides differ, and one is further than the other."""
         split = Split(SpringModel())
         one, other = Simulation(split, 8), Simulation(split, 3)
         one.start()
@@ -331,7 +331,7 @@ class Systems:
         self.forward = self.backward = 0  # passes that are needed
 
     def run(self, steps: range) -> None:
-        """From one outer step to another; a system waits for the others only at the end."""
+        """Ask for forces from one outer step to another; a system waits for the others only at the end."""
         threads = [self._requests(system, steps) for system in range(len(self._start))]
         while threads:
             ready = self._random.permutation(len(threads))[: self._random.integers(1, len(threads) + 1)]
@@ -393,7 +393,7 @@ class TestSystemsInThreads:
 
 class TestStream:
     def test_atoms_that_jump_by_a_cell_vector_stay_on_the_trajectory(self) -> None:
-        """As they do with <ffsocket pbc='True'>."""
+        """With <ffsocket pbc='True'>, atoms jump."""
         stream, random = Stream(), np.random.default_rng(0)
         positions = random.uniform(0.0, 10.0, (50, 3))
         followed = set()

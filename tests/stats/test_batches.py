@@ -18,7 +18,7 @@ def test_batches_keep_all_and_no_more_than_63():
 
 
 def test_errors_from_batches_cover_the_truth():
-    """Of a correlated series; and the naive error does not."""
+    """The series is correlated; its naive error does not cover the truth."""
     rng = np.random.default_rng(13)
     kept = np.exp(-1 / 40.0)
     noise = rng.normal(size=(300, 6400)) * np.sqrt(1 - kept**2)

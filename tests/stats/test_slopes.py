@@ -13,7 +13,7 @@ RUNS = 200  # the standard error of a coverage is 1.5 %
 
 @pytest.mark.parametrize(("walk", "n"), [(0.0, 300), (0.3, 2000), (1.0, 300), (1.0, 2000), (10.0, 300)])
 def test_intervals_hold_the_truth(walk, n):
-    """Of white noise and a random walk that ends at this standard deviation."""
+    """White noise and a random walk that ends at this standard deviation."""
     rng = np.random.default_rng(3)
     times = 5.0 + np.linspace(0.0, 10.0, n)
     noise = rng.normal(size=(RUNS, n)) + walk / np.sqrt(n) * np.cumsum(rng.normal(size=(RUNS, n)), axis=1)

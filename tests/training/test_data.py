@@ -29,7 +29,7 @@ def read(folder: Path, name: str) -> list[ase.Atoms]:
 
 
 def energies(folder: Path, name: str) -> list[float]:
-    """They tell the structures apart."""
+    """Energies by which structures are told apart."""
     return [atoms.get_potential_energy() for atoms in read(folder, name)]
 
 

@@ -16,7 +16,7 @@ def network(seed: int = 0) -> torch.nn.Sequential:
 
 
 def loss(model: torch.nn.Module) -> torch.Tensor:
-    """Of a product of two inputs, on fixed points."""
+    """Loss of a product of two inputs, on fixed points."""
     x = torch.randn(64, 20, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     return ((model(x) - x[:, :1] * x[:, 1:2]) ** 2).mean()
 

@@ -132,7 +132,7 @@ class TestFinished:
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    """Of all files, but for those of the evaluation, which takes another time each time."""
+    """Contents of all files, but for those of the evaluation, which takes another time each time."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name not in EVALUATION]
     return {path: path.read_bytes() for path in files}
 

@@ -34,7 +34,7 @@ def reference(name: str) -> dict[str, np.ndarray]:
 
 
 def abridged(run: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Of a run, what is stored."""
+    """The part of a run that is stored."""
     kept = {name: run[name][list(KEPT)] for name in ("positions", "momenta")}
     return kept | {name: run[name] for name in ENERGIES}
 
@@ -56,7 +56,7 @@ def run_with_ipi_alone(name: str, model: Path, folder: Path) -> dict[str, np.nda
 
 
 def _weighted(root: ET.Element) -> None:
-    """For i-PI's driver there is no slow force: conservative forces have to stand for it, minus the direct ones."""
+    """i-PI's driver has no slow force: conservative forces stand for it, minus the direct ones."""
     for force in root.findall("system/forces/force[@forcefield='fast']"):
         force.find("mts_weights").text = "[ -1, 1 ]"
 

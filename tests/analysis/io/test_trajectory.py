@@ -24,7 +24,7 @@ STEP = Timing(timestep=0.001)
 
 
 def whole(trajectory: Trajectory, **options) -> tuple[Block, list[str]]:
-    """All of it, and what was noticed."""
+    """Read a file to its end: all frames, and what was noticed."""
     notices: list[str] = []
     blocks = list(trajectory.blocks(notice=notices.append, **options))
     return Block(*(np.concatenate(parts) for parts in zip(*(vars(b).values() for b in blocks), strict=True))), notices
@@ -37,7 +37,7 @@ def read(path: Path, timing: Timing = STEP, **options) -> tuple[Block, list[str]
 
 
 def steps_of(block: Block) -> list[int]:
-    """From the first coordinate of the fixture `frames`."""
+    """The steps of frames, from the first coordinate of the fixture `frames`."""
     return np.round(block.values[:, 0, 0]).astype(int).tolist()
 
 

@@ -63,7 +63,7 @@ def test_no_pairs() -> None:
 
 
 def test_the_host_where_the_device_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As without NVRTC, which cannot be shown on a machine without such a device."""
+    """The same without NVRTC, which cannot be shown on a machine without such a device."""
     asked = []
 
     def refuse(device: torch.device, *_: object) -> None:

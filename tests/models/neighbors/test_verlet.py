@@ -85,7 +85,7 @@ def test_nobody_gets_through_the_skin(searches: list[Structure]) -> None:
 
 @pytest.mark.parametrize("cell", [CELLS["cubic"], TRICLINIC], ids=["cubic", "triclinic"])
 def test_jumps_by_cell_vectors_change_nothing(cell: np.ndarray, searches: list[Structure]) -> None:
-    """As when a program wraps positions, or begins to: each atom jumps by itself."""
+    """Each atom jumps by itself, which is what happens when a program begins to wrap positions."""
     structure, lists = atoms(cell), VerletLists(CUTOFF)
     before = found(lists, structure)
     jumps = np.random.default_rng(2).integers(-3, 4, structure.positions.shape)
@@ -95,7 +95,7 @@ def test_jumps_by_cell_vectors_change_nothing(cell: np.ndarray, searches: list[S
 
 @pytest.mark.parametrize("strain", [0.99, 1.01, 0.9, 1.1, 0.85])
 def test_a_changing_cell_takes_its_atoms_along(strain: float, searches: list[Structure]) -> None:
-    """As a barostat does it: as long as the skin is not used up, the list stays."""
+    """The list stays as long as the skin is not used up under a barostat."""
     structure, lists = atoms(TRICLINIC), VerletLists(CUTOFF)
     lists.pairs(structure)
     deformed = Structure(structure.species, structure.positions * strain, TRICLINIC * strain)
@@ -131,7 +131,7 @@ def test_other_structures_get_lists_of_their_own(searches: list[Structure]) -> N
 
 
 def test_of_many_in_any_order_the_right_list_is_tried_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As systems come that i-PI advances in threads of their own."""
+    """Systems that i-PI advances in threads of their own come in any order."""
     random, tried = np.random.default_rng(3), []
     structures = [moved(atoms(TRICLINIC), random.normal(0, 2, (40, 3))) for _ in range(16)]
     lists = VerletLists(CUTOFF)
@@ -155,7 +155,7 @@ def test_only_so_many_lists_are_kept(monkeypatch: pytest.MonkeyPatch, searches: 
 
 
 def test_lists_of_the_past_are_not_kept(searches: list[Structure]) -> None:
-    """Of one simulation, beside another that moves little."""
+    """One simulation moves beside another that moves little."""
     lists, still, random = VerletLists(CUTOFF), atoms(TRICLINIC, 30), np.random.default_rng(0)
     for step in range(400):
         if step % 20 == 0:

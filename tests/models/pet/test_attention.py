@@ -14,7 +14,7 @@ def seed() -> None:
 
 
 class TestAttention:
-    """Of five sequences in two blocks; the last token is in none."""
+    """Five sequences in two blocks; the last token is in none."""
 
     HEADS, FEATURES = 2, 3
     LENGTHS = (2, 4, 1, 3, 2)

@@ -84,7 +84,7 @@ def test_nothing_is_kept_where_no_derivatives_are_asked_for(name: str) -> None:
 
 @pytest.mark.parametrize("few", [0, 10**9])
 def test_single_precision(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With oneDNN, and without, as products of few rows are."""
+    """Products with oneDNN, and without it, which is for few rows."""
     monkeypatch.setattr(pet_layers_module, "_FEW", few)
     module, double = torch.nn.Linear(WIDTH, HIDDEN), torch.nn.Linear(WIDTH, 2 * HIDDEN)
     layer, x = Linear.of(module), torch.randn(N, WIDTH)

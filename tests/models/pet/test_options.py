@@ -95,7 +95,7 @@ def test_as_the_exported_model(case: str, ways: Ways) -> None:
 
 
 def test_forces_are_derivatives_where_cutoffs_change(ways: Ways) -> None:
-    """By finite differences; and what was seen before makes no difference, nor do others in the batch."""
+    """Forces are compared with finite differences, whatever was evaluated before or is in the same batch."""
     start, random = few_waters(TRICLINIC), np.random.default_rng(2)
     direction = random.normal(size=start.positions.shape)
     places = (-1e-5, 0.0, 1e-5)

@@ -127,7 +127,7 @@ class TestSameAnswers:
         assert_same(single.evaluate([water], BOTH)[0], exported.evaluate([water], BOTH)[0], 3e-6, 1e-4, 1e-2)
 
     def test_batch_equals_one_by_one(self, water: Structure, double: PetModel) -> None:
-        """Of all but those that are as large as the liquid, of which five at once take gigabytes."""
+        """All structures but those as large as the liquid, of which five at once take gigabytes."""
         every = [build(water) for build in STRUCTURES.values()]
         batch = [water, *(structure for structure in every if len(structure.species) < len(water.species))]
         for forces, structure in zip(double.evaluate(batch, BOTH), batch, strict=True):
@@ -162,7 +162,7 @@ class TestSameAnswers:
             assert_same(forces, expected, 1e-13, 1e-11, 1e-10)
 
     def test_numbers_of_rows_are_few(self) -> None:
-        """Of all that may come up between twenty and forty neighbours of an atom, one in 32 or fewer."""
+        """Between twenty and forty neighbours of an atom, one number in 32 or fewer comes up."""
         numbers = range(192 * 20 // 2, 192 * 40 // 2)
         totals = {n + pet_module._spare(n) for n in numbers}
         assert len(totals) <= len(numbers) / 31

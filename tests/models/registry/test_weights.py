@@ -22,7 +22,7 @@ STUDENT_MINUS_TEACHER = 52.887  # for inputs/water.xyz
 
 @pytest.fixture(scope="module")
 def accuracy() -> Accuracy:
-    """Of pet-m, on what it labelled itself: python training/sample.py pet-m.pt inputs/water.xyz --branches 1."""
+    """Accuracy of pet-m on its own labels: python training/sample.py pet-m.pt inputs/water.xyz --branches 1."""
     # As it did: energies are sums of large numbers in single precision there, and 0.16 meV/atom away from exact ones.
     return measure(load_model("pet-m", backend="metatomic"), read_reference(Path(__file__).with_name("sampled.xyz")))
 

@@ -200,7 +200,7 @@ class TestCache:
         assert names(cache) == []
 
     def test_checkpoint_that_cannot_be_exported_is_one_clear_line(self, cache: Path, tmp_path: Path) -> None:
-        """It has what every checkpoint has and is spoilt inside."""
+        """The checkpoint has what every checkpoint has, and is spoilt inside."""
         broken = fake_checkpoint(tmp_path / "broken.ckpt")
         with pytest.raises(DarkforcesError, match="broken.ckpt' cannot be exported") as caught:
             exported(broken)
@@ -546,7 +546,7 @@ class TestInstall:
 class TestCheckpointByPath:
     @pytest.mark.parametrize("name", ["water:2.ckpt", "no suffix"])
     def test_is_exported_once(self, name: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """For once in earnest, with a name that metatrain would look for on the web."""
+        """A real export, with a name that metatrain would look for on the web."""
         (tmp_path / "folder").mkdir()
         shutil.copy(ZOO["pet-m"].path, tmp_path / "folder" / name)
         monkeypatch.chdir(tmp_path / "folder")
@@ -588,7 +588,7 @@ def fake_checkpoint(path: Path) -> Path:
 
 @pytest.fixture
 def exports(monkeypatch: pytest.MonkeyPatch, pet_file: Path) -> list[Path]:
-    """For tests of names: a list of the checkpoints that should be exported; the bundled model takes their place."""
+    """A list of the checkpoints that should be exported, in whose place the bundled model is loaded."""
     asked: list[Path] = []
 
     def ask(checkpoint: Path) -> Path:
@@ -600,7 +600,7 @@ def exports(monkeypatch: pytest.MonkeyPatch, pet_file: Path) -> list[Path]:
 
 
 def write_instead_of_exporting(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """For tests of the cache alone: a list of the exports, which take seconds otherwise."""
+    """A list of the exports, which are not made, as they take seconds."""
     exports: list[Path] = []
 
     def export(checkpoint: Path, target: Path) -> None:
