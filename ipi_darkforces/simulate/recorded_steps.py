@@ -55,17 +55,20 @@ class RecordedSteps:
         """
         ahead = state.positions + steps * timestep * self._inverse * state.momenta
         atoms = -1, *state.positions.shape[-2:]
-        self._source.follow(*(each.reshape(atoms) / self._angstrom for each in (state.positions, ahead)))
+        self._source.prepare(*(each.reshape(atoms) / self._angstrom for each in (state.positions, ahead)))
         self._given.copy_(torch.from_numpy(np.stack([state.positions, state.momenta, state.forces])))
-        self._source.work((steps, timestep), lambda: self._steps(timestep, steps))()
         n = self._given.numel()
-        found = self._found.cpu().numpy()
-        arrays, noted, seen = np.split(found, [n, n + self._noted])
-        if not self._source.hold(seen, steps):
+        if self._found.numel() != n + self._noted + len(self._source.status):
+            self._found = self._given.new_zeros(n + self._noted + len(self._source.status))
+        self._source.recorded((steps, timestep), lambda: self._steps(timestep, steps))()
+        found = self._found.to("cpu", copy=True).numpy()
+        arrays, noted, status = np.split(found, [n, n + self._noted])
+        if not self._source.valid(status, steps):
             return None
         return State(*arrays.reshape(3, *state.positions.shape)), noted
 
     def _steps(self, timestep: float, steps: int) -> None:
+        """Do the work that is recorded, from `_given` to `_found`."""
         sums = self._given.new_zeros(self._noted)
 
         def fast(positions: torch.Tensor) -> torch.Tensor:
@@ -74,10 +77,7 @@ class RecordedSteps:
             sums = sums + noted
             return forces
 
-        self._source.forget()
+        self._source.reset()
         end = velocity_verlet(State(*self._given), self._masses, timestep, steps, fast)
         arrays = (end.positions, end.momenta, end.forces)
-        found = torch.cat([*(each.flatten() for each in arrays), sums, self._source.seen])
-        if self._found.shape != found.shape:
-            self._found = torch.zeros_like(found)
-        self._found.copy_(found)
+        self._found.copy_(torch.cat([*(each.flatten() for each in arrays), sums, self._source.status]))

@@ -58,84 +58,84 @@ class PaddedForces(DeviceForces):
         self._passes = passes
         self._used: Sequence[VerletList] = ()
         self._fresh = False  # whether one of these was new when evaluations began
-        self._place: _Place | None = None
+        self._inputs: _Inputs | None = None
 
-    def follow(self, positions: np.ndarray, ahead: np.ndarray) -> None:
+    def prepare(self, positions: np.ndarray, ahead: np.ndarray) -> None:
         """See `DeviceForces`."""
         pairs = [(s.moved(p), s.moved(a)) for s, p, a in zip(self._structures, positions, ahead, strict=True)]
         lists, images = zip(*(self._lists.find(*both) for both in pairs), strict=True)
         self._fresh = any(each not in self._used for each in lists)
         self._used = lists
-        if self._place is None:
-            self._place = self._placed(Room.enough_for(lists), SelectionRoom())
-        elif not self._place.parts.graph.room.holds(lists):
-            room = Room.enough_for(lists).merged(self._place.parts.graph.room)
-            self._place = self._placed(room, self._place.parts.room)
-        place = self._place
-        place.parts.graph.fill(lists)
-        place.parts.graph.move(images, [structure.cell for structure in self._structures])
+        if self._inputs is None:
+            self._inputs = self._room_for(Room.enough_for(lists), SelectionRoom())
+        elif not self._inputs.parts.graph.room.holds(lists):
+            room = Room.enough_for(lists).merged(self._inputs.parts.graph.room)
+            self._inputs = self._room_for(room, self._inputs.parts.room)
+        inputs = self._inputs
+        inputs.parts.graph.fill(lists)
+        inputs.parts.graph.move(images, [structure.cell for structure in self._structures])
         expected = np.concatenate([each.expected for each in lists])
         farthest = np.repeat([each.farthest for each in lists], positions.shape[1])
-        place.shifts.copy_(torch.from_numpy(np.concatenate(images) - positions.reshape(-1, 3)))
-        place.expected.copy_(torch.from_numpy(expected))
-        place.farthest.copy_(torch.from_numpy(farthest))
+        inputs.shifts.copy_(torch.from_numpy(np.concatenate(images) - positions.reshape(-1, 3)))
+        inputs.expected.copy_(torch.from_numpy(expected))
+        inputs.farthest.copy_(torch.from_numpy(farthest))
 
     @torch.no_grad()
     def __call__(self, positions: torch.Tensor) -> torch.Tensor:
         """See `DeviceForces`."""
-        assert self._place is not None
-        place, parts = self._place, self._place.parts
-        where = positions.reshape(-1, 3) + place.shifts
+        assert self._inputs is not None
+        inputs, parts = self._inputs, self._inputs.parts
+        where = positions.reshape(-1, 3) + inputs.shifts
         vectors, beyond = parts.graph.vectors(where)
         packing, outputs, needed = parts.outputs(vectors, beyond, [self._output])
-        moved = torch.linalg.vector_norm(where - place.expected, dim=1)
-        now = torch.cat([(moved / place.farthest).max().unsqueeze(0), needed])
-        self.seen.copy_(torch.maximum(self.seen, now))
+        moved = torch.linalg.vector_norm(where - inputs.expected, dim=1)
+        now = torch.cat([(moved / inputs.farthest).max().unsqueeze(0), needed])
+        self.status.copy_(torch.maximum(self.status, now))
         values = by_atom(packing, torch.cat(outputs[self._output]).double())
-        forces = (values * place.scales + place.offsets).view(positions.shape)
+        forces = (values * inputs.scales + inputs.offsets).view(positions.shape)
         return forces - forces.mean(1, keepdim=True) if self._remove_net_force else forces
 
-    def work(self, name: Hashable, work: Callable[[], None]) -> Callable[[], None]:
+    def recorded(self, name: Hashable, work: Callable[[], None]) -> Callable[[], None]:
         """See `DeviceForces`."""
-        assert self._place is not None
-        place = self._place
-        place.calls[name] = place.calls.get(name, 0) + 1
-        if place.calls[name] == CALL_TO_RECORD and self._graphs is not None:
-            (place.recorded[name],) = self._graphs.record(work)
-        return place.recorded.get(name, work)
+        assert self._inputs is not None
+        inputs = self._inputs
+        inputs.calls[name] = inputs.calls.get(name, 0) + 1
+        if inputs.calls[name] == CALL_TO_RECORD and self._graphs is not None:
+            (inputs.recorded[name],) = self._graphs.record(work)
+        return inputs.recorded.get(name, work)
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """See `DeviceForces`."""
-        self.seen.zero_()
+        self.status.zero_()
 
-    def hold(self, seen: np.ndarray, evaluations: int) -> bool:
+    def valid(self, status: np.ndarray, evaluations: int) -> bool:
         """See `DeviceForces`."""
-        assert self._place is not None
+        assert self._inputs is not None
         self._passes.forward += evaluations * len(self._structures)
-        farthest, *needed = seen.tolist()
-        parts = self._place.parts
+        farthest, *needed = status.tolist()
+        parts = self._inputs.parts
         if needed and not parts.room.holds(*needed):
-            self._place = self._placed(parts.graph.room, parts.room.grown(*needed))
+            self._inputs = self._room_for(parts.graph.room, parts.room.grown(*needed))
             return False
         if farthest > 1.0 and self._fresh:
             self._lists.skin = min(_GROWTH * self._lists.skin, _THICKEST)
         return bool(farthest <= 1.0)  # not if it is NaN
 
-    def _placed(self, room: Room, selected: SelectionRoom) -> _Place:
-        """Tensors with so much room; what was recorded with others is gone."""
+    def _room_for(self, room: Room, selected: SelectionRoom) -> _Inputs:
+        """Make tensors with so much room; what was recorded with others is gone."""
         parts = self._new_parts(room, selected)
-        n_seen = 1 + (0 if parts.network.adaptive is None else SIZES)
-        self.seen = torch.zeros(n_seen, dtype=torch.float64, device=self.device)
+        n_status = 1 + (0 if parts.network.adaptive is None else SIZES)
+        self.status = torch.zeros(n_status, dtype=torch.float64, device=self.device)
         elements = parts.graph.elements
         scales, offsets = (
             torch.from_numpy(each[elements]).to(self.device)
             for each in (self._constants.scales, self._constants.offsets)
         )
-        return _Place(parts, scales, offsets)
+        return _Inputs(parts, scales, offsets)
 
 
-class _Place:
-    """What a work reads, all in its place, and what has been recorded with it.
+class _Inputs:
+    """Tensors that works read, and what has been recorded with them.
 
     :param parts: of an evaluation
     :param scales: of all atoms, shape (n_atoms, 1)

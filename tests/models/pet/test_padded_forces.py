@@ -37,14 +37,14 @@ class Evaluations:
         self._given, self._found = (torch.zeros(shape, dtype=torch.float64, device=forces.device) for _ in range(2))
 
     def __call__(self, positions: np.ndarray, ahead: np.ndarray | None = None) -> np.ndarray | None:
-        self._forces.follow(positions, positions if ahead is None else ahead)
+        self._forces.prepare(positions, positions if ahead is None else ahead)
         self._given.copy_(torch.from_numpy(positions))
-        self._forces.work("once", self.work)()
-        held = self._forces.hold(self._forces.seen.cpu().numpy(), 1)
+        self._forces.recorded("once", self.work)()
+        held = self._forces.valid(self._forces.status.cpu().numpy(), 1)
         return self._found.cpu().numpy().copy() if held else None
 
     def work(self) -> None:
-        self._forces.forget()
+        self._forces.reset()
         self._found.copy_(self._forces(self._given))
 
 
@@ -100,15 +100,15 @@ def test_atoms_that_leave_their_lists_are_noticed(start: Structure) -> None:
     evaluate(start.positions[None], far[None])
     assert len(model._lists._used) == lists + 1
     skin = model._lists.skin
-    forces.follow(start.positions[None], start.positions[None])
-    forces.forget()
+    forces.prepare(start.positions[None], start.positions[None])
+    forces.reset()
     forces(torch.from_numpy(far)[None])
-    assert not forces.hold(forces.seen.numpy(), 1)
+    assert not forces.valid(forces.status.numpy(), 1)
     assert model._lists.skin == pytest.approx(1.5 * skin)
     far[3, 0] = np.nan
-    forces.forget()
+    forces.reset()
     forces(torch.from_numpy(far)[None])
-    assert not forces.hold(forces.seen.numpy(), 1)
+    assert not forces.valid(forces.status.numpy(), 1)
 
 
 def test_nothing_depends_on_what_is_in_the_arrays(start: Structure) -> None:
@@ -127,10 +127,10 @@ def test_nothing_depends_on_what_is_in_the_arrays(start: Structure) -> None:
 def test_everything_is_on_the_device(start: Structure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pet_padded_module, "pick_device", lambda *_: torch.device("meta"))
     forces = PaddedPetModel(PET_M).on_device([start])
-    forces.follow(start.positions[None], start.positions[None])
+    forces.prepare(start.positions[None], start.positions[None])
     given = torch.zeros((1, 24, 3), dtype=torch.float64, device="meta")
     with Operations() as operations:
-        forces.forget()
+        forces.reset()
         forces(given)
     assert operations.devices == {"meta"}
 

@@ -104,14 +104,14 @@ def test_forces_as_tensors(path: Path, packed: PetModel) -> None:
     found: list[torch.Tensor] = []
 
     def work() -> None:
-        forces.forget()
+        forces.reset()
         found[:] = [forces(torch.from_numpy(start.positions)[None])]
 
     held = []
     for _ in range(4):
-        forces.follow(start.positions[None], start.positions[None])
-        forces.work("once", work)()
-        held.append(forces.hold(forces.seen.numpy(), 1))
+        forces.prepare(start.positions[None], start.positions[None])
+        forces.recorded("once", work)()
+        held.append(forces.valid(forces.status.numpy(), 1))
     assert held == [False, *held[1:3], True]
     np.testing.assert_allclose(found[0][0], packed.evaluate([start], DIRECT)[0].direct, rtol=0, atol=1e-8)
 
