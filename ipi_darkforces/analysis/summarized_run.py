@@ -19,6 +19,7 @@ from ..models.registry.load import ModelChoice
 from ..simulate.folder import FinishedError, RunFolder
 from ..simulate.inputs import SimulationInput
 from ..simulate.places import Place, places
+from ..simulate.recipe import MOST_STEPS, check_steps
 from ..simulate.run import Outcome, last_outcome
 from ..simulate.run import run as run_simulation
 from ..simulate.start import warn_of_periodicity
@@ -218,8 +219,8 @@ def run_at(
 
 def check_length(steps: int | None, time: float | None) -> None:
     """Raise a DarkforcesError for a length that cannot be; see `run`."""
-    if steps is not None and steps < 1:
-        raise DarkforcesError(f"steps {steps} is not a number of steps: expected at least 1")
+    if steps is not None and not 1 <= steps <= MOST_STEPS:
+        raise DarkforcesError(f"steps {steps} is not a number of steps: expected 1 to {MOST_STEPS:.0e}")
     if time is not None and not 0 < time < math.inf:
         raise DarkforcesError(f"time {time:g} is not a time: expected more than 0 ps")
     if steps is not None and time is not None:
@@ -232,4 +233,5 @@ def _steps(simulation: SimulationInput, steps: int | None, time: float | None) -
     timestep = simulation.timestep
     if timestep is None:
         raise DarkforcesError(f"'{simulation.source}' has no time step, so --time means nothing; give --steps")
+    check_steps(time, timestep, f"time {time:g} ps")
     return max(1, round(1000.0 * time / timestep))

@@ -26,6 +26,7 @@ from ..models.structure import Structure
 from ..models.structure_file import read_atoms
 from ..progress_bar import counting_bar, progress_bar
 from ..simulate.inputs import SimulationInput
+from ..simulate.recipe import check_steps
 from ..simulate.start import Start, read_start
 from ..split.component import DISTILL
 from . import model_diagnostics, procedure
@@ -127,6 +128,7 @@ def check_settings(temperature: float, timestep: float, time: float) -> None:
     check_positive("temperature", temperature, "K")
     check_positive("timestep", timestep, "fs")
     check_positive("time", time, "ps")
+    check_steps(time, timestep, f"time {time:g} ps")
     shortest = 1e-3 * timestep * LONGEST * _FEWEST_STEPS
     if time < shortest:
         raise DarkforcesError(

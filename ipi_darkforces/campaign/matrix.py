@@ -27,7 +27,7 @@ from typing import Any
 from ..errors import DarkforcesError, about, one_line
 from ..models.registry.specification import absolute, label_of
 from ..models.structure import formula_from_species
-from ..simulate.recipe import ENSEMBLES, Recipe
+from ..simulate.recipe import ENSEMBLES, Recipe, check_steps
 from ..simulate.start import Start, letters
 from ..split.component import Component
 
@@ -35,7 +35,6 @@ NVE = "nve"
 # Of these, seeds of i-PI's random numbers cannot have more.
 _LARGEST_SEED = 2**31 - 1
 _MOST_SEEDS = 100_000
-_MOST_STEPS = 1e12
 _REQUIRED = ("structure", "models", "time", "matrix")
 _OF_BLOCKS = ("thermostats", "forces", "models", "time", "seeds")
 
@@ -347,11 +346,7 @@ def _check_length(simulation: Simulation, timestep: float) -> None:
         raise DarkforcesError(
             f"simulation {simulation.name} of {simulation.time:g} ps is shorter than one step of {step:g} fs"
         )
-    if steps > _MOST_STEPS:
-        raise DarkforcesError(
-            f"simulation {simulation.name} of {simulation.time:g} ps has {steps:.2g} steps of {step:g} fs: expected at "
-            f"most {_MOST_STEPS:.0e}"
-        )
+    check_steps(simulation.time, step, f"simulation {simulation.name} of {simulation.time:g} ps")
 
 
 def _check_names(simulations: Sequence[Simulation]) -> None:

@@ -109,8 +109,11 @@ class ConservativeRun:
     def follow(self, steps: int, report: Callable[[int], None]) -> tuple[Power, np.ndarray, float]:
         """The run: power of the slow forces, velocities now and then, Å and ase's time, and how often, ps."""
         every = max(1, round(_FRAMES_EVERY / self._timestep))
-        powers = np.empty((steps, len(self.masses)))
-        kinetic, velocities = np.empty(steps), []
+        try:
+            powers, kinetic = np.empty((steps, len(self.masses))), np.empty(steps)
+        except MemoryError as error:
+            raise DarkforcesError(f"{steps} steps of {len(self.masses)} atoms take too much memory") from error
+        velocities = []
         slow = np.empty(0)
 
         def both(positions: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from ..errors import DarkforcesError, check_positive
 from ..models.registry.load import ModelLike, as_model
 from ..simulate.compose import MEMORY, high_pass_friction
 from ..simulate.hydrogen_mass import with_hydrogen_mass
+from ..simulate.recipe import check_steps
 from ..split.component import Component
 from .conservative_run import ConservativeRun
 from .heating import WAVENUMBER, fewest_steps, heating, spectrum
@@ -138,6 +139,8 @@ def _check(
         raise DarkforcesError(f"equilibration {equilibration:g} cannot be used: expected ps, zero or more")
     if not 2 <= longest <= LONGEST:
         raise DarkforcesError(f"{longest} as the longest stride cannot be used: expected 2 to {LONGEST}")
+    for name, length in (("time", time), ("equilibration", equilibration or 0.0)):
+        check_steps(length, timestep, f"{name} {length:g} ps")
     fewest = fewest_steps(timestep / 1000.0)
     if round(1000.0 * time / timestep) < fewest:
         raise DarkforcesError(

@@ -28,7 +28,7 @@ from .files import InputFile, Placing, arrays_in_files, replace_name
 from .forcefields import Forcefields, SocketForcefield
 from .outputs import Outputs
 from .tree import child, descendants, fill_templates, replace_child, set_text, text_of, write
-from .values import check_ranges, check_readable
+from .values import check_ensemble, check_ranges, check_readable
 from .virials import Virials
 
 # A comment in i-PI's states has the name of the folder as it is, where two hyphens or an escape character are no XML.
@@ -214,6 +214,8 @@ class SimulationInput:
         """Raise a DarkforcesError for numbers that cannot be, unknown outputs, and forces of what is not there."""
         with about(f"'{self.source}'"):
             check_ranges(self.parsed)
+            for system in self.systems:
+                check_ensemble(system)
             self.outputs.check()
         self._forcefields.sockets()
 

@@ -13,6 +13,7 @@ PILE = "pile"  # of path integrals
 NPT = "npt"  # constant pressure, with any of these thermostats
 DEFAULT_TAU = 100.0  # fs, of the thermostats of path integrals and of constant pressure
 _KELVIN = 1e-15 * 1.380649e-23 / 1.054571817e-34  # k_B/ħ, 1/(fs K); scipy and ase take long to import
+MOST_STEPS = 1e12  # years, at 0.1 ms a step
 PATH_INTEGRALS = (PILE, "nve")  # ensembles of several beads
 
 
@@ -108,6 +109,18 @@ class Recipe:
             raise DarkforcesError(f"--seed {self.seed} cannot be used: expected a number, at least 0")
         for name, (value, unit) in numbers.items():
             check_positive(f"--{name}", value, unit)
+
+
+def check_steps(time: float, step: float, what: str) -> None:
+    """Raise a DarkforcesError for more steps than can be meant.
+
+    :param time: ps
+    :param step: fs
+    :param what: what is so long, as it was given
+    """
+    steps = 1000.0 * time / step
+    if steps > MOST_STEPS:
+        raise DarkforcesError(f"{what} has {steps:.2g} steps of {step:g} fs: expected at most {MOST_STEPS:.0e}")
 
 
 def _check_ensemble(recipe: Recipe) -> None:

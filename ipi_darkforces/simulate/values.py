@@ -12,6 +12,8 @@ from io import StringIO
 from typing import Any
 
 import numpy as np
+from ipi.inputs.motion.dynamics import InputDynamics
+from ipi.inputs.system import InputSystem
 from ipi.utils.inputvalue import Input, InputArray, InputAttribute, InputValue
 
 from ..errors import DarkforcesError, one_line
@@ -52,6 +54,38 @@ def check_ranges(parsed: Input) -> None:
         value = np.asarray(held.value)
         if value.dtype.kind in "fi" and not (np.all(holds(value)) and not np.isposinf(value).any()):
             raise DarkforcesError(f"{name} is {_written(value)}: expected {expected}")
+
+
+def check_ensemble(system: InputSystem) -> None:
+    """Raise a DarkforcesError for a system without what its beads or its dynamics need.
+
+    The mass of a barostat and the springs of ring polymers are proportional to the temperature.
+    """
+    temperature, stress = float(system.ensemble.temperature.fetch()), system.ensemble.stress.fetch()
+    beads = int((system.initialize if system.initialize._explicit else system.beads).nbeads.fetch())
+    needs = {"number of beads, at least 1": beads > 0}
+    for dynamics in _dynamics(system):
+        mode, barostat = dynamics.mode.fetch(), dynamics.barostat.mode.fetch()
+        of = f" for dynamics of mode '{mode}'"
+        if beads > 1:
+            needs["<temperature> above 0 for several beads"] = temperature > 0.0
+        if mode in ("nvt", "nvt-cc", "sc"):
+            needs[f"<temperature>{of}"] = temperature >= 0.0
+        elif mode in ("npt", "nst", "scnpt"):
+            needs[f"<temperature> above 0{of}"] = temperature > 0.0
+            needs[f"<barostat> with its mode{of}"] = barostat != "dummy"
+            given = np.isfinite(stress if mode == "nst" else system.ensemble.pressure.fetch())
+            needs[f"<{'stress' if mode == 'nst' else 'pressure'}>{of}"] = bool(np.all(given))
+            if barostat == "anisotropic":
+                needs["<h0>, the reference cell, in the anisotropic <barostat>"] = dynamics.barostat.h0._explicit
+    for what, there in needs.items():
+        if not there:
+            raise DarkforcesError(f"expected a {what}")
+
+
+def _dynamics(system: InputSystem) -> Iterator[InputDynamics]:
+    motions = [system.motion, *(held for kind, held in system.motion.extra if kind == "motion")]
+    return (motion.dynamics for motion in motions if motion.mode.fetch() == "dynamics")
 
 
 def _given(node: Input) -> Iterator[tuple[str, Any]]:

@@ -12,13 +12,12 @@ which heats a simulation where they are not.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from ..models.structure import Structure, square_distances
+from ..models.structure import Structure
 
 
 @dataclass(frozen=True)
@@ -61,33 +60,45 @@ def disagreement(slow: np.ndarray, work: float = 0.0) -> Disagreement:
     return Disagreement(float(np.sqrt(squares.sum() / slow.size)), worst, float(np.sqrt(squares[worst])), work)
 
 
+@dataclass(frozen=True)
+class OuterStep:
+    """A geometry at an outer step, with its slow forces.
+
+    :param slow: eV/Å, conservative less direct forces, shape (n_atoms, 3)
+    :param work: eV, as in `Disagreement`
+    """
+
+    structure: Structure
+    slow: np.ndarray
+    work: float = 0.0
+
+    def next(self, structure: Structure, slow: np.ndarray) -> OuterStep:
+        """The next outer step of the same system."""
+        work = -0.5 * float(np.vdot(self.slow + slow, _way(self.structure, structure)))
+        return OuterStep(structure, slow, self.work + work)
+
+    @property
+    def disagreement(self) -> Disagreement:
+        """How far both kinds of forces are apart."""
+        return disagreement(self.slow, self.work)
+
+
 class History:
-    """The last outer step of each replica of a simulation, at which both kinds of forces were known."""
+    """The last outer step of each replica of a simulation."""
 
     def __init__(self) -> None:
-        self._seen: OrderedDict[int, tuple[Structure, np.ndarray, float]] = OrderedDict()
+        self._last: dict[int, OuterStep] = {}
 
-    def note(self, index: int, before: range | None, structure: Structure, slow: np.ndarray) -> Disagreement:
+    def note(self, index: int, before: range, structure: Structure, slow: np.ndarray) -> Disagreement:
         """A geometry at an outer step.
 
-        :param index: its number among all geometries
-        :param before: of those of all replicas one outer step before; None if it is not known yet
+        :param index: its number among all of all replicas
+        :param before: that of the same replica one outer step before
         :param slow: eV/Å, conservative less direct forces, shape (n_atoms, 3)
         """
-        if index in self._seen:
-            return disagreement(slow, self._seen[index][2])
-        work = 0.0
-        if before is not None:
-            while self._seen and next(iter(self._seen)) < before.start:
-                self._seen.popitem(last=False)
-            replicas = [seen for i, seen in self._seen.items() if i in before]
-            if replicas:
-                # i-PI asks for them in any order.
-                away = square_distances(np.array([old.positions for old, _, _ in replicas]), structure.positions)
-                old, old_slow, old_work = replicas[int(away.argmin())]
-                work = old_work - 0.5 * float(np.vdot(old_slow + slow, _way(old, structure)))
-        self._seen[index] = structure, slow, work
-        return disagreement(slow, work)
+        last = self._last.pop(before.start, None)
+        self._last[index] = OuterStep(structure, slow) if last is None else last.next(structure, slow)
+        return self._last[index].disagreement
 
 
 def _way(old: Structure, new: Structure) -> np.ndarray:

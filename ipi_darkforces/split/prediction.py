@@ -3,7 +3,7 @@
 One client of i-PI serves all systems of a simulation. Nothing says which system a request is for, and systems that i-PI
 advances in threads of their own come in changing order and out of step. But a system is not far from where it was one
 time step before, and far from all others. Beads of one ring polymer are close to each other, and come together, though
-in any order: they are one trajectory.
+in any order: they are one trajectory. So are systems that start from the same positions, until they have parted.
 """
 
 from __future__ import annotations
@@ -14,12 +14,9 @@ from collections.abc import Hashable
 import numpy as np
 
 from ..models.structure import Structure, square_distances
-from .disagreement import Disagreement, History, disagreement
+from .disagreement import Disagreement, OuterStep
+from .paths import FARTHEST, Paths
 
-# Å, root mean square of all coordinates: what is farther away is another trajectory. A system moves by some 0.01 Å in a
-# time step, two beads of a hydrogen atom at 300 K are up to 0.28 Å apart, liquids that have nothing to do with each
-# other by more than 1 Å. Systems that start from the same positions are one trajectory until they have parted.
-FARTHEST = 0.35
 MOST_TRAJECTORIES = 256  # more are geometries that have nothing to do with each other
 
 
@@ -29,19 +26,17 @@ class Mark:
     Apart from the results, which are let go of much earlier than the marks.
     """
 
-    __slots__ = ("_unclaimed", "_visits", "corrected")
+    __slots__ = ("_visits", "corrected", "outer_step", "outer_step_before")
 
     def __init__(self) -> None:
         self.corrected = False
+        self.outer_step: OuterStep | None = None
+        self.outer_step_before: OuterStep | None = None
         self._visits: list[tuple[RequestedTrajectory, int]] = []
-        self._unclaimed: tuple[Structure, np.ndarray] | None = None
 
     def visited(self, trajectory: RequestedTrajectory, index: int) -> None:
         """Note that it is geometry number `index` of a trajectory."""
         self._visits.append((trajectory, index))
-        if self._unclaimed is not None:
-            trajectory.note_disagreement(index, *self._unclaimed)
-            self._unclaimed = None
 
     def is_on(self, trajectory: RequestedTrajectory) -> bool:
         """Tell whether it is a geometry of that trajectory."""
@@ -59,11 +54,10 @@ class Mark:
 
         :param slow: eV/Å, conservative less direct forces, shape (n_atoms, 3)
         """
-        if not self._visits:  # slow forces are asked for first: whose geometry it is will be known later
-            self._unclaimed = structure, slow
-            return disagreement(slow)
-        trajectory, index = self._visits[0]
-        return trajectory.note_disagreement(index, structure, slow)
+        if self.outer_step is None:
+            before = self.outer_step_before
+            self.outer_step = OuterStep(structure, slow) if before is None else before.next(structure, slow)
+        return self.outer_step.disagreement
 
 
 class RequestedTrajectory:
@@ -80,40 +74,34 @@ class RequestedTrajectory:
     def __init__(self, cell: np.ndarray, begins_corrected: bool):
         self._cell = cell
         self._begins_corrected = begins_corrected
-        self._first: Mark | None = None
-        self._recent: deque[Mark] = deque(maxlen=4096)  # as many as M P may be for the period to be found
+        # Whether each was corrected, of as many as M P may be for the period to be found.
+        self._recent: deque[bool] = deque(maxlen=4096)
         self._count = 0
         self._period: int | None = None
         self._run_start: int | None = None
         self._run_before: int | None = None  # where the one before began
         self._run_length = 0
         self._burst = 0  # corrections since the last geometry was visited: P in the end
-        self._history = History()
+        self.began_corrected = False
 
     @property
     def corrected(self) -> bool:
         """Tell whether any geometry was asked for its conservative forces too."""
         return self._run_start is not None
 
-    @property
-    def began_corrected(self) -> bool:
-        """Tell whether the first geometry was."""
-        return self._first is not None and self._first.corrected
-
     def expects_correction(self) -> bool:
         """Tell whether the next geometry is likely to be asked for its conservative forces too."""
-        if self._first is None:
+        if not self._count:
             return self._begins_corrected
         if self._period is not None and self._period <= len(self._recent):
-            return self._recent[-self._period].corrected
+            return self._recent[-self._period]
         return False
 
     def visit(self, mark: Mark) -> None:
         """Note that direct forces were asked for at the geometry with this mark, for the first time."""
         self._burst = 0
         index = self._count
-        self._recent.append(mark)
-        self._first = self._first or mark
+        self._recent.append(False)
         self._count += 1
         if mark.corrected:
             self._note_correction(index)
@@ -131,23 +119,12 @@ class RequestedTrajectory:
         if self._run_length == two_steps or (self._period is None and self._run_length > two_steps):  # M = 1
             self._period = self._burst
 
-    def note_disagreement(self, index: int, structure: Structure, slow: np.ndarray) -> Disagreement:
-        """Note the slow forces (n_atoms, 3) at a geometry visited before; say what that amounts to."""
-        return self._history.note(index, self._outer_step_before(index), structure, slow)
-
-    def _outer_step_before(self, index: int) -> range | None:
-        """The geometries among which those of the outer step before this one are; None if they are not known yet."""
-        if (
-            self._run_start is not None
-            and self._run_before is not None
-            and self._run_length <= self._run_start - self._run_before
-        ):
-            return range(self._run_before, self._run_start)
-        return None if self._period is None else range(index - self._period, index - self._period + 1)
-
     def _note_correction(self, index: int) -> None:
         place = index - self._count  # negative: from the end
-        continues_run = len(self._recent) > -place and self._recent[place - 1].corrected
+        if len(self._recent) >= -place:
+            self._recent[place] = True
+        self.began_corrected = self.began_corrected or index == 0
+        continues_run = len(self._recent) > -place and self._recent[place - 1]
         if self._run_start is not None and (self._burst > 1 or continues_run):
             self._run_length += 1
             self._run_start = min(index, self._run_start)  # i-PI asks for beads in any order
@@ -165,6 +142,7 @@ class Stream:
 
     def __init__(self, simulation: Hashable = None):
         self.simulation = simulation
+        self.paths = Paths()
         self._trajectories: list[RequestedTrajectory] = []
         self._positions = np.empty((0, 0, 3))  # where each of them was last, Å, shape (n_trajectories, n_atoms, 3)
 

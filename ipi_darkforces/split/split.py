@@ -252,6 +252,8 @@ class Split:
             if not geometry.mark.is_on(trajectory):  # i-PI repeats requests until a batch is full
                 predicted = predicted or trajectory.expects_correction()
                 trajectory.visit(geometry.mark)
+                if request.component is Component.FAST:
+                    request.stream.paths.extend(request.structure, geometry.mark)
         if predicted and self.model.evaluates_together:
             extras = reduce(or_, self._extras.values(), Need(0))
             return (Need.CONSERVATIVE | Need.DIRECT | extras) & self.model.provides

@@ -50,6 +50,7 @@ def test_nothing_is_imported_that_is_not_needed_at_once(modules, slow):
         (["run", "water.xyz", "--model", "pet-m"], "is not XML"),
         (["run", "nve-direct.xml", "--model", "pet-m", "--steps", "0"], "--steps 0 is not a number of steps"),
         (["run", "nve-direct.xml", "--model", "pet-m", "--time", "-1"], "--time -1 is not a time"),
+        (["run", "nve-direct.xml", "--model", "pet-m", "--time", "1e300"], "time 1e+300 ps has 2e+303 steps of 0.5 fs"),
         (["run", "nve-direct.xml", "--model", "pet-m", "--time", "inf"], "--time inf is not a time"),
         (["run", "nve-mts4.xml", "--model", "pet-m", "--mts", "8"], "--mts is for --structure; 'nve-mts4.xml' says"),
         ([*WATER, "--mts", "4", "--forces", "direct"], "expected no --forces"),

@@ -167,6 +167,8 @@ def test_what_is_wrong_is_named(tmp_path, old, new, message):
         ("> 2 </timestep>", "> nan </timestep>", "timestep is nan: expected more than 0"),
         ("> 2 </timestep>", "> -2 </timestep>", "timestep is -2: expected more than 0"),
         ("> 300 </temperature>", "> -300 </temperature>", "temperature is -300: expected at least 0"),
+        ("nbeads='1'", "nbeads='0'", "expected a number of beads, at least 1"),
+        ("mode='nve'", "mode='npt'", "expected a <barostat> with its mode for dynamics of mode 'npt'"),
         ("[ 1, 4 ]", "[ 1, 0 ]", r"nmts is \[ 1, 0 \]: expected at least 1"),
         ("</address>", "</address> <batch_size> -1 </batch_size>", "batch_size is -1: expected at least 1"),
     ],
@@ -175,6 +177,13 @@ def test_values_that_cannot_be_are_named(tmp_path, old, new, message):
     with pytest.raises(DarkforcesError, match=message) as caught:
         edited(tmp_path, (old, new)).check()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("needs", [("mode='nve'", "mode='npt'"), ("nbeads='1'", "nbeads='4'")])
+def test_no_temperature_where_one_is_needed(tmp_path, needs):
+    simulation = edited(tmp_path, ("> 300 </temperature>", "> 0 </temperature>"), needs)
+    with pytest.raises(DarkforcesError, match=r"edited.xml': expected a <temperature> above 0 for .*npt|several beads"):
+        simulation.check()
 
 
 def test_a_forcefield_that_cannot_be_served_is_named(tmp_path):
