@@ -35,7 +35,9 @@ class Paths:
     """
 
     def __init__(self) -> None:
-        self._forget(0)
+        self._ends: list[Place] = []
+        self._begins: list[int] = []  # which end is the first geometry of each path: itself, if nothing came after it
+        self._last = self._expected = np.empty((0, 0, 3))  # Å, of each end
 
     def extend(self, structure: Structure, place: Place) -> None:
         """Add a geometry to the path that it lies on, or begin one; note which outer step came before."""
@@ -73,7 +75,5 @@ class Paths:
         self._expected = np.concatenate([self._expected, expected[None]])
 
     def _forget(self, n_atoms: int) -> None:
-        self._ends: list[Place] = []
-        self._begins: list[int] = []  # which end is the first geometry of each path: itself, if nothing came after it
-        self._last = np.empty((0, n_atoms, 3))  # Å
-        self._expected = np.empty((0, n_atoms, 3))
+        self._ends, self._begins = [], []
+        self._last = self._expected = np.empty((0, n_atoms, 3))
