@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..campaign.findings import Findings, Measured, by_model, measure
+from ..campaign.findings import Findings, by_model
 from ..campaign.folder import CampaignFolder
 from ..campaign.matrix import Simulation
+from ..campaign.measured import Measured, measure
 from ..models.registry.options import Loading
 from .choices import choices
 from .criteria import HEATING, Judged, judged

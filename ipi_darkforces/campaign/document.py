@@ -14,9 +14,10 @@ from ..models.registry.options import Loading
 from ..models.structure_file import read_atoms
 from ..stats.estimates import Estimate
 from . import paper, pictures
-from .findings import Finding, Findings, Measured
+from .findings import Finding, Findings
 from .folder import Ended
 from .matrix import Campaign
+from .measured import Measured
 from .statements import explosion, in_paper, minus, ratio, statements
 
 _MARK = "<!-- Written by darkforces campaign: what is changed here is lost. -->"

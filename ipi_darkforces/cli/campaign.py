@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 from ..campaign import workflow
+from ..campaign.campaign_file import read_campaign
 from ..campaign.document import check_writable, write
-from ..campaign.findings import by_model, measure_all
+from ..campaign.findings import by_model
 from ..campaign.folder import CampaignFolder, check_models
 from ..campaign.matrix import Campaign
+from ..campaign.measured import measure_all
 from ..campaign.statements import as_json
 from ..errors import ERROR, DarkforcesError, printable
 from ..machine import cores
@@ -71,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     """Run what the command line asks for."""
     if args.jobs < 1:
         raise DarkforcesError(f"--jobs {args.jobs} is not a number of simulations: expected at least 1")
-    campaign = Campaign.read(args.campaign, args.model)
+    campaign = read_campaign(args.campaign, args.model)
     workflow.check_installed()
     loading = loading_of(args)
     check_models(campaign, loading)

@@ -9,7 +9,7 @@ from ipi_darkforces.analysis.displacements import displacements
 from ipi_darkforces.analysis.io.trajectory import Block
 from ipi_darkforces.analysis.motion import Motion
 from ipi_darkforces.analysis.spectra import spectra
-from ipi_darkforces.campaign.findings import with_known_errors
+from ipi_darkforces.campaign.measured import with_known_errors
 
 INTERVAL = 0.004  # ps
 N = 5000

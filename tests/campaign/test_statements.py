@@ -10,9 +10,10 @@ import pytest
 from ipi_darkforces.analysis.drift import Drift
 from ipi_darkforces.analysis.temperatures import Temperatures
 from ipi_darkforces.campaign import paper
-from ipi_darkforces.campaign.findings import Finding, Findings, Measured
+from ipi_darkforces.campaign.campaign_file import read_campaign
+from ipi_darkforces.campaign.findings import Finding, Findings
 from ipi_darkforces.campaign.folder import Ended
-from ipi_darkforces.campaign.matrix import Campaign
+from ipi_darkforces.campaign.measured import Measured
 from ipi_darkforces.campaign.statements import (
     AS_IN_PAPER,
     TOO_SHORT,
@@ -46,7 +47,7 @@ def made(
         f"structure: {WATER}\nmodels: [pet-m]\ntime: 40\nseeds: {seeds}\n"
         f"matrix: [{{thermostats: [{thermostat}], forces: [{forces}]}}]\n"
     )
-    campaign = Campaign.read(path)
+    campaign = read_campaign(path)
     time = 0.01 * np.arange(n)
     measured = []
     for simulation in campaign.simulations:
