@@ -265,7 +265,7 @@ def test_long_trajectories_are_thinned_not_kept(monkeypatch):
 
 def test_large_systems_have_shorter_segments(monkeypatch):
     velocities, _ = langevin(4000, 4, 0.01, 10.0, 2.0, np.random.default_rng(8))
-    monkeypatch.setattr("ipi_darkforces.analysis.spectra.MEMORY", 3 * 4 * 100)
+    monkeypatch.setattr("ipi_darkforces.analysis.segments.MEMORY", 3 * 4 * 100)
     result = spectra("a", in_blocks(velocities, 0.01), ["H"] * 4, np.full(4, 2.0))
     assert result.segment == pytest.approx(1.0)
 
