@@ -28,6 +28,7 @@ from ..models.registry.load import ModelChoice, load_as
 from ..models.registry.options import Loading
 from ..simulate.compose import compose, write_start
 from ..simulate.folder import RunFolder
+from ..simulate.progress import complete_row
 from ..simulate.start import read_start, say_where_periodic
 from .matrix import Campaign, Simulation
 
@@ -200,9 +201,10 @@ class CampaignFolder:
         try:
             with progress.open("rb") as stream:
                 stream.seek(max(0, stream.seek(0, os.SEEK_END) - 1000))
-                return 1e-3 * float(stream.read().splitlines()[-2].split()[1])  # the last line may not be whole
-        except (OSError, IndexError, ValueError):
+                rows = [complete_row(line, 4) for line in stream.read().decode(errors="replace").split("\n")[:-1]]
+        except OSError:
             return 0.0
+        return 1e-3 * next((row[1] for row in reversed(rows) if row is not None), 0.0)
 
     def complaint(self, name: str) -> str:
         """The reason why a simulation has not ended, as far as its job said."""

@@ -7,6 +7,7 @@ unless they say otherwise. All others are read by ase. What a file is shows in i
 from __future__ import annotations
 
 import re
+import tempfile
 import textwrap
 from collections import deque
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ from .labels import elements_of, isotope_masses
 _CELL = re.compile(r"CELL[(\[{](abcABC|H|GENH)[)\]}]:")
 _UNIT = re.compile(r"\b(\w+)\{[^{}\s]*\}")
 _COMMENT = re.compile(r"<!--.*?-->|<\?.*?\?>", re.DOTALL)  # of XML
+# A comment in i-PI's states has the name of the folder as it is, where two hyphens or an escape character are no XML.
+WORKS_IN = re.compile(r"^ *Working Directory: .*$", re.MULTILINE)
 _POSITIONS = ("positions", "x_centroid")
 _QUANTITIES = frozenset(Trajectories().traj_dict)
 
@@ -187,8 +190,12 @@ def _set_isotopes(atoms: ase.Atoms, labels: list[str]) -> None:
 
 
 def _checkpoint(path: Path) -> ase.Atoms:
-    with redirect_stdout(StringIO()):
-        beads, cell, motion = init_chk(str(path))
+    with open_with_compression(str(path), "rt") as stream:
+        text = WORKS_IN.sub("", stream.read())
+    with tempfile.NamedTemporaryFile("w") as copy, redirect_stdout(StringIO()):
+        copy.write(text)
+        copy.flush()
+        beads, cell, motion = init_chk(copy.name)
     if beads.nbeads != 1:
         what = f"a checkpoint of i-PI with {beads.nbeads} beads" if beads.nbeads else "an i-PI input without positions"
         raise DarkforcesError(f"it is {what}, expected a structure")

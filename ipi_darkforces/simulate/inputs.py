@@ -23,6 +23,7 @@ from ipi.utils.io.inputs.io_xml import xml_node, xml_parse_string
 from ipi.utils.units import unit_to_user
 
 from ..errors import DarkforcesError, about, one_line
+from ..models.structure_file import WORKS_IN
 from .added_outputs import AddedOutputs
 from .files import InputFile, Placing, arrays_in_files, replace_name
 from .forcefields import Forcefields, SocketForcefield
@@ -31,8 +32,6 @@ from .tree import child, descendants, fill_templates, replace_child, set_text, t
 from .values import check_ensemble, check_ranges, check_readable
 from .virials import Virials
 
-# A comment in i-PI's states has the name of the folder as it is, where two hyphens or an escape character are no XML.
-_WORKS_IN = re.compile(r"^ *Working Directory: .*$", re.MULTILINE)
 _TOTAL_STEPS = re.compile(r"(<total_steps[^>/]*>)[^<]*(</total_steps>)")
 
 
@@ -66,7 +65,7 @@ class SimulationInput:
         """
         try:
             raw = path.read_text()
-            root = xml_parse_string(_WORKS_IN.sub("", raw))
+            root = xml_parse_string(WORKS_IN.sub("", raw))
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise DarkforcesError(f"input '{path}' does not exist or is not a file") from error
         except OSError as error:

@@ -98,10 +98,11 @@ def _progress_row(line: str) -> list[float] | None:
 def complete_row(line: str, columns: int) -> list[float] | None:
     """The numbers of a line of i-PI's properties: the last ones, if a piece of an earlier line comes before them.
 
+    :param line: without its end; i-PI writes spaces after each number
     :return: None if it is no whole line
     """
     words = line.split()
-    if len(words) < columns or line.lstrip().startswith("#"):
+    if len(words) < columns or line.lstrip().startswith("#") or not line[-1].isspace():
         return None
     try:
         return [float(word) for word in words[-columns:]]

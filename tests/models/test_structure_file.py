@@ -120,6 +120,9 @@ class TestFilesOfIpi:
         np.testing.assert_allclose(found.get_masses(), atoms.get_masses(), rtol=1e-12)
         np.testing.assert_allclose(found.get_momenta(), atoms.get_momenta(), atol=1e-10)
         text = (tmp_path / "RESTART").read_text()
+        with gzip.open(tmp_path / "RESTART.gz", "wt") as packed:  # whose comment on its folder is no XML
+            packed.write(f"<!--\n      Working Directory: /a--b/\n-->\n{text}")
+        assert_same(read_atoms(tmp_path / "RESTART.gz", "structure"), atoms, 1e-10)
         (tmp_path / "RESTART").write_text(
             text.replace("<motion mode='dynamics'/>", "<motion mode='dynamics'><fixatoms> [ 1 ] </fixatoms></motion>")
         )

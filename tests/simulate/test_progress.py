@@ -66,6 +66,14 @@ def test_a_row_that_was_cut_at_any_byte_does_not_stand_in_the_way(folder):
         assert_is(later, 50)
 
 
+def test_a_cut_row_with_a_new_end_is_no_row(folder):
+    write(folder, row(0))
+    tail = Tail(folder, "x")
+    add(folder, row(10).rstrip()[:-3] + "\n" + row(20))
+    (progress,) = tail.read()
+    assert_is(progress, 20)
+
+
 def test_extras_that_were_cut_at_any_byte_do_not_count(folder):
     for end in range(len(apart(20))):
         write(folder, row(10), apart(10))

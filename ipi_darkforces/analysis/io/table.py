@@ -30,6 +30,7 @@ _DIMENSIONS = {
     "pressure_md": "pressure",
     "pressure_cv": "pressure",
 }
+_END = "   \n"  # of a row as i-PI writes it
 _COLUMN = re.compile(r"#\s*(?:column|cols\.)\s+(\d+)(?:-(\d+))?\s*-->\s*(.*?)\s*(?::|$)")
 
 
@@ -132,7 +133,9 @@ def _complete_rows(path: Path, notice: Notice) -> tuple[dict[str, np.ndarray], d
         )
     _check_same_columns(heads, path)
     width = max(int(match[2] or match[1]) for match in heads)
-    bad = [i for i, line in enumerate(lines) if not line.startswith("#") and not _is_row(line, width)]
+    rows = [i for i, line in enumerate(lines) if not line.startswith("#")]
+    spaced = any(lines[i].endswith(_END) for i in rows)
+    bad = [i for i in rows if not _is_row(lines[i], width) or (spaced and not lines[i].endswith(_END))]
     repaired = {i: _after_cut(lines[i], width) for i in bad}
     kept = [line for line in (repaired.get(i, line) for i, line in enumerate(lines)) if line]
     bad = [i for i in bad if lines[i].strip()]

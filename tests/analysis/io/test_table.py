@@ -63,6 +63,8 @@ def test_a_file_that_ends_anywhere_has_the_rows_before(tmp_path):
         assert table.step.tolist() == ([0, 2, 4] if end == len(text) else [0, 2]), end
         if text[begin:end].strip() and end < len(text):
             assert notices == [f"'{path}', line 7: cut short; left out"]
+    path.write_text(text[: len(text.rstrip()) - 3] + "\n")
+    assert read(path)[0].step.tolist() == [0, 2]
 
 
 def test_a_piece_of_a_row_in_the_middle_is_left_out(tmp_path):
