@@ -139,7 +139,7 @@ def test_velocities_of_ase(tmp_path, moving):
     atoms = ase.Atoms("O20H40", cell=[9, 9, 9], pbc=True)
     atoms.positions = rng.random((60, 3)) * 9
     frames, masses = [], atoms.get_masses()[:, None]
-    for _ in range(3000):
+    for _ in range(1200):
         momenta = rng.normal(size=(60, 3)) * np.sqrt(masses * ase.units.kB * 400.0)
         if not moving:
             momenta -= masses * momenta.sum(axis=0) / masses.sum()
@@ -149,7 +149,7 @@ def test_velocities_of_ase(tmp_path, moving):
     result = measure(read(tmp_path / "md.extxyz", Reading(interval=0.001)), Selection(target=400.0))
     for species, mean in result.means.items():
         assert abs(mean.value - 400.0) < 4.0 * mean.error, species
-        assert mean.error < 2.0
+        assert mean.error < 3.0
         assert abs(result.deviations[species]) < 4.0
     if moving:
         np.testing.assert_allclose(result.series["all"], [a.get_temperature() for a in frames], rtol=1e-4)
