@@ -1,4 +1,4 @@
-"""General-purpose models of other packages, by name: what each needs, where its weights are, how it is loaded.
+"""General-purpose models of other packages, by name: what each needs, and how it is loaded.
 
 These packages do not live together in one environment, and need not: a driver runs in the one that has the package of
 its model. They are imported when a model is loaded and not before, so that what is said of them here can be said
@@ -7,24 +7,22 @@ anywhere.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib import util
-from pathlib import Path
 from typing import Any
 
-from ...errors import DarkforcesError, one_line
+from ...errors import DarkforcesError
 from ...machine import version_of
 from ..ase_calculator import CalculatorModel
 from ..model import Need
 from .export import quiet
 from .factory import load_calculator
 from .specification import Option
+from .weights import Weights, hugging_face_weights, installed_weights, mace_weights, orb_weights
 
 
 @dataclass(frozen=True)
@@ -57,41 +55,6 @@ class Package:
                 f"model '{model}' needs the package {self.name}, which is not installed in the environment of "
                 f"{sys.executable}; '{self.command}' in the repository makes one that has it"
             )
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The file of a model's weights.
-
-    :param source: where it comes from, for people
-    :param cached: where it is on this machine, None if it is not there
-    :param download: gets it into the package's own cache, and says where
-    """
-
-    name: str
-    source: str
-    cached: Callable[[], Path | None]
-    download: Callable[[], str]
-
-    def path(self, model: str, given: Option) -> Path:
-        """The path of the weights, downloaded if need be.
-
-        :param given: by the user; None if they are to be found
-        :raises DarkforcesError: if they are not to be had
-        """
-        if given is not None:
-            path = Path(str(given))
-            if not path.is_file():
-                raise DarkforcesError(f"weights '{given}' of model '{model}' do not exist (looked in {Path.cwd()})")
-            return path
-        try:
-            return self.cached() or Path(self.download())
-        except Exception as error:  # each library that downloads raises errors of its own
-            raise DarkforcesError(
-                f"model '{model}': its weights are not on this machine and cannot be downloaded "
-                f"({one_line(error)[:100]}); get {self.name} from {self.source} and say where it is: "
-                f"-o weights={self.name}"
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -197,98 +160,24 @@ def _equiformer(weights: str, device: str = "cpu", **options: Any) -> Any:
     return OCPCalculator(checkpoint_path=weights, cpu=device == "cpu", seed=0, **options)
 
 
-def _in_package(module: str, path: str) -> Callable[[], Path | None]:
-    """A file that is installed with a package, which is not imported."""
-
-    def cached() -> Path | None:
-        spec = util.find_spec(module)
-        folders = spec.submodule_search_locations if spec else None
-        return next((Path(folder, path) for folder in folders or () if Path(folder, path).is_file()), None)
-
-    return cached
-
-
-def _in_cache_of_mace(name: str) -> Callable[[], Path | None]:
-    def cached() -> Path | None:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mace"
-        path = folder / "".join(letter for letter in name if letter.isalnum() or letter == "_")
-        return path if path.is_file() else None
-
-    return cached
-
-
-def _in_cache_of_orb(address: str) -> Callable[[], Path | None]:
-    """File in the cache of ``cached_path``: the newest of those whose names begin with the address's hash."""
-
-    def cached() -> Path | None:
-        folder = Path(os.environ.get("CACHED_PATH_CACHE_ROOT") or Path.home() / ".cache" / "cached_path")
-        files = folder.glob(hashlib.sha256(address.encode()).hexdigest() + "*")
-        whole = (path for path in files if path.suffix not in (".json", ".lock"))
-        return max(whole, key=lambda path: path.stat().st_mtime, default=None)
-
-    return cached
-
-
-def _in_cache_of_hugging_face(repository: str, name: str) -> Callable[[], Path | None]:
-    def cached() -> Path | None:
-        try:
-            from huggingface_hub import try_to_load_from_cache
-        except ImportError:
-            return None
-        found = try_to_load_from_cache(repository, name)
-        return Path(found) if isinstance(found, str) else None
-
-    return cached
-
-
-def _download_mace() -> str:
-    from mace.calculators.foundations_models import download_mace_mp_checkpoint
-
-    return str(download_mace_mp_checkpoint("large"))
-
-
-def _not_downloaded() -> str:
-    raise FileNotFoundError("they come with the package, whose installation is not complete")
-
-
-def _download_orb(address: str) -> str:
-    from cached_path import cached_path
-
-    return str(cached_path(address))
-
-
-def _download_from_hugging_face(repository: str, name: str) -> str:
-    from huggingface_hub import hf_hub_download
-
-    return str(hf_hub_download(repository, name))
-
-
 def _orb_model(name: str, address: str, kind: Need, description: str) -> PackagedModel:
     return PackagedModel(
         description,
         Package("orb-models", "0.4.0", "orb"),
         kind,
-        Weights(address.rpartition("/")[2], address, _in_cache_of_orb(address), partial(_download_orb, address)),
+        orb_weights(address),
         partial(_orb, name.replace("-", "_")),
     )
 
 
 _ORB = "https://orbitalmaterials-public-models.s3.us-west-1.amazonaws.com/forcefields"
-_MACE = "MACE_MPtrj_2022.9.model"
-_SEVENNET = "pretrained_potentials/SevenNet_0__11Jul2024/checkpoint_sevennet_0.pth"
-_EQUIFORMER = ("facebook/OMAT24", "eqV2_31M_omat_mp_salex.pt")
 
 PACKAGED = {
     "mace-mp-0": PackagedModel(
         "MACE-MP-0, large, for materials (PBE, MPtrj), as in the paper",
         Package("mace-torch", "0.3.8", "mace"),
         Need.CONSERVATIVE,
-        Weights(
-            _MACE,
-            f"https://github.com/ACEsuit/mace-mp/releases/download/mace_mp_0/{_MACE}",
-            _in_cache_of_mace(_MACE),
-            _download_mace,
-        ),
+        mace_weights("MACE_MPtrj_2022.9.model"),
         _mace,
         lambda calculator: frozenset(map(int, calculator.z_table.zs)),
     ),
@@ -296,12 +185,7 @@ PACKAGED = {
         "SevenNet-0 of 11 July 2024, for materials (PBE, MPtrj), as in the paper",
         Package("sevenn", "0.10.1", "sevennet"),
         Need.CONSERVATIVE,
-        Weights(
-            _SEVENNET.rpartition("/")[2],
-            "the package sevenn",
-            _in_package("sevenn", _SEVENNET),
-            _not_downloaded,
-        ),
+        installed_weights("sevenn", "pretrained_potentials/SevenNet_0__11Jul2024/checkpoint_sevennet_0.pth"),
         _sevennet,
         lambda calculator: frozenset(map(int, calculator.type_map)),
     ),
@@ -327,12 +211,7 @@ PACKAGED = {
         "EquiformerV2, 31 million parameters, for materials (PBE, OMat24, MPtrj, sAlex), as in the paper",
         Package("fairchem-core", "1.3.0", "equiformer"),
         Need.DIRECT,
-        Weights(
-            _EQUIFORMER[1],
-            f"https://huggingface.co/{_EQUIFORMER[0]}",
-            _in_cache_of_hugging_face(*_EQUIFORMER),
-            partial(_download_from_hugging_face, *_EQUIFORMER),
-        ),
+        hugging_face_weights("facebook/OMAT24", "eqV2_31M_omat_mp_salex.pt"),
         _equiformer,
     ),
 }
