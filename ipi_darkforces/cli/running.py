@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from ..analysis import comparison, overview
+from ..analysis.pictures import save_both
 from ..analysis.summarized_run import SummarizedRun, check_length, model_of_run, run_at
 from ..errors import DarkforcesError
 from ..models.registry.kinds import specified
@@ -73,25 +74,30 @@ def _run_each(all_places: list[Place], args: argparse.Namespace) -> int:
             return INTERRUPTED
         exploded |= run.outcome.explosion is not None
     if several and runs:
-        if not args.json:
-            print_result(f"\n{aligned(comparison.rows(runs))}")
-        if args.output is not None:
-            picture = args.output / "comparison.png"
-            for suffix in (".pdf", ".png"):
-                _compare(runs, picture.with_suffix(suffix))
-            if not args.json:
-                print_result(f"all in one picture: {picture}, and as PDF")
+        _compare(runs, args)
     if args.json and runs:
         print_result(json.dumps([run.summary for run in runs] if several else runs[0].summary, indent=2))
     return EXPLODED if exploded else 0
 
 
-def _compare(runs: list[SummarizedRun], picture: Path) -> None:
+def _compare(runs: list[SummarizedRun], args: argparse.Namespace) -> None:
+    """Print a table of several runs, and draw all in one picture where there is a folder for it."""
+    if not args.json:
+        print_result(f"\n{aligned(comparison.rows(runs))}")
+    if args.output is None:
+        return
     overviews = [run.overview for run in runs if run.overview is not None]
-    if all(each.moves for each in overviews):
-        comparison.draw(runs, picture)
-    else:
-        overview.draw(overviews, picture)
+
+    def draw(file: Path) -> None:
+        if all(each.moves for each in overviews):
+            comparison.draw(runs, file)
+        else:
+            overview.draw(overviews, file)
+
+    stem = args.output / "comparison"
+    save_both(draw, stem)
+    if not args.json:
+        print_result(f"all in one picture: {stem}.png, and as PDF")
 
 
 def _check(args: argparse.Namespace) -> None:
