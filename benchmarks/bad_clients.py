@@ -63,7 +63,7 @@ class Rates:
 
     @property
     def ratios(self) -> list[float]:
-        """Of the rates, for each turn."""
+        """Ratios of the rates, for each turn."""
         return [beside / alone for beside, alone in zip(self.beside, self.alone, strict=True)]
 
 
@@ -126,7 +126,7 @@ class GoodClient:
         self._random = np.random.default_rng(0)
 
     def ask(self) -> None:
-        """One request; what comes back must be right."""
+        """Send one request; what comes back must be right."""
         positions = self._random.normal(0.0, 1.0, 3 * N_ATOMS)
         request = ForceRequest(
             id=0,

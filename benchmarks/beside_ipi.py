@@ -84,7 +84,7 @@ class Comparison:
 
     @property
     def ratios(self) -> np.ndarray:
-        """By how much ours is faster, turn by turn."""
+        """Ratios of the speeds, turn by turn."""
         return self.theirs / self.ours
 
 
@@ -167,7 +167,7 @@ class Simulation:
         return 1e3 * spent / steps
 
     def _go_on(self, seconds: float, least: int) -> tuple[float, float, float, float]:
-        """When a turn began and ended, its steps of 0.5 fs, and its CPU time."""
+        """Let a simulation go on for a turn: when it began and ended, its steps of 0.5 fs, and its CPU time."""
         self._signal(signal.SIGCONT)
         begun, n = self._next_line(self.lines())
         spent = self.cpu_time()

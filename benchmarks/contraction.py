@@ -33,7 +33,7 @@ Forces = tuple[np.ndarray, np.ndarray, float]  # conservative and direct ones (n
 
 
 def configurations(folder: Path) -> Iterator[list[ase.Atoms]]:
-    """All beads at each time, but for the first."""
+    """Positions of all beads at each time but the first."""
     beads = [open_trajectories(path)[0].blocks() for path in sorted(folder.glob("*.pos_*.xyz"))]
     species = open_trajectories(min(folder.glob("*.pos_*.xyz")))[0].species
     for blocks in zip(*beads, strict=False):

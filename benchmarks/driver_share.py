@@ -137,7 +137,7 @@ class StartedDriver:
             self.asked.append((component, *exchange(client, request)))
 
     def evaluations(self) -> np.ndarray:
-        """When the model began and ended, by the clock and in CPU time, ns; the driver ends."""
+        """Times at which the model began and ended, by the clock and in CPU time, ns; the driver ends."""
         for client in self._clients:
             client.shutdown(socket.SHUT_RDWR)
         return self._pipe.recv()
@@ -231,7 +231,7 @@ def work(seconds: float) -> None:
 
 
 def exchange(client: Client, request: ForceRequest) -> tuple[int, int]:
-    """One request and its answer as in i-PI's polling loop; when it was sent and when the answer had arrived."""
+    """Exchange one request as in i-PI's polling loop; when it was sent and when the answer had arrived."""
     if not client.status & Status.Ready:  # i-PI's first messages
         client.get_status()
         client.initialize(0, request["pars"])
@@ -246,7 +246,7 @@ def exchange(client: Client, request: ForceRequest) -> tuple[int, int]:
 def shares(
     kind: str, asked: Sequence[tuple[str, int, int]], evaluations: np.ndarray
 ) -> dict[str, dict[str, np.ndarray]]:
-    """All but the model."""
+    """Times of all but the model."""
     begun, cpu_begun, ended, cpu_ended = evaluations.T
     clock: dict[str, list[float]] = {}
     for component, sent, arrived in asked[WARM_UP:]:

@@ -33,7 +33,7 @@ from ipi_darkforces.stats.rows import aligned
 
 @dataclass(frozen=True)
 class Point:
-    """One run.
+    """The result of one run.
 
     :param name: of its folder
     :param difference: of both kinds of forces in the same geometries, rms of components, meV/Å
@@ -96,7 +96,7 @@ def draw(points: list[Point], path: Path) -> None:
 
 
 def panel(axis: Axes, points: list[Point], values: list[Estimate], label: str) -> None:
-    """One panel, with 95 % intervals."""
+    """Draw one panel, with 95 % intervals."""
     differences = [point.difference.value for point in points]
     margins = [each.margin() or 0.0 for each in values]
     axis.errorbar(

@@ -149,7 +149,7 @@ class Worker:
         self.weights, self.kind = self._answer().split()
 
     def evaluate(self) -> float:
-        """One step; its CPU time in ms."""
+        """CPU time of one step, ms."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
@@ -169,7 +169,7 @@ class Worker:
 
 
 def measure(models: list[str], turns: int) -> list[Times]:
-    """All in turns, after two of each that do not count, in which libraries compile what they use."""
+    """Time all models in turns, after two turns that do not count, in which libraries compile what they use."""
     from tqdm import tqdm
 
     workers: list[Worker] = []

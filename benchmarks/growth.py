@@ -1,4 +1,4 @@
-"""How do the time and the memory of an evaluation grow with the number of atoms?
+"""Time and memory of an evaluation against the number of atoms.
 
     python benchmarks/growth.py                                      # pet-m and pet-xs, to 20 736 atoms: half an hour
     python benchmarks/growth.py --models pet-xs --atoms 192 5184

@@ -44,7 +44,7 @@ def ours(model: Path, direct: bool) -> Calculator:
 
 
 def pet_jax(model: Path, direct: bool) -> Calculator:
-    """That of pet-jax, which converts checkpoints itself."""
+    """The calculator of pet-jax, which converts checkpoints itself."""
     from petjax import UPETCalculator
     from petjax.convert import convert_checkpoint
 
@@ -55,7 +55,7 @@ def pet_jax(model: Path, direct: bool) -> Calculator:
 
 
 def pet_kokkos(model: Path, direct: bool) -> Calculator:
-    """That of pet-kokkos, which has conservative forces."""
+    """The calculator of pet-kokkos, which has conservative forces."""
     assert not direct
     from pet_kokkos.ase import PETCalculator
     from safetensors.numpy import save_file

@@ -147,7 +147,7 @@ def nve(atoms: Atoms, model: dark.ForceModel, stride: int, time: float) -> dict[
 
 
 def predicted(folder: Path) -> list[list[Heating]]:
-    """Of strides from 2 to 16, for each start."""
+    """Predicted heating of strides from 2 to 16, for each start."""
     found = []
     for place in sorted(folder.glob("start*-stride1.npz")):
         run = np.load(place)
@@ -206,7 +206,7 @@ class Course:
 
 
 def courses(folder: Path) -> list[Course]:
-    """Of all runs with a stride."""
+    """Conserved quantities of all runs with a stride."""
     found = []
     for place in sorted(folder.glob("start*-stride*.npz")):
         run = np.load(place)
@@ -220,7 +220,7 @@ def courses(folder: Path) -> list[Course]:
 
 
 def drifts(folder: Path) -> dict[int, list[Estimate]]:
-    """Of the energy, meV/atom/ps, by stride, for each start."""
+    """Drifts of the energy, meV/atom/ps, by stride, for each start."""
     found: dict[int, list[Estimate]] = {}
     for course in courses(folder):
         found.setdefault(course.stride, []).append(course.drift)

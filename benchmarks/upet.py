@@ -66,7 +66,7 @@ WARM_UP = 2  # turns that do not count
 
 @dataclass(frozen=True)
 class Size:
-    """One of upet's: width of pairs, layers of message passing, of attention in each, cutoff in Å, neighbours."""
+    """A size of upet's: width of pairs, layers of message passing, of attention in each, cutoff in Å, neighbours."""
 
     width: int
     layers: int
@@ -75,7 +75,7 @@ class Size:
     neighbours: int
 
     def hypers(self, method: str) -> dict[str, Any]:
-        """As metatrain calls them."""
+        """Hyperparameters by metatrain's names."""
         return {
             "d_pet": self.width,
             "d_node": 4 * self.width,
@@ -154,7 +154,7 @@ def main() -> None:
 
 
 def checkpoint(folder: Path, size: Size, method: str, name: str) -> Path:
-    """One with random weights, an energy, direct forces and a direct stress, for all elements up to nobelium."""
+    """A random model with an energy, direct forces and a direct stress, for all elements up to nobelium."""
     torch.manual_seed(0)
     cartesian = {"quantity": "", "sample_kind": "atom", "num_subtargets": 1, "description": ""}
     force = cartesian | {"unit": "eV/Angstrom", "type": {"cartesian": {"rank": 1}}}
@@ -238,7 +238,7 @@ Made by `python benchmarks/upet.py {" ".join(sys.argv[1:])}`.
 
 
 def structures() -> dict[str, Structure]:
-    """Of all sorts."""
+    """Structures of all sorts."""
     liquid = Structure.from_ase(water(192))
     crystal, slab = bulk("Cu", cubic=True).repeat((2, 2, 2)), fcc111("Cu", (3, 3, 3), vacuum=6.0)
     for each in (crystal, slab):

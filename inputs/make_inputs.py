@@ -234,7 +234,7 @@ TEMPERATURES = (300, 320, 341, 364)  # K, of replicas
 
 
 def replica_exchange() -> Recipe:
-    """Of one replica; see `with_replicas`."""
+    """The input of one replica; see `with_replicas`."""
     kelvins = ", ".join(map(str, TEMPERATURES[:-1]))
     return recipe(
         "remd-mts4",

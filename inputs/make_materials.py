@@ -38,7 +38,7 @@ def aluminium() -> ase.Atoms:
 
 
 def carbon() -> ase.Atoms:
-    """From atoms at random places, well apart."""
+    """Carbon from atoms at random places, well apart."""
     from sevenn.calculator import SevenNetCalculator
     from tqdm import tqdm
 
@@ -74,7 +74,7 @@ def apart(random: np.random.Generator, least: float = 1.3) -> np.ndarray:
 
 
 def on_lattice(atoms: ase.Atoms) -> ase.Atoms:
-    """With velocities of exactly that temperature."""
+    """A lattice with velocities of exactly that temperature."""
     set_velocities(atoms, 2 * TEMPERATURE, np.random.default_rng(1))
     start = at_rest(atoms, atoms.get_momenta())
     start.set_momenta(start.get_momenta() * np.sqrt(2 * TEMPERATURE / start.get_temperature()))

@@ -114,7 +114,7 @@ def simulations(records: Records, seed: int, wanted: Callable[[], bool], which: 
 
 
 def _compared(folder: Path, whole: Path) -> dict[str, Any]:
-    """By how much i-PI's table differs from that of the run without faults, relative to its largest numbers."""
+    """Difference of i-PI's table from that of the run without faults, relative to its largest numbers."""
     table, reference = (read_output(str(place / f"{NAME}.out"))[0] for place in (folder, whole))
     n = min(len(table["step"]), len(reference["step"]))
     found = [np.abs(table[k][:n] - reference[k][:n]).max() / np.abs(reference[k]).max() for k in ("step", "potential")]

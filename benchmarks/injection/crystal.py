@@ -66,7 +66,7 @@ def state(path: Path) -> np.ndarray:
 
 
 def difference(folder: Path, reference: Path) -> float:
-    """By how much a finished run differs from one without faults, relative to the largest numbers.
+    """Difference of a finished run from one without faults, relative to the largest numbers.
 
     Of the positions and momenta at its end, and of the energies at every step, of which none may be missing, and those
     that were written twice must be the same.

@@ -52,7 +52,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
 
 
 def _by(records: list[Record], *keys: str) -> list[tuple[str, list[Record]]]:
-    """In groups, by name."""
+    """Group by name."""
     names = [", ".join(str(record[key]) for key in keys) for record in records]
     return [(name, [r for r, own in zip(records, names, strict=True) if own == name]) for name in sorted(set(names))]
 

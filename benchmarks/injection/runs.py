@@ -132,7 +132,7 @@ def _killed(folder: Path, command: Sequence[str], kill: Kill, choice: random.Ran
 
 
 def _saved(run: Path) -> tuple[int, str]:
-    """From which step a run would go on, and what stands in the way of it."""
+    """The step from which a run would go on, and the reason why it would not."""
     try:
         state = RunFolder(run).states.last()
         return 0 if state is None else state.step, ""

@@ -68,31 +68,31 @@ def conversation(n: int) -> list[bytes]:
 
 
 def flipped(data: bytes, choice: random.Random) -> bytes:
-    """A byte becomes another."""
+    """Change a byte."""
     i = choice.randrange(len(data))
     return data[:i] + bytes([data[i] ^ choice.randrange(1, 256)]) + data[i + 1 :]
 
 
 def cut(data: bytes, choice: random.Random) -> bytes:
-    """Some bytes are missing."""
+    """Leave out some bytes."""
     i = choice.randrange(len(data))
     return data[:i] + data[i + choice.randrange(1, 200) :]
 
 
 def grown(data: bytes, choice: random.Random) -> bytes:
-    """There are some bytes too many."""
+    """Add some bytes."""
     i = choice.randrange(len(data))
     return data[:i] + choice.randbytes(choice.randrange(1, 200)) + data[i:]
 
 
 def repeated(data: bytes, choice: random.Random) -> bytes:
-    """Some bytes come twice."""
+    """Repeat some bytes."""
     i, n = choice.randrange(len(data)), choice.randrange(1, 200)
     return data[: i + n] + data[i:]
 
 
 def absurd(data: bytes, choice: random.Random) -> bytes:
-    """A number becomes one that cannot be, or not a number."""
+    """Put a number that cannot be, or none, in place of another."""
     i = choice.randrange(max(1, len(data) - 8))
     number = choice.choice(
         [struct.pack("=i", n) for n in (-1, 0, 2**31 - 1, -(2**31))]
@@ -102,12 +102,12 @@ def absurd(data: bytes, choice: random.Random) -> bytes:
 
 
 def broken_off(data: bytes, choice: random.Random) -> bytes:
-    """It ends in the middle."""
+    """End the stream in the middle."""
     return data[: choice.randrange(len(data))]
 
 
 def out_of_order(data: bytes, choice: random.Random) -> bytes:
-    """A message comes where it should not."""
+    """Put a message where it should not come."""
     message = choice.choice([header("GETFORCE"), header("EXIT"), positions(), init(), init("batch_size : 3 , ")])
     return data + message + data
 
@@ -217,7 +217,7 @@ def _listening(path: str) -> socket.socket:
 
 
 def _memory(pid: int) -> int:
-    """Of a process, MB."""
+    """Memory of a process, MB."""
     lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     return int(lines["VmHWM"].split()[0]) // 1024
 
@@ -331,7 +331,7 @@ def _ask(path: str, pipe: Connection) -> None:
 
 
 def _forces(client: Any) -> np.ndarray:
-    """One request, as i-PI makes it, and its answer.
+    """Answer to one request, made as i-PI makes it.
 
     :raises ConnectionError: if the driver has gone
     """
