@@ -16,7 +16,7 @@ from ..lock import locked
 from ..models.model import ForceModel, Need
 from ..models.registry.fingerprint import weights_of
 from ..models.registry.load import ModelChoice, ModelLike, as_model
-from ..models.registry.zoo import all_models, check_name, install, user_directory
+from ..models.registry.zoo import check_name, install, user_directory
 from ..models.structure import Structure
 from ..training.direct_pet import SIZES, shape_for
 from ..training.fit import steps_done
@@ -88,7 +88,7 @@ def distill(
     systems = _systems(teacher, frames)
     identity = ModelChoice.of(teacher).identity()
     place = DistillFolder(Path(f"{name}-distill") if folder is None else folder, name)
-    _check_free(name, place.checkpoint)
+    _check_free(name, place)
     weights = weights_of(identity["fingerprint"], identity.get("variant"))
     settings = DistillationSettings(weights, digest_of(systems), size, temperature, timestep, seed)
     place.check(settings)
@@ -161,11 +161,11 @@ def _systems(teacher: ForceModel, frames: Sequence[ase.Atoms]) -> list[System]:
     return [System.of(atoms) for atoms in frames]
 
 
-def _check_free(name: str, checkpoint: Path) -> None:
+def _check_free(name: str, place: DistillFolder) -> None:
     """Raise a DarkforcesError, before hours are spent, if the name is no name or that of another model."""
     check_name(name)
     installed = user_directory() / f"{name}.ckpt"
-    if name in all_models() and not (checkpoint.exists() and checkpoint.read_bytes() == installed.read_bytes()):
+    if installed.exists() and not place.has_made(installed):
         raise DarkforcesError(f"model '{name}' is there already: '{installed}'; choose another name")
 
 

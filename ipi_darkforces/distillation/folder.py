@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import write_atomically
+from ..digest import digest
 from ..errors import DarkforcesError
 from ..training.labels import LabelledTrajectory
 from .sample import System
@@ -47,6 +48,7 @@ class DistillFolder:
         self._rounds = path / "rounds.json"
         self._labels = path / "labels"
         self._held_out = path / "held-out"
+        self._students = path / "students.txt"
 
     def check(self, settings: DistillationSettings) -> None:
         """Check that the folder is one of a distillation with these settings, empty, or not there.
@@ -100,6 +102,18 @@ class DistillFolder:
     def training(self, number: int) -> Path:
         """The state of the training of a round, from 0."""
         return self.path / f"round-{number + 1}.pt"
+
+    def add_student(self) -> None:
+        """Note that the checkpoint is one of a student, which a later one may replace before it gets the name."""
+        write_atomically(self._students, "".join(f"{each}\n" for each in [*self._known(), digest(self.checkpoint)]))
+
+    def has_made(self, checkpoint: Path) -> bool:
+        """Tell whether a checkpoint is, or was once, the student of this folder."""
+        made = {*self._known(), *([digest(self.checkpoint)] if self.checkpoint.exists() else [])}
+        return digest(checkpoint) in made
+
+    def _known(self) -> list[str]:
+        return self._students.read_text().split() if self._students.exists() else []
 
     def held_out(self) -> list[LabelledTrajectory]:
         """Pieces of the dynamics by which students are judged, in order."""

@@ -215,6 +215,7 @@ class Rounds:
             fit.run(branches, _SAVED_EVERY, lambda *_: self.report("training", fit.step, steps))
             fit.write(state)
         save(fit.finished(), self.folder.checkpoint)
+        self.folder.add_student()
 
     def is_trained(self, number: int) -> bool:
         """Tell whether a round is over: there is a student, and the next round has begun."""

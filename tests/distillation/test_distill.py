@@ -93,9 +93,13 @@ def test_the_same_call_asks_the_teacher_for_no_more_labels(here: Path, finished:
 def test_more_adds_a_round(here: Path, finished: tuple[Path, Distillation]) -> None:
     plans: list[DistillationPlan] = []
     options = {**SMALL, "folder": here / "folder", "announce": plans.append}
-    more = dark.distill(teacher(), copper(), "cu-fast", more=True, **{**options, "steps": 32})
-    assert more.labels == 60
-    assert more.steps == 24 + 24
+
+    def stop(what: str, done: int, total: int) -> None:
+        if what == "judging":  # when the student is not the one any more that has the name
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dark.distill(teacher(), copper(), "cu-fast", more=True, **{**options, "steps": 32, "report": stop})
     again = dark.distill(teacher(), copper(), "cu-fast", **options)
     assert (again.labels, again.steps) == (60, 48)
     left = [(each.equilibration, each.held_out, each.labels, each.steps) for each in plans]
@@ -141,6 +145,9 @@ def test_a_taken_name_is_refused_before_anything_is_done(here: Path, tmp_path: P
         dark.distill(teacher(), copper(), "cu-fast", folder=tmp_path / "new", **SMALL)
     with pytest.raises(DarkforcesError, match="'pet-m' is the name of a bundled model"):
         dark.distill(teacher(), copper(), "pet-m", folder=tmp_path / "new", **SMALL)
+    (user_directory() / "weights.ckpt").write_text("without a card, and somebody's")
+    with pytest.raises(DarkforcesError, match="'weights' is there already"):
+        dark.distill(teacher(), copper(), "weights", folder=tmp_path / "new", **SMALL)
     assert not (tmp_path / "new").exists()
     Path("folder/settings.json").unlink()
     with pytest.raises(DarkforcesError, match=r"'folder' is no folder of a distillation .*cu-fast.ckpt"):
