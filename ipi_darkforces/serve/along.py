@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..split.component import Component, ComponentForces
-from ..split.disagreement import Disagreement, History
+from ..split.disagreement import Disagreement, OuterStep
 from .pes import DarkforcesDriver, one_line_errors
 from .units import ANGSTROM, EV_PER_ANGSTROM, structure_from_ipi
 
@@ -33,8 +33,7 @@ class Along:
     ):
         self._drivers = drivers
         self._cells = cells
-        self._history = History()
-        self._outer_steps = 0
+        self._outer_steps: dict[int, OuterStep] = {}  # the last one of each replica
         role, split = drivers[0].role, drivers[0].split
         components = [driver.role.component for driver in drivers]
         replicas = list(zip(cells, positions, strict=True))
@@ -49,7 +48,6 @@ class Along:
         if slow is not None:
             for replica, known in enumerate(slow.compute([*cells], [*positions])):
                 self._compare(replica, positions[replica] / ANGSTROM, known[1] / EV_PER_ANGSTROM)
-            self._outer_steps = 1
 
     def fast(self, positions: np.ndarray) -> list[list[np.ndarray]]:
         """Forces of each fast component on each replica, hartree/bohr, shape (n_atoms, 3).
@@ -71,15 +69,13 @@ class Along:
                 seen = [self._compare(replica, where, each.forces) for replica, (where, each) in pairs]
                 answers = [replace(each, disagreement=apart) for each, apart in zip(answers, seen, strict=True)]
             driver.expect(self._cells, positions, answers)
-        self._outer_steps += 1
         return _forces(found)
 
     def _compare(self, replica: int, positions: np.ndarray, slow: np.ndarray) -> Disagreement:
         """Difference of both kinds of forces on a replica, at the end of an outer step; eV and Å."""
-        replicas = len(self._structures)
-        index = self._outer_steps * replicas + replica
-        before = range(index - replicas, index - replicas + 1)  # the same replica, an outer step ago
-        return self._history.note(index, before, self._structures[replica].moved(positions), slow)
+        structure, last = self._structures[replica].moved(positions), self._outer_steps.get(replica)
+        self._outer_steps[replica] = OuterStep(structure, slow) if last is None else last.next(structure, slow)
+        return self._outer_steps[replica].disagreement
 
 
 def _forces(found: list[list[ComponentForces]]) -> list[list[np.ndarray]]:

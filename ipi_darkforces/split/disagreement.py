@@ -83,24 +83,6 @@ class OuterStep:
         return disagreement(self.slow, self.work)
 
 
-class History:
-    """The last outer step of each replica of a simulation."""
-
-    def __init__(self) -> None:
-        self._last: dict[int, OuterStep] = {}
-
-    def note(self, index: int, before: range, structure: Structure, slow: np.ndarray) -> Disagreement:
-        """A geometry at an outer step.
-
-        :param index: its number among all of all replicas
-        :param before: that of the same replica one outer step before
-        :param slow: eV/Å, conservative less direct forces, shape (n_atoms, 3)
-        """
-        last = self._last.pop(before.start, None)
-        self._last[index] = OuterStep(structure, slow) if last is None else last.next(structure, slow)
-        return self._last[index].disagreement
-
-
 def _way(old: Structure, new: Structure) -> np.ndarray:
     """Displacements from one geometry to the next, Å, shape (n_atoms, 3), without moves by cell vectors."""
     moved = new.positions - old.positions

@@ -10,7 +10,7 @@ from toy_models import SpringModel
 
 from ipi_darkforces import Structure
 from ipi_darkforces.split.component import Component
-from ipi_darkforces.split.disagreement import EXTRAS, Disagreement, History
+from ipi_darkforces.split.disagreement import EXTRAS, Disagreement, OuterStep
 from ipi_darkforces.split.split import Request, Split
 
 CELL = 10.0 * np.eye(3)
@@ -128,14 +128,15 @@ def test_of_two_simulations_at_once_each_has_its_own() -> None:
 
 @pytest.mark.parametrize("cell", [CELL, np.array([[10.0, 0.0, 0.0], [3.0, 9.0, 0.0], [-2.0, 1.0, 8.0]]), 0.0 * CELL])
 def test_an_atom_that_is_moved_by_a_cell_vector_has_done_no_work(cell: np.ndarray) -> None:
-    history, path, random = History(), walk(2), np.random.default_rng(1)
+    path, random = walk(2), np.random.default_rng(1)
     jumps = np.array([[0, 0, 0], [1, 0, -1], [0, 2, 0], [0, 0, 0]])
-    works = []
+    outer_steps: list[OuterStep] = []
     for index, (positions, slow) in enumerate(zip(path, random.normal(size=path.shape), strict=True)):
         moved = Structure(np.array([8, 1, 1, 1], np.int32), positions + (index == 1) * jumps @ cell, cell)
-        works.append(history.note(index, range(index - 1, index), moved, slow).work)
+        outer_steps.append(outer_steps[-1].next(moved, slow) if outer_steps else OuterStep(moved, slow))
     middles, ways = np.random.default_rng(1).normal(size=path.shape), np.diff(path, axis=0)
     steps = [-0.5 * np.vdot(a + b, way) for a, b, way in zip(middles[:-1], middles[1:], ways, strict=True)]
+    works = [each.disagreement.work for each in outer_steps]
     assert works == pytest.approx([0.0, *np.cumsum(steps)])
 
 
