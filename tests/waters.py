@@ -27,3 +27,14 @@ def water_like(water: Structure, **changes: np.ndarray) -> Structure:
 def strained(structure: Structure, strain: np.ndarray) -> Structure:
     """Atoms and cell deformed alike."""
     return water_like(structure, positions=structure.positions @ strain, cell=structure.cell @ strain)
+
+
+def unwrapped(water: Structure) -> Structure:
+    """The same liquid with molecules moved by cell vectors."""
+    away = np.repeat(np.arange(len(water.species) // 3) % 7 - 3, 3)[:, None] * water.cell[0]
+    return water_like(water, positions=water.positions + away)
+
+
+def oxygen_atom() -> Structure:
+    """One atom in vacuum."""
+    return Structure(np.array([8], np.int32), np.zeros((1, 3)), VACUUM)

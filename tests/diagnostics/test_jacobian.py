@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from toy_models import EVERYTHING, ConstantModule, SpringModel, export_toy
+from waters import oxygen_atom
 
 from ipi_darkforces import ForceModel, Forces, Need, Structure
 from ipi_darkforces.diagnostics.jacobian import Asymmetry, measure
@@ -271,7 +272,7 @@ class TestProbes:
 
 class TestWhatCannotBeJudged:
     def test_one_atom(self) -> None:
-        alone = Structure(np.array([8], np.int32), np.zeros((1, 3)), np.zeros((3, 3)))
+        alone = oxygen_atom()
         with pytest.raises(DarkforcesError, match="^alone has one atom: expected at least two"):
             measure(VortexModel(1.0), alone, "alone")
 

@@ -19,7 +19,7 @@ from ipi.pes.metatomic import MetatomicDriver
 from ipi.utils.units import unit_to_internal
 from ipi_processes import INPUTS
 from toy_models import CUTOFF, STRESS, ConstantModule, export_toy
-from waters import TRICLINIC, VACUUM, few_waters, strained, water_like
+from waters import TRICLINIC, VACUUM, few_waters, oxygen_atom, strained, unwrapped, water_like
 
 from ipi_darkforces import ForceModel, Forces, Need, Structure, load_model
 from ipi_darkforces.errors import DarkforcesError
@@ -67,9 +67,7 @@ STRUCTURES: dict[str, Callable[[Structure], Structure]] = {
     "liquid": lambda water: water,
     "triclinic": lambda water: few_waters(TRICLINIC),
     "cell smaller than the cutoff": lambda water: few_waters(3.0 * np.eye(3), n_molecules=1),
-    "unwrapped": lambda water: water_like(
-        water, positions=water.positions + np.repeat(np.arange(16) % 7 - 3, 3)[:, None] * water.cell[0]
-    ),
+    "unwrapped": unwrapped,
     "vacuum": lambda water: few_waters(VACUUM),
     "slab": lambda water: few_waters(np.diag([7.0, 7.0, 0.0])),
 }
@@ -307,7 +305,7 @@ class TestNumbers:
 
 
 LONELY = {
-    "single atom in vacuum": Structure(np.array([8], np.int32), np.zeros((1, 3)), VACUUM),
+    "single atom in vacuum": oxygen_atom(),
     "single atom in a cell": Structure(np.array([8], np.int32), np.full((1, 3), 99.0), 30 * np.eye(3)),
     "atoms out of reach": Structure(np.array([8, 1], np.int32), np.array([[0.0] * 3, [9.0] * 3]), VACUUM),
 }

@@ -13,7 +13,7 @@ import pytest
 import torch
 from ase.build import bulk, fcc111
 from random_pet import random_pet
-from waters import TRICLINIC, VACUUM, few_waters, strained, water_like
+from waters import TRICLINIC, VACUUM, few_waters, oxygen_atom, strained, water_like
 
 from ipi_darkforces import Need, Structure
 from ipi_darkforces.errors import DarkforcesError
@@ -48,7 +48,7 @@ STRUCTURES: dict[str, Callable[[], Structure]] = {
     "crystal": lambda: copper(bulk("Cu", cubic=True)),
     "slab": lambda: copper(fcc111("Cu", (2, 2, 3), vacuum=None, periodic=False)),
     "molecule": lambda: few_waters(VACUUM, 1),
-    "atom": lambda: Structure(np.array([8], np.int32), np.zeros((1, 3)), VACUUM),
+    "atom": oxygen_atom,
 }
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from ipi_processes import INPUTS
 from random_pet import random_pet
-from waters import TRICLINIC, VACUUM, few_waters, strained, water_like
+from waters import TRICLINIC, VACUUM, few_waters, oxygen_atom, strained, unwrapped, water_like
 
 from ipi_darkforces import Forces, Need, Structure, load_model
 from ipi_darkforces.errors import DarkforcesError
@@ -44,12 +44,10 @@ STRUCTURES: dict[str, Callable[[Structure], Structure]] = {
     "compressed": lambda water: strained(water, 0.8 * np.eye(3)),
     "triclinic": lambda water: few_waters(TRICLINIC),
     "cell smaller than the cutoff": lambda water: few_waters(3.0 * np.eye(3), n_molecules=1),
-    "unwrapped": lambda water: water_like(
-        water, positions=water.positions + np.repeat(np.arange(16) % 7 - 3, 3)[:, None] * water.cell[0]
-    ),
+    "unwrapped": unwrapped,
     "vacuum": lambda water: few_waters(VACUUM),
     "slab": lambda water: few_waters(np.diag([7.0, 7.0, 0.0])),
-    "lonely atom": lambda water: Structure(np.array([8], np.int32), np.zeros((1, 3)), VACUUM),
+    "lonely atom": lambda water: oxygen_atom(),
     "atoms out of reach": lambda water: Structure(np.array([8, 1], np.int32), np.diag([9.0] * 3)[:2], 30 * np.eye(3)),
     "molecule and a lonely atom": lambda water: Structure(
         np.array([8, 1, 1, 8], np.int32),

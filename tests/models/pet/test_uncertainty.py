@@ -12,7 +12,7 @@ import torch
 from metatrain.utils.io import model_from_checkpoint
 from random_llpr import MEMBERS, random_llpr
 from random_pet import random_pet
-from waters import TRICLINIC, VACUUM, few_waters
+from waters import TRICLINIC, VACUUM, few_waters, oxygen_atom
 
 from ipi_darkforces import Need, Structure
 from ipi_darkforces.errors import DarkforcesError
@@ -29,7 +29,7 @@ BESIDE = Need.UNCERTAINTY | Need.ENSEMBLE
 STRUCTURES: dict[str, Callable[[], Structure]] = {
     "liquid": lambda: few_waters(TRICLINIC),
     "molecule": lambda: few_waters(VACUUM, 1),
-    "atom": lambda: Structure(np.array([8], np.int32), np.zeros((1, 3)), VACUUM),
+    "atom": oxygen_atom,
 }
 
 
