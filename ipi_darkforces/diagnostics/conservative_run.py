@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 from ..errors import DarkforcesError
 from ..models.fixed import fixed_atoms
 from ..models.model import ForceModel, Need, of_kind
+from ..models.motion import check_motion
 from ..models.structure import Structure
 from ..simulate.inner_loop import State, velocity_verlet
 from .heating import Power
@@ -55,13 +56,14 @@ class ConservativeRun:
     :param structure: the same atoms, for the model
     :param timestep: fs
     :param rng: for the equilibration
-    :raises DarkforcesError: for other constraints, or if fewer than two atoms move
+    :raises DarkforcesError: for other constraints, see `check_motion`, or if fewer than two atoms move
     """
 
     def __init__(
         self, model: ForceModel, atoms: ase.Atoms, structure: Structure, timestep: float, rng: np.random.Generator
     ):
         fixed = fixed_atoms(atoms, "here")
+        check_motion(atoms)
         self.masses = atoms.get_masses()
         self._moving = np.ones(len(atoms), bool)
         self._moving[fixed] = False

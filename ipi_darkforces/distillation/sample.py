@@ -17,6 +17,7 @@ from ase.constraints import FixAtoms
 
 from ..errors import DarkforcesError
 from ..models.model import ForceModel, Need, of_kind
+from ..models.motion import check_motion
 from ..models.structure import Structure
 from ..simulate.inner_loop import State, outer_step, velocity_verlet
 from ..training.labels import LabelledTrajectory
@@ -40,11 +41,12 @@ class System:
     def of(cls, atoms: ase.Atoms) -> System:
         """The same atoms, of which those that `FixAtoms` holds do not move.
 
-        :raises DarkforcesError: for other constraints, or if fewer than two atoms move
+        :raises DarkforcesError: for other constraints, see `check_motion`, or if fewer than two atoms move
         """
         others = [type(each).__name__ for each in atoms.constraints if not isinstance(each, FixAtoms)]
         if others:
             raise DarkforcesError(f"the constraint {others[0]} is not kept here: expected FixAtoms or none")
+        check_motion(atoms)
         masses = atoms.get_masses().astype(float)
         for constraint in atoms.constraints:
             masses[constraint.index] = np.inf

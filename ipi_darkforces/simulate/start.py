@@ -19,6 +19,7 @@ from scipy.linalg import null_space
 
 from ..errors import DarkforcesError
 from ..models.fixed import fixed_coordinates
+from ..models.motion import check_motion
 from ..models.structure import Structure
 from ..models.structure_file import read_atoms
 from .inputs import SimulationInput
@@ -97,9 +98,9 @@ def make_start(atoms: ase.Atoms) -> Start:
         raise DarkforcesError("has no atoms")
     try:
         Structure.from_ase(atoms).check()
+        check_motion(atoms)
     except DarkforcesError as error:
         raise DarkforcesError(f"cannot be used: {error}") from error
-    _check_masses(atoms)
     cell = _complete_cell(atoms)
     rotation = None
     if np.any(np.triu(cell, 1)) or np.any(np.diag(cell) <= 0.0):
@@ -116,14 +117,6 @@ def make_start(atoms: ase.Atoms) -> Start:
     if turned.has("momenta"):
         turned.arrays["momenta"][fixed] = 0.0
     return Start(turned, tuple(int(i) for i in np.flatnonzero(fixed)))
-
-
-def _check_masses(atoms: ase.Atoms) -> None:
-    masses = atoms.get_masses()
-    wrong = np.flatnonzero(~((masses > 0.0) & np.isfinite(masses)))
-    if len(wrong):
-        i = int(wrong[0])
-        raise DarkforcesError(f"cannot be used: atom {i} ({atoms.symbols[i]}) has {masses[i]:g} u; expected more")
 
 
 def letters(pbc: np.ndarray) -> str:

@@ -23,6 +23,7 @@ from ase.constraints import (
     Hookean,
 )
 
+from ipi_darkforces.distillation.sample import System
 from ipi_darkforces.errors import DarkforcesError
 from ipi_darkforces.simulate.compose import compose
 from ipi_darkforces.simulate.inputs import SimulationInput
@@ -57,6 +58,16 @@ def test_masses_that_cannot_be_are_named(mass):
     atoms.set_masses(np.array([63.5, mass, 63.5, 63.5]))
     with pytest.raises(DarkforcesError, match=rf"atom 1 \(Cu\) has {mass:g} u; expected more"):
         make_start(atoms)
+
+
+def test_velocities_that_are_no_numbers_are_named():
+    atoms = bulk("Cu", cubic=True)
+    atoms.set_momenta(np.where(np.arange(12) == 7, np.nan, 1.0).reshape(4, 3))
+    message = r"the velocity of atom 2 \(Cu\) is NaN or infinite"
+    with pytest.raises(DarkforcesError, match=message):
+        make_start(atoms)
+    with pytest.raises(DarkforcesError, match=message):
+        System.of(atoms)
 
 
 def energy(atoms: ase.Atoms) -> float:
