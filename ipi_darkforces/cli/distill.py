@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..models.registry.zoo import check_name
 from ..models.structure_file import read_frames
 from ..progress_bar import progress_bar
 from .options import (
@@ -91,6 +92,7 @@ def run(args: argparse.Namespace) -> None:
     from ..distillation.plan import DistillationPlan
 
     log = logging.getLogger(__name__)
+    check_name(args.output)
     frames = [atoms for path in args.structures for atoms in read_frames(path, "structure file")]
     teacher = load(args)
     settings = {

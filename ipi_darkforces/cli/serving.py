@@ -30,6 +30,8 @@ def serve(args: argparse.Namespace) -> int:
     """Serve as the command line says; return the exit code."""
     settings, model_name = _settings_and_model(args)
     too_far = checked_limit(args.warn_above, "--warn-above")
+    if args.wait is not None and not args.wait >= 0.0:
+        raise DarkforcesError(f"--wait {args.wait:g} cannot be used: expected seconds, at least 0")
     simulation = SimulationInput.read(args.input) if args.input else None
     forcefields = simulation.socket_forcefields() if simulation else []
     if simulation and not forcefields:

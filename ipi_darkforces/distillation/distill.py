@@ -18,6 +18,7 @@ from ..models.registry.fingerprint import weights_of
 from ..models.registry.load import ModelChoice, ModelLike, as_model
 from ..models.registry.zoo import check_name, install, user_directory
 from ..models.structure import Structure
+from ..simulate.recipe import MOST_STEPS
 from ..training.direct_pet import SIZES, shape_for
 from ..training.fit import steps_done
 from .folder import DistillationSettings, DistillFolder, digest_of
@@ -150,6 +151,8 @@ def _check(size: str, temperature: float, timestep: float, evaluations: int, ste
     for name, number in {"evaluations": evaluations, "steps": steps}.items():
         if number < 8:
             raise DarkforcesError(f"{number} {name} are too few: expected at least 8")
+        if number > MOST_STEPS:
+            raise DarkforcesError(f"{number} {name} are too many: expected at most {MOST_STEPS:.0e}")
 
 
 def _systems(teacher: ForceModel, frames: Sequence[ase.Atoms]) -> list[System]:

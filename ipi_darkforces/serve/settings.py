@@ -98,6 +98,8 @@ class Settings:
         :raises DarkforcesError: if the formula or the template cannot be read
         """
         if self.template is not None:
+            if not self.template:
+                raise DarkforcesError("the name of the template is empty: expected a file of structures")
             template = folder / self.template
             if template.exists() and not template.is_file():  # to read a pipe or a device might take for ever
                 raise DarkforcesError(f"template '{template}' is not a file")

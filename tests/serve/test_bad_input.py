@@ -213,6 +213,8 @@ def test_direct_forces_of_pet_c(fails):
         (["--species", "Xx3"], "species 'Xx3' is not a formula"),
         (["--template", "nowhere.xyz"], "template 'nowhere.xyz' does not exist"),
         (["-o", "speces=Ar2"], "'speces' in -o is not known: expected component, energy"),
+        (["-o", "template="], "the name of the template is empty"),
+        (["--wait", "nan"], "--wait nan cannot be used: expected seconds, at least 0"),
         (["-o", "Ar2"], "'Ar2' in -o has no name"),
         (["-u", "-p", "1234"], "port 1234 is not used: unix sockets have none"),
         (["-p", "123456"], "it must be 1 to 65535"),
