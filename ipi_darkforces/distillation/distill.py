@@ -117,7 +117,7 @@ def distill(
             slow=slow,
             fast=fast,
             failures=tuple(place.failures()),
-            labels=sum(map(len, place.branches())),
+            labels=sum(map(len, place.branches().values())),
             steps=sum(each["steps"] for each in planned),
         )
         shape = shape_for(size, [system.structure for system in systems])
@@ -186,7 +186,7 @@ def _rounds(place: DistillFolder, evaluations: int, steps: int, more: bool) -> l
 def _left(plan: DistillationPlan, place: DistillFolder, rounds: int) -> DistillationPlan:
     return plan.left(
         held_out=sum(map(len, place.held_out())),
-        labels=sum(map(len, place.branches())),
+        labels=sum(map(len, place.branches().values())),
         steps=sum(steps_done(place.training(number)) for number in range(rounds)),
     )
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,9 @@ class DistillFolder:
             raise DarkforcesError(f"folder '{self.path}' cannot be used: {error.strerror}") from error
 
     def _check_settings(self, settings: DistillationSettings) -> None:
-        begun = _read(self._settings, "the settings of a distillation", lambda found: isinstance(found, dict))
+        begun = _read(
+            self._settings, "the settings of a distillation", lambda found: isinstance(found, dict) and bool(found)
+        )
         for name, value in asdict(settings).items():
             if begun.get(name) != value:
                 what = "the teacher or its weights were" if name == "teacher" else f"{name} was"
@@ -113,24 +116,30 @@ class DistillFolder:
         return digest(checkpoint) in made
 
     def _known(self) -> list[str]:
-        return self._students.read_text().split() if self._students.exists() else []
+        return self._students.read_text(errors="replace").split() if self._students.exists() else []
 
     def held_out(self) -> list[LabelledTrajectory]:
-        """Pieces of the dynamics by which students are judged, in order."""
-        return [LabelledTrajectory.read(path) for path in sorted(self._held_out.glob("*.npz"))]
+        """Pieces of the dynamics by which students are judged, in order, up to one that is missing."""
+        paths = (self._held_out / f"{number:05d}.npz" for number in count())
+        return [LabelledTrajectory.read(path) for path in takewhile(Path.exists, paths)]
 
     def add_held_out(self, number: int, piece: LabelledTrajectory) -> None:
-        """Keep a piece of these."""
-        piece.write(self._held_out / f"{number:05d}.npz")
+        """Keep a piece of these; later ones are of another course."""
+        path = self._held_out / f"{number:05d}.npz"
+        for later in sorted(self._held_out.glob("*.npz"), reverse=True):
+            if later.name > path.name:
+                later.unlink()
+        piece.write(path)
 
     def forget_held_out(self) -> None:
         """Remove these, the last one first, so that what is left at any time is their beginning."""
         for path in sorted(self._held_out.glob("*.npz"), reverse=True):
             path.unlink()
 
-    def branches(self) -> list[LabelledTrajectory]:
-        """Labels of all branches of dynamics so far, also of those that an error ended early."""
-        return [LabelledTrajectory.read(path) for path in sorted(self._labels.glob("*.npz"))]
+    def branches(self) -> dict[int, LabelledTrajectory]:
+        """Labels of all branches of dynamics so far, by their numbers, also of those that an error ended early."""
+        paths = sorted(self._labels.glob("*.npz"))
+        return {int(path.stem): LabelledTrajectory.read(path) for path in paths if path.stem.isdecimal()}
 
     def add_branch(self, number: int, branch: LabelledTrajectory, failure: str | None) -> None:
         """Keep the labels of a branch; the reason for its end comes first, so that no labels lack it."""
@@ -140,11 +149,14 @@ class DistillFolder:
 
     def failures(self) -> list[str]:
         """Reasons for which branches ended early."""
-        return [path.read_text().strip() for path in sorted(self._labels.glob("*.txt"))]
+        return [path.read_text(errors="replace").strip() for path in sorted(self._labels.glob("*.txt"))]
 
 
 def _are_rounds(found: Any) -> bool:
-    return isinstance(found, list) and all(isinstance(each, dict) and {"labels", "steps"} <= {*each} for each in found)
+    return isinstance(found, list) and all(
+        isinstance(each, dict) and all(type(each.get(name)) is int and each[name] > 0 for name in ("labels", "steps"))
+        for each in found
+    )
 
 
 def _read(path: Path, what: str, holds: Callable[[Any], bool]) -> Any:

@@ -8,8 +8,9 @@ same start ended, strained anew, with new velocities, and at another temperature
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -140,7 +141,7 @@ class Rounds:
         :raises DarkforcesError: if the teacher fails too often
         """
         branches = self.folder.branches()
-        done = sum(map(len, branches))
+        done = sum(map(len, branches.values()))
 
         def count() -> None:
             nonlocal done
@@ -148,28 +149,28 @@ class Rounds:
             self.report("labels", min(done, labels), labels)
 
         while done < labels:
-            number = len(branches)
+            number = next(number for number in itertools.count() if number not in branches)
             branch, error = self._branch(number, branches, min(BRANCH, max(2, labels - done)), student, count)
             self.folder.add_branch(number, branch, error)
-            branches.append(branch)
+            branches[number] = branch
             failures = self.folder.failures()
             if len(failures) > max(_PERSISTENT, len(branches) / 2):
                 raise DarkforcesError(
                     f"{len(failures)} of {len(branches)} dynamics for labels failed, the last one as: {failures[-1]}"
                 )
-        return [branch for branch in branches if len(branch) > 1]
+        return [branch for branch in branches.values() if len(branch) > 1]
 
     def _branch(
         self,
         number: int,
-        branches: Sequence[LabelledTrajectory],
+        branches: Mapping[int, LabelledTrajectory],
         evaluations: int,
         student: ForceModel | None,
         count: Callable[[], None],
     ) -> tuple[LabelledTrajectory, str | None]:
         system = self.systems[number % len(self.systems)]
         earlier = number - len(self.systems)
-        if earlier >= 0 and len(branches[earlier]) == BRANCH:  # others ended where something fails
+        if earlier in branches and len(branches[earlier]) == BRANCH:  # others ended where something fails
             relaxed = np.linalg.inv(self._deformation(earlier, system.structure))
             positions = branches[earlier].positions[-1] @ relaxed
             system = replace(system, structure=replace(system.structure, positions=positions))
