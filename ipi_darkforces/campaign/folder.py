@@ -108,9 +108,11 @@ class CampaignFolder:
 
         :raises DarkforcesError: if somebody else is at work here, or the folder is not one of a campaign
         """
+        if self.path.exists() and not self.path.is_dir():
+            raise DarkforcesError(f"'{self.path}' is a file, and no folder for a campaign; choose another --output")
         if self.path.exists() and not self._campaign.exists():
-            strangers = sorted(p.name for p in self.path.iterdir() if p.name != ".lock") if self.path.is_dir() else []
-            if strangers or not self.path.is_dir():
+            strangers = sorted(p.name for p in self.path.iterdir() if p.name != ".lock")
+            if strangers:
                 raise DarkforcesError(
                     f"'{self.path}' is no folder of a campaign and not empty ({', '.join(strangers[:3])}...); "
                     "choose another --output"
