@@ -340,7 +340,7 @@ def load_padded(model: str, device: str, dtype: str | None = None, record: bool 
 
 
 def difference(ours: Forces, theirs: Forces) -> tuple[float, float]:
-    """Of the energy, relative, and the largest one of all components of both kinds of forces, eV/Å."""
+    """Difference of energies, relative, and the largest one of all components of both kinds of forces, eV/Å."""
     assert ours.conservative is not None
     assert ours.direct is not None
     forces = max(np.abs(ours.conservative - theirs.conservative).max(), np.abs(ours.direct - theirs.direct).max())
@@ -380,7 +380,7 @@ def model_times(model: str, device: str, n: int, simulations: int) -> dict[str, 
 
 
 def timed(model: ForceModel, batch: list[Structure]) -> tuple[float, float, float]:
-    """Of direct forces, of both until direct ones are known, and of both, ms."""
+    """Times of direct forces, of both until direct ones are known, and of both, ms."""
     begun = time.perf_counter()
     model.evaluate(batch, DIRECT)
     direct = time.perf_counter()

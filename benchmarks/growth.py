@@ -76,7 +76,7 @@ def measure(name: str, n: int, kind: str, least: int, seconds: float) -> dict[st
     needs = {"conservative": [Need.CONSERVATIVE], "direct": [Need.DIRECT], "MTS-8": [Need.DIRECT] * 7 + [_BOTH]}[kind]
     if not all(need in model.provides for need in needs):
         return None
-    ready = {need: model.along([structure], Need.ENERGY | need) for need in needs}
+    ready = {need: model.evaluator([structure], Need.ENERGY | need) for need in needs}
     away = _FARTHEST * np.random.default_rng(0).standard_normal(structure.positions.shape)
     step, times, began = 0, [], time.process_time()
     while len(times) <= least or time.process_time() - began < seconds:

@@ -167,8 +167,8 @@ class ForceModel(ABC):
         self.check_request(structures, need)
         yield from self._checked_in_turn(structures, need)
 
-    def along(self, structures: Sequence[Structure], need: Need) -> Callable[[Sequence[np.ndarray]], list[Forces]]:
-        """Evaluate structures again and again: all but their positions is checked here, once.
+    def evaluator(self, structures: Sequence[Structure], need: Need) -> Callable[[Sequence[np.ndarray]], list[Forces]]:
+        """Make an evaluator of structures whose positions change: all else is checked here, once.
 
         :param structures: whose atoms and cells they have
         :param need: what to compute

@@ -70,12 +70,12 @@ class PairModel(ForceModel):
             return self._fast.jacobian(structure, self._fast_kind)
         return self._slow.jacobian(structure, kind)
 
-    def along(self, structures: Sequence[Structure], need: Need) -> Callable[[Sequence[np.ndarray]], list[Forces]]:
-        """See `ForceModel.along`; what is asked of the fast model alone goes there at once."""
+    def evaluator(self, structures: Sequence[Structure], need: Need) -> Callable[[Sequence[np.ndarray]], list[Forces]]:
+        """See `ForceModel.evaluator`; what is asked of the fast model alone goes there at once."""
         if need & _NEED_SLOW:
-            return super().along(structures, need)
+            return super().evaluator(structures, need)
         self.check_request(structures, need)
-        fast = self._fast.along(structures, self._of_fast(need))
+        fast = self._fast.evaluator(structures, self._of_fast(need))
         return lambda positions: self._as_fast(fast(positions))
 
     def on_device(self, structures: Sequence[Structure]) -> DeviceForces | None:

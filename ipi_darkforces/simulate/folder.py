@@ -17,11 +17,11 @@ from ..atomic import write_atomically
 from ..errors import DarkforcesError
 from ..lock import locked
 from ..models.registry.specification import without_folders
-from .begun import Begun, difference
 from .copies import aside, consists_of, has, is_text, is_unfinished, put_copies, same
 from .files import InputFile
 from .inputs import SimulationInput
 from .run_files import DRIVER_LOG, FRESH_LOG, INPUT, OURS, RunFiles
+from .run_record import RunRecord, difference
 from .states import States
 
 _PLUGIN = Path(__file__).with_name("in_process.py")
@@ -92,7 +92,7 @@ class RunFolder(RunFiles):
     def _remove(self, made: Sequence[Path]) -> None:
         """Remove folders that were made for nothing."""
         simulation = self.as_launched
-        begun = Begun.read(self.begun)
+        begun = RunRecord.read(self.begun)
         with suppress(OSError):  # somebody else has put something there
             self._clear([] if simulation is None else [simulation], set())
             for name in () if begun is None else begun.copies:
@@ -185,7 +185,7 @@ class RunFolder(RunFiles):
         Nothing is removed before everything new is there, as the new may be made from the old.
         """
         before = [held for held in (self.as_begun, self.as_launched) if held is not None] if self.is_run else []
-        begun, text = Begun.read(self.begun), fresh.text()
+        begun, text = RunRecord.read(self.begun), fresh.text()
         ours = {} if begun is None else begun.copies
         digests = {file.target: file.digest() for file in files}
         put = put_copies(self.path, {INPUT: fresh.faithful_text()}, files, fresh.source, ours)
@@ -194,7 +194,7 @@ class RunFolder(RunFiles):
             if target not in digests and target != INPUT and has(self.path / target, known):
                 (self.path / target).unlink()
         watched = {file.target: digests[file.target] for file in files if not file.written}
-        Begun(text, fresh.step, watched, put).write(self.begun)
+        RunRecord(text, fresh.step, watched, put).write(self.begun)
         write_atomically(self.model, json.dumps(model, indent=2) + "\n")
         fresh.settle(self.input)
 
@@ -211,7 +211,7 @@ class RunFolder(RunFiles):
 
     def _check_same(self, fresh: SimulationInput, files: Sequence[InputFile], model: dict[str, str]) -> None:
         """Raise a DarkforcesError if the run in the folder is another one, but for its length."""
-        begun = Begun.read(self.begun)
+        begun = RunRecord.read(self.begun)
         held = SimulationInput.read(self.input).text() if begun is None else begun.input
         other = difference(held, fresh.text())
         if other is not None:

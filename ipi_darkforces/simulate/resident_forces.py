@@ -11,7 +11,7 @@ import torch
 from ipi.engine.motion.dynamics import Dynamics
 from ipi.utils.depend import dstrip
 
-from ..serve.along import Along
+from ..serve.trajectory_forces import TrajectoryForces
 from ..serve.units import ANGSTROM, EV_PER_ANGSTROM
 from .inner_loop import Array, State
 from .recorded_steps import RecordedSteps
@@ -34,7 +34,7 @@ class ResidentForces:
         self._cells = [motion.cell for motion in motions]
         self._constraints = _constraints(motions)
         self.net_force_energy = np.zeros(len(motions))  # F²/2M of the net force F that was taken out
-        self._along: Along | None = None
+        self._trajectory: TrajectoryForces | None = None
         self._on_device: RecordedSteps | None = None
         self._positions: np.ndarray = np.empty(0)
         self._forces: np.ndarray = np.empty(0)
@@ -45,7 +45,7 @@ class ResidentForces:
             replicas = _of_replicas(positions)
             asked = [weight != 0.0 for weight in self._weights]
             cells = np.repeat([dstrip(cell.h) for cell in self._cells], positions.shape[1], axis=0)
-            self._along = self._along or Along(self._drivers, asked, cells, replicas)
+            self._trajectory = self._trajectory or TrajectoryForces(self._drivers, asked, cells, replicas)
             fast = [driver for driver, acts in zip(self._drivers, asked, strict=True) if acts]
             found = [[forces for _, forces, *_ in each.compute([*cells], [*replicas])] for each in fast]
             self._remember(positions, zip(*found, strict=True), self._fast_weights)
@@ -53,13 +53,13 @@ class ResidentForces:
 
     def fast(self, positions: np.ndarray) -> np.ndarray:
         """The fast forces."""
-        assert self._along is not None
-        return self._remember(positions, self._along.fast(_of_replicas(positions)), self._fast_weights)
+        assert self._trajectory is not None
+        return self._remember(positions, self._trajectory.fast(_of_replicas(positions)), self._fast_weights)
 
     def fast_before_slow(self, positions: np.ndarray) -> np.ndarray:
         """The fast forces, in one evaluation with the slow ones, for which i-PI asks next."""
-        assert self._along is not None
-        return self._remember(positions, self._along.all(_of_replicas(positions)), self._weights)
+        assert self._trajectory is not None
+        return self._remember(positions, self._trajectory.all(_of_replicas(positions)), self._weights)
 
     def advance(
         self, state: State[np.ndarray], masses: np.ndarray, timestep: float, steps: int
@@ -79,9 +79,9 @@ class ResidentForces:
         return advanced
 
     def _recorded_steps(self, masses: np.ndarray) -> RecordedSteps | None:
-        if self._along is None or self._along.on_device is None:
+        if self._trajectory is None or self._trajectory.on_device is None:
             return None
-        source, (weight,) = self._along.on_device, self._fast_weights
+        source, (weight,) = self._trajectory.on_device, self._fast_weights
         constraints = self._constraints.on(source.device)
 
         def forces(positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -18,9 +18,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import DarkforcesError
-from .begun import Begun
 from .inputs import SimulationInput
 from .outputs import DISAGREEMENT, PROGRESS
+from .run_record import RunRecord
 
 INPUT, MODEL, BEGUN, LAUNCHED = "input.xml", "model.json", "begun.json", "i-pi.xml"
 PLUGIN, CHOICE = "in-process.py", "in-process.json"
@@ -73,7 +73,7 @@ class RunFiles:
     def as_begun(self) -> SimulationInput | None:
         """The input that the run was begun with; None if it cannot be read."""
         try:
-            begun = Begun.read(self.begun)
+            begun = RunRecord.read(self.begun)
             return SimulationInput.read(self.input) if begun is None else SimulationInput.of(begun.input, self.input)
         except DarkforcesError:
             return None

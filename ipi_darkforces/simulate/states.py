@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ..atomic import write_atomically
 from ..errors import DarkforcesError
-from .begun import Begun
 from .inputs import SimulationInput
 from .outputs import numbered
 from .run_files import RunFiles
+from .run_record import RunRecord
 
 _KEPT = 2  # the newest, which may not be complete, and the one before
 
@@ -39,7 +39,7 @@ class States:
         states: list[SimulationInput] = []
         broken, first = None, 0
         if self._files.is_run:
-            begun = Begun.read(self._files.begun)
+            begun = RunRecord.read(self._files.begun)
             first = 0 if begun is None else begun.step
             for file in self.all():
                 try:

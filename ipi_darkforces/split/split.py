@@ -139,27 +139,27 @@ class Split:
         with self._lock:
             return self._serve(requests)
 
-    def along(
+    def evaluator(
         self,
         structures: Sequence[Structure],
         components: Sequence[Component],
         virial: bool,
         extras: Sequence[Need] = (),
     ) -> Callable[[Sequence[np.ndarray]], list[list[ComponentForces]]]:
-        """Follow structures that are advanced in this process: nothing is looked up, learned or kept.
+        """Make an evaluator of structures that are advanced in this process: nothing is looked up, learned or kept.
 
         :param structures: whose atoms and cells they have
         :param components: of the forces
         :param virial: whether their virials are needed
         :param extras: see `Request`, of each component; nothing by default
-        :return: a function of positions, see `ForceModel.along`, to the forces of each component, for each structure
-        :raises DarkforcesError: see `ForceModel.along`
+        :return: a function of positions, see `ForceModel.evaluator`, to the forces of each component on each structure
+        :raises DarkforcesError: see `ForceModel.evaluator`
         """
         need = (_ALWAYS if virial else Need.ENERGY) & self.model.provides
         wanted = list(zip(components, extras or [Need(0)] * len(components), strict=True))
         for component, more in wanted:
             need |= component.need | more
-        evaluate = self.model.along(structures, need)
+        evaluate = self.model.evaluator(structures, need)
 
         def evaluate_components(positions: Sequence[np.ndarray]) -> list[list[ComponentForces]]:
             with self._lock:

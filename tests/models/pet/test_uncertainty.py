@@ -123,8 +123,10 @@ def test_models_without_say_so() -> None:
 
 def test_along_a_trajectory_in_this_process(ways: Ways) -> None:
     model, structure = ways.ours[0], few_waters(TRICLINIC)
-    along = Split(model).along([structure], [Component.FAST, Component.SLOW], virial=True, extras=[Need(0), BESIDE])
-    ((fast, slow),) = along(structure.positions[None])
+    evaluate = Split(model).evaluator(
+        [structure], [Component.FAST, Component.SLOW], virial=True, extras=[Need(0), BESIDE]
+    )
+    ((fast, slow),) = evaluate(structure.positions[None])
     expected = model.evaluate(structure, BESIDE)
     assert fast.uncertainty is None
     np.testing.assert_allclose(slow.uncertainty, expected.uncertainty, rtol=1e-12)

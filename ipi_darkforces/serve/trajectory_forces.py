@@ -17,7 +17,7 @@ from .pes import DarkforcesDriver, one_line_errors
 from .units import ANGSTROM, EV_PER_ANGSTROM, structure_from_ipi
 
 
-class Along:
+class TrajectoryForces:
     """The forces on all replicas of a simulation, in cells that do not change.
 
     :param drivers: i-PI's, for each component of the forces; one evaluation can answer them all
@@ -40,10 +40,10 @@ class Along:
         with one_line_errors():
             self._structures = [structure_from_ipi(*each, role.species, role.periodic) for each in replicas]
             chosen = [component for component, acts in zip(components, fast, strict=True) if acts]
-            self._fast = split.along(self._structures, chosen, virial=False)
+            self._fast = split.evaluator(self._structures, chosen, virial=False)
             self.on_device = split.on_device(self._structures, chosen)
             extras = [driver.role.extras for driver in drivers]
-            self._all = split.along(self._structures, components, virial=True, extras=extras)
+            self._all = split.evaluator(self._structures, components, virial=True, extras=extras)
         slow = next((driver for driver in drivers if driver.role.component is Component.SLOW), None)
         if slow is not None:
             for replica, known in enumerate(slow.compute([*cells], [*positions])):

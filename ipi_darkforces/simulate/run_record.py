@@ -22,7 +22,7 @@ _LONGEST = 60  # characters of a value in a message
 
 
 @dataclass(frozen=True)
-class Begun:
+class RunRecord:
     """The input, files and model with which a run was begun.
 
     :param input: the text of its input
@@ -38,7 +38,7 @@ class Begun:
     copies: dict[str, str]
 
     @classmethod
-    def read(cls, path: Path) -> Begun | None:
+    def read(cls, path: Path) -> RunRecord | None:
         """The record in a file; None if there is none.
 
         :raises DarkforcesError: if it is not one
