@@ -30,12 +30,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
-import torch
 
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
+if TYPE_CHECKING:  # models of other kinds do without
+    import torch
+
+Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 FastForces = Callable[[np.ndarray], np.ndarray]
 Drift = Callable[[Array, Array], tuple[Array, Array]]
 BothForces = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
@@ -17,7 +17,9 @@ from ..models.pair import PairModel
 from ..models.registry.load import ModelLike, as_model
 from ..models.structure import Structure
 from .inner_loop import State, outer_step
-from .recorded_steps import RecordedSteps
+
+if TYPE_CHECKING:
+    from .recorded_steps import RecordedSteps
 
 _HERE = "by this dynamics"
 
@@ -120,6 +122,8 @@ class MultipleTimeStepping(MolecularDynamics):
             source = self._model.on_device([structure])
             self._recorded = None
             if source is not None:
+                from .recorded_steps import RecordedSteps  # which needs torch, as the model does
+
                 self._recorded = RecordedSteps(source, lambda r: (source(r[None])[0], r.new_empty(0)), 0, masses)
             self._recorded_for = kept
         return self._recorded

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic
+from typing import TYPE_CHECKING, Generic
 
 import numpy as np
-import torch
 from ipi.engine.motion.dynamics import Dynamics
 from ipi.utils.depend import dstrip
 
 from ..serve.trajectory_forces import TrajectoryForces
 from ..serve.units import ANGSTROM, EV_PER_ANGSTROM
 from .inner_loop import Array, State
-from .recorded_steps import RecordedSteps
+
+if TYPE_CHECKING:
+    import torch
+
+    from .recorded_steps import RecordedSteps
 
 
 class ResidentForces:
@@ -81,6 +84,8 @@ class ResidentForces:
     def _recorded_steps(self, masses: np.ndarray) -> RecordedSteps | None:
         if self._trajectory is None or self._trajectory.on_device is None:
             return None
+        from .recorded_steps import RecordedSteps  # which needs torch, as the model does
+
         source, (weight,) = self._trajectory.on_device, self._fast_weights
         constraints = self._constraints.on(source.device)
 
@@ -131,6 +136,8 @@ class _Constraints(Generic[Array]):
 
     def on(self, device: torch.device) -> _Constraints[torch.Tensor]:
         """The same for tensors."""
+        import torch
+
         moving, shares = (None if x is None else torch.as_tensor(x, device=device) for x in (self.moving, self.shares))
         mass, ones = (torch.as_tensor(x, device=device) for x in (self.mass, self.ones))
         return _Constraints(moving, shares, mass, ones)
