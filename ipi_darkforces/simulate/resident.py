@@ -101,7 +101,7 @@ class _ResidentNVE(NVEIntegrator):
         self._integrators = [motion.integrator for motion in motions]
         self._model = ResidentForces(motions)
         self._all_beads = [motion.beads for motion in motions]
-        self._masses = np.array([dstrip(beads.m) for beads in self._all_beads])[:, None]
+        self._masses = self._model.masses
         self._taken_out = np.zeros(len(motions))  # energy of centres of mass, until i-PI's ensembles get it
 
     def pstep(self, level: int = 0) -> None:
@@ -170,7 +170,7 @@ class _ResidentNVE(NVEIntegrator):
     def _fast_steps(self, state: State[np.ndarray], steps: int) -> State[np.ndarray]:
         """Advance by whole steps that nothing but the fast forces is needed for: on their device, if they have one."""
         if steps and self.beads.nbeads == 1:
-            advanced = self._model.advance(state, self._masses, 2.0 * self._half, steps)
+            advanced = self._model.advance(state, 2.0 * self._half, steps)
             if advanced is not None:
                 state, net_force_energy = advanced
                 self._taken_out += 2 * self._half**2 * net_force_energy

@@ -26,16 +26,19 @@ class ResidentForces:
     In hartree/bohr, shape (n_systems, n_beads, n_atoms, 3), as they act; see `_Constraints`.
 
     :param motions: of the systems
+
+    `masses` are those of the atoms of all beads, shape (n_systems, 1, n_atoms).
     """
 
     def __init__(self, motions: Sequence[Dynamics]):
+        self.masses = np.array([dstrip(motion.beads.m) for motion in motions])[:, None]
         components = motions[0].forces.mforces
         level = len(motions[0].nmts) - 1
         self._drivers = [component.ff.driver for component in components]
         self._weights = [component.weight * _of_level(component.mts_weights, level) for component in components]
         self._fast_weights = [weight for weight in self._weights if weight]
         self._cells = [motion.cell for motion in motions]
-        self._constraints = _constraints(motions)
+        self._constraints = _constraints(motions, self.masses)
         self.net_force_energy = np.zeros(len(motions))  # F²/2M of the net force F that was taken out
         self._trajectory: TrajectoryForces | None = None
         self._on_device: RecordedSteps | None = None
@@ -65,23 +68,24 @@ class ResidentForces:
         return self._remember(positions, self._trajectory.all(_of_replicas(positions)), self._weights)
 
     def advance(
-        self, state: State[np.ndarray], masses: np.ndarray, timestep: float, steps: int
+        self, state: State[np.ndarray], timestep: float, steps: int
     ) -> tuple[State[np.ndarray], np.ndarray] | None:
         """Let the device take some time steps under the fast forces.
 
-        :param state: of classical particles; is not changed
-        :param masses: see `velocity_verlet`
+        :param state: of classical particles, in atomic units as all here; is not changed
+        :param timestep: of the fast forces
+        :param steps: number of time steps
         :return: the state after them, and the sum of `net_force_energy` over them; None if the device does not do that,
             or could not for want of neighbours
         """
         if self._on_device is None:
-            self._on_device = self._recorded_steps(masses)
+            self._on_device = self._recorded_steps()
         advanced = None if self._on_device is None else self._on_device.advance(state, timestep, steps)
         if advanced is not None:
             self._positions, self._forces = advanced[0].positions, advanced[0].forces
         return advanced
 
-    def _recorded_steps(self, masses: np.ndarray) -> RecordedSteps | None:
+    def _recorded_steps(self) -> RecordedSteps | None:
         if self._trajectory is None or self._trajectory.on_device is None:
             return None
         from .recorded_steps import RecordedSteps  # which needs torch, as the model does
@@ -93,7 +97,7 @@ class ResidentForces:
             direct = source(positions.squeeze(1) / ANGSTROM).unsqueeze(1)
             return constraints.applied(direct * (EV_PER_ANGSTROM * weight))
 
-        return RecordedSteps(source, forces, len(masses), masses, ANGSTROM)
+        return RecordedSteps(source, forces, len(self.masses), self.masses, ANGSTROM)
 
     def _remember(
         self, positions: np.ndarray, found: Iterable[Sequence[np.ndarray]], weights: Sequence[float]
@@ -143,18 +147,17 @@ class _Constraints(Generic[Array]):
         return _Constraints(moving, shares, mass, ones)
 
 
-def _constraints(motions: Sequence[Dynamics]) -> _Constraints[np.ndarray]:
-    masses = np.array([dstrip(motion.beads.m) for motion in motions])
+def _constraints(motions: Sequence[Dynamics], masses: np.ndarray) -> _Constraints[np.ndarray]:
+    n_systems, _, n_atoms = masses.shape
     beads = motions[0].beads.nbeads
-    mass = masses.sum(axis=1) * beads
+    mass = masses.sum(axis=(1, 2)) * beads
     moving = None
     if any(len(motion.fixatoms_dof) for motion in motions):
-        moving = np.ones((*masses.shape, 3))
+        moving = np.ones((n_systems, 1, n_atoms, 3))
         for each, motion in zip(moving, motions, strict=True):
             each.reshape(-1)[motion.fixatoms_dof] = 0.0
-        moving = moving[:, None]
-    shares = (masses / mass[:, None])[:, None, :, None] if motions[0].fixcom else None
-    return _Constraints(moving, shares, mass, np.ones(beads * masses.shape[1]))
+    shares = (masses / mass[:, None, None])[..., None] if motions[0].fixcom else None
+    return _Constraints(moving, shares, mass, np.ones(beads * n_atoms))
 
 
 def _of_replicas(positions: np.ndarray) -> np.ndarray:

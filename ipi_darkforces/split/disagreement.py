@@ -79,7 +79,7 @@ class OuterStep:
 
     @property
     def disagreement(self) -> Disagreement:
-        """How far both kinds of forces are apart."""
+        """Difference of both kinds of forces here."""
         return disagreement(self.slow, self.work)
 
 
